@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands share: options, output and the console."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+EnvironmentOption = Annotated[
+    str | None,
+    typer.Option("--environment", "-e", help="Region to work on. Default: SCS_ENVIRONMENT, `scs env use`, or the only one."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, nothing else."""
+    typer.echo(json.dumps(value, indent=2, sort_keys=True, default=str))

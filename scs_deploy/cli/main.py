@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `scs` command: one file per noun or verb in this package, wired together here."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import typer
+
+from scs_deploy.errors import ScsError
+
+app = typer.Typer(
+    name="scs",
+    help="Deploys, upgrades and repairs a Sovereign Cloud Stack region.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+COMMANDS = (
+    "env", "inventory", "secrets", "images", "testbed", "bootstrap", "plan", "apply", "status", "service", "logs",
+    "config", "runs", "validate", "openstack", "console",
+)  # fmt: skip
+"""Modules of scs_deploy.cli; each has `register(app)`."""
+
+
+def main() -> None:
+    """Entry point: errors are one line on stderr, the exit code tells the truth."""
+    for name in COMMANDS:
+        importlib.import_module(f"scs_deploy.cli.{name}").register(app)
+    try:
+        app()
+    except ScsError as error:
+        from rich.console import Console
+
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {error}".replace("[/]", "[/]"))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to continue", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A release (`releases/<name>.yml`: which images, from which suites) and a region's lock of what it resolved to."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pydantic import Field
+
+from scs_deploy import paths
+from scs_deploy.environment import Environment
+from scs_deploy.errors import RefusedError
+from scs_deploy.model import Model, load_model
+
+
+class Suite(Model):
+    """A Debian suite that images install from."""
+
+    uri: str = "http://deb.debian.org/debian"
+    suite: str
+    components: tuple[str, ...] = ("main",)
+
+
+class ImageSpec(Model):
+    """An image of the release; its recipe is `images/<recipe>.yml`."""
+
+    recipe: str | None = Field(default=None, description="default: the image's name")
+    reference: str | None = Field(default=None, description="pull this image from elsewhere instead of building it")
+
+
+class Release(Model):
+    """The keys of `releases/<name>.yml`."""
+
+    name: str
+    description: str
+    openstack: str = Field(description="OpenStack series, e.g. 2025.1")
+    slurp: bool = Field(description="skip-level upgrades start and end here")
+    end_of_life: date | None = None
+    distribution: str = Field(description="Debian code name")
+    suites: tuple[Suite, ...]
+    images: dict[str, ImageSpec] = Field(description="by image name; services refer to these")
+
+
+class LockedImage(Model):
+    """What an image of the release is in this region."""
+
+    reference: str = Field(description="repository without registry and tag, e.g. scs/keystone")
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="manifest digest in the registry")
+    size: int = Field(description="bytes, unpacked")
+    packages: dict[str, str] = Field(default_factory=dict, description="package: version, of this image's own layer")
+
+
+class Lock(Model):
+    """The keys of `environments/<name>/release.lock.yml`."""
+
+    release: str
+    images: dict[str, LockedImage]
+
+
+def load_release(name: str) -> Release:
+    """Load `releases/<name>.yml`.
+
+    :raises RefusedError: unknown release, or an error in its file
+    """
+    path = paths.root() / "releases" / f"{name}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml")))
+        raise RefusedError(f"no release '{name}'", f"there are: {known}")
+    return load_model(Release, path, {"name": name})
+
+
+def load_lock(environment: Environment) -> Lock:
+    """Load the environment's release lock.
+
+    :raises RefusedError: the lock is missing, wrong, or belongs to another release
+    """
+    path = environment.lock_file
+    if not path.is_file():
+        raise RefusedError(f"{path}: no release lock", f"scs images build --environment {environment.name}")
+    lock = load_model(Lock, path)
+    if lock.release != environment.settings.release:
+        raise RefusedError(
+            f"{path}: locks release {lock.release}, environment.yml wants {environment.settings.release}",
+            "scs images build",
+        )
+    return lock

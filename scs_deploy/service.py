@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service spec: the only place where a service is described (`services/<service>/service.yml`)."""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from scs_deploy.model import Model
+
+LAYERS = ("core", "host", "infrastructure", "storage", "network", "openstack", "kubernetes", "operations")
+"""Collections from the bottom up; a service requires services of its own or a lower layer only."""
+
+
+class Phase(StrEnum):
+    """What happens to a service, in this order."""
+
+    PULL = "pull"
+    CONFIG = "config"
+    DATABASE = "database"
+    MIGRATE = "migrate"
+    ROLL = "roll"
+    REGISTER = "register"
+    FINISH = "finish"
+    VERIFY = "verify"
+
+
+class Impact(StrEnum):
+    """What a change touches, from nothing to the guests' data plane."""
+
+    NONE = "none"
+    RELOAD = "reload"
+    API = "api"
+    CONTROL = "control"
+    DATA_PLANE = "data-plane"
+
+
+def _argv(value: Any) -> Any:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+Argv = Annotated[tuple[str, ...], BeforeValidator(_argv)]
+"""A command: a string is split as a shell would, but no shell runs it. Each word may hold Jinja."""
+
+
+class Endpoint(Model):
+    """A port that clients reach through HAProxy on the region's addresses, over TLS where it is HTTP.
+
+    The key in `endpoints` is the Keystone catalogue's service type when `catalogue` is true.
+    """
+
+    port: int = Field(ge=1, le=65535)
+    backend_port: int | None = Field(default=None, description="port on the node, when it differs from `port`")
+    path: str = Field(default="", description="appended to the URL in the Keystone catalogue")
+    public: bool = Field(default=False, description="reachable on the external address too")
+    catalogue: bool = Field(default=True, description="registered in Keystone")
+    protocol: Literal["http", "tcp"] = "http"
+    balance: Literal["leastconn", "source", "first"] = Field(
+        default="leastconn", description="`first` sends all to one member, the others stand by (single writer)"
+    )
+    container: str | None = Field(default=None, description="the container that listens; default: the first one")
+    health_path: str | None = Field(default=None, description="HTTP path of HAProxy's health check; default: TCP check")
+
+
+class Health(Model):
+    """How Docker and the rolling engine tell a container that works from one that only runs: one of the three."""
+
+    http: str | None = Field(default=None, description="path that answers below 400 on the container's endpoint")
+    tcp: int | None = Field(default=None, description="port that accepts a connection on the management address")
+    command: Argv | None = Field(default=None, description="exits 0 inside the container")
+    timeout: int = Field(default=300, description="seconds that a roll waits for it")
+
+    @model_validator(mode="after")
+    def _one(self) -> Health:
+        if sum(x is not None for x in (self.http, self.tcp, self.command)) != 1:
+            raise ValueError("give exactly one of http, tcp, command")
+        return self
+
+
+class Reload(Model):
+    """How a container takes new configuration without a restart: one of the two."""
+
+    signal: str | None = Field(default=None, description="sent to the container's main process, e.g. SIGUSR2")
+    command: Argv | None = Field(default=None, description="run inside the container")
+
+    @model_validator(mode="after")
+    def _one(self) -> Reload:
+        if (self.signal is None) == (self.command is None):
+            raise ValueError("give exactly one of signal, command")
+        return self
+
+
+class ConfigFile(Model):
+    """A file rendered from `<name>.j2` beside service.yml. Written as a plain string when only the name is needed."""
+
+    name: str
+    path: str | None = Field(default=None, description="in the container; default: <config_dir>/<name>")
+    format: Literal["auto", "ini", "yaml", "json", "text"] = Field(
+        default="auto", description="how operator overrides merge; auto goes by suffix"
+    )
+    mode: str = Field(default="0640", pattern="^0[0-7]{3}$")
+    template: str | None = Field(default=None, description="default: <name>.j2")
+
+
+def _config(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple({"name": v} if isinstance(v, str) else v for v in value)
+    return value
+
+
+class Container(Model):
+    """One process of a service. Names follow Docker's. Host networking always; never privileged."""
+
+    image: str | None = Field(default=None, description="key in the release's images; default: the service's name")
+    command: Argv
+    user: str = "root"
+    hosts: str | None = Field(default=None, description="inventory group; default: the service's")
+    config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = ()
+    config_dir: str | None = Field(default=None, description="default: /etc/<service>")
+    volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
+    tmpfs: dict[str, str] = Field(default_factory=dict, description="path: mount options")
+    devices: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()
+    pid: Literal["host"] | None = None
+    cgroupns: Literal["host"] | None = None
+    environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
+    health: Health | None = None
+    reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
+    stop_signal: str | None = None
+    stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")
+    tls: bool = Field(default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls")
+    impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
+
+
+class Job(Model):
+    """A one-shot command. It runs again when its image or command changes, or a database of the service is new."""
+
+    container: str = Field(description="whose image, files, mounts and user the job takes")
+    command: Argv
+    phase: Phase = Phase.MIGRATE
+    each: Literal["cluster", "host"] = Field(default="cluster", description="once per cluster or on every host")
+    user: str | None = Field(default=None, description="default: the container's")
+    timeout: int = Field(default=900, description="seconds")
+
+    @field_validator("phase")
+    @classmethod
+    def _phase(cls, value: Phase) -> Phase:
+        if value not in (Phase.MIGRATE, Phase.REGISTER, Phase.FINISH, Phase.VERIFY):
+            raise ValueError("a job runs in phase migrate, register, finish or verify")
+        return value
+
+
+class Service(Model):
+    """One service directory. What can be derived is never written."""
+
+    name: str
+    layer: str
+    directory: Path
+    description: str
+    hosts: str = Field(description="inventory group that runs it")
+    requires: tuple[str, ...] = Field(default=(), description="services that must run before this one")
+    databases: tuple[str, ...] = Field(default=(), description="MariaDB schemas, owned by a user named as the service")
+    messaging: bool = Field(default=False, description="RabbitMQ user and vhost named as the service")
+    account: bool = Field(default=False, description="Keystone user in project `service`, roles admin and service")
+    secrets: tuple[str, ...] = Field(default=(), description="further secrets, beside the derived ones")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="operator variables with their defaults, each named <service>_<what>"
+    )
+    endpoints: dict[str, Endpoint] = Field(default_factory=dict)
+    containers: dict[str, Container]
+    jobs: dict[str, Job] = Field(default_factory=dict)
+
+    @property
+    def all_secrets(self) -> tuple[str, ...]:
+        """Declared and derived secrets, by name."""
+        derived = []
+        if self.databases:
+            derived.append(f"{self.name}_database_password")
+        if self.messaging:
+            derived.append(f"{self.name}_rabbitmq_password")
+        if self.account:
+            derived.append(f"{self.name}_keystone_password")
+        return (*self.secrets, *derived)
+
+    @model_validator(mode="after")
+    def _references(self) -> Service:
+        if not self.containers:
+            raise ValueError("containers: at least one is needed")
+        for name, job in self.jobs.items():
+            if job.container not in self.containers:
+                raise ValueError(f"jobs.{name}.container: no container '{job.container}' in this service")
+        for name, endpoint in self.endpoints.items():
+            if endpoint.container and endpoint.container not in self.containers:
+                raise ValueError(f"endpoints.{name}.container: no container '{endpoint.container}' in this service")
+        for key in self.settings:
+            if not key.startswith(f"{self.name}_"):
+                raise ValueError(f"settings.{key}: must start with '{self.name}_'")
+        return self
