@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run at a time per region: a lock that the kernel releases when its holder dies, and a fencing token."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import BaseModel, ValidationError
+
+from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.state import process
+
+SETTLE = 1.0
+"""Seconds in which a holder has surely written its name, and somebody who only looks has gone again."""
+
+
+class Holder(BaseModel, frozen=True):
+    """Who holds a lock. `token` grows with every holder, so an older one is recognised as stale."""
+
+    owner: str
+    pid: int
+    host: str
+    since: datetime
+    command: str
+    token: int
+
+    def __str__(self) -> str:
+        return f"{self.owner} (pid {self.pid}, `{self.command}`) since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+
+
+class RunLock:
+    """`with RunLock(environment.state / "lock") as lock:` - the region is ours until the block ends.
+
+    :param path: the lock file; its folder is made when missing
+    :param command: what the holder does, for the others' error message; default: this process's command line
+    """
+
+    def __init__(self, path: Path, command: str | None = None) -> None:
+        self.path = path
+        self.command = command or " ".join(["scs", *map(shlex.quote, sys.argv[1:])])
+        self.token = 0
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        :raises RefusedError: somebody else has it; the message says who and since when
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._wait(fd)
+            self.token = _next_token(self.path)
+            holder = Holder(
+                owner=process.owner(), pid=os.getpid(), host=process.host(), since=datetime.now(UTC),
+                command=self.command, token=self.token,
+            )  # fmt: skip
+            _write(fd, holder.model_dump_json().encode())
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+
+    def _wait(self, fd: int) -> None:
+        deadline = time.monotonic() + SETTLE
+        while not _try(fd, fcntl.LOCK_EX):
+            holder = _read(self.path)
+            dead = holder and holder.host == process.host() and not process.alive(holder.pid)
+            if (holder is None or dead) and time.monotonic() < deadline:
+                time.sleep(0.02)  # the holder has not written its name yet, or somebody looked who has it
+                continue
+            who = f"by {holder}" if holder else "by another process"
+            raise RefusedError(
+                f"region {self.path.parent.parent.name} is locked {who}", "wait for that run, or end it and try again"
+            )
+
+    def check(self) -> None:
+        """Ask again whether the lock is still ours, before doing what cannot be undone.
+
+        :raises ScsError: the file was removed or replaced, or a later holder was let in
+        """
+        if self._fd is None:
+            raise ScsError(f"{self.path}: the lock is not held")
+        try:
+            same = os.path.samestat(os.fstat(self._fd), self.path.stat())
+        except FileNotFoundError:
+            same = False
+        if not same or _token(self.path) != self.token:
+            raise ScsError(f"{self.path}: this run (token {self.token}) lost the region's lock", "see: scs runs list")
+
+    def release(self) -> None:
+        """Give the lock back; harmless when it is not held."""
+        if self._fd is None:
+            return
+        os.ftruncate(self._fd, 0)
+        # unlock by name: a forked child may still have the file open
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        os.close(self._fd)
+        self._fd = None
+
+    def __enter__(self) -> RunLock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds the lock now; None: nobody. Changes nothing."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        return None if _try(fd, fcntl.LOCK_SH) else _read(path)
+    finally:
+        os.close(fd)
+
+
+def _try(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _read(path: Path) -> Holder | None:
+    try:
+        return Holder.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _write(fd: int, content: bytes) -> None:
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, content, 0)
+    os.fsync(fd)
+
+
+def _token(path: Path) -> int:
+    try:
+        return int(json.loads(path.with_name(path.name + ".token").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return 0
+
+
+def _next_token(path: Path) -> int:
+    """Count up and keep the count; called by the holder only."""
+    token = _token(path) + 1
+    target = path.with_name(path.name + ".token")
+    temporary = target.with_name(target.name + ".new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(f"{token}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(target)
+    return token

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was run in a region, step by step: SQLite in the state folder, written as it happens."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from scs_deploy.errors import RefusedError
+from scs_deploy.model import Model
+from scs_deploy.state import lock, process
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+  id TEXT PRIMARY KEY, command TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
+  process INTEGER, started TEXT NOT NULL, finished TEXT, status TEXT NOT NULL, changes_total INTEGER NOT NULL,
+  changes_done INTEGER NOT NULL, inputs TEXT NOT NULL, message TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS steps (
+  run TEXT NOT NULL REFERENCES runs(id), sequence INTEGER NOT NULL, phase TEXT NOT NULL, task TEXT NOT NULL,
+  host TEXT NOT NULL, subject TEXT NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, finished TEXT,
+  message TEXT NOT NULL, PRIMARY KEY (run, sequence)) WITHOUT ROWID;
+"""
+EPOCH = 1577836800  # 2020-01-01, so that nine characters last for a thousand years
+DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+MESSAGE_LIMIT = 4000
+
+
+class Status(StrEnum):
+    """How a run or a step stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    REFUSED = "refused"
+
+
+class Step(Model):
+    """One task on one host."""
+
+    run: str
+    sequence: int
+    phase: str
+    task: str
+    host: str
+    subject: str
+    status: Status
+    started: datetime
+    finished: datetime | None
+    message: str
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None while it runs."""
+        return (self.finished - self.started).total_seconds() if self.finished else None
+
+
+class Run(Model):
+    """One execution of a command that changes a region."""
+
+    id: str
+    command: str
+    owner: str
+    host: str
+    pid: int
+    process: int | None
+    started: datetime
+    finished: datetime | None
+    status: Status
+    changes_total: int
+    changes_done: int
+    inputs: str
+    message: str
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None when its end is not known."""
+        return (self.finished - self.started).total_seconds() if self.finished else None
+
+
+class RunStore:
+    """The records of one region. Safe for several processes and threads.
+
+    :param path: the database, `environment.state / "runs.sqlite3"`; made when missing
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._guard = threading.RLock()
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.executescript(SCHEMA)
+
+    def start(
+        self, command: str, *, changes_total: int = 0, inputs: str = "", secrets: Iterable[str] = ()
+    ) -> RunRecord:
+        """Begin a record for this process.
+
+        :param inputs: hash of all that the run goes by
+        :param secrets: values that are masked should a message hold one
+        """
+        self._settle()
+        mask = tuple(sorted((s for s in secrets if len(s) >= 4), key=len, reverse=True))
+        number = int((time.time() - EPOCH) * 1000)
+        while True:
+            run = _encode(number)
+            try:
+                self.execute(
+                    "INSERT INTO runs VALUES (?,?,?,?,?,?,?,NULL,?,?,0,?,'')",
+                    run, _mask(command, mask), process.owner(), process.host(), os.getpid(),
+                    process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs,
+                )  # fmt: skip
+            except sqlite3.IntegrityError:
+                number += 1
+                continue
+            return RunRecord(self, run, mask)
+
+    def list(self, limit: int = 20) -> list[Run]:
+        """The latest runs, newest first."""
+        rows = self.execute("SELECT * FROM runs ORDER BY id DESC LIMIT ?", limit)
+        holder = lock.holder(self.path.with_name("lock"))
+        return [_judge(Run.model_validate(dict(r)), holder) for r in rows]
+
+    def get(self, run: str | None = None) -> Run:
+        """One run by its id; the latest when none is given.
+
+        :raises RefusedError: there is no such run
+        """
+        if run is None:
+            found = self.list(1)
+            if not found:
+                raise RefusedError("no run was recorded in this region yet", "scs apply")
+            return found[0]
+        rows = self.execute("SELECT * FROM runs WHERE id = ?", run)
+        if not rows:
+            raise RefusedError(f"no run '{run}'", "scs runs list")
+        return _judge(Run.model_validate(dict(rows[0])), lock.holder(self.path.with_name("lock")))
+
+    def steps(self, run: str) -> builtins.list[Step]:
+        """A run's steps in order; those that a dead run left open count as interrupted."""
+        rows = self.execute("SELECT * FROM steps WHERE run = ? ORDER BY sequence", run)
+        steps = [Step.model_validate(dict(r)) for r in rows]
+        if self.get(run).status is Status.RUNNING:
+            return steps
+        return [s.model_copy(update={"status": Status.INTERRUPTED}) if s.status is Status.RUNNING else s for s in steps]
+
+    def execute(self, statement: str, *values: Any) -> builtins.list[sqlite3.Row]:
+        """One statement in a transaction of its own."""
+        with self._guard:
+            return self._db.execute(statement, values).fetchall()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def _settle(self) -> None:
+        """Write down what `list` concludes: runs whose process is gone were interrupted."""
+        holder = lock.holder(self.path.with_name("lock"))
+        for row in self.execute("SELECT * FROM runs WHERE status = ?", Status.RUNNING):
+            run = _judge(Run.model_validate(dict(row)), holder)
+            if run.status is Status.INTERRUPTED:
+                self.execute("UPDATE runs SET status = ? WHERE id = ?", Status.INTERRUPTED, run.id)
+
+
+class RunRecord:
+    """The record of the run that this process is doing."""
+
+    def __init__(self, store: RunStore, run: str, mask: tuple[str, ...] = ()) -> None:
+        self.id = run
+        self._store = store
+        self._mask = mask
+        self._sequence = 0
+        self._guard = threading.Lock()
+
+    def step_started(self, task: str, *, phase: str = "", host: str = "", subject: str = "") -> int:
+        """Note that a task begins on a host; returns its number for `step_finished`."""
+        with self._guard:
+            self._sequence += 1
+            number = self._sequence
+        self._store.execute(
+            "INSERT INTO steps VALUES (?,?,?,?,?,?,?,?,NULL,'')",
+            self.id, number, phase, _mask(task, self._mask), host, _mask(subject, self._mask), Status.RUNNING, _now(),
+        )  # fmt: skip
+        return number
+
+    def step_finished(
+        self, sequence: int, status: Status | str = Status.DONE, message: str = "", changes_done: int = 0
+    ) -> None:
+        """Note how a step ended, and how many of the plan's changes it finished."""
+        self._store.execute(
+            "UPDATE steps SET status = ?, finished = ?, message = ? WHERE run = ? AND sequence = ?",
+            Status(status), _now(), _mask(message, self._mask), self.id, sequence,
+        )  # fmt: skip
+        if changes_done:
+            self._store.execute("UPDATE runs SET changes_done = changes_done + ? WHERE id = ?", changes_done, self.id)
+
+    def plan(self, changes_total: int, inputs: str = "") -> None:
+        """Note how much there is to do, once it is known."""
+        self._store.execute(
+            "UPDATE runs SET changes_total = ?, inputs = ? WHERE id = ?", changes_total, inputs, self.id
+        )
+
+    def finish(self, status: Status | str = Status.DONE, message: str = "") -> None:
+        """End the record; steps still open take the run's status."""
+        now = _now()
+        self._store.execute(
+            "UPDATE steps SET status = ?, finished = ? WHERE run = ? AND status = ?",
+            Status(status), now, self.id, Status.RUNNING,
+        )  # fmt: skip
+        self._store.execute(
+            "UPDATE runs SET status = ?, finished = ?, message = ? WHERE id = ?",
+            Status(status), now, _mask(message, self._mask), self.id,
+        )  # fmt: skip
+
+    @contextmanager
+    def recording(self) -> Iterator[RunRecord]:
+        """`with store.start(...).recording() as run:` - the record ends as the block does, whatever happens."""
+        try:
+            yield self
+        except KeyboardInterrupt:
+            self.finish(Status.INTERRUPTED, "interrupted by the operator")
+            raise
+        except RefusedError as error:
+            self.finish(Status.REFUSED, str(error))
+            raise
+        except BaseException as error:
+            self.finish(Status.FAILED, str(error) or type(error).__name__)
+            raise
+        else:
+            self._store.execute(
+                "UPDATE runs SET status = ?, finished = ? WHERE id = ? AND status = ?",
+                Status.DONE, _now(), self.id, Status.RUNNING,
+            )  # fmt: skip
+
+
+def _judge(run: Run, holder: lock.Holder | None) -> Run:
+    """A record cannot tell that its process died: ask for the process here, for the lock's holder elsewhere."""
+    if run.status is not Status.RUNNING:
+        return run
+    if run.host == process.host():
+        lives = process.alive(run.pid, run.process)
+    else:
+        lives = holder is not None and (holder.host, holder.pid) == (run.host, run.pid)
+    return run if lives else run.model_copy(update={"status": Status.INTERRUPTED})
+
+
+def _mask(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text[:MESSAGE_LIMIT]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _encode(number: int) -> str:
+    text = ""
+    for _ in range(9):
+        number, digit = divmod(number, 32)
+        text = DIGITS[digit] + text
+    return text
