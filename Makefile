@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make testbed` gives a region on this machine, `make test` tests the project. Both can be run again at any point.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+LAYOUT ?= single
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+# The testbed needs root: Docker, /etc/hosts.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_CONFIG)
+
+.PHONY: help setup testbed test lint unit catalog golden molecule e2e format lock clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: Debian packages, Docker engine, .venv
+	@tools/setup
+
+testbed: setup ## A region on this machine (LAYOUT=single); continues where an earlier run stopped
+	@$(SUDO) $(CURDIR)/.venv/bin/scs testbed up --layout $(LAYOUT)
+
+test: setup lint unit catalog golden molecule ## Everything that needs no region
+
+lint: ## ruff, mypy, yamllint, ansible-lint
+	ruff check .
+	ruff format --check .
+	mypy
+	yamllint --strict .
+	ansible-lint
+
+unit: ## Unit tests
+	pytest tests/unit
+
+catalog: ## Checks of every service in the catalog
+	pytest tests/catalog
+
+golden: ## Rendered configuration against the files in tests/golden
+	pytest tests/golden
+
+molecule: ## The engine on a host container
+	$(SUDO) $(CURDIR)/.venv/bin/molecule test
+
+e2e: ## Tests of a deployed testbed, with a browser
+	@tools/setup --e2e
+	$(SUDO) $(CURDIR)/.venv/bin/pytest -m e2e tests/e2e
+
+format: ## Format the code
+	ruff format .
+	ruff check --fix .
+
+lock: ## Write requirements.lock anew from pyproject.toml
+	pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra dev --no-emit-index-url \
+	  --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
+
+clean: ## Remove the virtual environment and caches; the testbed stays (scs testbed down removes it)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
