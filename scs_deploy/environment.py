@@ -169,7 +169,9 @@ def current() -> str:
     found = names()
     if len(found) == 1:
         return found[0]
-    raise RefusedError("no environment chosen", f"scs env use NAME, or --environment NAME; there are: {', '.join(found) or 'none'}")
+    raise RefusedError(
+        "no environment chosen", f"scs env use NAME, or --environment NAME; there are: {', '.join(found) or 'none'}"
+    )
 
 
 def load(name: str | None = None) -> Environment:
@@ -180,5 +182,7 @@ def load(name: str | None = None) -> Environment:
     name = name or current()
     path = paths.environments() / name
     if not (path / "environment.yml").is_file():
-        raise RefusedError(f"{path}: no environment '{name}' here", f"scs env init {name}; there are: {', '.join(names()) or 'none'}")
+        raise RefusedError(
+            f"{path}: no environment '{name}' here", f"scs env init {name}; there are: {', '.join(names()) or 'none'}"
+        )
     return Environment(name=name, path=path, settings=load_model(Settings, path / "environment.yml"))

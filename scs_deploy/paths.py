@@ -28,7 +28,7 @@ def layer(name: str) -> Path:
 
 
 def environments() -> Path:
-    """The folder of the regions; SCS_ENVIRONMENTS overrides it, so that an operator keeps them in a repository apart."""
+    """The folder of the regions; SCS_ENVIRONMENTS overrides it, for regions in a repository of their own."""
     if env := os.environ.get("SCS_ENVIRONMENTS"):
         return Path(env).resolve()
     return root() / "environments"

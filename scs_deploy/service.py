@@ -134,7 +134,9 @@ class Container(Model):
     reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
     stop_signal: str | None = None
     stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")
-    tls: bool = Field(default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls")
+    tls: bool = Field(
+        default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls"
+    )
     impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
 
 

@@ -19,9 +19,23 @@ app = typer.Typer(
 )
 
 COMMANDS = (
-    "env", "inventory", "secrets", "images", "testbed", "bootstrap", "plan", "apply", "status", "service", "logs",
-    "config", "runs", "validate", "openstack", "console",
-)  # fmt: skip
+    "env",
+    "inventory",
+    "secrets",
+    "images",
+    "testbed",
+    "bootstrap",
+    "plan",
+    "apply",
+    "status",
+    "service",
+    "logs",
+    "config",
+    "runs",
+    "validate",
+    "openstack",
+    "console",
+)
 """Modules of scs_deploy.cli; each has `register(app)`."""
 
 
@@ -34,7 +48,9 @@ def main() -> None:
     except ScsError as error:
         from rich.console import Console
 
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {error}".replace("[/]", "[/]"))
+        Console(stderr=True, soft_wrap=True, highlight=False).print(
+            f"[bold red]error:[/] {error}".replace("[/]", "[/]")
+        )
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)

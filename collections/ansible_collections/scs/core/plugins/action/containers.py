@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings containers to their desired state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scs_deploy.ansible.action import RegionAction
+from scs_deploy.context import Context
+from scs_deploy.resolve import RunContainer
+
+
+class ActionModule(RegionAction):
+    """Action of scs.core.containers: takes `{action: [container, ...]}` pairs in order."""
+
+    module = "scs.core.containers"
+
+    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+        """Carry out the named actions."""
+        containers = self.desired(region, variables).containers
+        actions = [_spec(a["action"], a["container"], containers) for a in self._task.args["actions"]]
+        return self.on_node({"actions": actions}, variables)
+
+
+def _spec(action: str, name: str, containers: dict[str, RunContainer]) -> dict[str, Any]:
+    spec: dict[str, Any] = {"action": action, "container": name}
+    if action != "remove":
+        keys = {"body", "health", "health_timeout", "reload_signal", "reload_command", "volumes", "directories"}
+        spec |= containers[name].model_dump(mode="json", include=keys)
+    return spec

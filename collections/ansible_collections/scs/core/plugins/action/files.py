@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes rendered files."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from scs_deploy.ansible.action import RegionAction
+from scs_deploy.context import Context
+from scs_deploy.resolve import NODE_CONFIG
+
+
+class ActionModule(RegionAction):
+    """Action of scs.core.files: takes names `<container>/<file>`, renders and writes them."""
+
+    module = "scs.core.files"
+
+    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+        """Write and remove the named files."""
+        files = self.desired(region, variables).files
+        chosen = [files[f"{NODE_CONFIG}/{name}"] for name in self._task.args.get("write", ())]
+        write = [
+            {
+                "path": f.path,
+                "content": base64.b64encode(f.content.encode()).decode(),
+                "mode": f.mode,
+                "uid": f.uid,
+                "gid": f.gid,
+            }
+            for f in chosen
+        ]
+        remove = [f"{NODE_CONFIG}/{name}" for name in self._task.args.get("remove", ())]
+        return self.on_node({"write": write, "remove": remove}, variables)

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one-shot containers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scs_deploy.ansible.action import RegionAction
+from scs_deploy.context import Context
+
+
+class ActionModule(RegionAction):
+    """Action of scs.core.jobs: takes names `<service>.<job>`."""
+
+    module = "scs.core.jobs"
+
+    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+        """Run the named jobs on this host."""
+        jobs = self.desired(region, variables).jobs
+        keys = {"name", "body", "volumes", "directories", "hash", "timeout"}
+        wanted = [jobs[name].model_dump(mode="json", include=keys) for name in self._task.args["jobs"]]
+        return self.on_node({"jobs": wanted}, variables)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renders all files of a host, observes the host, and returns only the differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scs_deploy import plan
+from scs_deploy.ansible.action import RegionAction
+from scs_deploy.context import Context
+from scs_deploy.observed import Observed
+
+
+class ActionModule(RegionAction):
+    """Action of scs.core.observe."""
+
+    module = "scs.core.observe"
+
+    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+        """Changes of this host, and the states of its containers when `states` is asked for."""
+        desired = self.desired(region, variables)
+        answer = self.on_node({"files": {p: f.sha256 for p, f in desired.files.items()}}, variables)
+        if answer.get("failed") or answer.get("unreachable"):
+            return answer
+        observed = Observed.model_validate({k: answer[k] for k in Observed.model_fields if k in answer})
+        found = plan.host_plan(desired, observed, tuple(region.secrets.values()), region.lock)
+        result: dict[str, Any] = {"changed": False, "plan": found.model_dump(mode="json")}
+        if self._task.args.get("states"):
+            result["states"] = plan.states(desired, observed)
+        return result

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thin client of the Docker Engine API over its UNIX socket: only what containers of a node need.
+
+Source: Docker Engine API v1.41, https://docs.docker.com/reference/api/engine/version/v1.41/
+The standard library only, so that a node needs python3 and a Docker engine, nothing else.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import struct
+import time
+from urllib.parse import quote
+
+SOCKET = "/var/run/docker.sock"
+VERSION = "/v1.41"
+
+
+class EngineError(Exception):
+    """The engine refused a request, or does not run; says which request."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Connection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(SOCKET)
+
+
+class Engine:
+    """Requests to the local Docker engine."""
+
+    def __init__(self, timeout: float = 120) -> None:
+        self.timeout = timeout
+
+    def request(self, method: str, path: str, body: object = None, timeout: float | None = None) -> bytes:
+        """One request; returns the answer's body.
+
+        :raises EngineError: the engine is not there, or answers 400 or above
+        """
+        connection = _Connection("localhost", timeout=timeout or self.timeout)
+        payload = None if body is None else json.dumps(body)
+        headers = {"Content-Type": "application/json"} if payload else {}
+        try:
+            connection.request(method, VERSION + path, payload, headers)
+            answer = connection.getresponse()
+            data = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineError(f"no answer from the Docker engine at {SOCKET}: {error}") from None
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            raise EngineError(_message(data) or f"{method} {path}: {answer.status}", answer.status)
+        return data
+
+    def get(self, path: str) -> object:
+        """GET, parsed."""
+        return json.loads(self.request("GET", path))
+
+    def inspect(self, name: str) -> dict | None:
+        """A container's inspect, or None when there is none."""
+        try:
+            return json.loads(self.request("GET", f"/containers/{quote(name)}/json"))
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def has_image(self, reference: str) -> bool:
+        """Whether the engine holds this image."""
+        try:
+            self.request("GET", f"/images/{quote(reference, safe='/:@')}/json")
+        except EngineError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def pull(self, reference: str) -> None:
+        """Pull `registry/repository@digest`; the stream's own error ends it.
+
+        :raises EngineError: the registry does not have it, or is not reachable or trusted
+        """
+        repository, _, digest = reference.partition("@")
+        data = self.request(
+            "POST", f"/images/create?fromImage={quote(repository, safe='')}&tag={quote(digest, safe='')}", timeout=1800
+        )
+        for line in data.splitlines():
+            if line.strip():
+                event = json.loads(line)
+                if "error" in event:
+                    raise EngineError(f"{reference}: {event['error']}")
+
+    def create(self, name: str, body: dict) -> None:
+        """Create a container."""
+        self.request("POST", f"/containers/create?name={quote(name)}", body)
+
+    def start(self, name: str) -> None:
+        """Start a container; one that runs already is fine."""
+        self.request("POST", f"/containers/{quote(name)}/start")
+
+    def stop(self, name: str, seconds: int | None = None) -> None:
+        """Stop a container, kill it after `seconds` (default: its own stop timeout); a stopped one is fine."""
+        query = "" if seconds is None else f"?t={seconds}"
+        self.request("POST", f"/containers/{quote(name)}/stop{query}", timeout=600)
+
+    def remove(self, name: str) -> None:
+        """Remove a container by force; none of that name is fine."""
+        try:
+            self.request("DELETE", f"/containers/{quote(name)}?force=1")
+        except EngineError as error:
+            if error.status != 404:
+                raise
+
+    def signal(self, name: str, signal: str) -> None:
+        """Send a signal to the container's main process."""
+        self.request("POST", f"/containers/{quote(name)}/kill?signal={quote(signal)}")
+
+    def wait(self, name: str, timeout: float) -> int:
+        """Exit code of a container, once it ended.
+
+        :raises EngineError: it did not end in `timeout` seconds
+        """
+        try:
+            answer = json.loads(self.request("POST", f"/containers/{quote(name)}/wait", timeout=timeout))
+        except EngineError as error:
+            if "timed out" in str(error):
+                raise EngineError(f"{name} did not end within {timeout:.0f} s") from None
+            raise
+        return int(answer["StatusCode"])
+
+    def logs(self, name: str, lines: int = 30) -> str:
+        """The last lines of a container's output."""
+        data = self.request("GET", f"/containers/{quote(name)}/logs?stdout=1&stderr=1&tail={lines}")
+        return _demultiplex(data)
+
+    def execute(self, name: str, command: list, timeout: float = 60) -> tuple:
+        """Run a command in a container; returns (exit code, output).
+
+        Exit code -1: the command did not end in `timeout` seconds.
+        """
+        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
+        created = json.loads(self.request("POST", f"/containers/{quote(name)}/exec", body))
+        try:
+            output = self.request(
+                "POST", f"/exec/{created['Id']}/start", {"Detach": False, "Tty": False}, timeout=timeout
+            )
+        except EngineError as error:
+            if "timed out" in str(error):
+                return -1, f"no answer within {timeout:.0f} s"
+            raise
+        state = json.loads(self.request("GET", f"/exec/{created['Id']}/json"))
+        return int(state["ExitCode"] or 0), _demultiplex(output)
+
+    def ensure_volume(self, name: str, uid: int, gid: int) -> bool:
+        """A named volume; a new one belongs to uid:gid. True when it was created."""
+        try:
+            self.request("GET", f"/volumes/{quote(name)}")
+            return False
+        except EngineError as error:
+            if error.status != 404:
+                raise
+        volume = json.loads(self.request("POST", "/volumes/create", {"Name": name}))
+        os.chown(volume["Mountpoint"], uid, gid)
+        os.chmod(volume["Mountpoint"], 0o750)
+        return True
+
+
+def ensure_directory(path: str, uid: int, gid: int) -> bool:
+    """A host directory; a new one belongs to uid:gid. True when it was created."""
+    if os.path.exists(path):
+        return False
+    os.makedirs(path, mode=0o755)
+    os.chown(path, uid, gid)
+    return True
+
+
+def poll(check, timeout: float, interval: float = 0.5):
+    """Call `check` until it returns something true or `timeout` seconds are over; returns its last answer."""
+    deadline = time.monotonic() + timeout
+    while True:
+        answer = check()
+        if answer or time.monotonic() >= deadline:
+            return answer
+        time.sleep(interval)
+
+
+def _message(data: bytes) -> str:
+    try:
+        return str(json.loads(data).get("message", ""))
+    except (ValueError, AttributeError):
+        return data[:200].decode("utf-8", "replace")
+
+
+def _demultiplex(data: bytes) -> str:
+    parts, at = [], 0
+    while at + 8 <= len(data):
+        kind, size = data[at], struct.unpack(">I", data[at + 4 : at + 8])[0]
+        if kind > 2:
+            return data.decode("utf-8", "replace")
+        parts.append(data[at + 8 : at + 8 + size])
+        at += 8 + size
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+def ensure_volume_all(engine: Engine, volumes: dict) -> None:
+    """Each of {name: (uid, gid)}."""
+    for name, (uid, gid) in volumes.items():
+        engine.ensure_volume(name, uid, gid)

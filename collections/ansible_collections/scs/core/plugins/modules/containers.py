@@ -1,0 +1,213 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Creates, replaces, restarts, reloads and removes containers, and waits until each works."""
+
+DOCUMENTATION = r"""
+module: containers
+short_description: Bring containers to their desired state
+description:
+  - Takes an ordered list of actions. Creations are started together and waited for together;
+    every other action is finished, health included, before the next one begins.
+options:
+  actions:
+    description: Each with action (create, replace, restart, reload, start, stop, remove) and container. The action plugin adds the rest.
+    type: list
+    elements: dict
+    required: true
+author: SCS deploy contributors
+"""
+EXAMPLES = r"""
+- name: Roll
+  scs.core.containers:
+    actions:
+      - {action: replace, container: keystone}
+"""
+RETURN = r"""
+done:
+  description: Actions that were carried out.
+  type: list
+  returned: always
+"""
+
+import fcntl
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.scs.core.plugins.module_utils.engine import (
+    Engine,
+    EngineError,
+    ensure_directory,
+    ensure_volume_all,
+)
+
+LOGS, RELOADS, STOPPED, LOCK = "/var/log/scs", "/var/lib/scs/reloads", "/var/lib/scs/stopped", "/run/scs-engine.lock"
+
+
+class Roller:
+    """Carries out actions on this node's engine."""
+
+    def __init__(self) -> None:
+        self.engine = Engine()
+        self.done: list = []
+
+    def create(self, spec: dict) -> None:
+        """A new container; whatever had its name goes."""
+        name = spec["container"]
+        for path, (uid, gid) in spec["directories"].items():
+            ensure_directory(path, uid, gid)
+        ensure_volume_all(self.engine, spec["volumes"])
+        old = self.engine.inspect(name)
+        if old:
+            if old["State"]["Running"]:
+                self.engine.stop(name)
+            self.engine.remove(name)
+        self.engine.create(name, spec["body"])
+        self.start(spec)
+        self.link_log(name)
+
+    def start(self, spec: dict) -> None:
+        """Start, and forget that an operator stopped it."""
+        mark(STOPPED, spec["container"], False)
+        self.engine.start(spec["container"])
+
+    def restart(self, spec: dict) -> None:
+        """Stop with the container's own timeout and start: mounts are made anew, so replaced files are seen."""
+        self.engine.stop(spec["container"])
+        self.start(spec)
+
+    def reload(self, spec: dict) -> None:
+        """New configuration without a restart."""
+        name = spec["container"]
+        if spec.get("reload_command"):
+            code, output = self.engine.execute(name, spec["reload_command"])
+            if code:
+                raise EngineError(f"{name}: reload failed with {code}: {output.strip()[-300:]}")
+        else:
+            self.engine.signal(name, spec["reload_signal"])
+        mark(RELOADS, name, True)
+
+    def stop(self, spec: dict) -> None:
+        """Stop and remember that this is wanted, so that nothing starts it again."""
+        mark(STOPPED, spec["container"], True)
+        self.engine.stop(spec["container"])
+
+    def remove(self, spec: dict) -> None:
+        """Stop in good order, then remove; volumes stay."""
+        name = spec["container"]
+        if self.engine.inspect(name):
+            self.engine.stop(name)
+        self.engine.remove(name)
+        for folder in (RELOADS, STOPPED):
+            mark(folder, name, False)
+        log = os.path.join(LOGS, f"{name}.log")
+        if os.path.islink(log):
+            os.unlink(log)
+
+    def link_log(self, name: str) -> None:
+        """/var/log/scs/<container>.log -> the engine's log file (JSON lines, rotated by the engine)."""
+        state = self.engine.inspect(name)
+        target = state and state.get("LogPath")
+        if target:
+            os.makedirs(LOGS, exist_ok=True)
+            link = os.path.join(LOGS, f"{name}.log")
+            temporary = link + ".new"
+            if os.path.lexists(temporary):
+                os.unlink(temporary)
+            os.symlink(target, temporary)
+            os.replace(temporary, link)
+
+    def wait(self, spec: dict) -> None:
+        """Until the health command exits 0.
+
+        :raises EngineError: the container ended, or is not healthy in time; with the end of its log
+        """
+        name, deadline = spec["container"], time.monotonic() + spec["health_timeout"]
+        restarts = None
+        last = ""
+        pause = 0.25
+        while True:
+            state = self.engine.inspect(name)
+            if state is None:
+                raise EngineError(f"{name} is gone")
+            count = state["RestartCount"]
+            restarts = count if restarts is None else restarts
+            if count - restarts >= 5:
+                raise EngineError(
+                    f"{name} ends again and again (exit code {state['State']['ExitCode']}); its log ends with: {self.tail(name)}"
+                )
+            if state["State"]["Running"]:
+                if not spec.get("health"):
+                    return
+                try:
+                    code, last = self.engine.execute(name, spec["health"], timeout=20)
+                except EngineError as error:
+                    code, last = -1, str(error)
+                if code == 0:
+                    return
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"{name} is not healthy after {spec['health_timeout']} s: {last.strip()[-200:] or 'no output'}; its log ends with: {self.tail(name)}"
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.5, 2)
+
+    def tail(self, name: str) -> str:
+        """The end of a container's log, on one line."""
+        try:
+            return " | ".join(line.strip() for line in self.engine.logs(name, 8).splitlines())[-900:]
+        except EngineError as error:
+            return str(error)
+
+
+def mark(folder: str, name: str, on: bool) -> None:
+    """Set or clear a marker file whose time stamp counts."""
+    path = os.path.join(folder, name)
+    if on:
+        os.makedirs(folder, exist_ok=True)
+        with open(path, "w"):
+            os.utime(path)
+    elif os.path.exists(path):
+        os.unlink(path)
+
+
+def run(roller: Roller, actions: list) -> None:
+    """All actions in order; creations next to each other are waited for together."""
+    pending: list = []
+    for spec in actions:
+        action = spec["action"]
+        if action != "create":
+            for waiting in pending:
+                roller.wait(waiting)
+            pending = []
+        getattr(roller, "create" if action == "replace" else action)(spec)
+        roller.done.append(f"{action} {spec['container']}")
+        if action == "create":
+            pending.append(spec)
+        elif action not in ("stop", "remove"):
+            roller.wait(spec)
+    for waiting in pending:
+        roller.wait(waiting)
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        {"actions": {"type": "list", "elements": "dict", "required": True}}, supports_check_mode=True
+    )
+    actions = module.params["actions"]
+    if module.check_mode:
+        module.exit_json(changed=bool(actions), done=[f"{a['action']} {a['container']}" for a in actions])
+    roller = Roller()
+    with open(LOCK, "w") as lock:
+        # a module of an interrupted run may still be at work on this node
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            run(roller, actions)
+        except EngineError as error:
+            module.fail_json(msg=str(error), done=roller.done)
+    module.exit_json(changed=bool(roller.done), done=roller.done)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one-shot containers to their end and records each success."""
+
+DOCUMENTATION = r"""
+module: jobs
+short_description: Run one-shot containers
+description:
+  - Jobs of one service run in order, jobs of different services at the same time.
+  - A success is recorded in /var/lib/scs/jobs, so that an unchanged job does not run again.
+options:
+  jobs:
+    description: Names C(service.job). The action plugin adds the rest.
+    type: list
+    elements: dict
+    required: true
+author: SCS deploy contributors
+"""
+EXAMPLES = r"""
+- name: Migrate
+  scs.core.jobs:
+    jobs: [keystone.db_expand]
+"""
+RETURN = r"""
+done:
+  description: Jobs that ran, with their seconds.
+  type: dict
+  returned: always
+"""
+
+import fcntl
+import json
+import os
+import threading
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.scs.core.plugins.module_utils.engine import (
+    Engine,
+    EngineError,
+    ensure_directory,
+    ensure_volume_all,
+)
+
+RECORDS, LOCK = "/var/lib/scs/jobs", "/run/scs-engine.lock"
+
+
+def run_job(engine: Engine, job: dict) -> float:
+    """Run one job; returns its seconds.
+
+    :raises EngineError: it ended with another code than 0; with the end of its output
+    """
+    began = time.monotonic()
+    name = "job_" + job["name"].replace(".", "_")
+    for path, (uid, gid) in job["directories"].items():
+        ensure_directory(path, uid, gid)
+    ensure_volume_all(engine, job["volumes"])
+    engine.remove(name)
+    engine.create(name, job["body"])
+    try:
+        engine.start(name)
+        code = engine.wait(name, job["timeout"])
+        if code:
+            text = " | ".join(line.strip() for line in engine.logs(name, 12).splitlines() if line.strip())
+            raise EngineError(f"job {job['name']} ended with {code}: {text[-900:]}")
+    finally:
+        engine.remove(name)
+    seconds = time.monotonic() - began
+    os.makedirs(RECORDS, exist_ok=True)
+    temporary = os.path.join(RECORDS, f".{job['name']}")
+    with open(temporary, "w") as stream:
+        json.dump({"hash": job["hash"], "seconds": round(seconds, 1)}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, os.path.join(RECORDS, job["name"]))
+    return seconds
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule({"jobs": {"type": "list", "elements": "dict", "required": True}}, supports_check_mode=True)
+    jobs = module.params["jobs"]
+    if module.check_mode:
+        module.exit_json(changed=bool(jobs), done={j["name"]: 0 for j in jobs})
+    chains: dict = {}
+    for job in jobs:
+        chains.setdefault(job["name"].partition(".")[0], []).append(job)
+    done: dict = {}
+    failed: list = []
+
+    def chain(members: list) -> None:
+        try:
+            for job in members:
+                done[job["name"]] = round(run_job(Engine(), job), 1)
+        except (EngineError, OSError) as error:
+            failed.append(str(error))
+
+    with open(LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threads = [threading.Thread(target=chain, args=(m,)) for m in chains.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if failed:
+        module.fail_json(msg="; ".join(failed), done=done)
+    module.exit_json(changed=bool(done), done=done)
+
+
+if __name__ == "__main__":
+    main()

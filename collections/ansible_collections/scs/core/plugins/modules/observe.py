@@ -1,0 +1,197 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Observes what a node runs. One file without module_utils, sent as it is: Ansible's packaging costs 200 ms a call.
+
+Ansible replaces the marker below by the arguments (module style `jsonargs`).
+"""
+
+DOCUMENTATION = r"""
+module: observe
+short_description: Report what a node runs
+description:
+  - Returns hashes of all rendered files, the state of all containers, images, jobs, listening sockets and free space.
+  - Changes nothing. Its action plugin renders the desired files first and compares.
+options:
+  files:
+    description: Desired file paths and their SHA-256; the text of those that differ is returned.
+    type: dict
+    required: false
+author: SCS deploy contributors
+"""
+EXAMPLES = r"""
+- name: Observe
+  scs.core.observe:
+"""
+RETURN = r"""
+changes:
+  description: What must change on this host.
+  type: list
+  returned: always
+"""
+
+import hashlib
+import http.client
+import json
+import os
+import socket
+import sys
+
+ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
+CONFIG, JOBS, RELOADS, STOPPED = "/etc/scs", "/var/lib/scs/jobs", "/var/lib/scs/reloads", "/var/lib/scs/stopped"
+SKIP = ("tls",)
+
+
+class Connection(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect("/var/run/docker.sock")
+
+
+def engine(connection, path):
+    connection.request("GET", "/v1.41" + path)
+    answer = connection.getresponse()
+    data = answer.read()
+    if answer.status == 404:
+        return None
+    if answer.status >= 400:
+        raise OSError("Docker engine: " + data.decode("utf-8", "replace")[:200])
+    return json.loads(data)
+
+
+def files(wanted):
+    found, texts = {}, {}
+    for folder, _, names in os.walk(CONFIG):
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                with open(path, "rb") as stream:
+                    data, info = stream.read(), os.fstat(stream.fileno())
+            except OSError:
+                continue
+            digest = hashlib.sha256(data).hexdigest()
+            found[path] = [digest, "%04o" % (info.st_mode & 0o7777), info.st_uid, info.st_gid, info.st_mtime]
+            if path in wanted and wanted[path] != digest:
+                texts[path] = data.decode("utf-8", "replace")
+    return found, texts
+
+
+def containers(connection):
+    result = {}
+    for entry in engine(connection, "/containers/json?all=1"):
+        labels = entry.get("Labels") or {}
+        full = engine(connection, "/containers/%s/json" % entry["Id"])
+        if full is None:
+            continue
+        config, host, state = full["Config"], full["HostConfig"], full["State"]
+        result[full["Name"].lstrip("/")] = {
+            "managed": "scs.container" in labels,
+            "job": labels.get("scs.job"),
+            "image_id": full["Image"],
+            "image": config.get("Image"),
+            "Cmd": config.get("Cmd"),
+            "User": config.get("User"),
+            "Env": config.get("Env") or [],
+            "Labels": labels,
+            "StopSignal": config.get("StopSignal"),
+            "StopTimeout": config.get("StopTimeout"),
+            "Healthcheck": config.get("Healthcheck"),
+            "HostConfig": {
+                k: host.get(k)
+                for k in (
+                    "NetworkMode",
+                    "Binds",
+                    "Tmpfs",
+                    "CapAdd",
+                    "CapDrop",
+                    "SecurityOpt",
+                    "PidMode",
+                    "CgroupnsMode",
+                    "Devices",
+                    "RestartPolicy",
+                    "Privileged",
+                )
+            },
+            "status": state["Status"],
+            "exit_code": state.get("ExitCode"),
+            "started": state.get("StartedAt"),
+            "restarts": full.get("RestartCount", 0),
+            "health": (state.get("Health") or {}).get("Status"),
+        }
+    return result
+
+
+def listening():
+    result = []
+    for name, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
+        try:
+            with open(name) as stream:
+                lines = stream.read().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            part = line.split()
+            if part[3] != "0A":
+                continue
+            address, port = part[1].split(":")
+            raw = bytes.fromhex(address)
+            words = b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
+            result.append([socket.inet_ntop(family, words), int(port, 16)])
+    return result
+
+
+def records(folder):
+    result = {}
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            try:
+                with open(path) as stream:
+                    result[name] = [stream.read(4096), os.stat(path).st_mtime]
+            except OSError:
+                continue
+    return result
+
+
+def main():
+    arguments = json.loads(ARGUMENTS)
+    arguments = arguments.get("ANSIBLE_MODULE_ARGS", arguments)
+    wanted = arguments.get("files") or {}
+    try:
+        connection = Connection("localhost")
+        root = engine(connection, "/info")["DockerRootDir"]
+        images = {}
+        for image in engine(connection, "/images/json"):
+            for digest in image.get("RepoDigests") or ():
+                images[digest] = image["Id"]
+        running = containers(connection)
+        volumes = [v["Name"] for v in engine(connection, "/volumes")["Volumes"] or ()]
+    except (OSError, http.client.HTTPException) as error:
+        print(
+            json.dumps(
+                {"failed": True, "msg": "no Docker engine answers on this host: %s (run `scs bootstrap`)" % error}
+            )
+        )
+        sys.exit(1)
+    found, texts = files(wanted)
+    space = os.statvfs(root)
+    print(
+        json.dumps(
+            {
+                "changed": False,
+                "files": found,
+                "texts": texts,
+                "containers": running,
+                "images": images,
+                "volumes": volumes,
+                "jobs": records(JOBS),
+                "reloads": {k: v[1] for k, v in records(RELOADS).items()},
+                "stopped": sorted(records(STOPPED)),
+                "listening": listening(),
+                "free": space.f_bavail * space.f_frsize,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

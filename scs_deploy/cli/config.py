@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs config`: what a container's files are made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.errors import RefusedError
+
+if TYPE_CHECKING:
+    from scs_deploy.context import Context
+    from scs_deploy.resolve import File
+
+ContainerName = Annotated[str, typer.Argument(metavar="CONTAINER", help="e.g. nova_compute")]
+FileName = Annotated[str, typer.Argument(metavar="FILE", help="e.g. nova.conf")]
+HostName = Annotated[str | None, typer.Option("--host", help="Default: the first host that runs the container.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(
+        help="Show the files that containers read, and where each value comes from.", no_args_is_help=True
+    )
+    group.command("list", epilog="Example: scs config list nova")(list_files)
+    group.command(epilog="Example: scs config show nova_compute nova.conf")(show)
+    group.command(epilog="Example: scs config diff nova_compute nova.conf")(diff)
+    group.command(epilog="Example: scs config explain nova_compute nova.conf")(explain)
+    app.add_typer(group, name="config")
+
+
+def list_files(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE|CONTAINER]...")] = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List every container's files, and whether an override applies."""
+    from scs_deploy import context, resolve
+
+    region = context.load(environment)
+    services = region.catalog.select(tuple(names or ()))
+    rows = []
+    for host in region.inventory.hosts:
+        for file in resolve.resolve(region, host).files.values():
+            if file.service in services and file.name != "ca.crt" and not file.name.startswith("tls/"):
+                rows.append(
+                    {"host": host, "container": file.container, "file": file.name, "overrides": list(file.sources)}
+                )
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("host", "container", "file", "overrides", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(str(row["host"]), str(row["container"]), str(row["file"]), "\n".join(row["overrides"]))
+    console.print(table)
+
+
+def show(
+    container: ContainerName,
+    file: FileName,
+    host: HostName = None,
+    environment: EnvironmentOption = None,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Show secrets instead of ***.")] = False,
+) -> None:
+    """Print a file as the container will read it; secrets are hidden unless asked for."""
+    region, rendered = _file(environment, container, file, host)
+    text = rendered.content
+    if not secrets:
+        for value in sorted(region.secrets.values(), key=len, reverse=True):
+            text = text.replace(value, "***")
+    typer.echo(text, nl=False)
+
+
+def diff(
+    container: ContainerName, file: FileName, host: HostName = None, environment: EnvironmentOption = None
+) -> None:
+    """Show what the operator's overrides change in a file."""
+    from scs_deploy import config
+
+    region, rendered = _file(environment, container, file, host)
+    _, base = _base(region, rendered, host)
+    for line in (
+        config.differences(base, rendered.content, rendered.format, region.secrets.values())
+        if base != rendered.content
+        else ()
+    ):
+        console.print(line, markup=False)
+
+
+def explain(
+    container: ContainerName,
+    file: FileName,
+    host: HostName = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Name the source of each key: the template, or the override file that set it last."""
+    from pathlib import Path
+
+    from scs_deploy import config
+
+    region, rendered = _file(environment, container, file, host)
+    template, base = _base(region, rendered, host)
+    sources = dict.fromkeys(config.flatten(base, rendered.format), template)
+    for source in rendered.sources:
+        sources.update(dict.fromkeys(config.flatten(Path(source).read_text(encoding="utf-8"), rendered.format), source))
+    if not sources:
+        raise RefusedError(
+            f"{file}: a {rendered.format} file has no keys; it comes whole from {(template, *rendered.sources)[-1]}"
+        )
+    hidden = tuple(region.secrets.values())
+    values = config.flatten(rendered.content, rendered.format)
+    rows = [{"key": k, "value": config.hide(k, values.get(k), hidden), "source": s} for k, s in sources.items()]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("key", "value", "source", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(_plain(row[k]) for k in ("key", "value", "source")))
+    console.print(table)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", "\\[")
+
+
+def _file(environment: str | None, container: str, file: str, host: str | None) -> tuple[Context, File]:
+    from scs_deploy import catalog, context, resolve
+
+    region = context.load(environment)
+    if container not in region.catalog.owner:
+        raise RefusedError(f"no container '{container}'", catalog.close_matches(container, region.catalog))
+    service = region.catalog.services[region.catalog.owner[container]]
+    hosts = [h.name for h in region.inventory.group(region.group_of(service.name, container))]
+    if host and host not in hosts:
+        raise RefusedError(f"{container} does not run on '{host}'", f"it runs on: {', '.join(hosts)}")
+    files = {f.name: f for f in resolve.resolve(region, host or hosts[0]).files.values() if f.container == container}
+    if file not in files:
+        raise RefusedError(f"{container} has no file '{file}'", f"it has: {', '.join(files)}")
+    return region, files[file]
+
+
+def _base(region: Context, rendered: File, host: str | None) -> tuple[str, str]:
+    """(template's path, its text without overrides)."""
+    from scs_deploy import render
+
+    service = region.catalog.services[rendered.service]
+    name = host or region.inventory.group(region.group_of(service.name, rendered.container))[0].name
+    scope = {
+        **render.scope(region, service, region.inventory.hosts[name], region.secrets),
+        "container": rendered.container,
+    }
+    spec = next(f for f in service.containers[rendered.container].config if f.name == rendered.name)
+    template = spec.template or f"{spec.name}.j2"
+    return f"{service.layer}/{service.name}/{template}", render.template(service, template, scope)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs stop`, `scs start`, `scs restart`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from scs_deploy.change import Kind
+from scs_deploy.cli import show
+from scs_deploy.cli.common import EnvironmentOption, console
+from scs_deploy.cli.plan import Allow, Hosts
+
+Which = Annotated[list[str], typer.Argument(metavar="SERVICE|CONTAINER...", help="What to act on.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command(epilog="Example: scs stop nova_scheduler --host control-1")(stop)
+    app.command(epilog="Example: scs start nova_scheduler")(start)
+    app.command(epilog="Example: scs restart keystone")(restart)
+
+
+def stop(names: Which, host: Hosts = None, allow: Allow = None, environment: EnvironmentOption = None) -> None:
+    """Stop containers; they stay stopped, over reboots too, until `scs start` or `scs apply`."""
+    _act(Kind.STOP, names, host, allow, environment)
+
+
+def start(names: Which, host: Hosts = None, allow: Allow = None, environment: EnvironmentOption = None) -> None:
+    """Start containers that were stopped, and wait until they are healthy."""
+    _act(Kind.START, names, host, allow, environment)
+
+
+def restart(names: Which, host: Hosts = None, allow: Allow = None, environment: EnvironmentOption = None) -> None:
+    """Restart containers, one host after the other, and wait until they are healthy."""
+    _act(Kind.RESTART, names, host, allow, environment)
+
+
+def _act(kind: Kind, names: list[str], host: list[str] | None, allow: Allow, environment: str | None) -> None:
+    from scs_deploy import context, operate, pipeline
+
+    region = context.load(environment)
+    selection = pipeline.Selection(tuple(names), tuple(host or ()), tuple(allow or ()))
+    with show.RunProgress() as progress:
+        done = operate.act(region, kind, selection, progress, command=f"scs {kind.value} {' '.join(names)}")
+    console.print(f"[green]done[/]: {kind.value} of {done.changes} container(s) in run {done.run}")

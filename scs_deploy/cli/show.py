@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How plans and their progress look on a terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from scs_deploy.change import Change
+from scs_deploy.cli.common import console
+from scs_deploy.plan import Plan
+from scs_deploy.service import Impact
+
+COLOURS = {
+    Impact.NONE: "dim",
+    Impact.RELOAD: "cyan",
+    Impact.API: "yellow",
+    Impact.CONTROL: "magenta",
+    Impact.DATA_PLANE: "bold red",
+}
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """A plan for scripts."""
+    return {
+        "changes": [c.model_dump(mode="json") for c in plan.changes],
+        "held": [c.model_dump(mode="json") for c in plan.held],
+    }
+
+
+def print_plan(plan: Plan) -> None:
+    """A plan for people: every change with host, reason and impact, then the sum."""
+    if plan.empty:
+        console.print("[green]no changes[/]: the region is as desired")
+        return
+    if plan.changes:
+        console.print(_table(plan.changes))
+    if plan.held:
+        console.print("held back until allowed with [bold]--allow data-plane[/]:")
+        console.print(_table(plan.held))
+    kinds = ", ".join(f"{n} {k}" for k, n in Counter(c.kind.value for c in plan.changes).items())
+    hosts = len({c.host for c in plan.changes})
+    console.print(f"[bold]{len(plan.changes)} changes[/] on {hosts} host(s): {kinds or 'none'}")
+
+
+def _table(changes: tuple[Change, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("host", "phase", "change", "what"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("impact", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for c in changes:
+        table.add_row(
+            c.host, c.phase.value, c.kind.value, c.subject, Text(c.impact.value, COLOURS[c.impact]), Text(c.reason)
+        )
+    return table
+
+
+class RunProgress:
+    """A bar over the plan's changes and the task that runs; plain lines where there is no terminal."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("planning", total=None)
+
+    def __enter__(self) -> RunProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def planned(self, plan: Plan) -> None:
+        """The plan is known."""
+        self._total = len(plan.changes)
+        self._bar.update(self._task, total=self._total, description="applying")
+
+    def __call__(self, kind: str, data: dict[str, Any]) -> None:
+        """A scs_deploy.pipeline.Progress."""
+        if kind == "task":
+            self._bar.update(self._task, description=f"[bold]{data['play'].partition(':')[0]}[/] {data['name']}"[:100])
+        elif kind == "ok":
+            self._bar.advance(self._task, data["changes"])
+            self._bar.console.print(f"  [green]done[/]    {data['host']}: {data['name']}", highlight=False)
+        elif kind == "failed":
+            self._bar.console.print(
+                f"  [red]failed[/]  {data['host']}: {data['name']}: {data['message']}", highlight=False, markup=True
+            )
+        elif kind == "verify":
+            self._bar.update(self._task, description="verifying that nothing is left")

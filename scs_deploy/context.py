@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that describes a region, loaded and checked together, shared by the CLI and the Ansible plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from scs_deploy import catalog as catalogs
+from scs_deploy import environment as environments
+from scs_deploy import release as releases
+from scs_deploy.catalog import Catalog
+from scs_deploy.config import Overrides
+from scs_deploy.environment import Environment
+from scs_deploy.errors import RefusedError
+from scs_deploy.images import users
+from scs_deploy.inventory.model import Inventory
+from scs_deploy.release import Lock, Release
+
+if TYPE_CHECKING:
+    from scs_deploy.pki import Certificates
+
+
+@dataclass(frozen=True)
+class Context:
+    """A region's inputs. Secrets and certificates are read when first needed."""
+
+    environment: Environment
+    catalog: Catalog
+    inventory: Inventory
+    release: Release
+    _cache: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def lock(self) -> Lock:
+        """What the release's images are in this region."""
+        return releases.load_lock(self.environment)
+
+    @cached_property
+    def secrets(self) -> Mapping[str, str]:
+        """All secrets by name; complete."""
+        from scs_deploy import secrets
+
+        found = secrets.load(self.environment)
+        missing = [n for n in self.catalog.secrets() if not found.get(n)]
+        if missing:
+            raise RefusedError(
+                f"{self.environment.secrets_file}: missing secret: {', '.join(missing)}", "scs secrets init"
+            )
+        return found
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """The region CA's certificate and all leaves."""
+        from scs_deploy import pki
+
+        return pki.load(self.environment)
+
+    @cached_property
+    def overrides(self) -> Overrides:
+        """The operator's config layers."""
+        found = Overrides(self.environment.path / "config")
+        containers = {
+            c: {f.name for f in spec.config} for s in self.catalog.services.values() for c, spec in s.containers.items()
+        }
+        services = {
+            s.name: {name for c in s.containers for name in containers[c]} for s in self.catalog.services.values()
+        }
+        found.check(services, containers, self.inventory.hosts)
+        return found
+
+    @cached_property
+    def users(self) -> Mapping[str, users.User]:
+        """Fixed user and group ids of all images."""
+        return users.load()
+
+    def group_of(self, service: str, container: str | None = None) -> str:
+        """The inventory group that runs a container (default: the service's)."""
+        spec = self.catalog.services[service]
+        return (container and spec.containers[container].hosts) or spec.hosts
+
+
+def load(name: str | None = None) -> Context:
+    """Load a region and check all that can be checked without secrets.
+
+    :raises RefusedError: with file and key of the first error
+    """
+    environment = environments.load(name)
+    catalog = catalogs.load()
+    from scs_deploy.inventory import yaml as inventories
+
+    inventory = inventories.load(environment, frozenset(catalog.settings))
+    context = Context(environment, catalog, inventory, releases.load_release(environment.settings.release))
+    check(context)
+    return context
+
+
+def check(context: Context) -> None:
+    """What spec, release and inventory must agree on.
+
+    :raises RefusedError: a required group is empty, or an image is not in the release
+    """
+    for service in context.catalog.services.values():
+        for name, container in service.containers.items():
+            group = container.hosts or service.hosts
+            if not context.inventory.group(group):
+                raise RefusedError(
+                    f"{context.environment.inventory}: no host in group '{group}'",
+                    f"container {name} of {service.name} runs there",
+                )
+            image = container.image or service.name
+            if image not in context.release.images:
+                raise RefusedError(
+                    f"releases/{context.release.name}.yml: images: no '{image}'",
+                    f"container {name} of {service.name} needs it",
+                )
+
+
+_shared: dict[str, Context] = {}
+
+
+def shared(name: str) -> Context:
+    """The context of an environment, loaded once a process; forked workers inherit it."""
+    if name not in _shared:
+        _shared[name] = load(name)
+    return _shared[name]

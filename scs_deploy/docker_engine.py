@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manager's own Docker engine: one way to connect, one clear error when it is not there."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from scs_deploy.errors import RefusedError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+TIMEOUT = 300
+"""Seconds for one answer of the engine: a commit or a removal of a large container takes long on slow disks."""
+
+
+@cache
+def connect() -> DockerClient:
+    """A client of the engine that DOCKER_HOST names, by default the local socket; one per process.
+
+    :raises RefusedError: no engine answers there, or this user may not talk to it
+    """
+    # imported here: the SDK costs 0.2 s that most commands need not pay
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=TIMEOUT)
+        client.ping()
+    except DockerException as error:
+        if "Permission denied" in str(error):
+            raise RefusedError("no permission to use the Docker engine", "run as root, or join the group docker") from None
+        reason = " ".join(str(error).split())
+        raise RefusedError(f"no Docker engine answers: {reason}", "make setup installs and starts it") from None
+    return client

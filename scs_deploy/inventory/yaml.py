@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads an Ansible inventory (hosts, group_vars, host_vars) with Ansible's own precedence into the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scs_deploy.environment import Environment
+from scs_deploy.errors import RefusedError
+from scs_deploy.inventory.model import Host, Interface, Inventory
+from scs_deploy.model import validate
+
+_ANSIBLE = {
+    "inventory_file",
+    "inventory_dir",
+    "inventory_hostname",
+    "inventory_hostname_short",
+    "group_names",
+    "playbook_dir",
+    "groups",
+    "omit",
+    "environment",
+    "vars",
+}
+
+
+def load(environment: Environment, known: frozenset[str]) -> Inventory:
+    """All hosts with their variables.
+
+    :param known: operator variables that some service declares
+    :raises RefusedError: no hosts, unknown variable, missing or foreign address, an address or name used twice
+    """
+    path = environment.inventory
+    if not path.exists():
+        raise RefusedError(f"{environment.file}: inventory: {path} does not exist")
+    raw = _read(path)
+    if not raw:
+        raise RefusedError(f"{path}: no hosts in this inventory")
+    hosts: dict[str, Host] = {}
+    groups: dict[str, list[str]] = {}
+    for name in sorted(raw):
+        variables, member_of = raw[name]
+        hosts[name] = _host(environment, path, name, variables, member_of, known)
+        for group in member_of:
+            groups.setdefault(group, []).append(name)
+    _check_addresses(environment, path, hosts)
+    return Inventory(hosts=hosts, groups={g: tuple(sorted(h)) for g, h in sorted(groups.items())})
+
+
+def _read(path: Path) -> dict[str, tuple[dict[str, Any], list[str]]]:
+    # imported here: Ansible costs 0.3 s that commands without an inventory need not pay
+    from ansible.errors import AnsibleError
+    from ansible.inventory.manager import InventoryManager
+    from ansible.parsing.dataloader import DataLoader
+    from ansible.template import Templar
+    from ansible.vars.manager import VariableManager
+
+    loader = DataLoader()
+    try:
+        manager = InventoryManager(loader=loader, sources=[str(path)])
+        variables = VariableManager(loader=loader, inventory=manager)
+        result = {}
+        for host in manager.get_hosts():
+            plain = variables.get_vars(host=host, include_hostvars=False)
+            templar = Templar(loader=loader, variables=plain)
+            own = {k: templar.template(v) for k, v in plain.items() if k not in _ANSIBLE and not _magic(k)}
+            result[host.name] = (own, sorted(g.name for g in host.get_groups() if g.name not in ("all", "ungrouped")))
+    except AnsibleError as error:
+        raise RefusedError(f"{path}: {str(error).splitlines()[0]}") from None
+    return result
+
+
+def _magic(key: str) -> bool:
+    return key in (
+        "ansible_facts",
+        "ansible_version",
+        "ansible_playbook_python",
+        "ansible_config_file",
+        "ansible_check_mode",
+    ) or (key.startswith("ansible_") and key.endswith("_mode"))
+
+
+def _host(
+    environment: Environment, path: Path, name: str, variables: dict[str, Any], groups: list[str], known: frozenset[str]
+) -> Host:
+    networks: dict[str, Interface] = {}
+    raw_networks = variables.pop("networks", None)
+    if not isinstance(raw_networks, dict):
+        raise RefusedError(
+            f"{_find(path, name, 'networks')}: host {name} has no networks",
+            "give networks.<name>.interface and .address",
+        )
+    for network, value in raw_networks.items():
+        at = _find(path, name, "networks")
+        if network not in environment.settings.networks:
+            raise RefusedError(f"{at}: host {name}: no network '{network}' in {environment.file}")
+        interface = validate(Interface, value, _file_of(at), ("networks", network))
+        if interface.address and interface.address not in environment.settings.networks[network].cidr:
+            cidr = environment.settings.networks[network].cidr
+            raise RefusedError(f"{at}: host {name}: networks.{network}.address {interface.address} is outside {cidr}")
+        networks[network] = interface
+    if "management" not in networks or networks["management"].address is None:
+        raise RefusedError(f"{_find(path, name, 'networks')}: host {name} needs an address on network management")
+    connection = {k: v for k, v in variables.items() if k.startswith("ansible_")}
+    settings = {k: v for k, v in variables.items() if not k.startswith("ansible_")}
+    for key in settings:
+        if key not in known:
+            import difflib
+
+            close = difflib.get_close_matches(key, known, n=1)
+            raise RefusedError(
+                f"{_find(path, name, key)}: {key}: unknown variable",
+                f"did you mean {close[0]}?" if close else "no service declares it",
+            )
+    address = str(connection.get("ansible_host", networks["management"].address))
+    return Host(
+        name=name, address=address, networks=networks, groups=tuple(groups), settings=settings, connection=connection
+    )
+
+
+def _check_addresses(environment: Environment, path: Path, hosts: dict[str, Host]) -> None:
+    seen: dict[str, str] = {
+        str(environment.settings.api.internal.address): "api.internal.address",
+        str(environment.settings.api.external.address): "api.external.address",
+    }
+    if len(seen) == 1:
+        raise RefusedError(f"{environment.file}: api: internal and external address are the same")
+    for host in hosts.values():
+        for network, interface in host.networks.items():
+            if interface.address is None:
+                continue
+            text = str(interface.address)
+            if text in seen:
+                at = _find(path, host.name, "networks")
+                raise RefusedError(
+                    f"{at}: host {host.name}: networks.{network}.address {text} belongs to {seen[text]} too"
+                )
+            seen[text] = f"host {host.name}"
+
+
+def _find(path: Path, host: str, key: str) -> str:
+    """`file:line` of the variable, strongest source first; the inventory itself when it is nowhere."""
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(path.rglob("*.y*ml"), key=lambda p: (p.stem != host, p.parent.name != "host_vars", str(p)))
+    )
+    for file in files:
+        try:
+            node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except (OSError, yaml.YAMLError):
+            continue
+        if isinstance(node, yaml.MappingNode):
+            for key_node, _ in node.value:
+                if key_node.value == key:
+                    return f"{file}:{key_node.start_mark.line + 1}"
+    return f"{path}:1"
+
+
+def _file_of(at: str) -> Path:
+    return Path(at.rpartition(":")[0])

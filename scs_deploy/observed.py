@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the observing module reports of one host."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ObservedContainer(BaseModel):
+    """The part of Docker's inspect that is compared, under Docker's names."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    managed: bool
+    image_id: str
+    image: str | None = None
+    Cmd: list[str] | None = None
+    User: str | None = None
+    Env: list[str] = []
+    Labels: dict[str, str] = {}
+    StopSignal: str | None = None
+    StopTimeout: int | None = None
+    Healthcheck: dict[str, Any] | None = None
+    HostConfig: dict[str, Any] = {}
+    status: str
+    exit_code: int | None = None
+    started: str | None = None
+    restarts: int = 0
+    health: str | None = None
+    job: str | None = None
+
+    @property
+    def started_at(self) -> float:
+        """Seconds since the epoch; 0 when it never started."""
+        return timestamp(self.started)
+
+
+class Observed(BaseModel):
+    """One host, as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    files: dict[str, tuple[str, str, int, int, float]] = Field(description="path: sha256, mode, uid, gid, mtime")
+    texts: dict[str, str] = Field(default={}, description="path: text of files that differ")
+    containers: dict[str, ObservedContainer]
+    images: dict[str, str] = Field(description="repository@digest: image id")
+    volumes: list[str] = []
+    jobs: dict[str, tuple[str, float]] = Field(default={}, description="job: record (JSON), time")
+    reloads: dict[str, float] = Field(default={}, description="container: time of its last reload")
+    stopped: list[str] = []
+    listening: list[tuple[str, int]] = []
+    free: int = Field(description="bytes free where Docker keeps images")
+
+    def job_hash(self, name: str) -> str:
+        """Hash of the job's last success, or ''."""
+        record = self.jobs.get(name)
+        if record is None:
+            return ""
+        try:
+            return str(json.loads(record[0]).get("hash", ""))
+        except (ValueError, AttributeError):
+            return ""
+
+
+def timestamp(text: str | None) -> float:
+    """Seconds since the epoch of Docker's RFC 3339 time (nanoseconds are cut); 0 for none."""
+    if not text or text.startswith("0001"):
+        return 0.0
+    head, _, fraction = text.rstrip("Z").partition(".")
+    base = datetime.fromisoformat(head + "+00:00").timestamp()
+    return base + float(f"0.{fraction[:6] or 0}")

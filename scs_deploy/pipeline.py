@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one pipeline behind plan, apply, upgrade and repair: observe, compare, generate, run, verify."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from scs_deploy import plan as plans
+from scs_deploy import playbook, region, runner
+from scs_deploy.change import Kind
+from scs_deploy.context import Context
+from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.plan import HostPlan, Plan
+from scs_deploy.service import Impact
+from scs_deploy.state.runs import RunRecord, Status
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a region a run may change; empty: everything."""
+
+    services: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    allow: tuple[Impact, ...] = ()
+
+
+@dataclass
+class Observation:
+    """What was seen of the hosts."""
+
+    hosts: list[HostPlan] = field(default_factory=list)
+    states: list[dict[str, Any]] = field(default_factory=list)
+
+
+def make_plan(context: Context, selection: Selection) -> Plan:
+    """Observe all hosts and the region's shared state, and compare with what is wanted. Changes nothing.
+
+    :raises RefusedError: wrong input, an unreachable host, a host that cannot take its changes
+    :raises ScsError: observing failed
+    """
+    chosen = context.catalog.select(selection.services)
+    only = _hosts(context, selection.hosts)
+    _ = context.secrets, context.certificates, context.overrides, context.lock
+    shared: list[region.SharedState] = []
+    reader = threading.Thread(target=lambda: shared.append(region.read(context)), daemon=True)
+    reader.start()
+    observation = observe(context)
+    reader.join()
+    state = shared[0]
+    for name in state.failed:
+        if not _about_to_change(observation.hosts, name):
+            raise ScsError(f"{name}: {state.failed[name]}", f"scs logs {name}")
+    plan = plans.assemble(
+        observation.hosts,
+        state.changes,
+        context.catalog.waves,
+        chosen,
+        only,
+        frozenset(context.environment.settings.allow) | frozenset(selection.allow),
+    )
+    _check_registry(context, plan)
+    return plan
+
+
+def observe(context: Context, states: bool = False) -> Observation:
+    """One play over all hosts that have services: each reports its differences.
+
+    :param states: report every container's state too
+    """
+    hosts = sorted(context.inventory.hosts)
+    task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": True} if states else {}}
+    play = {"name": "Observe", "hosts": ",".join(hosts), "gather_facts": False, "tasks": [task]}
+    result = runner.run_playbook(context.environment, [play], keep_results=True)
+    runner.refuse_unreachable(result)
+    if result.failures:
+        said = "; ".join(f"host {h}: {m}" for h, m in sorted(result.failures.items()))
+        raise ScsError(f"observing failed: {said}")
+    if not result.ok:
+        raise ScsError(f"observing failed: {' '.join(result.output.split())[-600:]}")
+    return Observation(
+        hosts=[HostPlan.model_validate(result.results[h]["plan"]) for h in hosts],
+        states=[s for h in hosts for s in result.results[h].get("states", ())],
+    )
+
+
+Progress = Callable[[str, dict[str, Any]], None]
+"""Called with `task` (name, hosts), `ok`, `failed` (host, message): what a progress view shows."""
+
+
+def execute(context: Context, plan: Plan, record: RunRecord, progress: Progress) -> None:
+    """Carry out exactly the plan.
+
+    :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
+    """
+    plays = playbook.plays(plan, context.catalog.waves)
+    folder = context.environment.state / "runs" / record.id
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
+    weights = {t["name"]: _weight(t) for p in plays for t in p["tasks"]}
+    open_steps: dict[tuple[str, str], int] = {}
+
+    def handle(event: runner.Event) -> None:
+        kind, data = event.get("event"), event.get("event_data") or {}
+        task, host = str(data.get("task", "")), str(data.get("host", ""))
+        if kind == "playbook_on_play_start":
+            progress("play", {"name": str(data.get("play", ""))})
+        elif kind == "playbook_on_task_start":
+            progress("task", {"name": task, "play": str(data.get("play", ""))})
+        elif kind == "runner_on_start":
+            phase = str(data.get("play", "")).partition(":")[0]
+            open_steps[(task, host)] = record.step_started(task, phase=phase, host=host)
+        elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
+            step = open_steps.pop((task, host), None)
+            good = kind == "runner_on_ok"
+            message = "" if good else runner.message_of(data.get("res") or {})
+            done = weights.get(task, 0) if good else 0
+            if step is not None:
+                record.step_finished(step, Status.DONE if good else Status.FAILED, message, done)
+            progress("ok" if good else "failed", {"name": task, "host": host, "message": message, "changes": done})
+
+    result = runner.run_playbook(context.environment, plays, on_event=handle, private=folder)
+    if result.unreachable:
+        said = "; ".join(f"host {h} became unreachable: {m}" for h, m in sorted(result.unreachable.items()))
+        raise ScsError(said, f"what was done is in `scs runs show {record.id}`; apply again to go on")
+    if result.failures:
+        said = "; ".join(f"host {h}: {m}" for h, m in sorted(result.failures.items()))
+        raise ScsError(said, f"mend it and apply again; `scs runs show {record.id}` tells what was done")
+    if not result.ok:
+        raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+
+
+def _weight(task: dict[str, Any]) -> int:
+    """How many changes of the plan a task holds."""
+    arguments = next(v for k, v in task.items() if k != "name")
+    return sum(len(v) for v in arguments.values() if isinstance(v, list))
+
+
+def _hosts(context: Context, names: tuple[str, ...]) -> frozenset[str] | None:
+    for name in names:
+        if name not in context.inventory.hosts:
+            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(context.inventory.hosts)}")
+    return frozenset(names) or None
+
+
+def _about_to_change(hosts: list[HostPlan], service: str) -> bool:
+    """A server that cannot be read now may be so because this very run will create or mend it."""
+    kinds = (Kind.CREATE, Kind.START, Kind.REPLACE, Kind.RESTART)
+    return any(c.kind in kinds and c.service in (service, "haproxy", "keepalived") for h in hosts for c in h.changes)
+
+
+def _check_registry(context: Context, plan: Plan) -> None:
+    """Images that hosts will pull must be in the registry, before anything changes."""
+    wanted = {c.subject for c in plan.changes if c.kind is Kind.PULL}
+    if not wanted:
+        return
+    from scs_deploy.images import registry
+
+    images = {
+        s.containers[c].image or s.name for s in context.catalog.services.values() for c in s.containers if c in wanted
+    }
+    missing = registry.missing(
+        context.environment, {i: context.lock.images[i] for i in images if i in context.lock.images}
+    )
+    if missing:
+        raise RefusedError(
+            f"registry {context.environment.settings.registry.host}: no image {', '.join(sorted(missing))} of the release lock",
+            "scs images push",
+        )

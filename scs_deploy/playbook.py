@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan as a playbook: only the hosts, services and phases that change, one task a host and phase."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from typing import Any
+
+import yaml
+
+from scs_deploy.change import REGION, Change, Kind
+from scs_deploy.plan import Plan
+from scs_deploy.service import Phase
+
+Play = dict[str, Any]
+
+ACTIONS = {
+    k: k.value for k in (Kind.CREATE, Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.START, Kind.STOP, Kind.REMOVE)
+}
+
+
+def plays(plan: Plan, waves: Mapping[str, int]) -> list[Play]:
+    """The plays of a plan, in its order.
+
+    :param waves: service: wave; changes of one wave and phase share a play
+    """
+
+    def step(change: Change) -> tuple[int, Phase]:
+        return (-2 if change.phase is Phase.PULL else waves.get(change.service, -1), change.phase)
+
+    result = []
+    for (_, phase), group in groupby(plan.changes, key=step):
+        changes = list(group)
+        for hosts, own in _alike(changes):
+            result.append(_play(phase, hosts, own))
+    return result
+
+
+def text(play_list: Iterable[Play]) -> str:
+    """The playbook as YAML, for people."""
+    return "---\n" + yaml.safe_dump(list(play_list), sort_keys=False, width=120, allow_unicode=True)
+
+
+def _alike(changes: list[Change]) -> list[tuple[list[str], list[Change]]]:
+    """Hosts with the same changes together, the region's changes first; (hosts, one host's changes)."""
+    by_host: dict[str, list[Change]] = {}
+    for change in changes:
+        by_host.setdefault(change.host, []).append(change)
+    result: dict[tuple[tuple[str, str], ...], tuple[list[str], list[Change]]] = {}
+    for host in sorted(by_host, key=lambda h: (h != REGION, h)):
+        own = by_host[host]
+        key = (*(((c.kind, c.subject)) for c in own), ("region", "") if host == REGION else ("host", ""))
+        result.setdefault(key, ([], own))[0].append(host)
+    return list(result.values())
+
+
+def _play(phase: Phase, hosts: list[str], changes: list[Change]) -> Play:
+    services = ", ".join(dict.fromkeys(c.service or "leftovers" for c in changes))
+    play: Play = {
+        "name": f"{phase.value}: {services}",
+        "hosts": "localhost" if hosts == [REGION] else ",".join(hosts),
+        "gather_facts": False,
+    }
+    if hosts == [REGION]:
+        play["connection"] = "local"
+    elif any(c.kind in (Kind.REPLACE, Kind.RESTART) for c in changes):
+        # one host after the other, and none after a failed one
+        play |= {"serial": 1, "max_fail_percentage": 0}
+    play["any_errors_fatal"] = True
+    play["tasks"] = _tasks(changes)
+    return play
+
+
+def _tasks(changes: list[Change]) -> list[dict[str, Any]]:
+    tasks: list[dict[str, Any]] = []
+    pulls = [c.subject for c in changes if c.kind is Kind.PULL]
+    if pulls:
+        tasks.append({"name": f"Pull {_count(pulls, 'image')}", "scs.core.images": {"pull": pulls}})
+    files = [c for c in changes if c.kind is Kind.FILE]
+    if files:
+        gone = [c.subject for c in files if c.reason == "no container reads it any more"]
+        write = [c.subject for c in files if c.subject not in gone]
+        tasks.append(
+            {"name": f"Write {_count([*write, *gone], 'file')}", "scs.core.files": {"write": write, "remove": gone}}
+        )
+    for kind, what in ((Kind.DATABASE, "Databases"), (Kind.ACCOUNT, "Accounts"), (Kind.CATALOGUE, "Catalogue")):
+        subjects = [c.subject for c in changes if c.kind is kind]
+        if subjects:
+            tasks.append(
+                {"name": f"{what}: {_list(subjects)}", "scs.core.region": {"kind": kind.value, "subjects": subjects}}
+            )
+    rolls = [{"action": ACTIONS[c.kind], "container": c.subject} for c in changes if c.kind in ACTIONS]
+    if rolls:
+        verbs = "; ".join(
+            f"{verb} {_list([r['container'] for r in rolls if r['action'] == verb])}"
+            for verb in dict.fromkeys(r["action"] for r in rolls)
+        )
+        tasks.append({"name": verbs[:1].upper() + verbs[1:], "scs.core.containers": {"actions": rolls}})
+    jobs = [c.subject for c in changes if c.kind is Kind.JOB]
+    if jobs:
+        tasks.append({"name": f"Run {_list(jobs)}", "scs.core.jobs": {"jobs": jobs}})
+    return tasks
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
+
+
+def _count(names: list[str], what: str) -> str:
+    return f"{len(names)} {what}{'' if len(names) == 1 else 's'}"
