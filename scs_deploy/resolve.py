@@ -42,7 +42,7 @@ class File(Model):
     container: str
     name: str
     format: str
-    sources: tuple[str, ...] = Field(description="override files merged over the template, weakest first")
+    sources: tuple[str, ...] = Field(default=(), description="override files merged over the template, weakest first")
 
 
 class RunContainer(Model):
@@ -119,7 +119,7 @@ def _ids(context: Context, user: str) -> tuple[int, int]:
     if user in ("root", "0"):
         return (0, 0)
     found = context.users[user.partition(":")[0]]
-    return (found.uid, found.gid)
+    return (found.uid or 0, found.gid)
 
 
 def _files(

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalog's order and the mistakes it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from scs_deploy import catalog
+from scs_deploy.errors import RefusedError
+
+
+def write(root: Path, layer: str, name: str, extra: str = "", container: str = "") -> None:
+    folder = root / layer / name
+    folder.mkdir(parents=True)
+    (folder / "service.yml").write_text(
+        f"description: x\nhosts: control\ncontainers:\n  {container or name}: {{command: run}}\n{extra}"
+    )
+
+
+def load(root: Path) -> catalog.Catalog:
+    return catalog.load_from((("infrastructure", root / "infrastructure"), ("openstack", root / "openstack")))
+
+
+def test_services_come_after_what_they_require(tmp_path: Path) -> None:
+    write(tmp_path, "openstack", "nova", "requires: [keystone, queue]\n")
+    write(tmp_path, "openstack", "keystone", "requires: [db]\n")
+    write(tmp_path, "infrastructure", "db")
+    write(tmp_path, "infrastructure", "queue")
+    found = load(tmp_path)
+    assert list(found.services) == ["db", "queue", "keystone", "nova"]
+    assert found.waves == {"db": 0, "queue": 0, "keystone": 1, "nova": 2}
+    assert found.required("nova") == {"keystone", "queue", "db"}
+    assert found.select(("openstack",)) == {"nova", "keystone"}
+
+
+@pytest.mark.parametrize(
+    ("services", "message"),
+    [
+        ([("openstack", "a", "requires: [b]\n"), ("openstack", "b", "requires: [a]\n")], "cycle: a -> b -> a"),
+        ([("openstack", "a", "requires: [x]\n")], "service.yml:5: requires.0: no service 'x'"),
+        ([("infrastructure", "a", "requires: [b]\n"), ("openstack", "b", "")], "'b' is in layer openstack, above"),
+        (
+            [("openstack", "a", "endpoints: {x: {port: 1}}\n"), ("openstack", "b", "endpoints: {y: {port: 1}}\n")],
+            "port 1 belongs to a",
+        ),
+    ],
+)
+def test_mistakes_are_refused(tmp_path: Path, services: list[tuple[str, str, str]], message: str) -> None:
+    for layer, name, extra in services:
+        write(tmp_path, layer, name, extra)
+    with pytest.raises(RefusedError, match=message):
+        load(tmp_path)
+
+
+def test_a_container_name_belongs_to_one_service(tmp_path: Path) -> None:
+    write(tmp_path, "openstack", "a", container="same")
+    write(tmp_path, "openstack", "b", container="same")
+    with pytest.raises(RefusedError, match="service a has this container too"):
+        load(tmp_path)
+
+
+def test_an_unknown_name_gets_a_hint(tmp_path: Path) -> None:
+    write(tmp_path, "openstack", "keystone")
+    with pytest.raises(RefusedError, match="did you mean keystone"):
+        load(tmp_path).select(("keyston",))
