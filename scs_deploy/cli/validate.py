@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs validate`: does the region do what its users need, and how fast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.status import Status
+from rich.table import Table
+
+from scs_deploy import environment as environments
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
+
+if TYPE_CHECKING:
+    from scs_deploy.validate import Report, Result
+
+STYLES = {"passed": "green", "failed": "red", "skipped": "yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add `scs validate`."""
+    app.command("validate")(validate)
+
+
+def validate(
+    checks: Annotated[
+        list[str] | None, typer.Argument(metavar="[CHECK]...", help="Checks to run, with all they need. Default: all.")
+    ] = None,
+    environment: EnvironmentOption = None,
+    json: JsonOption = False,
+    junit: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML there too.", dir_okay=False)
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the server and the rest for a look; the next validation removes it.")
+    ] = False,
+    list_checks: Annotated[bool, typer.Option("--list", help="List the checks and do nothing.")] = False,
+) -> None:
+    """Use the region as its users do: tokens, APIs, a server that boots and is reached. Leaves nothing behind.
+
+    Exit code 1 when a check failed. Example: scs validate floating-ip --junit report.xml
+    """
+    from scs_deploy import validate as validation
+
+    if list_checks:
+        _list(json)
+        return
+    with errors.status("connecting") as status:
+        report = validation.run(
+            environments.load(environment), tuple(checks or ()), keep,
+            lambda name, result: _progress(status, name, result),
+        )  # fmt: skip
+    if junit:
+        junit.write_text(report.junit(), encoding="utf-8")
+    if json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        _show(report)
+    raise typer.Exit(0 if report.passed else 1)
+
+
+def _progress(status: Status, name: str, result: Result | None) -> None:
+    if result is None:
+        status.update(escape(name))
+        return
+    took = f"{result.seconds:.1f} s"
+    errors.print(f"[{STYLES[result.verdict]}]{result.verdict:<8}[/]{name:<16} {took:>8}  {escape(result.message)}")
+
+
+def _list(json: bool) -> None:
+    from scs_deploy import validate as validation
+
+    found = validation.available().values()
+    if json:
+        keys = ("name", "description", "requires", "budget")
+        print_json([{key: getattr(check, key) for key in keys} for check in found])
+        return
+    table = Table("Check", "What it tells", "Needs", "Budget (p95)", box=None, header_style="bold")
+    for check in found:
+        table.add_row(check.name, check.description, ", ".join(check.requires), _time(check.budget))
+    console.print(table)
+
+
+def _show(report: Report) -> None:
+    from scs_deploy.validate import Verdict
+
+    table = Table("Check", "Verdict", box=None, header_style="bold")
+    for heading in ("p50", "p95", "Budget", "Took"):
+        table.add_column(heading, justify="right")
+    for result in report.results:
+        table.add_row(
+            result.check, f"[{STYLES[result.verdict]}]{result.verdict}[/]", _time(result.p50), _time(result.p95),
+            _time(result.budget) if result.samples else "", _time(result.seconds),
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"{report.count(Verdict.PASSED)} passed, {report.count(Verdict.FAILED)} failed, "
+        f"{report.count(Verdict.SKIPPED)} skipped in {report.seconds:.0f} s"
+    )
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measuring from outside: latencies, ICMP, HTTP and WebSocket. Knows nothing of OpenStack or of checks."""
+
+from __future__ import annotations
+
+import base64
+import os
+import select
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+
+HTTP_TIMEOUT = 15.0
+
+
+def percentile(samples: Sequence[float], share: float) -> float:
+    """The `share` (0..1) quantile, linear between samples.
+
+    :raises ValueError: there are no samples
+    """
+    if not samples:
+        raise ValueError("no samples")
+    ordered = sorted(samples)
+    at = (len(ordered) - 1) * share
+    low = int(at)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """How long `action` takes, wall clock."""
+    start = time.monotonic()
+    action()
+    return time.monotonic() - start
+
+
+def repeat(times: int, action: Callable[[], object]) -> list[float]:
+    """How long `action` takes, each time."""
+    return [seconds(action) for _ in range(times)]
+
+
+def until(condition: Callable[[], bool], deadline: float, interval: float = 1.0) -> bool:
+    """Ask until `condition` holds (True) or `deadline` seconds are over (False)."""
+    end = time.monotonic() + deadline
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(interval)
+    return True
+
+
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071) of an even number of bytes."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def ping(address: str, timeout: float = 2.0, sequence: int = 1) -> float:
+    """Seconds until an IPv4 address answers one ICMP echo request (RFC 792).
+
+    Uses an unprivileged ICMP socket where the kernel allows one, a raw socket else.
+
+    :raises TimeoutError: no answer in time
+    :raises OSError: no route, or no right to open such a socket
+    """
+    try:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+        raw = False
+    except PermissionError:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        raw = True
+    payload = os.urandom(16)
+    packet = struct.pack("!BBHHH", 8, 0, 0, os.getpid() & 0xFFFF, sequence) + payload
+    packet = packet[:2] + struct.pack("!H", checksum(packet)) + packet[4:]
+    with sock:
+        start = time.monotonic()
+        sock.sendto(packet, (address, 0))
+        while (left := start + timeout - time.monotonic()) > 0:
+            if not select.select([sock], [], [], left)[0]:
+                break
+            data, source = sock.recvfrom(1024)
+            answer = data[(data[0] & 15) * 4 :] if raw else data
+            if source[0] == address and answer[0] == 0 and answer[8:] == payload:
+                return time.monotonic() - start
+    raise TimeoutError(f"{address}: no ICMP answer in {timeout:g} s")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response."""
+
+    status: int
+    body: str
+    seconds: float
+
+
+def http_get(url: str, ca: Path | None = None, timeout: float = HTTP_TIMEOUT) -> Answer:
+    """GET a URL without following redirects; TLS is checked against `ca`.
+
+    :raises OSError: nothing answers, or its certificate is not signed by the CA (requests' errors are OSErrors)
+    """
+    start = time.monotonic()
+    with requests.Session() as session:
+        session.trust_env = False
+        response = session.get(url, verify=str(ca) if ca else True, timeout=timeout, allow_redirects=False)
+    return Answer(response.status_code, response.text, time.monotonic() - start)
+
+
+def websocket_greeting(url: str, ca: Path, path: str, timeout: float = HTTP_TIMEOUT) -> tuple[int, bytes]:
+    """Open a WebSocket (RFC 6455) on the host of an https URL: HTTP status, and the first frame's payload after a 101.
+
+    :param path: path and query of the request, e.g. `/websockify?token=...`
+    :raises OSError: nothing answers, or its certificate is wrong
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    context = ssl.create_default_context(cafile=str(ca))
+    with (
+        socket.create_connection((host, parts.port or 443), timeout=timeout) as plain,
+        context.wrap_socket(plain, server_hostname=host) as tls,
+        tls.makefile("rwb") as stream,
+    ):
+        key = base64.b64encode(os.urandom(16)).decode()
+        stream.write(
+            (
+                f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nOrigin: https://{parts.netloc}\r\n"
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                f"Sec-WebSocket-Protocol: binary\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+            ).encode()
+        )
+        stream.flush()
+        words = stream.readline().split()
+        status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+        while stream.readline().strip():
+            pass
+        if status != 101:
+            return status, b""
+        header = stream.read(2)
+        length = header[1] & 0x7F if len(header) == 2 else 0
+        return status, stream.read(length) if length < 126 else b""
+
+
+def console_path(url: str) -> str:
+    """The WebSocket's path that a noVNC page's URL names in its `path` parameter."""
+    path = parse_qs(urlsplit(url).query).get("path", ["websockify"])[0]
+    return path if path.startswith("/") else f"/{path}"

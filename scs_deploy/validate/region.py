@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the checks share: the connection, what was made so far, and its removal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from scs_deploy.environment import Environment
+from scs_deploy.errors import RefusedError
+
+PREFIX = "scs-validate-"
+"""Every name and tag of a validation begins so; nothing else in a region may."""
+
+REMOVE_TIMEOUT = 120
+
+
+class Region:
+    """One validation's view of a region.
+
+    :param environment: the region
+    :param run: the validation's id
+    :param guest: gives the guest image's path when a check needs it
+    """
+
+    def __init__(self, environment: Environment, run: str, guest: Callable[[], Path]) -> None:
+        self.environment = environment
+        self.run = run
+        self.guest = guest
+        self.made: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Name and tag of everything this validation makes."""
+        return f"{PREFIX}{self.run}"
+
+    @property
+    def ca(self) -> Path:
+        """The region's CA."""
+        return self.environment.ca_file
+
+    @cached_property
+    def cloud(self) -> Any:
+        """An openstacksdk connection as the region's administrator.
+
+        :raises RefusedError: there is no clouds file for this region
+        """
+        # imported here: it costs half a second that `scs --help` must not pay
+        from openstack.config import OpenStackConfig
+        from openstack.connection import Connection
+
+        file = self.environment.state / "clouds.yaml"
+        if not file.is_file():
+            raise RefusedError(f"{file}: no such file", "scs apply writes it")
+        config = OpenStackConfig(
+            config_files=[str(file)], vendor_files=[], secure_files=[], load_envvars=False, load_yaml_config=True
+        )
+        return Connection(config=config.get_one(cloud=self.environment.name, api_timeout=60))
+
+
+def leftovers(cloud: Any, prefix: str = PREFIX) -> list[tuple[str, str, Callable[[], Any]]]:
+    """Everything of earlier validations: (kind, name, how to remove it), in the order of removal.
+
+    :param prefix: of the names that count
+    """
+    network, compute, image = cloud.network, cloud.compute, cloud.image
+
+    def mine(thing: Any) -> bool:
+        names = (thing.name, getattr(thing, "description", None), *(getattr(thing, "tags", None) or ()))
+        return any(n.startswith(prefix) for n in names if n)
+
+    kinds: tuple[tuple[str, Iterable[Any], Callable[[Any], Any]], ...] = (
+        ("server", compute.servers(), partial(_remove_server, cloud)),
+        ("floating IP", network.ips(), network.delete_ip),
+        ("router", network.routers(), partial(_remove_router, cloud)),
+        ("network", network.networks(), network.delete_network),
+        ("security group", network.security_groups(), network.delete_security_group),
+        ("flavor", compute.flavors(is_public=None), compute.delete_flavor),
+        ("image", image.images(), image.delete_image),
+    )
+    return [
+        (kind, thing.name or thing.id, partial(remove, thing))
+        for kind, things, remove in kinds
+        for thing in things
+        if mine(thing)
+    ]
+
+
+def clean(cloud: Any, prefix: str = PREFIX) -> tuple[list[str], list[str]]:
+    """Remove what `leftovers` finds; goes on after an error.
+
+    :returns: what was removed, and what could not be, with the reason
+    """
+    removed: list[str] = []
+    failed: list[str] = []
+    for kind, name, remove in leftovers(cloud, prefix):
+        try:
+            remove()
+        except Exception as error:  # noqa: BLE001 - whatever stops one removal must not stop the others
+            failed.append(f"{kind} {name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+        else:
+            removed.append(f"{kind} {name}")
+    return removed, failed
+
+
+def _remove_server(cloud: Any, server: Any) -> None:
+    cloud.compute.delete_server(server)
+    cloud.compute.wait_for_delete(server, interval=1, wait=REMOVE_TIMEOUT)
+
+
+def _remove_router(cloud: Any, router: Any) -> None:
+    for port in cloud.network.ports(device_id=router.id):
+        if port.device_owner.startswith("network:router_interface"):
+            cloud.network.remove_interface_from_router(router, port_id=port.id)
+    cloud.network.delete_router(router)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a validation found: results, and their forms for people, scripts and CI servers."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import Field, computed_field
+
+from scs_deploy.model import Model
+from scs_deploy.validate import measure
+
+
+class Verdict(StrEnum):
+    """How a check ended. What was skipped has not passed."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class Result(Model):
+    """One check."""
+
+    check: str
+    verdict: Verdict
+    message: str = ""
+    started: datetime
+    seconds: float
+    samples: tuple[float, ...] = Field(default=(), description="latencies, seconds")
+    budget: float | None = Field(default=None, description="most that p95 may be, seconds")
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def p50(self) -> float | None:
+        """Median latency, seconds."""
+        return measure.percentile(self.samples, 0.5) if self.samples else None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def p95(self) -> float | None:
+        """95th percentile of the latency, seconds."""
+        return measure.percentile(self.samples, 0.95) if self.samples else None
+
+
+class Report(Model):
+    """All checks of one validation, in the order they ran."""
+
+    id: str
+    environment: str
+    started: datetime
+    seconds: float
+    results: tuple[Result, ...]
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(result.verdict is Verdict.PASSED for result in self.results)
+
+    def count(self, verdict: Verdict) -> int:
+        """How many checks ended so."""
+        return sum(result.verdict is verdict for result in self.results)
+
+    def junit(self) -> str:
+        """JUnit XML, as CI servers read it."""
+        suite = ET.Element(
+            "testsuite",
+            name=f"scs-validate.{self.environment}",
+            tests=str(len(self.results)),
+            failures=str(self.count(Verdict.FAILED)),
+            skipped=str(self.count(Verdict.SKIPPED)),
+            errors="0",
+            time=f"{self.seconds:.3f}",
+            timestamp=self.started.isoformat(timespec="seconds"),
+        )
+        for result in self.results:
+            case = ET.SubElement(
+                suite, "testcase", classname="scs.validate", name=result.check, time=f"{result.seconds:.3f}"
+            )
+            if result.verdict is Verdict.FAILED:
+                ET.SubElement(case, "failure", message=result.message).text = result.message
+            elif result.verdict is Verdict.SKIPPED:
+                ET.SubElement(case, "skipped", message=result.message)
+            if result.samples:
+                properties = ET.SubElement(case, "properties")
+                for name, value in (("p50", result.p50), ("p95", result.p95), ("budget", result.budget)):
+                    if value is not None:
+                        ET.SubElement(properties, "property", name=f"{name}_seconds", value=f"{value:.4f}")
+        suites = ET.Element("testsuites")
+        suites.append(suite)
+        ET.indent(suites)
+        return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
