@@ -30,7 +30,9 @@ def connect() -> DockerClient:
         client.ping()
     except DockerException as error:
         if "Permission denied" in str(error):
-            raise RefusedError("no permission to use the Docker engine", "run as root, or join the group docker") from None
+            raise RefusedError(
+                "no permission to use the Docker engine", "run as root, or join the group docker"
+            ) from None
         reason = " ".join(str(error).split())
         raise RefusedError(f"no Docker engine answers: {reason}", "make setup installs and starts it") from None
     return client

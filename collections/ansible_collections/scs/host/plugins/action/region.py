@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scs.host.region: what a region says of its hosts, for roles; runs on the manager."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scs_deploy import bootstrap
+from scs_deploy.ansible.action import RegionAction
+from scs_deploy.context import Context
+
+
+class ActionModule(RegionAction):
+    """See plugins/modules/region.py."""
+
+    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - the same for all hosts
+        """The values; nothing changes."""
+        return {"changed": False, **bootstrap.region(region)}

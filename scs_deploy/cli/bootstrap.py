@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs bootstrap`: prepares hosts for services."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add `scs bootstrap`."""
+    app.command()(bootstrap)
+
+
+def bootstrap(
+    host: Annotated[list[str] | None, typer.Option("--host", help="Only this host; may be repeated.")] = None,
+    environment: EnvironmentOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Prepare hosts: Docker engine, time, users, kernel parameters, names, trust in the registry.
+
+    Safe to run again: a prepared host is left as it is.
+
+    Example: scs bootstrap --host testbed-1
+    """
+    from scs_deploy import bootstrap as bootstraps
+    from scs_deploy.runner import Event
+
+    started = time.monotonic()
+    with errors.status("reaching the hosts") as status:
+
+        def show(event: Event) -> None:
+            if event.get("event") == "playbook_on_task_start":
+                status.update(str((event.get("event_data") or {}).get("task", "")))
+
+        summary = bootstraps.run(environment, host or (), show)
+    seconds = time.monotonic() - started
+    if json:
+        print_json({"hosts": summary.hosts, "changed": summary.changed, "seconds": round(seconds, 1)})
+        return
+    for name in summary.hosts:
+        tasks = summary.changed.get(name, [])
+        console.print(f"{name}: {'; '.join(dict.fromkeys(tasks)) if tasks else 'nothing to change'}")
+    console.print(f"{len(summary.hosts)} hosts prepared in {seconds:.1f} s")

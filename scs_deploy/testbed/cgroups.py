@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node's processes use, and the control groups that its nested engine leaves behind.
+
+Nodes share the manager's cgroup tree, so a nested container's group is a sibling of its node's, not a child: neither
+memory nor clean-up can be had from the node's own group. Processes are found by their PID namespace instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+PROC = Path("/proc")
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def processes(pid: int) -> list[int]:
+    """All processes below `pid`, itself included; empty when it has ended."""
+    children: dict[int, list[int]] = {}
+    for folder in PROC.glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            # the command, in parentheses, may hold spaces
+            parent = int((folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(folder.name))
+    found, todo = [], [pid] if pid and (PROC / str(pid)).is_dir() else []
+    while todo:
+        process = todo.pop()
+        found.append(process)
+        todo.extend(children.get(process, ()))
+    return found
+
+
+def memory_of_tree(pid: int) -> int:
+    """Bytes of memory of all processes below `pid`: proportional set size, shared pages counted once."""
+    total = 0
+    for process in processes(pid):
+        with suppress(OSError, ValueError):
+            for line in (PROC / str(process) / "smaps_rollup").read_text(encoding="ascii").splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+    return total
+
+
+def of_nested_containers(pid: int) -> frozenset[str]:
+    """Control groups (paths below the root) of the processes below `pid` that are not inside its own group."""
+    own = frozenset(_groups(pid))
+    return frozenset(
+        path
+        for process in processes(pid)
+        for path in _groups(process)
+        if path.startswith("/docker/") and not any(path == o or path.startswith(o + "/") for o in own)
+    )
+
+
+def remove(groups: Iterable[str]) -> None:
+    """Remove these control groups from every hierarchy; one that is in use stays."""
+    roots = [CGROUPS, *(p for p in CGROUPS.iterdir() if p.is_dir())]
+    for path in sorted(groups, key=len, reverse=True):
+        for root in roots:
+            with suppress(OSError):
+                (root / path.lstrip("/")).rmdir()
+
+
+def _groups(pid: int) -> list[str]:
+    with suppress(OSError):
+        lines = (PROC / str(pid) / "cgroup").read_text(encoding="ascii").splitlines()
+        return sorted({line.split(":", 2)[2] for line in lines} - {"/"})
+    return []

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Provider `containers`: every host is a systemd container on the manager's Docker engine with an engine of its own."""
+
+from __future__ import annotations
+
+import io
+import socket
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scs_deploy import docker_engine
+from scs_deploy.environment import Environment
+from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.inventory.model import Inventory
+from scs_deploy.testbed import cgroups, manager
+from scs_deploy.testbed.layout import Layout, Node, NodeNetwork, layout, overlap
+from scs_deploy.testbed.provider import HostStatus, Report
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+    from docker.models.networks import Network
+
+LABEL = "scs.testbed"
+DEADLINE = 120.0
+"""Seconds for a node's systemd and sshd to come up; it takes about 5 on an idle machine."""
+
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+
+
+class Containers:
+    """The hosts of one environment; see `provider.Provider`."""
+
+    def __init__(self, environment: Environment, inventory: Inventory) -> None:
+        if environment.settings.ssh.user != "root":
+            raise RefusedError(f"{environment.file}: ssh.user: hosts of the provider containers have root only")
+        self.environment = environment
+        self.layout: Layout = layout(environment, inventory)
+
+    @cached_property
+    def engine(self) -> DockerClient:
+        """The manager's engine; connected when first needed."""
+        return docker_engine.connect()
+
+    @property
+    def image(self) -> str:
+        """The systemd image of the release."""
+        return f"scs/node:{self.environment.settings.release}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What marks everything of this testbed."""
+        return {LABEL: self.environment.name}
+
+    def up(self, report: Report) -> None:
+        """Create what is missing, start what is stopped, wait until every host is reachable."""
+        self._check(report)
+        public_key = manager.ensure_key(self.environment)
+        self.prepare_networks(report)
+        manager.set_names(self.environment.name, self.layout.names)
+        for node in self.layout.nodes:
+            container = self._container(node.full_name)
+            if container is None:
+                report(f"{node.host}: creating from {self.image}")
+                container = self._create(node)
+            if container.status != "running":
+                report(f"{node.host}: starting")
+                _put(container, "/root/.ssh/authorized_keys", public_key + "\n", 0o600)
+                container.start()
+        for node in self.layout.nodes:
+            report(f"{node.host}: waiting for systemd and ssh")
+            self._wait(node)
+
+    def prepare_networks(self, report: Report) -> None:
+        """Make the networks, and with them the manager's addresses: the registry listens there before any node is.
+
+        :raises RefusedError: addresses are in use already
+        """
+        for network in self._missing_networks():
+            report(f"network {network.full_name} {network.cidr}")
+            self._create_network(network)
+
+    def down(self, report: Report) -> None:
+        """Remove every container, network and volume that bears this testbed's label."""
+        filters = {"label": f"{LABEL}={self.environment.name}"}
+        for container in self.engine.containers.list(all=True, filters=filters):
+            report(f"removing {container.name}")
+            inner = cgroups.of_nested_containers(container.attrs["State"]["Pid"])
+            container.remove(force=True, v=True)
+            cgroups.remove(inner)
+        for volume in self.engine.volumes.list(filters=filters):
+            report(f"removing volume {volume.name}")
+            volume.remove(force=True)
+        for network in self.engine.networks.list(filters=filters):
+            report(f"removing network {network.name}")
+            self._disconnect_all(network)
+            network.remove()
+        manager.set_names(self.environment.name, ())
+
+    def status(self) -> tuple[HostStatus, ...]:
+        """The state of every host of the inventory."""
+        result = []
+        for node in self.layout.nodes:
+            container = self._container(node.full_name)
+            state = "absent" if container is None else "running" if container.status == "running" else "stopped"
+            memory = (
+                cgroups.memory_of_tree(container.attrs["State"]["Pid"]) if container and state == "running" else None
+            )
+            address = str(node.attachments[0].address)
+            result.append(HostStatus(name=node.host, state=state, address=address, memory=memory))
+        return tuple(result)
+
+    # what must hold before anything changes
+
+    def _check(self, report: Report) -> None:
+        from docker.errors import ImageNotFound
+
+        try:
+            self.engine.images.get(self.image)
+        except ImageNotFound:
+            raise RefusedError(f"no image {self.image} on this machine", "scs images build node") from None
+        if not Path("/dev/net/tun").exists():
+            raise RefusedError("/dev/net/tun: no such device", "modprobe tun")
+        for node in self.layout.nodes:
+            container = self._container(node.full_name)
+            if container and container.labels.get(LABEL) != self.environment.name:
+                raise RefusedError(
+                    f"container {node.full_name} belongs to something else", f"docker rm {node.full_name}"
+                )
+            if container and container.image.id != self.engine.images.get(self.image).id:
+                report(f"{node.host}: runs an older {self.image}; `scs testbed down` and `up` take the new one")
+
+    def _missing_networks(self) -> list[NodeNetwork]:
+        existing = {network.name: network for network in self.engine.networks.list()}
+        missing = [n for n in self.layout.networks if n.full_name not in existing]
+        for wanted in self.layout.networks:
+            if wanted.full_name in existing:
+                subnets = _subnets(existing[wanted.full_name])
+                if wanted.cidr not in subnets:
+                    raise RefusedError(
+                        f"Docker network {wanted.full_name} has {', '.join(map(str, subnets))}, "
+                        f"{self.environment.file} wants {wanted.cidr}",
+                        "scs testbed down removes it",
+                    )
+        if missing:
+            others = {
+                f"Docker network {name}": s for name, n in existing.items() for s in _subnets(n)
+            } | manager.routes()
+            for wanted in missing:
+                if used_by := overlap(wanted.cidr, others):
+                    raise RefusedError(
+                        f"{self.environment.file}: networks.{wanted.name}.cidr: {wanted.cidr} overlaps {used_by}",
+                        "choose another cidr there and in the inventory, or remove the other one",
+                    )
+        return missing
+
+    # making things
+
+    def _create_network(self, network: NodeNetwork) -> None:
+        from docker.types import IPAMConfig, IPAMPool
+
+        self.engine.networks.create(
+            network.full_name,
+            driver="bridge",
+            ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(network.cidr), gateway=str(network.gateway))]),
+            options={"com.docker.network.driver.mtu": str(network.mtu)},
+            labels=self.labels,
+        )
+
+    def _create(self, node: Node) -> Container:
+        api = self.engine.api
+        self.engine.volumes.create(node.docker_volume, labels=self.labels)
+        first, *others = node.attachments
+        created = api.create_container(
+            self.image,
+            name=node.full_name,
+            hostname=node.host,
+            labels=self.labels,
+            host_config=self._host_config(node),
+            networking_config=api.create_networking_config(
+                {first.network: api.create_endpoint_config(ipv4_address=str(first.address))}
+            ),
+            stop_signal="SIGRTMIN+3",
+        )
+        try:
+            for attachment in others:
+                api.connect_container_to_network(
+                    created["Id"], attachment.network, ipv4_address=str(attachment.address)
+                )
+        except BaseException:
+            # half attached it would be reused by the next run
+            api.remove_container(created["Id"], force=True)
+            raise
+        return self.engine.containers.get(created["Id"])
+
+    def _host_config(self, node: Node) -> dict[str, Any]:
+        settings = self.environment.settings.testbed
+        devices = [d for d in ("/dev/net/tun", "/dev/fuse", "/dev/kvm") if Path(d).exists()]
+        config: dict[str, Any] = self.engine.api.create_host_config(
+            network_mode=node.attachments[0].network,
+            # everything a machine of its own could do except raising limits above the manager's
+            cap_add=["ALL"],
+            cap_drop=["SYS_RESOURCE"],
+            security_opt=["seccomp=unconfined", "apparmor=unconfined"],
+            tmpfs={"/run": "", "/tmp": "exec"},  # noqa: S108 - inside the node
+            devices=[f"{d}:{d}:rwm" for d in devices],
+            device_cgroup_rules=["a *:* rwm"],
+            # nested containers need the real cgroup tree: runc looks for paths as the manager sees them
+            cgroupns="host",
+            binds=["/sys/fs/cgroup:/sys/fs/cgroup:rw", f"{node.docker_volume}:/var/lib/docker"],
+            # Docker writes the node's /etc/hosts anew at every start: names must survive that
+            extra_hosts=self._names(),
+            restart_policy={"Name": "unless-stopped"},
+            mem_limit=settings.memory_limit if settings else None,
+        )
+        # what `--security-opt systempaths=unconfined` does: sysctl and nested /proc mounts must be possible
+        config["MaskedPaths"] = []
+        config["ReadonlyPaths"] = []
+        return config
+
+    def _names(self) -> dict[str, str]:
+        nodes = {node.host: str(node.attachments[0].address) for node in self.layout.nodes}
+        return nodes | {name: address for address, name in self.layout.names}
+
+    # waiting
+
+    def _wait(self, node: Node) -> None:
+        container = self.engine.containers.get(node.full_name)
+        _until(
+            lambda: _systemd_is_up(container), f"{node.host}: systemd did not start", f"docker logs {node.full_name}"
+        )
+        self._check_interfaces(container, node)
+        status, output = container.exec_run(
+            ["sh", "-c", f"test -e {HOST_KEY} || ssh-keygen -A >/dev/null; cat {HOST_KEY}.pub"]
+        )
+        key = " ".join(output.decode().split()[:2])
+        if status != 0 or not key.startswith("ssh-ed25519 "):
+            raise ScsError(
+                f"{node.host}: no SSH host key: {output.decode().strip()}",
+                f"docker exec {node.full_name} ssh-keygen -A",
+            )
+        address = str(node.attachments[0].address)
+        manager.trust(self.environment, {address: key, node.host: key})
+        hint = f"docker exec {node.full_name} systemctl status ssh"
+        _until(lambda: _ssh_answers(address), f"{node.host}: nothing answers on {address} port 22", hint)
+
+    def _check_interfaces(self, container: Container, node: Node) -> None:
+        """Docker decides on interface names: a node whose names differ from the inventory must not be deployed."""
+        output = container.exec_run(["ip", "-brief", "-4", "address"]).output.decode()
+        actual = {
+            a.split("/")[0]: line.split()[0].split("@")[0] for line in output.splitlines() for a in line.split()[2:]
+        }
+        for attachment in node.attachments:
+            # after deployment the address may sit on a bridge of the node's own, which keeps the interface
+            if (
+                actual.get(str(attachment.address), "eth?").startswith("eth")
+                and actual.get(str(attachment.address)) != attachment.interface
+            ):
+                found = actual.get(str(attachment.address), "no interface")
+                raise ScsError(
+                    f"{node.host}: {attachment.address} is on {found}, the inventory says {attachment.interface}",
+                    "scs testbed down, then up",
+                )
+
+    # small things
+
+    def _container(self, name: str) -> Container | None:
+        from docker.errors import NotFound
+
+        try:
+            return self.engine.containers.get(name)
+        except NotFound:
+            return None
+
+    def _disconnect_all(self, network: Network) -> None:
+        network.reload()
+        for container in network.containers:
+            network.disconnect(container, force=True)
+
+
+def _subnets(network: Network) -> list[IPv4Network]:
+    configs: list[Mapping[str, str]] = network.attrs["IPAM"]["Config"] or []
+    return [IPv4Network(c["Subnet"]) for c in configs if ":" not in c["Subnet"]]
+
+
+def _put(container: Container, path: str, text: str, mode: int) -> None:
+    """Write a file of root, readable by root only, through the engine; works on stopped containers too."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        folder = tarfile.TarInfo(str(Path(path).parent).lstrip("/"))
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o700
+        archive.addfile(folder)
+        entry = tarfile.TarInfo(path.lstrip("/"))
+        entry.size, entry.mode = len(text.encode()), mode
+        archive.addfile(entry, io.BytesIO(text.encode()))
+    container.put_archive("/", data.getvalue())
+
+
+def _systemd_is_up(container: Container) -> bool:
+    container.reload()
+    if container.status != "running":
+        last = container.logs(tail=3).decode(errors="replace").strip().replace("\n", " / ")
+        raise ScsError(f"{container.name} ended: {last or 'no output'}", f"docker logs {container.name}")
+    state = container.exec_run(["systemctl", "is-system-running"]).output.decode().strip()
+    if state == "degraded":
+        units = container.exec_run(["systemctl", "--failed", "--plain", "--no-legend"]).output.decode().split("\n")
+        failed = ", ".join(unit.split()[0] for unit in units if unit.strip())
+        raise ScsError(
+            f"{container.name}: failed units: {failed}", f"docker exec {container.name} systemctl status {failed}"
+        )
+    return state == "running"
+
+
+def _ssh_answers(address: str) -> bool:
+    try:
+        with socket.create_connection((address, 22), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def _until(condition: Callable[[], bool], message: str, hint: str) -> None:
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > end:
+            raise ScsError(f"{message} within {DEADLINE:.0f} s", hint)
+        time.sleep(0.2)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a testbed changes on the manager itself: names in /etc/hosts, its SSH key and known hosts."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from scs_deploy.environment import Environment
+from scs_deploy.errors import ScsError
+
+HOSTS = Path("/etc/hosts")
+
+
+def with_block(text: str, environment: str, names: Iterable[tuple[str, str]]) -> str:
+    """`text` of a hosts file with the testbed's block of (address, name) put in, replaced, or (no names) taken out."""
+    begin, end = f"# BEGIN scs testbed {environment}", f"# END scs testbed {environment}"
+    rest = re.sub(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = [f"{address} {name}" for address, name in names]
+    if not lines:
+        return rest
+    if rest and not rest.endswith("\n"):
+        rest += "\n"
+    return rest + "\n".join((begin, *lines, end)) + "\n"
+
+
+def set_names(environment: str, names: Iterable[tuple[str, str]], file: Path = HOSTS) -> bool:
+    """Write the testbed's block into the manager's hosts file; no names remove it. Returns whether it changed.
+
+    :raises ScsError: the file cannot be written
+    """
+    try:
+        before = file.read_text(encoding="utf-8")
+        after = with_block(before, environment, names)
+        if after == before:
+            return False
+        # in place: in a container this file is a mount, which cannot be renamed over
+        file.write_text(after, encoding="utf-8")
+    except OSError as error:
+        raise ScsError(f"{file}: {error.strerror}", "the testbed needs root: sudo make testbed") from None
+    return True
+
+
+def ensure_key(environment: Environment) -> str:
+    """The public half of the environment's SSH key, which is made when missing.
+
+    :raises ScsError: ssh-keygen failed
+    """
+    key = environment.ssh_key
+    public = key.with_name(key.name + ".pub")
+    if not key.is_file():
+        key.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        public.unlink(missing_ok=True)
+        _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"scs-{environment.name}", "-f", str(key))
+    if not public.is_file():
+        public.write_text(_run("ssh-keygen", "-y", "-f", str(key)), encoding="utf-8")
+    return public.read_text(encoding="utf-8").strip()
+
+
+def known_hosts(text: str, keys: Mapping[str, str]) -> str:
+    """`text` of a known_hosts file with `keys` (name or address: host key) in place of older ones of the same names."""
+    kept = [line for line in text.splitlines() if line and line.split()[0] not in keys]
+    return "\n".join(sorted((*kept, *(f"{name} {key}" for name, key in keys.items())))) + "\n"
+
+
+def trust(environment: Environment, keys: Mapping[str, str]) -> None:
+    """Record host keys that came from the provider, not from the network."""
+    file = environment.known_hosts
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    after = known_hosts(before, keys)
+    if after != before:
+        file.write_text(after, encoding="utf-8")
+
+
+def routes() -> dict[str, IPv4Network]:
+    """The manager's IPv4 routes except default ones: `route of <interface>`: network."""
+    return parse_routes(_run("ip", "-json", "-4", "route"))
+
+
+def parse_routes(text: str) -> dict[str, IPv4Network]:
+    """The same, from the output of `ip -json -4 route`."""
+    found = {}
+    for route in json.loads(text or "[]"):
+        if route["dst"] != "default":
+            network = IPv4Network(route["dst"], strict=False)
+            found[f"the route to {network} on {route.get('dev', 'this machine')}"] = network
+    return found
+
+
+def _run(*command: str) -> str:
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        raise ScsError(f"{command[0]}: not installed", "make setup") from None
+    except subprocess.CalledProcessError as error:
+        raise ScsError(f"{command[0]}: {' '.join(error.stderr.split())}") from None
