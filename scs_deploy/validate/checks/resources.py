@@ -122,9 +122,7 @@ def security_group(region: Region) -> Outcome:
         region.made["security_group"] = group
         api.set_tags(group, [region.name])
         for rule in wanted:
-            api.create_security_group_rule(
-                security_group_id=group.id, direction="ingress", ethertype="IPv4", **rule
-            )
+            api.create_security_group_rule(security_group_id=group.id, direction="ingress", ethertype="IPv4", **rule)
 
     samples = [measure.seconds(create)]
     rules = [
