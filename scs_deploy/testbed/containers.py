@@ -61,7 +61,7 @@ class Containers:
         """Create what is missing, start what is stopped, wait until every host is reachable."""
         self._check(report)
         public_key = manager.ensure_key(self.environment)
-        self.prepare_networks(report)
+        self.prepare(report)
         manager.set_names(self.environment.name, self.layout.names)
         for node in self.layout.nodes:
             container = self._container(node.full_name)
@@ -76,7 +76,7 @@ class Containers:
             report(f"{node.host}: waiting for systemd and ssh")
             self._wait(node)
 
-    def prepare_networks(self, report: Report) -> None:
+    def prepare(self, report: Report) -> None:
         """Make the networks, and with them the manager's addresses: the registry listens there before any node is.
 
         :raises RefusedError: addresses are in use already
@@ -87,7 +87,7 @@ class Containers:
 
     def down(self, report: Report) -> None:
         """Remove every container, network and volume that bears this testbed's label."""
-        filters = {"label": f"{LABEL}={self.environment.name}"}
+        filters: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={self.environment.name}"}
         for container in self.engine.containers.list(all=True, filters=filters):
             report(f"removing {container.name}")
             inner = cgroups.of_nested_containers(container.attrs["State"]["Pid"])
@@ -132,7 +132,7 @@ class Containers:
                 raise RefusedError(
                     f"container {node.full_name} belongs to something else", f"docker rm {node.full_name}"
                 )
-            if container and container.image.id != self.engine.images.get(self.image).id:
+            if container and container.attrs["Image"] != self.engine.images.get(self.image).id:
                 report(f"{node.host}: runs an older {self.image}; `scs testbed down` and `up` take the new one")
 
     def _missing_networks(self) -> list[NodeNetwork]:
@@ -183,7 +183,7 @@ class Containers:
             labels=self.labels,
             host_config=self._host_config(node),
             networking_config=api.create_networking_config(
-                {first.network: api.create_endpoint_config(ipv4_address=str(first.address))}
+                {first.network: api.create_endpoint_config(ipv4_address=str(first.address))}  # type: ignore[arg-type]
             ),
             stop_signal="SIGRTMIN+3",
         )
@@ -235,14 +235,13 @@ class Containers:
             lambda: _systemd_is_up(container), f"{node.host}: systemd did not start", f"docker logs {node.full_name}"
         )
         self._check_interfaces(container, node)
-        status, output = container.exec_run(
-            ["sh", "-c", f"test -e {HOST_KEY} || ssh-keygen -A >/dev/null; cat {HOST_KEY}.pub"]
+        status, output = _execute(
+            container, "sh", "-c", f"test -e {HOST_KEY} || ssh-keygen -A >/dev/null; cat {HOST_KEY}.pub"
         )
-        key = " ".join(output.decode().split()[:2])
+        key = " ".join(output.split()[:2])
         if status != 0 or not key.startswith("ssh-ed25519 "):
             raise ScsError(
-                f"{node.host}: no SSH host key: {output.decode().strip()}",
-                f"docker exec {node.full_name} ssh-keygen -A",
+                f"{node.host}: no SSH host key: {output.strip()}", f"docker exec {node.full_name} ssh-keygen -A"
             )
         address = str(node.attachments[0].address)
         manager.trust(self.environment, {address: key, node.host: key})
@@ -251,17 +250,14 @@ class Containers:
 
     def _check_interfaces(self, container: Container, node: Node) -> None:
         """Docker decides on interface names: a node whose names differ from the inventory must not be deployed."""
-        output = container.exec_run(["ip", "-brief", "-4", "address"]).output.decode()
-        actual = {
-            a.split("/")[0]: line.split()[0].split("@")[0] for line in output.splitlines() for a in line.split()[2:]
+        _, output = _execute(container, "ip", "-brief", "-4", "address")
+        interfaces = {
+            a.split("/")[0]: line.split("@")[0].split()[0] for line in output.splitlines() for a in line.split()[2:]
         }
         for attachment in node.attachments:
-            # after deployment the address may sit on a bridge of the node's own, which keeps the interface
-            if (
-                actual.get(str(attachment.address), "eth?").startswith("eth")
-                and actual.get(str(attachment.address)) != attachment.interface
-            ):
-                found = actual.get(str(attachment.address), "no interface")
+            found = interfaces.get(str(attachment.address), "no interface")
+            # after deployment the address may sit on a bridge of the node's own, around that interface
+            if found != attachment.interface and (found.startswith("eth") or found == "no interface"):
                 raise ScsError(
                     f"{node.host}: {attachment.address} is on {found}, the inventory says {attachment.interface}",
                     "scs testbed down, then up",
@@ -301,15 +297,21 @@ def _put(container: Container, path: str, text: str, mode: int) -> None:
     container.put_archive("/", data.getvalue())
 
 
+def _execute(container: Container, *command: str) -> tuple[int, str]:
+    status, output = container.exec_run(list(command))
+    assert isinstance(output, bytes)
+    return status or 0, output.decode(errors="replace")
+
+
 def _systemd_is_up(container: Container) -> bool:
     container.reload()
     if container.status != "running":
         last = container.logs(tail=3).decode(errors="replace").strip().replace("\n", " / ")
         raise ScsError(f"{container.name} ended: {last or 'no output'}", f"docker logs {container.name}")
-    state = container.exec_run(["systemctl", "is-system-running"]).output.decode().strip()
+    state = _execute(container, "systemctl", "is-system-running")[1].strip()
     if state == "degraded":
-        units = container.exec_run(["systemctl", "--failed", "--plain", "--no-legend"]).output.decode().split("\n")
-        failed = ", ".join(unit.split()[0] for unit in units if unit.strip())
+        units = _execute(container, "systemctl", "--failed", "--plain", "--no-legend")[1].splitlines()
+        failed = " ".join(unit.split()[0] for unit in units if unit.strip())
         raise ScsError(
             f"{container.name}: failed units: {failed}", f"docker exec {container.name} systemctl status {failed}"
         )

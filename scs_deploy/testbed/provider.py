@@ -30,6 +30,12 @@ class HostStatus(Model):
 class Provider(Protocol):
     """One way to make hosts. The inventory is the layout: one host each, attached to the networks it names."""
 
+    def prepare(self, report: Report) -> None:
+        """Give the manager its addresses in the testbed, where the registry listens before any host is.
+
+        :raises RefusedError: the machine cannot hold this testbed; nothing was changed
+        """
+
     def up(self, report: Report) -> None:
         """Create what is missing, start what is stopped, wait until every host is reachable.
 

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs console`: a shell on a host."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from scs_deploy import catalog as catalogs
+from scs_deploy import environment as environments
+from scs_deploy.cli.common import EnvironmentOption
+from scs_deploy.environment import Environment
+from scs_deploy.errors import RefusedError
+from scs_deploy.inventory.model import Host, Inventory
+
+
+def register(app: typer.Typer) -> None:
+    """Add `scs console`."""
+    settings = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    app.command("console", context_settings=settings)(console)
+
+
+def console(
+    host: Annotated[str, typer.Argument(help="Name in the inventory.")],
+    command: Annotated[list[str] | None, typer.Argument(help="What to run there. Default: a shell.")] = None,
+    environment: EnvironmentOption = None,
+) -> None:
+    """Open a shell on a host of the region, or run one command there.
+
+    Options of scs stand before HOST. Example: scs console testbed-1 docker ps
+    """
+    connect(environments.load(environment), host, command or ())
+
+
+def connect(environment: Environment, name: str, command: Sequence[str]) -> NoReturn:
+    """Become ssh.
+
+    :raises RefusedError: no such host, no key
+    """
+    inventory = load_inventory(environment)
+    if name not in inventory.hosts:
+        raise RefusedError(f"{environment.inventory}: no host '{name}'", f"there are: {', '.join(inventory.hosts)}")
+    if not environment.ssh_key.is_file():
+        hint = "scs testbed up makes it" if environment.settings.testbed else "put the key there, mode 0600"
+        raise RefusedError(f"{environment.ssh_key}: no SSH key", hint)
+    arguments = ssh_command(environment, inventory.hosts[name], command, sys.stdin.isatty())
+    sys.stdout.flush()
+    os.execvp(arguments[0], arguments)  # noqa: S606 - the terminal becomes ssh's
+
+
+def load_inventory(environment: Environment) -> Inventory:
+    """The inventory alone: a shell must be had on a region whose catalog and release disagree, too."""
+    from scs_deploy import bootstrap
+    from scs_deploy.inventory import yaml
+
+    return yaml.load(environment, frozenset(catalogs.load().settings) | bootstrap.variables())
+
+
+def ssh_command(environment: Environment, host: Host, command: Sequence[str], terminal: bool) -> list[str]:
+    """The ssh command line for a host, with the region's key and known hosts only."""
+    options = {
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": str(environment.known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "LogLevel": "ERROR",
+    }
+    arguments = ["ssh", "-i", str(environment.ssh_key), "-l", environment.settings.ssh.user]
+    for key, value in options.items():
+        arguments += ["-o", f"{key}={value}"]
+    if port := host.connection.get("ansible_port"):
+        arguments += ["-p", str(port)]
+    if command and terminal:
+        arguments.append("-t")
+    arguments.append(host.address)
+    return [*arguments, "--", shlex.join(command)] if command else arguments

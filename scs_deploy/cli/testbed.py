@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs testbed`: a region on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from scs_deploy import environment as environments
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.environment import Environment
+from scs_deploy.errors import ScsError
+from scs_deploy.testbed.layout import environment_of
+from scs_deploy.testbed.stages import Stages
+
+app = typer.Typer(help="A region on this machine: hosts made, deployed, validated, removed.", no_args_is_help=True)
+
+LayoutOption = Annotated[str, typer.Option("--layout", help="How many hosts: single, or another shipped testbed.")]
+GIB = 1024**3
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `scs testbed`."""
+    parent.add_typer(app, name="testbed")
+
+
+def _environment(name: str | None, layout: str) -> Environment:
+    return environments.load(name or environment_of(layout))
+
+
+@app.command(epilog="Example: scs testbed up --layout single")
+def up(
+    layout: LayoutOption = "single",
+    environment: EnvironmentOption = None,
+    validate: Annotated[bool, typer.Option(help="Use the region once it is deployed.")] = True,
+) -> None:
+    """Build images, make hosts, deploy and validate a region; goes on where an earlier run stopped.
+
+    Run it again at any time: what is done already is found and left alone.
+    """
+    from scs_deploy.testbed import up as testbed
+
+    region = _environment(environment, layout)
+    stages = Stages()
+
+    def report(line: str) -> None:
+        console.print(f"  {escape(line)}")
+
+    try:
+        with stages.watch_memory():
+            testbed.up(
+                region, stages, report, lambda: _deploy(region), (lambda: _validate(region)) if validate else None
+            )
+    finally:
+        _show_stages(stages)
+    console.print(f"\n[bold green]{region.name} is ready[/]")
+    for line in testbed.login_help(region):
+        console.print(f"  {escape(line)}", soft_wrap=True)
+
+
+@app.command(epilog="Example: scs testbed down --no-keep-images")
+def down(
+    layout: LayoutOption = "single",
+    environment: EnvironmentOption = None,
+    keep_images: Annotated[bool, typer.Option(help="Keep the built images for the next `up`.")] = True,
+) -> None:
+    """Remove hosts, networks, volumes, registry, state and generated secrets: no trace but the images."""
+    from scs_deploy.testbed import up as testbed
+
+    region = _environment(environment, layout)
+    testbed.down(region, lambda line: console.print(f"  {escape(line)}"), keep_images)
+    console.print(f"{region.name} is gone")
+
+
+@app.command(epilog="Example: scs testbed status --json")
+def status(layout: LayoutOption = "single", environment: EnvironmentOption = None, json: JsonOption = False) -> None:
+    """Show the hosts: running, stopped or absent, and the memory that their processes use."""
+    from scs_deploy.testbed import up as testbed
+
+    region = _environment(environment, layout)
+    hosts = testbed.provider(region).status()
+    if json:
+        print_json({"environment": region.name, "hosts": [host.model_dump() for host in hosts]})
+        return
+    table = Table("Host", "State", "Address", box=None, header_style="bold")
+    table.add_column("Memory", justify="right")
+    for host in hosts:
+        memory = f"{host.memory / GIB:.1f} GiB" if host.memory is not None else ""
+        style = {"running": "green", "stopped": "red", "absent": "yellow"}[host.state]
+        table.add_row(host.name, f"[{style}]{host.state}[/]", host.address, memory)
+    console.print(table)
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def ssh(
+    host: Annotated[str, typer.Argument(help="Name in the inventory.")],
+    command: Annotated[list[str] | None, typer.Argument(help="What to run there. Default: a shell.")] = None,
+    layout: LayoutOption = "single",
+    environment: EnvironmentOption = None,
+) -> None:
+    """Log in to a host of the testbed, or run one command there.
+
+    Options of scs stand before HOST. Example: scs testbed ssh testbed-1 docker ps
+    """
+    from scs_deploy.cli.console import connect
+
+    connect(_environment(environment, layout), host, command or ())
+
+
+def _deploy(region: Environment) -> None:
+    from scs_deploy import apply, context, pipeline
+    from scs_deploy.cli.show import RunProgress
+    from scs_deploy.plan import Plan
+
+    with RunProgress() as progress:
+
+        def confirm(plan: Plan) -> bool:
+            progress.planned(plan)
+            return True
+
+        done = apply.apply(context.load(region.name), pipeline.Selection(), progress, confirm, command="scs testbed up")
+    if done.changes:
+        console.print(f"  {done.changes} changes in run {done.run}")
+    else:
+        console.print("  nothing to change")
+    if done.held:
+        raise ScsError(f"{done.held} changes are held back", f"{region.file}: allow, or scs apply --allow data-plane")
+
+
+def _validate(region: Environment) -> None:
+    from scs_deploy import validate
+    from scs_deploy.validate import Result, Verdict
+
+    def show(name: str, result: Result | None) -> None:
+        if result is not None:
+            style = "green" if result.verdict is Verdict.PASSED else "red"
+            line = f"{name:<18} {result.seconds:6.1f} s  {escape(result.message)}"
+            console.print(f"  [{style}]{result.verdict:<8}[/]{line}")
+
+    report = validate.run(region, on_progress=show)
+    if not report.passed:
+        raise ScsError(
+            f"{report.count(Verdict.FAILED)} of {len(report.results)} checks failed", "scs validate runs them again"
+        )
+
+
+def _show_stages(stages: Stages) -> None:
+    table = Table("Stage", box=None, header_style="bold")
+    table.add_column("Seconds", justify="right")
+    table.add_column("Share", justify="right")
+    for stage in stages.stages:
+        table.add_row(stage.name, f"{stage.seconds:.1f}", f"{stage.share:.0%}")
+    table.add_row("total", f"{stages.seconds:.1f}", "", style="bold")
+    console.print()
+    console.print(table)
+    used = (stages.memory_peak - stages.memory_before) / GIB
+    console.print(
+        f"memory in use on this machine: at most {stages.memory_peak / GIB:.1f} GiB, {used:.1f} GiB more than before"
+    )

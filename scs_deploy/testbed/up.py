@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From nothing to a validated region on this machine, and back. Every stage finds out what is done already."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from scs_deploy import bootstrap, paths
+from scs_deploy import catalog as catalogs
+from scs_deploy.environment import Environment
+from scs_deploy.errors import ScsError
+from scs_deploy.inventory.model import Inventory
+from scs_deploy.testbed import provider as providers
+from scs_deploy.testbed.provider import Provider, Report
+from scs_deploy.testbed.stages import Stages
+
+if TYPE_CHECKING:
+    from scs_deploy.context import Context
+    from scs_deploy.plan import Plan
+
+STATE = ("state", "secrets.yml", "certificates.yml", "ca.crt", "vault_password", "release.lock.yml")
+"""What an environment's folder gets by being used; the rest of it is the operator's"""
+
+ApplyPlan = Callable[["Context"], "Plan | None"]
+
+
+def inventory(environment: Environment) -> Inventory:
+    """The inventory alone, which is all that a provider needs.
+
+    :raises RefusedError: an error in the inventory
+    """
+    from scs_deploy.inventory import yaml
+
+    return yaml.load(environment, frozenset(catalogs.load().settings) | bootstrap.variables())
+
+
+def provider(environment: Environment) -> Provider:
+    """The environment's provider.
+
+    :raises RefusedError: no testbed, unknown provider, wrong inventory
+    """
+    return providers.load(environment, inventory(environment))
+
+
+def prepare(environment: Environment, report: Report) -> None:
+    """Secrets and certificates: made when missing, kept when there.
+
+    :raises RefusedError: they exist, but cannot be read with the vault password
+    """
+    from scs_deploy import clouds, pki, secrets, vault
+
+    if vault.create_password(environment):
+        report(f"made {environment.settings.vault_password_file}")
+    if made := secrets.ensure(environment, catalogs.load().secrets()):
+        report(f"made {len(made)} secrets")
+    if issued := pki.ensure(environment, pki.wanted_leaves(environment, inventory(environment))):
+        report(f"issued {len(issued)} certificates")
+    clouds.write(environment)
+
+
+def check(environment: Environment) -> None:
+    """Refuse what would fail later, before anything is made.
+
+    :raises RefusedError: another run holds the region, no Docker engine, no space, wrong inventory
+    """
+    provider(environment)
+
+
+def up(
+    environment: Environment,
+    stages: Stages,
+    report: Report,
+    deploy: Callable[[], None],
+    validate: Callable[[], None] | None,
+) -> None:
+    """Build what is missing, make the hosts, prepare them, deploy, validate.
+
+    :param deploy: applies the region's plan
+    :param validate: uses the region; None leaves that out
+    :raises ScsError: from the stage that failed; the next `up` goes on there
+    """
+    from scs_deploy.images import build
+
+    hosts = provider(environment)
+    with stages.stage("prepare"):
+        hosts.prepare(report)
+        prepare(environment, report)
+    with stages.stage("images"):
+        build.ensure(environment, report)
+    with stages.stage("hosts"):
+        hosts.up(report)
+    with stages.stage("bootstrap"):
+        summary = bootstrap.run(environment.name)
+        for host, tasks in summary.changed.items():
+            report(f"{host}: {len(tasks)} tasks changed something")
+    with stages.stage("deploy"):
+        deploy()
+    if validate:
+        with stages.stage("validate"):
+            validate()
+
+
+def down(environment: Environment, report: Report, keep_images: bool = True) -> None:
+    """Remove hosts, networks, volumes, the registry, state and generated secrets.
+
+    :param keep_images: leave the built images, so that the next `up` needs no build
+    :raises RefusedError: this is no testbed, or a run is going on
+    """
+    from scs_deploy.state.lock import RunLock
+
+    hosts = provider(environment)
+    environment.state.mkdir(mode=0o700, exist_ok=True)
+    with RunLock(environment.state / "lock"):
+        hosts.down(report)
+        if environment.settings.registry.managed:
+            remove_registry(report)
+        if not keep_images:
+            remove_images(environment, report)
+        for name in STATE:
+            path = environment.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    report("removed state and generated secrets")
+
+
+def remove_registry(report: Report) -> None:
+    """Remove the manager's registry with its data."""
+    from docker.errors import NotFound
+
+    from scs_deploy import docker_engine
+
+    engine = docker_engine.connect()
+    try:
+        engine.containers.get("scs-registry").remove(force=True, v=True)
+        report("removing scs-registry")
+    except NotFound:
+        pass
+    try:
+        engine.volumes.get("scs-registry-data").remove(force=True)
+        report("removing volume scs-registry-data")
+    except NotFound:
+        pass
+
+
+def remove_images(environment: Environment, report: Report) -> None:
+    """Remove the release's images from the local engine.
+
+    :raises ScsError: one is in use
+    """
+    from docker.errors import APIError
+
+    from scs_deploy import docker_engine
+
+    engine = docker_engine.connect()
+    label = f"scs.release={environment.settings.release}"
+    for image in engine.images.list(filters={"label": label}):
+        try:
+            report(f"removing image {(image.tags or [image.short_id])[0]}")
+            engine.images.remove(image.id, force=True)
+        except APIError as error:
+            raise ScsError(f"image {image.short_id}: {error.explanation}") from None
+
+
+def login_help(environment: Environment) -> list[str]:
+    """How to use the region, line by line; shows where the password is, not the password."""
+    name, external = environment.name, environment.settings.api.external
+    state = environment.state
+    try:
+        folder = state.relative_to(paths.root())
+    except ValueError:
+        folder = state
+    return [
+        f"scs openstack -e {name} server list",
+        f"export OS_CLIENT_CONFIG_FILE={folder}/clouds.yaml OS_CLOUD={name}",
+        f"dashboard: https://{external.name}/  (user admin, domain Default; CA: {environment.ca_file.name})",
+        f"password:  scs secrets show keystone_admin_password -e {name}",
+    ]
