@@ -19,6 +19,7 @@ import typer
 from scs_deploy import context as contexts
 from scs_deploy.catalog import close_matches
 from scs_deploy.cli.common import EnvironmentOption
+from scs_deploy.cli.console import ssh_command
 from scs_deploy.context import Context
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError, ScsError
@@ -38,7 +39,7 @@ class Source:
 
 def register(app: typer.Typer) -> None:
     """Add `scs logs`."""
-    app.command("logs")(logs)
+    app.command(epilog="Example: scs logs nova_compute -f --lines 20")(logs)
 
 
 def logs(
@@ -51,7 +52,6 @@ def logs(
     """Show the log of a container, or of all containers of a service, from all their hosts.
 
     Lines of several containers are in the order of their time and say where they are from.
-    Example: scs logs nova_compute -f --lines 20
     """
     context = contexts.load(environment)
     sources = select(context, name, host)
@@ -96,18 +96,6 @@ def select(context: Context, name: str, host: str | None) -> list[Source]:
     return found
 
 
-def command(environment: Environment, host: Host, remote: str) -> list[str]:
-    """An ssh command line that runs `remote` on a host with the region's key and known host keys."""
-    user = host.connection.get("ansible_user", environment.settings.ssh.user)
-    port = host.connection.get("ansible_port", 22)
-    return [
-        "ssh", "-i", str(environment.ssh_key), "-p", str(port), "-o", f"UserKnownHostsFile={environment.known_hosts}",
-        "-o", "GlobalKnownHostsFile=/dev/null", "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes",
-        "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR",
-        f"{user}@{host.address}", remote,
-    ]  # fmt: skip
-
-
 class Reader:
     """One `docker logs` on one host."""
 
@@ -116,11 +104,17 @@ class Reader:
         self.other: list[str] = []
         remote = ["docker", "logs", "--timestamps", "--tail", str(lines), *(["--follow"] if follow else [])]
         # containers write to both of their streams; joined there, their order stays
+        joined = ["sh", "-c", f"exec {shlex.join([*remote, source.container])} 2>&1"]
+        ssh, *arguments = ssh_command(environment, source.host, joined, terminal=False)
         self.process = subprocess.Popen(
-            command(environment, source.host, f"{shlex.join([*remote, source.container])} 2>&1"),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+            [ssh, "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
             errors="replace",
-        )  # fmt: skip
+        )
 
     def lines(self) -> Iterator[str]:
         """The log's lines, each beginning with its time; what else is said is kept for `check`."""

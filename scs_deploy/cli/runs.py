@@ -30,16 +30,13 @@ def _store(environment: str | None) -> RunStore:
     return RunStore(environments.load(environment).state / "runs.sqlite3")
 
 
-@app.command("list")
+@app.command("list", epilog="Example: scs runs list --limit 5")
 def list_(
     environment: EnvironmentOption = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     json: JsonOption = False,
 ) -> None:
-    """List runs, newest first.
-
-    Example: scs runs list --limit 5
-    """
+    """List runs, newest first."""
     runs = _store(environment).list(limit)
     if json:
         print_json([run.model_dump(mode="json") for run in runs])
@@ -53,16 +50,13 @@ def list_(
     console.print(table if runs else "No run was recorded in this region yet.")
 
 
-@app.command()
+@app.command(epilog="Example: scs runs show 6h2k9qw3x")
 def show(
     run_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Run to show. Default: the latest.")] = None,
     environment: EnvironmentOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a run and each of its steps with its duration.
-
-    Example: scs runs show 6h2k9qw3x
-    """
+    """Show a run and each of its steps with its duration."""
     store = _store(environment)
     run = store.get(run_id)
     steps = store.steps(run.id)

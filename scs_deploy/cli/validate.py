@@ -22,7 +22,7 @@ STYLES = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 def register(app: typer.Typer) -> None:
     """Add `scs validate`."""
-    app.command("validate")(validate)
+    app.command(epilog="Example: scs validate floating-ip --junit report.xml")(validate)
 
 
 def validate(
@@ -41,7 +41,7 @@ def validate(
 ) -> None:
     """Use the region as its users do: tokens, APIs, a server that boots and is reached. Leaves nothing behind.
 
-    Exit code 1 when a check failed. Example: scs validate floating-ip --junit report.xml
+    Exit code 1 when a check failed.
     """
     from scs_deploy import validate as validation
 
