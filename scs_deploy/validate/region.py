@@ -77,7 +77,7 @@ def leftovers(cloud: Any, prefix: str = PREFIX) -> list[tuple[str, str, Callable
         ("router", network.routers(), partial(_remove_router, cloud)),
         ("network", network.networks(), network.delete_network),
         ("security group", network.security_groups(), network.delete_security_group),
-        ("flavor", compute.flavors(is_public=None), compute.delete_flavor),
+        ("flavor", compute.flavors(), compute.delete_flavor),
         ("image", image.images(), image.delete_image),
     )
     return [

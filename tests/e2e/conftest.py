@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A deployed region, and a server in it that was booted by `scs validate --keep`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from blackbox import RegionUnderTest
+
+
+@pytest.fixture(scope="session")
+def region() -> RegionUnderTest:
+    """The region of SCS_ENVIRONMENT; it must have nothing to change when the tests begin."""
+    found = RegionUnderTest(os.environ.get("SCS_ENVIRONMENT", "testbed"))
+    if not (found.folder / "state" / "clouds.yaml").is_file():
+        pytest.fail(f"environment {found.name} is not deployed: make testbed")
+    return found
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    id: str
+    name: str
+    address: str
+
+
+@pytest.fixture(scope="session")
+def server(region: RegionUnderTest) -> Iterator[Server]:
+    """A server with a floating IP."""
+    report = region.scs("validate", "floating-ip", "--keep", "--json").json()
+    name = f"scs-validate-{report['id']}"
+    found = region.openstack("server", "show", name)
+    ips = region.openstack("floating", "ip", "list", "--long")
+    address = next(ip["Floating IP Address"] for ip in ips if ip["Description"] == name)
+    yield Server(found["id"], name, address)
+    region.scs("validate", "flavor")  # removes what was kept
+    left = [s["Name"] for s in region.openstack("server", "list", "--all-projects")]
+    assert name not in left
