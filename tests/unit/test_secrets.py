@@ -86,7 +86,7 @@ def test_missing_secrets_are_added_and_others_stay(environment: Environment) -> 
         ("a: 123456", "a: the value must be text, is a int"),
         ("a: {b: hunter2}", "a: the value must be text"),
         ("a: ''", "a: is empty"),
-        ("a: 'hunter2", "quoted scalar"),
+        ("a: 'hunter2", "unexpected end"),
         ("a: hunter2\na: hunter2", "given twice"),
     ],
 )

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MariaDB schemas, their users and grants: one session that reads all; a pure comparison; what differs is changed.
+
+A user is named as its service, connects from anywhere, over TLS only, and owns its service's schemas, nothing else.
+Schemas and users that nothing wants any more are left alone: removing data is an operator's decision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import Field
+
+from scs_deploy.change import REGION, Change, Kind
+from scs_deploy.errors import ScsError
+from scs_deploy.model import Model
+from scs_deploy.service import Impact, Phase
+
+CHARSET = "utf8mb4"
+COLLATION = "utf8mb4_general_ci"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_OPTION = " WITH GRANT OPTION"
+_GRANT = re.compile(r"GRANT (?P<what>.+) ON (?P<on>\S+) TO ")
+
+
+class User(Model):
+    """A wanted user."""
+
+    password: str = Field(repr=False)
+    schemas: tuple[str, ...]
+
+
+class Desired(Model):
+    """Users by name, which is their service's; each owns its schemas."""
+
+    users: dict[str, User]
+
+    @classmethod
+    def build(cls, schemas: Mapping[str, Iterable[str]], passwords: Mapping[str, str]) -> Desired:
+        """From service -> its schemas, and service -> its password.
+
+        :raises ScsError: a name that is no plain identifier
+        """
+        for name in [*schemas, *(s for names in schemas.values() for s in names)]:
+            if not _NAME.fullmatch(name):
+                raise ScsError(f"database: '{name}' is no name for a schema or user", "use [a-z0-9_]")
+        return cls(users={s: User(password=passwords[s], schemas=tuple(n)) for s, n in schemas.items() if n})
+
+
+class ObservedUser(Model):
+    """A user as the server has it."""
+
+    hash: str = Field(repr=False)
+    ssl: bool
+    grants: tuple[str, ...] = Field(description="`what ON schema`, USAGE left out, sorted")
+
+
+class Observed(Model):
+    """Schemas with their character set, and the users with host '%'."""
+
+    schemas: dict[str, str]
+    users: dict[str, ObservedUser]
+
+
+def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
+    """What must change; with `observed` None (no server yet) everything.
+
+    `Change.subject` is `schema <name>` or `user <name>`.
+    """
+    changes: list[Change] = []
+    for name, user in desired.users.items():
+        for schema in user.schemas:
+            reason = _schema_reason(schema, observed)
+            if reason:
+                changes.append(_change(Kind.DATABASE, name, f"schema {schema}", reason, Impact.NONE))
+        reason = _user_reason(name, user, observed)
+        if reason:
+            exists = observed is not None and name in observed.users
+            impact = Impact.API if exists else Impact.NONE
+            changes.append(_change(Kind.ACCOUNT, name, f"user {name}", reason, impact))
+    return tuple(changes)
+
+
+def native_hash(password: str) -> str:
+    """The server's stored form of a password: `*` and SHA1(SHA1(password)) in hex.
+
+    https://mariadb.com/kb/en/authentication-plugin-mysql_native_password/
+    """
+    inner = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+    return "*" + hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
+
+
+def _schema_reason(schema: str, observed: Observed | None) -> str:
+    if observed is None:
+        return "not there yet"
+    if schema not in observed.schemas:
+        return "missing"
+    if observed.schemas[schema] != CHARSET:
+        return f"character set {observed.schemas[schema]} -> {CHARSET}"
+    return ""
+
+
+def _user_reason(name: str, user: User, observed: Observed | None) -> str:
+    if observed is None:
+        return "not there yet"
+    found = observed.users.get(name)
+    if found is None:
+        return "missing"
+    reasons = []
+    if found.hash != native_hash(user.password):
+        reasons.append("password differs")
+    if not found.ssl:
+        reasons.append("TLS is not required")
+    wanted = set(_grants(user))
+    reasons += [f"grant missing: {g}" for g in sorted(wanted - set(found.grants))]
+    reasons += [f"grant too many: {g}" for g in sorted(set(found.grants) - wanted)]
+    return "; ".join(reasons)
+
+
+def _grants(user: User) -> list[str]:
+    return sorted(f"ALL PRIVILEGES ON {_pattern(schema)}.*" for schema in user.schemas)
+
+
+def _pattern(schema: str) -> str:
+    # in a grant `_` stands for any character: without the escape nova_api's owner would own novaXapi too
+    return "`" + schema.replace("_", "\\_") + "`"
+
+
+def _change(kind: Kind, service: str, subject: str, reason: str, impact: Impact) -> Change:
+    return Change(
+        kind=kind, service=service, host=REGION, subject=subject, reason=reason, phase=Phase.DATABASE, impact=impact
+    )
+
+
+class Database:
+    """A session with the server as its administrator; a context manager.
+
+    :param host: internal API name or address; the server's certificate must name it
+    :param ca_file: the region CA
+    :param timeout: seconds for connecting and for each answer
+    """
+
+    def __init__(
+        self, host: str, password: str, ca_file: Path, user: str = "root", port: int = 3306, timeout: float = 10
+    ) -> None:
+        self._parameters: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "user": user,
+            "password": password,
+            "ssl_ca": str(ca_file),
+            "ssl_verify_cert": True,
+            "ssl_verify_identity": True,
+            "connect_timeout": timeout,
+            "read_timeout": max(timeout, 60),
+            "write_timeout": max(timeout, 60),
+            "charset": CHARSET,
+            "autocommit": True,
+        }
+        self._connection: Any = None
+
+    def __enter__(self) -> Database:
+        # imported here: plans of regions without a database need not pay for it
+        import pymysql
+
+        try:
+            self._connection = pymysql.connect(**self._parameters)
+        except (pymysql.Error, OSError, RuntimeError) as error:
+            raise ScsError(f"mariadb at {self._at}: {_say(error)}", "scs status mariadb") from None
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    @property
+    def _at(self) -> str:
+        return f"{self._parameters['host']}:{self._parameters['port']}"
+
+    def read(self, desired: Desired) -> Observed:
+        """All schemas, and of the users those that are wanted.
+
+        :raises ScsError: the server cannot be asked
+        """
+        schemas = {
+            str(name): str(charset)
+            for name, charset in self._ask(
+                "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA"
+            )
+        }
+        rows = self._ask("SELECT User, authentication_string, ssl_type FROM mysql.user WHERE Host = '%'")
+        users = {}
+        for name, stored, ssl in rows:
+            if name in desired.users:
+                users[name] = ObservedUser(hash=stored, ssl=ssl == "ANY", grants=self._grants_of(name))
+        return Observed(schemas=schemas, users=users)
+
+    def _grants_of(self, user: str) -> tuple[str, ...]:
+        found = []
+        for (line,) in self._ask(f"SHOW GRANTS FOR `{user}`@'%'"):
+            match = _GRANT.match(line)
+            if match and match["what"] != "USAGE":
+                suffix = _OPTION if line.endswith(_OPTION) else ""
+                found.append(f"{match['what']} ON {match['on']}{suffix}")
+        return tuple(sorted(found))
+
+    def apply(self, desired: Desired, changes: Iterable[Change]) -> None:
+        """Carry out changes that `diff` named; each may be repeated without harm.
+
+        :raises ScsError: the server refuses
+        """
+        for change in changes:
+            kind, _, name = change.subject.partition(" ")
+            statements = _schema_statements(name) if kind == "schema" else _user_statements(name, desired.users[name])
+            for statement, parameters in statements:
+                self._ask(statement, parameters, change.subject)
+            if kind == "user":
+                self._grant(name, desired.users[name], change.subject)
+
+    def _grant(self, name: str, user: User, subject: str) -> None:
+        # only what differs: services go on working on their other schemas meanwhile
+        wanted, found = set(_grants(user)), set(self._grants_of(name))
+        for grant in sorted(wanted - found):
+            self._ask(f"GRANT {grant} TO `{name}`@'%'", subject=subject)
+        for grant in sorted(found - wanted):
+            what, _, on = grant.removesuffix(_OPTION).rpartition(" ON ")
+            if grant.endswith(_OPTION):
+                self._ask(f"REVOKE GRANT OPTION ON {on} FROM `{name}`@'%'", subject=subject)
+            if grant.removesuffix(_OPTION) not in wanted:
+                self._ask(f"REVOKE {what} ON {on} FROM `{name}`@'%'", subject=subject)
+
+    def _ask(self, statement: str, parameters: tuple[str, ...] = (), subject: str = "") -> list[tuple[Any, ...]]:
+        import pymysql
+
+        try:
+            with self._connection.cursor() as cursor:
+                # without parameters, a % is a %
+                cursor.execute(statement, parameters or None)
+                return list(cursor.fetchall())
+        except pymysql.Error as error:
+            where = f": {subject}" if subject else ""
+            raise ScsError(f"mariadb at {self._at}{where}: {_say(error)}", "scs logs mariadb") from None
+
+
+def _schema_statements(schema: str) -> list[tuple[str, tuple[str, ...]]]:
+    what = f"`{schema}` CHARACTER SET {CHARSET} COLLATE {COLLATION}"
+    return [(f"CREATE DATABASE IF NOT EXISTS {what}", ()), (f"ALTER DATABASE {what}", ())]
+
+
+def _user_statements(name: str, user: User) -> list[tuple[str, tuple[str, ...]]]:
+    who = f"`{name}`@'%%'"
+    # the hash, so that the password itself is in no query log or binary log
+    identified = f"{who} IDENTIFIED VIA mysql_native_password USING %s REQUIRE SSL"
+    hashed = (native_hash(user.password),)
+    return [(f"CREATE USER IF NOT EXISTS {identified}", hashed), (f"ALTER USER {identified}", hashed)]
+
+
+def _say(error: BaseException) -> str:
+    text = str(error.args[1] if len(error.args) > 1 else error) or type(error).__name__
+    return " ".join(text.split())

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RabbitMQ vhosts, users and permissions, through the management API: one GET reads all, what differs is put.
+
+Each service has a user and a vhost of its own name; the user may do anything there and nothing elsewhere.
+https://www.rabbitmq.com/docs/http-api-reference
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+from pydantic import Field
+
+from scs_deploy.change import REGION, Change, Kind
+from scs_deploy.errors import ScsError
+from scs_deploy.model import Model
+from scs_deploy.service import Impact, Phase
+
+QUEUE_TYPE = "quorum"
+_ALL = (".*", ".*", ".*")
+_HASHING = "rabbit_password_hashing_sha256"
+
+
+class Desired(Model):
+    """service: its password. User and vhost are named as the service."""
+
+    users: dict[str, str] = Field(repr=False)
+
+
+class ObservedUser(Model):
+    """A user as the broker has it."""
+
+    hash: str = Field(repr=False)
+    hashing: str
+    tags: tuple[str, ...]
+
+
+class Observed(Model):
+    """The broker's definitions, as far as they matter here."""
+
+    vhosts: dict[str, str | None] = Field(description="vhost: its default queue type, None for the broker's default")
+    users: dict[str, ObservedUser]
+    permissions: dict[str, dict[str, tuple[str, str, str]]] = Field(
+        description="user: vhost: patterns of configure, write, read"
+    )
+
+    @classmethod
+    def parse(cls, definitions: Mapping[str, Any]) -> Observed:
+        """From the answer to GET /api/definitions."""
+        permissions: dict[str, dict[str, tuple[str, str, str]]] = {}
+        for p in definitions.get("permissions", ()):
+            permissions.setdefault(p["user"], {})[p["vhost"]] = (p["configure"], p["write"], p["read"])
+        return cls(
+            vhosts={v["name"]: _queue_type(v) for v in definitions.get("vhosts", ())},
+            users={
+                u["name"]: ObservedUser(
+                    hash=u.get("password_hash") or "", hashing=u.get("hashing_algorithm") or "", tags=_tags(u)
+                )
+                for u in definitions.get("users", ())
+            },
+            permissions=permissions,
+        )
+
+
+def _queue_type(vhost: Mapping[str, Any]) -> str | None:
+    found = vhost.get("default_queue_type") or (vhost.get("metadata") or {}).get("default_queue_type")
+    return None if found in (None, "undefined") else str(found)
+
+
+def _tags(user: Mapping[str, Any]) -> tuple[str, ...]:
+    tags = user.get("tags") or ()
+    return tuple(t for t in (tags.split(",") if isinstance(tags, str) else tags) if t)
+
+
+def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
+    """What must change; with `observed` None (no broker yet) everything.
+
+    `Change.subject` is `vhost <name>`, `user <name>` or `permissions <name>`.
+    """
+    changes = []
+    for name, password in desired.users.items():
+        reason = _vhost_reason(name, observed)
+        if reason:
+            changes.append(_change(Kind.DATABASE, name, f"vhost {name}", reason, Impact.NONE))
+        reason = _user_reason(name, password, observed)
+        if reason:
+            exists = observed is not None and name in observed.users
+            impact = Impact.API if exists else Impact.NONE
+            changes.append(_change(Kind.ACCOUNT, name, f"user {name}", reason, impact))
+        reason = _permission_reason(name, observed)
+        if reason:
+            changes.append(_change(Kind.ACCOUNT, name, f"permissions {name}", reason, Impact.NONE))
+    return tuple(changes)
+
+
+def matches(password: str, stored: str) -> bool:
+    """Whether a stored hash, base64(salt + SHA256(salt + password)) with four bytes of salt, is this password's.
+
+    https://www.rabbitmq.com/docs/passwords
+    """
+    try:
+        raw = base64.b64decode(stored, validate=True)
+    except ValueError:
+        return False
+    return hmac.compare_digest(raw[4:], hashlib.sha256(raw[:4] + password.encode()).digest())
+
+
+def hashed(password: str) -> str:
+    """A password as the broker stores it, with a new salt."""
+    salt = os.urandom(4)
+    return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _vhost_reason(name: str, observed: Observed | None) -> str:
+    if observed is None:
+        return "not there yet"
+    if name not in observed.vhosts:
+        return "missing"
+    found = observed.vhosts[name]
+    return "" if found == QUEUE_TYPE else f"default queue type {found or 'unset'} -> {QUEUE_TYPE}"
+
+
+def _user_reason(name: str, password: str, observed: Observed | None) -> str:
+    if observed is None:
+        return "not there yet"
+    found = observed.users.get(name)
+    if found is None:
+        return "missing"
+    reasons = []
+    if found.hashing != _HASHING or not matches(password, found.hash):
+        reasons.append("password differs")
+    if found.tags:
+        reasons.append(f"tags {', '.join(found.tags)} -> none")
+    return "; ".join(reasons)
+
+
+def _permission_reason(name: str, observed: Observed | None) -> str:
+    if observed is None:
+        return "not there yet"
+    found = observed.permissions.get(name, {})
+    reasons = []
+    if name not in found:
+        reasons.append(f"none on vhost {name}")
+    elif found[name] != _ALL:
+        reasons.append(f"on vhost {name}: {' '.join(found[name])} -> {' '.join(_ALL)}")
+    reasons += [f"too many: on vhost {vhost}" for vhost in sorted(found) if vhost != name]
+    return "; ".join(reasons)
+
+
+def _change(kind: Kind, service: str, subject: str, reason: str, impact: Impact) -> Change:
+    return Change(
+        kind=kind, service=service, host=REGION, subject=subject, reason=reason, phase=Phase.DATABASE, impact=impact
+    )
+
+
+class Messaging:
+    """A session with the management API; a context manager.
+
+    :param host: a broker's address; its certificate must name it
+    :param ca_file: the region CA
+    :param timeout: seconds for connecting and for each answer
+    """
+
+    def __init__(
+        self, host: str, password: str, ca_file: Path, user: str = "scs", port: int = 15671, timeout: float = 10
+    ) -> None:
+        import requests
+
+        self._url = f"https://{f'[{host}]' if ':' in host else host}:{port}/api"
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.auth = (user, password)
+        self._session.verify = str(ca_file)
+
+    def __enter__(self) -> Messaging:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def read(self) -> Observed:
+        """All vhosts, users and permissions.
+
+        :raises ScsError: the broker cannot be asked
+        """
+        return Observed.parse(self._ask("GET", "/definitions").json())
+
+    def apply(self, desired: Desired, changes: Iterable[Change]) -> None:
+        """Carry out changes that `diff` named; each may be repeated without harm.
+
+        :raises ScsError: the broker refuses
+        """
+        for change in changes:
+            kind, _, name = change.subject.partition(" ")
+            path = quote(name, safe="")
+            if kind == "vhost":
+                self._ask("PUT", f"/vhosts/{path}", {"default_queue_type": QUEUE_TYPE})
+            elif kind == "user":
+                body = {"password_hash": hashed(desired.users[name]), "hashing_algorithm": _HASHING, "tags": ""}
+                self._ask("PUT", f"/users/{path}", body)
+            else:
+                self._put_permissions(name, path)
+
+    def _put_permissions(self, name: str, path: str) -> None:
+        for found in self._ask("GET", f"/users/{path}/permissions").json():
+            if found["vhost"] != name:
+                self._ask("DELETE", f"/permissions/{quote(found['vhost'], safe='')}/{path}")
+        configure, write, read = _ALL
+        self._ask("PUT", f"/permissions/{path}/{path}", {"configure": configure, "write": write, "read": read})
+
+    def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
+        import requests
+
+        try:
+            answer = self._session.request(method, self._url + path, json=body, timeout=self._timeout)
+        except requests.RequestException as error:
+            raise ScsError(f"rabbitmq at {self._url}: {_say(error)}", "scs status rabbitmq") from None
+        if answer.status_code >= 400:
+            raise ScsError(f"rabbitmq at {self._url}: {method} {path}: {_reason(answer)}", "scs logs rabbitmq")
+        return answer
+
+
+def _reason(answer: Any) -> str:
+    try:
+        said = answer.json().get("reason") or answer.reason
+    except (ValueError, AttributeError):
+        said = answer.reason
+    return f"{answer.status_code} {said}"
+
+
+def _say(error: Exception) -> str:
+    reason = getattr(error.args[0], "reason", error) if error.args else error
+    # urllib3 names the connection object first
+    text = str(reason.args[-1] if isinstance(reason, Exception) and len(reason.args) > 1 else reason)
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RabbitMQ: (desired, observed) -> changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from scs_deploy.change import REGION
+from scs_deploy.service import Phase
+from scs_deploy.shared.messaging import Desired, Observed, diff, hashed, matches
+
+DESIRED = Desired(users={"nova": "nova-password"})
+VHOST = {"name": "nova", "metadata": {"default_queue_type": "quorum"}, "limits": []}
+USER = {
+    "name": "nova",
+    "password_hash": hashed("nova-password"),
+    "hashing_algorithm": "rabbit_password_hashing_sha256",
+    "tags": [],
+}
+PERMISSION = {"user": "nova", "vhost": "nova", "configure": ".*", "write": ".*", "read": ".*"}
+OTHERS: dict[str, list[dict[str, Any]]] = {
+    "vhosts": [{"name": "/"}, {"name": "heat"}],
+    "users": [{**USER, "name": "scs", "tags": ["administrator"]}],
+    "permissions": [{**PERMISSION, "user": "scs", "vhost": "/"}],
+}
+
+
+def seen(vhost: Any = VHOST, user: Any = USER, *permissions: Any) -> Observed:
+    return Observed.parse(
+        {
+            "vhosts": [*OTHERS["vhosts"], *([vhost] if vhost else [])],
+            "users": [*OTHERS["users"], *([user] if user else [])],
+            "permissions": [*OTHERS["permissions"], *(permissions or (PERMISSION,))],
+        }
+    )
+
+
+CASES = {
+    "as wanted": (seen(), []),
+    "no broker yet": (
+        None,
+        [
+            ("vhost nova", "not there yet", "none"),
+            ("user nova", "not there yet", "none"),
+            ("permissions nova", "not there yet", "none"),
+        ],
+    ),
+    "empty broker": (
+        Observed.parse(OTHERS),
+        [
+            ("vhost nova", "missing", "none"),
+            ("user nova", "missing", "none"),
+            ("permissions nova", "none on vhost nova", "none"),
+        ],
+    ),
+    "queue type of an older broker's answer": (seen({"name": "nova", "default_queue_type": "quorum"}), []),
+    "another queue type": (
+        seen({"name": "nova", "metadata": {"default_queue_type": "classic"}}),
+        [("vhost nova", "default queue type classic -> quorum", "none")],
+    ),
+    "no queue type": (
+        seen({"name": "nova", "default_queue_type": "undefined"}),
+        [("vhost nova", "default queue type unset -> quorum", "none")],
+    ),
+    "another password": (
+        seen(VHOST, {**USER, "password_hash": hashed("old")}),
+        [("user nova", "password differs", "api")],
+    ),
+    "no password": (seen(VHOST, {**USER, "password_hash": ""}), [("user nova", "password differs", "api")]),
+    "an administrator": (
+        seen(VHOST, {**USER, "tags": "administrator"}),
+        [("user nova", "tags administrator -> none", "api")],
+    ),
+    "fewer permissions": (
+        seen(VHOST, USER, {**PERMISSION, "write": "^nova"}),
+        [("permissions nova", "on vhost nova: .* ^nova .* -> .* .* .*", "none")],
+    ),
+    "permissions elsewhere": (
+        seen(VHOST, USER, PERMISSION, {**PERMISSION, "vhost": "/"}),
+        [("permissions nova", "too many: on vhost /", "none")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_diff(case: str) -> None:
+    observed, expected = CASES[case]
+    changes = diff(DESIRED, observed)
+    assert [(c.subject, c.reason, c.impact.value) for c in changes] == expected
+    assert all((c.service, c.host, c.phase) == ("nova", REGION, Phase.DATABASE) for c in changes)
+
+
+def test_password_hash_is_the_brokers() -> None:
+    # the example of https://www.rabbitmq.com/docs/passwords
+    assert matches("test12", "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR")
+    assert not matches("test13", "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR")
+    assert hashed("x") != hashed("x")
+    assert matches("x", hashed("x"))
+
+
+def test_passwords_are_not_shown() -> None:
+    assert "nova-password" not in repr(DESIRED)
