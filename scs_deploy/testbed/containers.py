@@ -111,7 +111,7 @@ class Containers:
             memory = (
                 cgroups.memory_of_tree(container.attrs["State"]["Pid"]) if container and state == "running" else None
             )
-            address = str(node.attachments[0].address)
+            address = node.address
             result.append(HostStatus(name=node.host, state=state, address=address, memory=memory))
         return tuple(result)
 
@@ -181,6 +181,8 @@ class Containers:
             name=node.full_name,
             hostname=node.host,
             labels=self.labels,
+            # how systemd, and the roles, learn that this host is a container
+            environment={"container": "docker"},
             host_config=self._host_config(node),
             networking_config=api.create_networking_config(
                 {first.network: api.create_endpoint_config(ipv4_address=str(first.address))}  # type: ignore[arg-type]
@@ -224,7 +226,7 @@ class Containers:
         return config
 
     def _names(self) -> dict[str, str]:
-        nodes = {node.host: str(node.attachments[0].address) for node in self.layout.nodes}
+        nodes = {node.host: node.address for node in self.layout.nodes}
         return nodes | {name: address for address, name in self.layout.names}
 
     # waiting
@@ -243,7 +245,7 @@ class Containers:
             raise ScsError(
                 f"{node.host}: no SSH host key: {output.strip()}", f"docker exec {node.full_name} ssh-keygen -A"
             )
-        address = str(node.attachments[0].address)
+        address = node.address
         manager.trust(self.environment, {address: key, node.host: key})
         hint = f"docker exec {node.full_name} systemctl status ssh"
         _until(lambda: _ssh_answers(address), f"{node.host}: nothing answers on {address} port 22", hint)

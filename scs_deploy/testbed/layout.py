@@ -40,6 +40,8 @@ class Node(Model):
     host: str
     attachments: tuple[Attachment, ...]
     """by interface name: eth0 first"""
+    address: str
+    """management"""
 
     @property
     def full_name(self) -> str:
@@ -135,13 +137,13 @@ def _node(environment: Environment, host: Host, networks: Mapping[str, NodeNetwo
         attachments.append(
             Attachment(network=networks[name].full_name, interface=place.interface, address=place.address)
         )
-    # Docker names interfaces eth0, eth1, ... in the order of attachment, management first
-    attachments.sort(key=lambda a: (a.network != networks["management"].full_name, a.interface))
+    # Docker names interfaces eth0, eth1, ... in the alphabetical order of their networks, at every start
+    attachments.sort(key=lambda a: a.network)
     for number, attachment in enumerate(attachments):
         if attachment.interface != f"eth{number}":
             raise RefusedError(
                 f"{environment.inventory}: host {host.name}: {attachment.interface} on {attachment.network} "
                 f"would be eth{number}",
-                "management is eth0, the others eth1, eth2, ... without a gap",
+                "eth0, eth1, ... go to the host's networks in alphabetical order",
             )
-    return Node(host=host.name, attachments=tuple(attachments))
+    return Node(host=host.name, attachments=tuple(attachments), address=host.management)
