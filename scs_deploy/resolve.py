@@ -178,7 +178,7 @@ def _container(
     )
     health = _health(spec.health, ports, scope, at)
     image = _image(context, spec.image or service.name)
-    devices = [render.leaf(d, scope, f"{at}.devices") for d in spec.devices]
+    devices = [d for d in (render.leaf(d, scope, f"{at}.devices") for d in spec.devices) if d]
     environment = {k: render.leaf(v, scope, f"{at}.environment.{k}") for k, v in spec.environment.items()}
     host_config: dict[str, Any] = {
         "NetworkMode": "host",

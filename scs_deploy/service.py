@@ -123,7 +123,7 @@ class Container(Model):
     config_dir: str | None = Field(default=None, description="default: /etc/<service>")
     volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
     tmpfs: dict[str, str] = Field(default_factory=dict, description="path: mount options")
-    devices: tuple[str, ...] = ()
+    devices: tuple[str, ...] = Field(default=(), description="paths on the host; one that renders empty is left out")
     cap_drop: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()
     security_opt: tuple[str, ...] = ()
