@@ -113,5 +113,5 @@ def _remove_server(cloud: Any, server: Any) -> None:
 def _remove_router(cloud: Any, router: Any) -> None:
     for port in cloud.network.ports(device_id=router.id):
         if port.device_owner.startswith("network:router_interface"):
-            cloud.network.remove_interface_from_router(router, port_id=port.id)
+            cloud.network.remove_interface_from_router(router, None, port.id)
     cloud.network.delete_router(router)

@@ -64,7 +64,7 @@ def network(region: Region) -> Outcome:
         subnet = api.create_subnet(name=name, network_id=net.id, ip_version=4, cidr=TENANT_CIDR)
         router = api.create_router(name=name, external_gateway_info={"network_id": external.id})
         api.set_tags(router, [name])
-        api.add_interface_to_router(router, subnet_id=subnet.id)
+        api.add_interface_to_router(router, subnet.id)
         region.made["router"] = router
 
     samples = [measure.seconds(create)]
