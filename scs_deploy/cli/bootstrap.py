@@ -44,5 +44,5 @@ def bootstrap(
         return
     for name in summary.hosts:
         tasks = summary.changed.get(name, [])
-        console.print(f"{name}: {'; '.join(dict.fromkeys(tasks)) if tasks else 'nothing to change'}")
+        console.print(f"{name}: {'; '.join(dict.fromkeys(tasks)) if tasks else 'nothing to change'}", soft_wrap=True)
     console.print(f"{len(summary.hosts)} hosts prepared in {seconds:.1f} s")

@@ -160,7 +160,7 @@ def remove_images(environment: Environment, report: Report) -> None:
     for image in engine.images.list(filters={"label": label}):
         try:
             report(f"removing image {(image.tags or [image.short_id])[0]}")
-            engine.images.remove(image.id, force=True)
+            engine.images.remove(str(image.id), force=True)
         except APIError as error:
             raise ScsError(f"image {image.short_id}: {error.explanation}") from None
 
