@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes what the region shares: schemas, accounts, the catalogue. Works on the manager, no module is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scs_deploy import region as shared
+from scs_deploy.ansible.action import RegionAction
+from scs_deploy.context import Context
+
+
+class ActionModule(RegionAction):
+    """Action of scs.core.region: takes a kind (for people) and the subjects of a plan."""
+
+    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+        """Make the named differences right."""
+        if self._task.check_mode:
+            return {"changed": True, "done": []}
+        done = shared.apply(region, self._task.args["subjects"])
+        return {"changed": bool(done), "done": done}

@@ -1,0 +1,33 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Documentation of the action plugin of this name, which does all the work on the manager."""
+
+DOCUMENTATION = r"""
+module: region
+short_description: Change what a region shares
+description: Creates and mends schemas, broker accounts, Keystone accounts and catalogue entries that a plan names.
+options:
+  kind:
+    description: What the subjects are, for readers of the playbook.
+    type: str
+    choices: [database, account, catalogue]
+    required: true
+  subjects:
+    description: Subjects of the plan's changes, for example C(mariadb schema nova).
+    type: list
+    elements: str
+    required: true
+author: SCS deploy contributors
+"""
+EXAMPLES = r"""
+- name: Databases
+  scs.core.region:
+    kind: database
+    subjects: [mariadb schema keystone]
+"""
+RETURN = r"""
+done:
+  description: Subjects that were changed.
+  type: list
+  returned: always
+"""

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a region shares between hosts: schemas, broker accounts, Keystone's accounts and catalogue.
+
+Read, compared and changed from the manager, each server in one session. The catalog says what is wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from scs_deploy import render
+from scs_deploy.change import Change
+from scs_deploy.context import Context
+from scs_deploy.errors import ScsError
+from scs_deploy.shared import database, identity, messaging
+
+
+@dataclass
+class SharedState:
+    """Differences of all servers; a server that did not answer has all as differences, and its error in `failed`."""
+
+    changes: list[Change] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """service: why it could not be read"""
+
+
+@dataclass(frozen=True)
+class _Server:
+    service: str
+    desired: Callable[[Context], Any]
+    session: Callable[[Context], Any]
+    read: Callable[[Any, Any], Any]
+    diff: Callable[[Any, Any], tuple[Change, ...]]
+
+
+def read(context: Context) -> SharedState:
+    """Ask all servers at once."""
+    state = SharedState()
+    servers = [s for s in SERVERS if s.service in context.catalog.services]
+    wanted = {s.service: s.desired(context) for s in servers}
+
+    def ask(server: _Server) -> tuple[Any, str]:
+        try:
+            with server.session(context) as session:
+                return server.read(session, wanted[server.service]), ""
+        except ScsError as error:
+            return None, str(error)
+
+    with ThreadPoolExecutor(max(len(servers), 1)) as pool:
+        for server, (observed, failed) in zip(servers, pool.map(ask, servers), strict=True):
+            if failed:
+                state.failed[server.service] = failed
+            found = server.diff(wanted[server.service], observed)
+            state.changes += [c.model_copy(update={"subject": f"{server.service} {c.subject}"}) for c in found]
+    return state
+
+
+def apply(context: Context, subjects: Iterable[str]) -> list[str]:
+    """Make the named differences right; returns those that were still there.
+
+    :param subjects: `Change.subject` as `read` named them
+    :raises ScsError: a server does not answer or refuses
+    """
+    chosen = set(subjects)
+    done: list[str] = []
+    for server in SERVERS:
+        own = {s.partition(" ")[2] for s in chosen if s.partition(" ")[0] == server.service}
+        if not own:
+            continue
+        desired = server.desired(context)
+        with server.session(context) as session:
+            changes = [c for c in server.diff(desired, server.read(session, desired)) if c.subject in own]
+            session.apply(desired, changes)
+            done += [f"{server.service} {c.subject}" for c in changes]
+    return done
+
+
+def _databases(context: Context) -> database.Desired:
+    services = [s for s in context.catalog.services.values() if s.databases]
+    return database.Desired.build(
+        {s.name: s.databases for s in services},
+        {s.name: context.secrets[f"{s.name}_database_password"] for s in services},
+    )
+
+
+def _brokers(context: Context) -> messaging.Desired:
+    services = [s.name for s in context.catalog.services.values() if s.messaging]
+    return messaging.Desired(users={s: context.secrets[f"{s}_rabbitmq_password"] for s in services})
+
+
+def _identity(context: Context) -> identity.Desired:
+    settings = context.environment.settings
+    endpoints: dict[str, tuple[str, dict[str, str]]] = {}
+    for e in render.endpoints(context):
+        if e.catalogue and e.protocol == "http":
+            urls = {"internal": f"https://{settings.api.internal.name}:{e.port}{e.path}"}
+            if e.public:
+                urls["public"] = f"https://{settings.api.external.name}:{e.port}{e.path}"
+            endpoints[e.name] = (e.service, urls)
+    accounts = [s.name for s in context.catalog.services.values() if s.account]
+    return identity.Desired.build(
+        region=settings.region,
+        users={s: context.secrets[f"{s}_keystone_password"] for s in accounts},
+        endpoints=endpoints,
+    )
+
+
+def _database_session(context: Context) -> database.Database:
+    api = context.environment.settings.api.internal
+    return database.Database(str(api.address), context.secrets["mariadb_root_password"], context.environment.ca_file)
+
+
+def _broker_session(context: Context) -> messaging.Messaging:
+    host = context.inventory.group(context.group_of("rabbitmq"))[0]
+    return messaging.Messaging(host.management, context.secrets["rabbitmq_admin_password"], context.environment.ca_file)
+
+
+def _identity_session(context: Context) -> identity.Identity:
+    api = context.environment.settings.api.internal
+    port = context.catalog.services["keystone"].endpoints["identity"].port
+    return identity.Identity(
+        f"https://{api.address}:{port}/v3", context.secrets["keystone_admin_password"], context.environment.ca_file
+    )
+
+
+SERVERS = (
+    _Server("mariadb", _databases, _database_session, lambda s, d: s.read(d), database.diff),
+    _Server("rabbitmq", _brokers, _broker_session, lambda s, _: s.read(), messaging.diff),
+    _Server("keystone", _identity, _identity_session, lambda s, d: s.read(d), identity.diff),
+)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A shipped environment with dummy secrets, certificates and locked images: enough to resolve and render everything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from scs_deploy import context as contexts
+from scs_deploy.context import Context
+from scs_deploy.release import Lock, LockedImage
+
+
+class Secrets(Mapping[str, str]):
+    """Every declared secret, recognisable by its name; remembers which were asked for."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.used: set[str] = set()
+
+    def __getitem__(self, key: str) -> str:
+        if key not in self.names:
+            raise KeyError(key)
+        self.used.add(key)
+        return f"dummy-{key.replace('_', '-')}"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A certificate that is none."""
+
+    cert: str
+    key: str
+
+
+class Certificates:
+    """Dummy certificates for any name."""
+
+    ca_pem = "dummy region CA\n"
+
+    def leaf(self, name: str) -> Leaf:
+        return Leaf(f"dummy certificate of {name}\n", f"dummy key of {name}\n")
+
+
+def dummy_context(name: str) -> Context:
+    """The context of a shipped environment, with dummies for all that is generated per region."""
+    region = contexts.load(name)
+    images = {
+        image: LockedImage(reference=f"scs/{image}", digest=f"sha256:{i:064x}", size=1)
+        for i, image in enumerate(sorted(region.release.images), 1)
+    }
+    region.__dict__.update(
+        secrets=Secrets(region.catalog.secrets()),
+        certificates=Certificates(),
+        lock=Lock(release=region.release.name, images=images),
+    )
+    return region
+
+
+@pytest.fixture(scope="session")
+def testbed() -> Context:
+    """The shipped one-node environment."""
+    return dummy_context("testbed")
