@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keystone: the services' accounts and the catalogue, as (desired, observed) -> changes.
+
+Accounts are users in domain Default with roles on project `service`. Keystone never shows a password again, so each
+user carries a salted fingerprint of the secret it was made with: a changed secret is noticed, a password that somebody
+changed behind the manager's back is not. What nothing wants any more is left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from scs_deploy.change import REGION, Change, Kind
+from scs_deploy.model import Model
+from scs_deploy.service import Impact, Phase
+
+DOMAIN = "default"
+"""Id of domain Default, fixed by Keystone's bootstrap."""
+PROJECT = "service"
+ROLES = ("admin", "service")
+FINGERPRINT = "scs_password"
+"""Attribute of a user: fingerprint of its password."""
+IDENTITY = "keystone"
+"""The service that changes of project, roles and region belong to."""
+_ITERATIONS = 10_000
+
+
+class Entry(Model):
+    """A wanted service of the catalogue."""
+
+    service: str = Field(description="the scs service it belongs to")
+    type: str
+    name: str
+    endpoints: dict[str, str] = Field(description="interface (public, internal): URL")
+
+
+class Desired(Model):
+    """What Keystone shall know."""
+
+    region: str
+    accounts: dict[str, str] = Field(repr=False, description="service: password; the user is named as the service")
+    entries: dict[str, Entry] = Field(description="by service type")
+
+    @classmethod
+    def build(
+        cls,
+        region: str,
+        accounts: Mapping[str, str],
+        endpoints: Iterable[tuple[str, str, str, str]],
+    ) -> Desired:
+        """From service -> password, and (service, type, interface, URL) of every endpoint."""
+        entries: dict[str, Entry] = {}
+        for service, kind, interface, url in endpoints:
+            known = entries[kind].endpoints if kind in entries else {}
+            entries[kind] = Entry(service=service, type=kind, name=service, endpoints={**known, interface: url})
+        return cls(region=region, accounts=dict(accounts), entries=entries)
+
+
+class User(Model):
+    """A user as Keystone has it."""
+
+    id: str
+    enabled: bool
+    project: str | None = Field(description="id of its default project")
+    fingerprint: str = Field(repr=False)
+    roles: tuple[str, ...] = Field(description="names, on project `service`")
+
+
+class CatalogueService(Model):
+    """A service of the catalogue as Keystone has it."""
+
+    id: str
+    type: str
+    name: str
+    enabled: bool
+
+
+class Endpoint(Model):
+    """An endpoint of the region as Keystone has it."""
+
+    id: str
+    service: str = Field(description="id")
+    interface: str
+    url: str
+    enabled: bool
+
+
+class Observed(Model):
+    """What Keystone knows, as far as it matters here."""
+
+    regions: tuple[str, ...]
+    project: str | None = Field(description="id of project `service`")
+    roles: dict[str, str] = Field(description="name: id")
+    users: dict[str, User]
+    services: tuple[CatalogueService, ...]
+    endpoints: tuple[Endpoint, ...] = Field(description="of the wanted region")
+
+    def service(self, entry: Entry) -> CatalogueService | None:
+        """The service that shall stand for an entry: with its name if there is one, else the first of its type."""
+        found = sorted((s for s in self.services if s.type == entry.type), key=lambda s: (s.name != entry.name, s.id))
+        return found[0] if found else None
+
+    def endpoints_of(self, entry: Entry, interface: str) -> list[Endpoint]:
+        """All endpoints of a type and interface; the one to keep comes first."""
+        keep = self.service(entry)
+        ids = {s.id for s in self.services if s.type == entry.type}
+        return sorted(
+            (e for e in self.endpoints if e.service in ids and e.interface == interface),
+            key=lambda e: (keep is None or e.service != keep.id, e.url != entry.endpoints[interface], e.id),
+        )
+
+
+def parse(desired: Desired, raw: Mapping[str, Sequence[Mapping[str, Any]]]) -> Observed:
+    """From Keystone's lists: regions, projects, roles, users, assignments (of the project), services, endpoints."""
+    roles = {r["name"]: r["id"] for r in raw["roles"] if not r.get("domain_id")}
+    names = {i: n for n, i in roles.items()}
+    held: dict[str, set[str]] = {}
+    for a in raw["assignments"]:
+        if "user" in a and a["role"]["id"] in names:
+            held.setdefault(a["user"]["id"], set()).add(names[a["role"]["id"]])
+    return Observed(
+        regions=tuple(r["id"] for r in raw["regions"]),
+        project=next((p["id"] for p in raw["projects"] if p["name"] == PROJECT), None),
+        roles=roles,
+        users={
+            u["name"]: User(
+                id=u["id"],
+                enabled=u["enabled"],
+                project=u.get("default_project_id"),
+                fingerprint=str(u.get(FINGERPRINT) or ""),
+                roles=tuple(sorted(held.get(u["id"], ()))),
+            )
+            for u in raw["users"]
+            if u["name"] in desired.accounts
+        },
+        services=tuple(
+            CatalogueService(id=s["id"], type=s["type"], name=s.get("name") or "", enabled=s["enabled"])
+            for s in raw["services"]
+        ),
+        endpoints=tuple(
+            Endpoint(id=e["id"], service=e["service_id"], interface=e["interface"], url=e["url"], enabled=e["enabled"])
+            for e in raw["endpoints"]
+            if e.get("region_id") == desired.region
+        ),
+    )
+
+
+def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
+    """What must change; with `observed` None (no Keystone yet) everything.
+
+    `Change.subject` is `project service`, `role <name>`, `user <name>`, `region <name>`, `service <type>` or
+    `endpoint <type> <interface>`. A service's user is made in its phase database; all that belongs to Keystone itself
+    waits for phase register, when Keystone runs.
+    """
+    changes: list[Change] = []
+
+    def add(kind: Kind, service: str, subject: str, reason: str, impact: Impact = Impact.NONE) -> None:
+        if reason:
+            own = kind is Kind.CATALOGUE or service == IDENTITY
+            phase = Phase.REGISTER if own else Phase.DATABASE
+            changes.append(
+                Change(
+                    kind=kind, service=service, host=REGION, subject=subject, reason=reason, phase=phase, impact=impact
+                )
+            )
+
+    def missing(there: bool) -> str:
+        return "not there yet" if observed is None else "" if there else "missing"
+
+    if desired.accounts:
+        add(Kind.ACCOUNT, IDENTITY, f"project {PROJECT}", missing(bool(observed and observed.project)))
+        for role in ROLES:
+            add(Kind.ACCOUNT, IDENTITY, f"role {role}", missing(bool(observed and role in observed.roles)))
+    for name, password in desired.accounts.items():
+        known = bool(observed and name in observed.users)
+        add(
+            Kind.ACCOUNT,
+            name,
+            f"user {name}",
+            missing(known) or "; ".join(user_reasons(name, password, observed)),
+            Impact.API if known else Impact.NONE,
+        )
+    if desired.entries:
+        there = bool(observed and desired.region in observed.regions)
+        add(Kind.CATALOGUE, IDENTITY, f"region {desired.region}", missing(there))
+    for entry in desired.entries.values():
+        found = observed.service(entry) if observed else None
+        reason = missing(found is not None) or "; ".join(service_reasons(entry, found))
+        add(Kind.CATALOGUE, entry.service, f"service {entry.type}", reason)
+        for interface, url in entry.endpoints.items():
+            present = observed.endpoints_of(entry, interface) if observed else []
+            reason = missing(bool(present)) or "; ".join(_endpoint_reasons(url, present, found))
+            impact = Impact.API if present else Impact.NONE
+            add(Kind.CATALOGUE, entry.service, f"endpoint {entry.type} {interface}", reason, impact)
+    return tuple(changes)
+
+
+def user_reasons(name: str, password: str, observed: Observed | None) -> list[str]:
+    """What is wrong with an account that exists."""
+    if observed is None or name not in observed.users:
+        return []
+    user = observed.users[name]
+    reasons = [] if matches(password, user.fingerprint) else ["password differs"]
+    if not user.enabled:
+        reasons.append("is disabled")
+    if user.project is None or user.project != observed.project:
+        reasons.append(f"default project is not {PROJECT}")
+    reasons += [f"role {role} missing" for role in ROLES if role not in user.roles]
+    return reasons
+
+
+def service_reasons(entry: Entry, found: CatalogueService | None) -> list[str]:
+    """What is wrong with a service that exists."""
+    if found is None:
+        return []
+    reasons = [] if found.name == entry.name else [f"name {found.name or 'unset'} -> {entry.name}"]
+    return reasons if found.enabled else [*reasons, "is disabled"]
+
+
+def _endpoint_reasons(url: str, present: list[Endpoint], service: CatalogueService | None) -> list[str]:
+    if not present:
+        return []
+    reasons = [] if present[0].url == url else [f"URL {present[0].url} -> {url}"]
+    if not present[0].enabled:
+        reasons.append("is disabled")
+    if service and present[0].service != service.id:
+        reasons.append("belongs to another service of this type")
+    return reasons if len(present) == 1 else [*reasons, f"exists {len(present)} times"]
+
+
+def fingerprint(password: str) -> str:
+    """`iterations$salt$PBKDF2-SHA256`, with a new salt."""
+    salt = os.urandom(12)
+    return f"{_ITERATIONS}${base64.b64encode(salt).decode()}${_derive(password, salt, _ITERATIONS)}"
+
+
+def matches(password: str, stored: str) -> bool:
+    """Whether a fingerprint is this password's; an unreadable one is not."""
+    try:
+        count, salt, digest = stored.split("$")
+        iterations = int(count)
+        # whoever may write the attribute must not be able to stall a plan
+        return 0 < iterations <= 10 * _ITERATIONS and hmac.compare_digest(
+            _derive(password, base64.b64decode(salt), iterations), digest
+        )
+    except (ValueError, TypeError):
+        return False
+
+
+def _derive(password: str, salt: bytes, iterations: int) -> str:
+    return base64.b64encode(hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)).decode()

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A session with Keystone's v3 API as the region's administrator: reads all in a few requests, changes what differs.
+
+Plain REST: importing openstacksdk would cost every plan half a second. https://docs.openstack.org/api-ref/identity/v3/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from scs_deploy.change import Change
+from scs_deploy.errors import ScsError
+from scs_deploy.shared import identity
+from scs_deploy.shared.identity import DOMAIN, FINGERPRINT, PROJECT, ROLES, Desired, Entry, Observed
+
+
+class Keystone:
+    """A session; a context manager.
+
+    :param url: of the identity API, with /v3; its certificate must name the host
+    :param password: of user `admin`
+    :param ca_file: the region CA
+    :param timeout: seconds for connecting and for each answer
+    """
+
+    def __init__(self, url: str, password: str, ca_file: Path, user: str = "admin", timeout: float = 30) -> None:
+        import requests
+
+        self._url = url.rstrip("/")
+        self._timeout = timeout
+        self._user, self._password = user, password
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.verify = str(ca_file)
+
+    def __enter__(self) -> Keystone:
+        domain = {"id": DOMAIN}
+        body = {
+            "auth": {
+                "identity": {
+                    "methods": ["password"],
+                    "password": {"user": {"name": self._user, "domain": domain, "password": self._password}},
+                },
+                "scope": {"project": {"name": "admin", "domain": domain}},
+            }
+        }
+        answer = self._request("POST", "/auth/tokens?nocatalog", body)
+        self._session.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def read(self, desired: Desired) -> Observed:
+        """Everything that `desired` is compared with.
+
+        :raises ScsError: Keystone cannot be asked
+        """
+        projects = self._list("projects", f"/projects?domain_id={DOMAIN}&name={PROJECT}")
+        scope = f"/role_assignments?scope.project.id={projects[0]['id']}" if projects else ""
+        return identity.parse(
+            desired,
+            {
+                "regions": self._list("regions", "/regions"),
+                "projects": projects,
+                "roles": self._list("roles", "/roles"),
+                "users": self._list("users", f"/users?domain_id={DOMAIN}") if desired.accounts else [],
+                "assignments": self._list("role_assignments", scope) if scope else [],
+                "services": self._list("services", "/services"),
+                "endpoints": self._list("endpoints", f"/endpoints?region_id={desired.region}"),
+            },
+        )
+
+    def apply(self, desired: Desired, changes: Iterable[Change]) -> None:
+        """Carry out changes that `diff` named; each looks at what is there now and may be repeated without harm.
+
+        :raises ScsError: Keystone refuses
+        """
+        observed: Observed | None = None
+        for change in changes:
+            # what the change before has made is seen by the next one
+            observed = observed or self.read(desired)
+            kind, *names = change.subject.split(" ")
+            if kind == "project":
+                self._project(observed)
+            elif kind == "role":
+                self._role(observed, names[0])
+            elif kind == "user":
+                observed = self._base(desired, observed)
+                self._account(observed, names[0], desired.accounts[names[0]])
+            elif kind == "region":
+                self._region(observed, desired.region)
+            elif kind == "service":
+                self._service(observed, desired.entries[names[0]])
+            else:
+                observed = self._parents(desired, observed, desired.entries[names[0]])
+                self._endpoint(observed, desired, desired.entries[names[0]], names[1])
+            if kind in ("project", "role", "region", "service"):
+                observed = None
+
+    def _base(self, desired: Desired, observed: Observed) -> Observed:
+        if observed.project and all(role in observed.roles for role in ROLES):
+            return observed
+        self._project(observed)
+        for role in ROLES:
+            self._role(observed, role)
+        return self.read(desired)
+
+    def _parents(self, desired: Desired, observed: Observed, entry: Entry) -> Observed:
+        if desired.region in observed.regions and observed.service(entry):
+            return observed
+        self._region(observed, desired.region)
+        self._service(observed, entry)
+        return self.read(desired)
+
+    def _project(self, observed: Observed) -> None:
+        if observed.project is None:
+            body = {"name": PROJECT, "domain_id": DOMAIN, "description": "Accounts of the region's services"}
+            self._request("POST", "/projects", {"project": body})
+
+    def _role(self, observed: Observed, name: str) -> None:
+        if name not in observed.roles:
+            self._request("POST", "/roles", {"role": {"name": name}})
+
+    def _account(self, observed: Observed, name: str, password: str) -> None:
+        found = observed.users.get(name)
+        body = {"name": name, "enabled": True, "default_project_id": observed.project}
+        if found is None:
+            new = {**body, "domain_id": DOMAIN, "password": password, FINGERPRINT: identity.fingerprint(password)}
+            user = self._request("POST", "/users", {"user": new}).json()["user"]["id"]
+        else:
+            user = found.id
+            if not identity.matches(password, found.fingerprint):
+                body |= {"password": password, FINGERPRINT: identity.fingerprint(password)}
+            self._request("PATCH", f"/users/{user}", {"user": body})
+        for role in ROLES:
+            if found is None or role not in found.roles:
+                self._request("PUT", f"/projects/{observed.project}/users/{user}/roles/{observed.roles[role]}")
+
+    def _region(self, observed: Observed, name: str) -> None:
+        if name not in observed.regions:
+            self._request("POST", "/regions", {"region": {"id": name}})
+
+    def _service(self, observed: Observed, entry: Entry) -> None:
+        found = observed.service(entry)
+        body = {"type": entry.type, "name": entry.name, "enabled": True}
+        if found is None:
+            self._request("POST", "/services", {"service": body})
+        elif identity.service_reasons(entry, found):
+            self._request("PATCH", f"/services/{found.id}", {"service": body})
+
+    def _endpoint(self, observed: Observed, desired: Desired, entry: Entry, interface: str) -> None:
+        service = observed.service(entry)
+        assert service is not None
+        present = observed.endpoints_of(entry, interface)
+        body = {"url": entry.endpoints[interface], "service_id": service.id, "enabled": True}
+        if present:
+            self._request("PATCH", f"/endpoints/{present[0].id}", {"endpoint": body})
+        else:
+            new = {**body, "interface": interface, "region_id": desired.region}
+            self._request("POST", "/endpoints", {"endpoint": new})
+        for extra in present[1:]:
+            self._request("DELETE", f"/endpoints/{extra.id}")
+
+    def _list(self, key: str, path: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._request("GET", path).json()[key]
+        return found
+
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        import requests
+
+        try:
+            answer = self._session.request(method, self._url + path, json=body, timeout=self._timeout)
+        except requests.RequestException as error:
+            raise ScsError(f"keystone at {self._url}: {_say(error)}", "scs status keystone") from None
+        if answer.status_code == 401:
+            raise ScsError(
+                f"keystone at {self._url}: refuses user {self._user}",
+                "secret keystone_admin_password is not the one that Keystone has",
+            )
+        if answer.status_code >= 400:
+            what = path.partition("?")[0]
+            raise ScsError(f"keystone at {self._url}: {method} {what}: {_reason(answer)}", "scs logs keystone")
+        return answer
+
+
+def _reason(answer: Any) -> str:
+    try:
+        said = answer.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        said = answer.reason
+    return " ".join(f"{answer.status_code} {said}".split())
+
+
+def _say(error: Exception) -> str:
+    reason = getattr(error.args[0], "reason", error) if error.args else error
+    # urllib3 names the connection object first
+    text = str(reason.args[-1] if isinstance(reason, Exception) and len(reason.args) > 1 else reason)
+    return " ".join(text.split()) or type(error).__name__
