@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's package tools in build containers: settings, commands and what they print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterable
+
+WORK = "/mnt"
+"""Where the volume with lists, packages and build tools is mounted: an empty folder of every Debian system."""
+
+ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "APT_CONFIG": f"{WORK}/apt.conf",
+    "LC_ALL": "C.UTF-8",
+    "PATH": f"{WORK}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
+
+# Downloads are serialized by the builder, and the lists are written once before: apt's own locks of the shared
+# folders would only make builds fail that run at the same time. dpkg's lock is the container's own.
+SETTINGS = f"""\
+Dir::State::lists "{WORK}/lists";
+Dir::Cache::archives "{WORK}/archives";
+Debug::NoLocking "true";
+APT::Sandbox::User "root";
+APT::Keep-Downloaded-Packages "true";
+Acquire::Retries "3";
+Dpkg::Use-Pty "false";
+quiet "1";
+"""
+
+INHERITED = (
+    "Acquire::http::Proxy",
+    "Acquire::https::Proxy",
+    "Acquire::Check-Valid-Until",
+    "Acquire::Check-Date",
+)
+"""The manager's own settings that hold for builds too: how it reaches mirrors and whether its mirrors are frozen."""
+
+# Compiling each package in its own process takes most of the time of an installation; one pass does all at the end.
+PY3COMPILE = f"""\
+#!/bin/sh
+for word; do case $word in /*) echo "$word" >>{WORK}/private/$HOSTNAME;; esac; done
+"""
+
+COMPILE = f"""\
+python=/usr/lib/python3/dist-packages
+touch {WORK}/private/$HOSTNAME
+[ -e /usr/bin/python3 ] && python3 -m compileall -qq -j2 -x '/tests?/' \\
+  $python $(sort -u {WORK}/private/$HOSTNAME) >/dev/null 2>&1 || true
+rm -f {WORK}/private/$HOSTNAME
+"""
+
+# Durability of single writes matters to no one before the commit. The library stands in the volume, not in the image.
+FASTER = f"""\
+[ -e {WORK}/lib/libeatmydata.so ] || {{
+  cd {WORK}/archives && apt-get download libeatmydata1 && dpkg-deb -x libeatmydata1_*.deb {WORK}/lib/x
+  cp {WORK}/lib/x/usr/lib/*/libeatmydata.so {WORK}/lib/ && rm -rf {WORK}/lib/x
+}}
+"""
+PRELOAD = f"export LD_PRELOAD={WORK}/lib/libeatmydata.so\n"
+
+FINGERPRINT = f"cat {WORK}/lists/*Release | sha256sum | cut -d' ' -f1"
+
+CLEAN = """\
+rm -rf /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/log/bootstrap.log /var/cache/debconf/*-old \
+  /var/lib/dpkg/*-old /var/cache/ldconfig/aux-cache /var/lib/apt/lists/* /var/cache/apt/* /tmp/* /var/tmp/* /root/.cache
+"""
+
+DPKG_QUERY = (
+    "dpkg-query --show --showformat "
+    r"'${db:Status-Abbrev}\t${Package}\t${Version}\t${Architecture}\t${source:Package}\t${source:Version}\n'"
+)
+
+
+def inherited_settings() -> str:
+    """The manager's apt settings of INHERITED, in apt.conf's format; empty where the manager has no apt."""
+    try:
+        output = subprocess.run(
+            ["apt-config", "dump", *INHERITED], check=True, capture_output=True, text=True, timeout=30
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return "".join(f"{line}\n" for line in output.splitlines() if not line.endswith('"";'))
+
+
+def install(packages: Iterable[str], *options: str) -> str:
+    """The command line that installs `packages`."""
+    return shlex.join(["apt-get", "install", "--yes", "--no-install-recommends", *options, "--", *packages])
+
+
+def parse_simulation(output: str) -> dict[str, str]:
+    """package: version of everything that `apt-get --simulate` would install or raise."""
+    found = re.findall(r"^Inst (\S+) (?:\[[^]]*\] )?\((\S+) ", output, re.MULTILINE)
+    return dict(sorted(found))

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The image without a parent: a minimal Debian from the release's suites (mmdebstrap)."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.images import apt
+from scs_deploy.images import packages as pkg
+from scs_deploy.images.packages import Package
+from scs_deploy.images.recipe import Recipe
+from scs_deploy.images.users import User
+from scs_deploy.images.workbench import add_file, relevant
+from scs_deploy.release import Release
+
+EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
+"""Paths that dpkg leaves out, here and in every image on top."""
+
+HOMES = {"libvirt-qemu": "/var/lib/libvirt", "mysql": "/nonexistent", "memcache": "/nonexistent"}
+"""Where Debian's packages expect another home than /var/lib/<user>."""
+
+
+def user_commands(users: Mapping[str, User]) -> Iterator[str]:
+    """Shell commands that create groups and users with their fixed ids, before a package can choose its own."""
+    for name, user in users.items():
+        yield (
+            shlex.join(["groupadd", "--system", "--gid", str(user.gid), name]) if _own_group(name, user, users) else ""
+        )
+    for name, user in users.items():
+        if user.uid is not None:
+            home = HOMES.get(name, f"/var/lib/{name}")
+            words = ["useradd", "--system", "--no-create-home", "--home-dir", home, "--shell", "/usr/sbin/nologin"]
+            yield shlex.join([*words, "--uid", str(user.uid), "--gid", str(user.gid), name])
+    for name, user in users.items():
+        for group in user.groups:
+            if users[group].gid != user.gid:
+                yield shlex.join(["usermod", "--append", "--groups", group, name])
+
+
+def _own_group(name: str, user: User, users: Mapping[str, User]) -> bool:
+    return user.uid is None or not any(o.uid is None and o.gid == user.gid for n, o in users.items() if n != name)
+
+
+def source_lines(release: Release) -> list[str]:
+    """The release's suites as lines of apt's sources.list."""
+    return [f"deb {s.uri} {s.suite} {' '.join(s.components)}" for s in release.suites]
+
+
+def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: Path, log: Path) -> tuple[Package, ...]:
+    """Write the file system of the base image to `archive` (tar); returns its packages.
+
+    :raises RefusedError: mmdebstrap is not installed
+    :raises ScsError: mmdebstrap failed
+    """
+    if shutil.which("mmdebstrap") is None:
+        raise RefusedError("no mmdebstrap on this machine", "make setup installs it")
+    with tempfile.TemporaryDirectory(prefix="scs-base-") as name:
+        folder = Path(name)
+        files = folder / "files.tar"
+        with tarfile.open(files, "w") as tar:
+            for file in recipe.files:
+                add_file(tar, file)
+        script = folder / "finish"
+        commands = [c for c in user_commands(users) if c]
+        remove = " ".join(p.removesuffix("*") + "*" for p in EXCLUDED)
+        script.write_text(
+            "\n".join(["set -e", *commands, *recipe.run, f"rm -rf {remove}", apt.CLEAN, apt.DPKG_QUERY]) + "\n",
+            encoding="utf-8",
+        )
+        listing = folder / "packages"
+        settings = (apt.inherited_settings()).splitlines()
+        result = subprocess.run(
+            [
+                "mmdebstrap",
+                "--variant=minbase",
+                f"--include={','.join(recipe.packages)}",
+                *(f"--dpkgopt=path-exclude={p}" for p in EXCLUDED),
+                *(f"--aptopt={s}" for s in settings),
+                # the manager's proxy and date settings are for this build, not for the image
+                '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"',
+                f'--customize-hook=chroot "$1" sh <{script} >{listing}',
+                f"--customize-hook=tar-in {files} /",
+                release.distribution,
+                str(archive),
+                *source_lines(release),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        log.write_text(result.stderr, encoding="utf-8")
+        if result.returncode != 0:
+            tail = "\n".join(relevant(result.stderr))
+            raise ScsError(
+                f"image base: mmdebstrap failed with exit code {result.returncode}:\n{tail}\n", f"log: {log}"
+            )
+        return pkg.parse(listing.read_text(encoding="utf-8"))

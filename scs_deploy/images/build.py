@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the images of a release from Debian packages with the Docker engine, and only those whose inputs changed."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from scs_deploy.errors import ScsError
+from scs_deploy.images import apt, base, users
+from scs_deploy.images import packages as pkg
+from scs_deploy.images.events import Event, OnEvent, State, ignore
+from scs_deploy.images.packages import Package
+from scs_deploy.images.recipe import File, Recipe, build_order, inputs_hash, load_recipes, recipe_key
+from scs_deploy.images.store import Store
+from scs_deploy.images.workbench import Workbench
+from scs_deploy.release import Release
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.images import Image
+
+WORKERS = 2
+"""Builds at the same time: one installs while another downloads or commits; more only compete for the disk."""
+
+LABEL_IMAGE, LABEL_RELEASE, LABEL_INPUTS, LABEL_RECIPE = "scs.image", "scs.release", "scs.inputs", "scs.recipe"
+
+
+class Built(NamedTuple):
+    """An image of the release on this manager."""
+
+    image_id: str
+    inputs: str
+    state: State
+    seconds: float
+
+
+Find = Callable[[str, str], bool]
+"""(image, inputs) -> whether the region's registry has it; it is then tagged on this manager."""
+
+
+def local_tag(image: str, release: str) -> str:
+    """Name of an image of the release on this manager."""
+    return f"scs/{image}:{release}"
+
+
+class Builder:
+    """Builds one release.
+
+    :param find: asked before an image is built from packages
+    """
+
+    def __init__(
+        self,
+        engine: DockerClient,
+        release: Release,
+        store: Store,
+        on_event: OnEvent = ignore,
+        find: Find | None = None,
+    ) -> None:
+        self.engine = engine
+        self.release = release
+        self.store = store
+        self.on_event = on_event
+        self.find = find
+        self.recipes = load_recipes(release)
+        self.volume = f"scs-images-{release.name}"
+        self.built: dict[str, Built] = {}
+        self.fingerprint = ""
+        self._earlier = store.resolved()
+        self._resolved: dict[str, dict[str, str]] = {}
+        self._download = threading.Lock()
+
+    def build(self, names: tuple[str, ...] = (), on_built: Callable[[str], None] | None = None) -> dict[str, Built]:
+        """Build what is missing or changed of `names` (default: all) and of the images below them.
+
+        :param on_built: called as soon as an image is there, from one of the builder's threads
+        :raises RefusedError: unknown image, wrong recipe, another build runs
+        :raises ScsError: a build failed
+        """
+        order = build_order(self.recipes, names)
+        tell = on_built or (lambda _name: None)
+        with self.store.alone():
+            for name in (n for n in order if self.recipes[n].parent is None):
+                self.built[name] = self._base(name)
+                tell(name)
+            self._rest([n for n in order if n not in self.built], tell)
+            self.store.remember_resolved({**self._earlier, **self._resolved} if names else self._resolved)
+            if any(b.state == "built" for b in self.built.values()) and not names:
+                self._forget_old_packages()
+        return self.built
+
+    def _rest(self, waiting: list[str], tell: Callable[[str], None]) -> None:
+        running: dict[Future[Built], str] = {}
+        with ThreadPoolExecutor(max_workers=WORKERS) as pool:
+            try:
+                while waiting or running:
+                    while len(running) < WORKERS:
+                        ready = next((n for n in waiting if self.recipes[n].parent in self.built), None)
+                        if ready is None:
+                            break
+                        waiting.remove(ready)
+                        running[pool.submit(self._image, ready)] = ready
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        name = running.pop(future)
+                        self.built[name] = future.result()
+                        tell(name)
+            except BaseException:
+                # end what still runs: its containers go, its steps fail
+                self._remove_containers(tuple(running.values()))
+                raise
+
+    # the image without a parent
+
+    def _base(self, name: str) -> Built:
+        start = time.monotonic()
+        recipe = self.recipes[name]
+        key = recipe_key(recipe, self.release)
+        present = self.local(name)
+        if present and present.labels.get(LABEL_RECIPE) == key:
+            self._say(name, "update package lists")
+            if not self._prepare(name):
+                return self._done(name, Built(str(present.id), present.labels[LABEL_INPUTS], "reused", start))
+        self._say(name, "mmdebstrap")
+        with tempfile.TemporaryDirectory(prefix="scs-base-") as folder:
+            archive = Path(folder) / "base.tar"
+            packages = base.make(self.release, recipe, users.load(), archive, self.store.log(name))
+            inputs = inputs_hash(key, None, pkg.versions(packages))
+            self._say(name, "import")
+            self._import(name, recipe, archive, self._labels(name, inputs, key, len(packages)))
+        image_id = str(self.engine.images.get(self.tag(name)).id)
+        self.store.remember_packages(image_id, packages)
+        self._say(name, "update package lists")
+        self._prepare(name)
+        return self._done(name, Built(image_id, inputs, "built", start))
+
+    def _import(self, name: str, recipe: Recipe, archive: Path, labels: Mapping[str, str]) -> None:
+        import json
+
+        changes = [f"ENTRYPOINT {json.dumps(recipe.entrypoint or [])}"]
+        changes += [f"ENV {k}={v}" for k, v in recipe.environment.items()]
+        changes += [f'LABEL {k}="{v}"' for k, v in labels.items()]
+        self.engine.api.import_image_from_file(
+            str(archive), repository=f"scs/{name}", tag=self.release.name, changes=changes
+        )
+
+    def _prepare(self, name: str) -> bool:
+        """Fill the builder's volume, renew the package lists once for all images; true: base has updates to take."""
+        with Workbench(self.engine, self.tag(name), name, self.volume, self.store.log(name)) as bench:
+            bench.shell(
+                f"cd {apt.WORK} && mkdir -p bin lib private lists/partial archives/partial && rm -f private/*", what="prepare"
+            )
+            bench.write(
+                (
+                    File(path=f"{apt.WORK}/apt.conf", content=apt.SETTINGS + apt.inherited_settings()),
+                    File(path=f"{apt.WORK}/bin/py3compile", content=apt.PY3COMPILE, mode="0755"),
+                )
+            )
+            bench.shell("apt-get update --error-on=any", what="apt-get update")
+            bench.shell(apt.FASTER, what="libeatmydata")
+            self.fingerprint = bench.shell(apt.FINGERPRINT, what="fingerprint of the lists").strip()
+            question = _question("base", self.fingerprint, "")
+            if question in self._earlier:
+                updates = self._earlier[question]
+            else:
+                updates = apt.parse_simulation(
+                    bench.shell("apt-get dist-upgrade --simulate", what="updates of the base image")
+                )
+            if not updates:
+                self._resolved[question] = updates
+            return bool(updates)
+
+    # all others
+
+    def _image(self, name: str) -> Built:
+        start = time.monotonic()
+        recipe = self.recipes[name]
+        assert recipe.parent
+        parent = self.built[recipe.parent]
+        key = recipe_key(recipe, self.release)
+        question = _question(key, parent.inputs, self.fingerprint)
+        if (packages := self._earlier.get(question)) is not None:
+            inputs = inputs_hash(key, parent.inputs, packages)
+            if reused := self._reuse(name, inputs, start):
+                self._resolved[question] = packages
+                return self._done(name, reused)
+        log = self.store.log(name)
+        log.unlink(missing_ok=True)
+        with Workbench(self.engine, parent.image_id, name, self.volume, log) as bench:
+            if self.local(name) or self.find:
+                self._say(name, "resolve packages")
+                packages = apt.parse_simulation(
+                    bench.shell(apt.install(recipe.packages, "--simulate"), what="resolve packages")
+                )
+                inputs = inputs_hash(key, parent.inputs, packages)
+                if reused := self._reuse(name, inputs, start):
+                    self._resolved[question] = packages
+                    return self._done(name, reused)
+            return self._done(name, self._make(bench, name, key, question, start))
+
+    def _make(self, bench: Workbench, name: str, key: str, question: str, start: float) -> Built:
+        recipe = self.recipes[name]
+        assert recipe.parent
+        parent = self.built[recipe.parent]
+        bench.write(recipe.files)
+        self._say(name, "wait for the download of another image")
+        with self._download:
+            self._say(name, "download")
+            bench.shell(apt.install(recipe.packages, "--download-only"), what="download")
+        self._say(name, "install")
+        bench.shell(apt.PRELOAD + apt.install(recipe.packages, "--no-download"), what="apt-get install")
+        if recipe.run:
+            self._say(name, "finish")
+            bench.shell("\n".join(recipe.run), what="run")
+        self._say(name, "compile")
+        bench.shell(apt.COMPILE + apt.CLEAN, what="compile and clean up")
+        packages = pkg.parse(bench.shell(apt.DPKG_QUERY, what="list packages"))
+        own = pkg.own(packages, self.packages(recipe.parent))
+        inputs = inputs_hash(key, parent.inputs, own)
+        self._say(name, "commit")
+        image_id = bench.commit(f"scs/{name}", self.release.name, self._config(name, inputs, key, len(packages)))
+        self.store.remember_packages(image_id, packages)
+        self._resolved[question] = own
+        return Built(image_id, inputs, "built", start)
+
+    def _reuse(self, name: str, inputs: str, start: float) -> Built | None:
+        present = self.local(name)
+        if present and present.labels.get(LABEL_INPUTS) == inputs:
+            return Built(str(present.id), inputs, "reused", start)
+        if self.find and self.find(name, inputs):
+            return Built(str(self.engine.images.get(self.tag(name)).id), inputs, "pulled", start)
+        return None
+
+    def _config(self, name: str, inputs: str, key: str, packages: int) -> dict[str, object]:
+        recipe = self.recipes[name]
+        entrypoint, current = recipe.entrypoint, recipe
+        while entrypoint is None and current.parent:
+            current = self.recipes[current.parent]
+            entrypoint = current.entrypoint
+        config: dict[str, object] = {
+            "Entrypoint": list(entrypoint or ()),
+            "Cmd": [],
+            "Env": [f"{k}={v}" for k, v in recipe.environment.items()],
+            "Labels": self._labels(name, inputs, key, packages),
+        }
+        if recipe.stop_signal:
+            config["StopSignal"] = recipe.stop_signal
+        return config
+
+    def _labels(self, name: str, inputs: str, key: str, packages: int) -> dict[str, str]:
+        return {
+            LABEL_IMAGE: name,
+            LABEL_RELEASE: self.release.name,
+            LABEL_INPUTS: inputs,
+            LABEL_RECIPE: key,
+            "scs.packages": str(packages),
+            "org.opencontainers.image.title": f"scs/{name}",
+            "org.opencontainers.image.version": self.release.name,
+            "org.opencontainers.image.description": self.recipes[name].description,
+        }
+
+    # what is there
+
+    def tag(self, name: str) -> str:
+        """Name of an image on this manager."""
+        return local_tag(name, self.release.name)
+
+    def local(self, name: str) -> Image | None:
+        """The image on this manager, when there is one."""
+        from docker.errors import ImageNotFound
+
+        try:
+            return self.engine.images.get(self.tag(name))
+        except ImageNotFound:
+            return None
+
+    def packages(self, name: str) -> tuple[Package, ...]:
+        """All packages of an image on this manager.
+
+        :raises ScsError: the image is not there
+        """
+        image = self.local(name)
+        if image is None:
+            raise ScsError(f"no image {self.tag(name)} on this manager", f"scs images build {name}")
+        image_id = str(image.id)
+        known = self.store.packages(image_id)
+        if known is None:
+            output = self.engine.containers.run(
+                image_id, entrypoint=["sh", "-c", apt.DPKG_QUERY], command=[], remove=True, network_mode="none"
+            )
+            known = pkg.parse(output.decode())
+            self.store.remember_packages(image_id, known)
+        return known
+
+    # helpers
+
+    def _say(self, name: str, step: str) -> None:
+        self.on_event(Event(name, "running", step))
+
+    def _done(self, name: str, built: Built) -> Built:
+        built = built._replace(seconds=time.monotonic() - built.seconds)
+        self.on_event(Event(name, built.state, seconds=built.seconds))
+        return built
+
+    def _remove_containers(self, names: tuple[str, ...]) -> None:
+        from docker.errors import APIError
+
+        for name in names:
+            with suppress(APIError):
+                self.engine.containers.get(f"scs-build-{name}").remove(force=True)
+
+    def _forget_old_packages(self) -> None:
+        """Remove .deb files that the suites no longer offer from the volume."""
+        name = next(n for n in self.built if self.recipes[n].parent is None)
+        with Workbench(self.engine, self.tag(name), name, self.volume, self.store.log(name)) as bench:
+            bench.shell("apt-get autoclean", what="forget old packages")
+
+
+def _question(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

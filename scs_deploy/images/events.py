@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a build or push tells whoever watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+State = Literal["running", "built", "reused", "pulled", "pushed", "present", "failed"]
+
+
+class Event(NamedTuple):
+    """One step of one image."""
+
+    image: str
+    state: State
+    step: str = ""
+    seconds: float | None = None
+
+
+OnEvent = Callable[[Event], None]
+
+
+def ignore(_event: Event) -> None:
+    """Watch nothing."""

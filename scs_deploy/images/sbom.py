@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Software bill of materials of an image: SPDX 2.3, JSON (https://spdx.github.io/spdx-spec/v2.3/)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+from scs_deploy.images.packages import Package
+
+
+def document(image: str, release: str, digest: str, created: str, packages: Iterable[Package]) -> dict[str, Any]:
+    """The SPDX document of one image.
+
+    :param digest: `sha256:...` of the image's content; makes the document's namespace unique
+    :param created: when the image was built, UTC, `YYYY-MM-DDThh:mm:ssZ`
+    """
+    root = "SPDXRef-Image"
+    entries = [_package(p) for p in packages]
+    return {
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": f"scs/{image}:{release}",
+        "documentNamespace": f"https://scs.community/spdx/{image}/{release}/{digest.removeprefix('sha256:')}",
+        "creationInfo": {"created": created, "creators": ["Tool: scs"]},
+        "packages": [
+            {
+                "SPDXID": root,
+                "name": f"scs/{image}",
+                "versionInfo": release,
+                "checksums": [{"algorithm": "SHA256", "checksumValue": digest.removeprefix("sha256:")}],
+                "downloadLocation": "NOASSERTION",
+                "filesAnalyzed": False,
+                "licenseConcluded": "NOASSERTION",
+                "licenseDeclared": "NOASSERTION",
+                "copyrightText": "NOASSERTION",
+                "primaryPackagePurpose": "CONTAINER",
+            },
+            *entries,
+        ],
+        "relationships": [
+            {"spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": root},
+            *(
+                {"spdxElementId": root, "relationshipType": "CONTAINS", "relatedSpdxElement": entry["SPDXID"]}
+                for entry in entries
+            ),
+        ],
+    }
+
+
+def _package(package: Package) -> dict[str, Any]:
+    return {
+        # letters, digits, dot and hyphen only; the architecture keeps multi-arch packages apart
+        "SPDXID": "SPDXRef-deb-" + re.sub(r"[^A-Za-z0-9.-]", "-", f"{package.name}-{package.architecture}"),
+        "name": package.name,
+        "versionInfo": package.version,
+        "supplier": "Organization: Debian",
+        "sourceInfo": f"built from Debian source package {package.source} {package.source_version}",
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": False,
+        "licenseConcluded": "NOASSERTION",
+        "licenseDeclared": "NOASSERTION",
+        "copyrightText": "NOASSERTION",
+        "externalRefs": [
+            {
+                "referenceCategory": "PACKAGE-MANAGER",
+                "referenceType": "purl",
+                "referenceLocator": _purl(package),
+            }
+        ],
+    }
+
+
+def _purl(package: Package) -> str:
+    # https://github.com/package-url/purl-spec: versions are percent-encoded, `:` of an epoch stays
+    version = quote(package.version, safe=":~.-")
+    return f"pkg:deb/debian/{quote(package.name, safe='.-')}@{version}?arch={package.architecture}"

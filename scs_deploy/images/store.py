@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the builder remembers on this manager between runs: logs, packages of images, what apt resolved before.
+
+Everything here can be deleted: it costs the time to find it out again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scs_deploy.errors import RefusedError
+from scs_deploy.images import packages as pkg
+from scs_deploy.images.packages import Package
+
+
+class Store:
+    """The builder's folder of one release; by default below XDG_CACHE_HOME."""
+
+    def __init__(self, release: str, folder: Path | None = None) -> None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        self.folder = (folder or cache / "scs" / "images") / release
+        (self.folder / "packages").mkdir(parents=True, exist_ok=True)
+
+    def log(self, image: str) -> Path:
+        """The log of an image's last build."""
+        return self.folder / f"{image}.log"
+
+    def packages(self, image_id: str) -> tuple[Package, ...] | None:
+        """Packages of an image that was looked at before."""
+        path = self.folder / "packages" / f"{image_id.removeprefix('sha256:')}.tsv"
+        return pkg.parse(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def remember_packages(self, image_id: str, packages: tuple[Package, ...]) -> None:
+        """Keep the packages of an image, which never change."""
+        path = self.folder / "packages" / f"{image_id.removeprefix('sha256:')}.tsv"
+        replace(path, pkg.write(packages))
+
+    def resolved(self) -> dict[str, dict[str, str]]:
+        """What apt resolved before: key of the question: {package: version}."""
+        try:
+            data: dict[str, dict[str, str]] = json.loads((self.folder / "resolved.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data
+
+    def remember_resolved(self, resolved: dict[str, dict[str, str]]) -> None:
+        """Keep what apt resolved in this run, and nothing of earlier ones."""
+        replace(self.folder / "resolved.json", json.dumps(resolved, sort_keys=True))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the builder's lock.
+
+        :raises RefusedError: another process builds images of this release
+        """
+        with (self.folder / "lock").open("a+", encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                raise RefusedError(f"process {handle.read().strip()} builds images", "wait until it is done") from None
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
