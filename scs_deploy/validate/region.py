@@ -60,49 +60,49 @@ class Region:
         return Connection(config=config.get_one(cloud=self.environment.name, api_timeout=60))
 
 
-def leftovers(cloud: Any, prefix: str = PREFIX) -> list[tuple[str, str, Callable[[], Any]]]:
-    """Everything of earlier validations: (kind, name, how to remove it), in the order of removal.
-
-    :param prefix: of the names that count
-    """
-    network, compute, image = cloud.network, cloud.compute, cloud.image
-
-    def mine(thing: Any) -> bool:
-        names = (thing.name, getattr(thing, "description", None), *(getattr(thing, "tags", None) or ()))
-        return any(n.startswith(prefix) for n in names if n)
-
-    kinds: tuple[tuple[str, Iterable[Any], Callable[[Any], Any]], ...] = (
-        ("server", compute.servers(), partial(_remove_server, cloud)),
-        ("floating IP", network.ips(), network.delete_ip),
-        ("router", network.routers(), partial(_remove_router, cloud)),
-        ("network", network.networks(), network.delete_network),
-        ("security group", network.security_groups(), network.delete_security_group),
-        ("flavor", compute.flavors(), compute.delete_flavor),
-        ("image", image.images(), image.delete_image),
-    )
-    return [
-        (kind, thing.name or thing.id, partial(remove, thing))
-        for kind, things, remove in kinds
-        for thing in things
-        if mine(thing)
-    ]
-
-
 def clean(cloud: Any, prefix: str = PREFIX) -> tuple[list[str], list[str]]:
-    """Remove what `leftovers` finds; goes on after an error.
+    """Remove everything whose name, description or tag begins with `prefix`; goes on after an error.
 
-    :returns: what was removed, and what could not be, with the reason
+    :returns: what was removed, and what could not be listed or removed, with the reason
     """
+    network, compute = cloud.network, cloud.compute
+    # in the order of removal: a kind comes after those that use it
+    kinds: tuple[tuple[str, Callable[[], Iterable[Any]], Callable[[Any], Any]], ...] = (
+        ("server", compute.servers, partial(_remove_server, cloud)),
+        ("floating IP", network.ips, network.delete_ip),
+        ("router", network.routers, partial(_remove_router, cloud)),
+        ("network", network.networks, network.delete_network),
+        ("security group", network.security_groups, network.delete_security_group),
+        ("flavor", compute.flavors, compute.delete_flavor),
+        ("image", cloud.image.images, cloud.image.delete_image),
+    )
     removed: list[str] = []
     failed: list[str] = []
-    for kind, name, remove in leftovers(cloud, prefix):
+    for kind, listing, remove in kinds:
         try:
-            remove()
+            found = [thing for thing in listing() if _made_here(thing, prefix)]
         except Exception as error:  # noqa: BLE001 - whatever stops one removal must not stop the others
-            failed.append(f"{kind} {name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
-        else:
-            removed.append(f"{kind} {name}")
+            failed.append(f"{kind}s: {_say(error)}")
+            continue
+        for thing in found:
+            name = f"{kind} {thing.name or thing.id}"
+            try:
+                remove(thing)
+            except Exception as error:  # noqa: BLE001 - as above
+                failed.append(f"{name}: {_say(error)}")
+            else:
+                removed.append(name)
     return removed, failed
+
+
+def _made_here(thing: Any, prefix: str) -> bool:
+    names = (thing.name, getattr(thing, "description", None), *(getattr(thing, "tags", None) or ()))
+    return any(name.startswith(prefix) for name in names if name)
+
+
+def _say(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _remove_server(cloud: Any, server: Any) -> None:

@@ -96,14 +96,24 @@ def test_the_regions_own_external_network_is_used_and_kept(environment: Any, clo
 
 
 def test_failure_is_named_its_dependants_skipped_all_removed(environment: Any, cloud: FakeOpenStack) -> None:
-    cloud.broken.add("floatingips")
     cloud.console = lambda: "SYSLINUX\r\nscs-guest: boot kernel=6 uptime=1\r\n"  # type: ignore[method-assign]
     report = validate.run(environment, ["floating-ip", "console-url"])
     results = {r.check: r for r in report.results}
     assert "got no DHCP lease" in results["console-log"].message
     assert results["floating-ip"].verdict is Verdict.SKIPPED
     assert results["console-url"].verdict is Verdict.PASSED
+    assert results[validate.CLEANUP].verdict is Verdict.PASSED
     assert not report.passed
+    assert cloud.made() == {}
+
+
+def test_a_broken_api_does_not_stop_the_removal_of_the_rest(environment: Any, cloud: FakeOpenStack) -> None:
+    cloud.broken.add("floatingips")
+    report = validate.run(environment, ["floating-ip"])
+    results = {r.check: r for r in report.results}
+    assert results["floating-ip"].verdict is Verdict.FAILED
+    assert results[validate.CLEANUP].message.startswith("not removed: floating IPs: ")
+    assert cloud.made() == {}
 
 
 def test_dead_agent_is_named(environment: Any, cloud: FakeOpenStack) -> None:
