@@ -18,9 +18,11 @@ def container_differences(desired: RunContainer, seen: ObservedContainer, images
     if images.get(desired.image) != seen.image_id:
         reasons.append(f"image {_short(seen.image or seen.image_id)} -> {_short(desired.image)}")
     body = desired.body
-    for key in ("Cmd", "User", "StopSignal", "StopTimeout"):
-        if getattr(seen, key) != body[key]:
-            reasons.append(f"{_NAMES[key]} {_value(getattr(seen, key))} -> {_value(body[key])}")
+    reasons += [
+        f"{name} {_value(getattr(seen, key))} -> {_value(body[key])}"
+        for key, name in _NAMES.items()
+        if getattr(seen, key) != body[key]
+    ]
     missing = [e for e in body["Env"] if e not in seen.Env]
     if missing:
         reasons.append(f"environment {', '.join(e.partition('=')[0] for e in missing)}")

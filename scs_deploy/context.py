@@ -89,9 +89,10 @@ def load(name: str | None = None) -> Context:
     """
     environment = environments.load(name)
     catalog = catalogs.load()
+    from scs_deploy import bootstrap
     from scs_deploy.inventory import yaml as inventories
 
-    inventory = inventories.load(environment, frozenset(catalog.settings))
+    inventory = inventories.load(environment, frozenset(catalog.settings) | bootstrap.variables())
     context = Context(environment, catalog, inventory, releases.load_release(environment.settings.release))
     check(context)
     return context

@@ -54,21 +54,21 @@ def _changes(context: Context, kind: Kind, selection: Selection) -> list[Change]
     for name in selection.hosts:
         if name not in context.inventory.hosts:
             raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(context.inventory.hosts)}")
-    result = []
+    result: list[Change] = []
     for host in context.inventory.hosts:
         if selection.hosts and host not in selection.hosts:
             continue
-        for run in resolve.resolve(context, host).containers.values():
-            if run.service in services and (run.name in named or run.service in whole_services):
-                result.append(
-                    Change(
-                        kind=kind,
-                        service=run.service,
-                        host=host,
-                        subject=run.name,
-                        reason="asked for",
-                        phase=Phase.ROLL,
-                        impact=run.impact,
-                    )
-                )
+        result += [
+            Change(
+                kind=kind,
+                service=run.service,
+                host=host,
+                subject=run.name,
+                reason="asked for",
+                phase=Phase.ROLL,
+                impact=run.impact,
+            )
+            for run in resolve.resolve(context, host).containers.values()
+            if run.service in services and (run.name in named or run.service in whole_services)
+        ]
     return result[::-1] if kind is Kind.STOP else result

@@ -166,6 +166,7 @@ def _check_registry(context: Context, plan: Plan) -> None:
     )
     if missing:
         raise RefusedError(
-            f"registry {context.environment.settings.registry.host}: no image {', '.join(sorted(missing))} of the release lock",
+            f"registry {context.environment.settings.registry.host}: "
+            f"no image {', '.join(sorted(missing))} of the release lock",
             "scs images push",
         )

@@ -15,7 +15,7 @@ from scs_deploy import render
 from scs_deploy.change import Change
 from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
-from scs_deploy.shared import database, identity, messaging
+from scs_deploy.shared import database, identity, keystone, messaging
 
 
 @dataclass
@@ -93,18 +93,15 @@ def _brokers(context: Context) -> messaging.Desired:
 
 def _identity(context: Context) -> identity.Desired:
     settings = context.environment.settings
-    endpoints: dict[str, tuple[str, dict[str, str]]] = {}
+    urls = []
     for e in render.endpoints(context):
         if e.catalogue and e.protocol == "http":
-            urls = {"internal": f"https://{settings.api.internal.name}:{e.port}{e.path}"}
+            urls.append((e.service, e.name, "internal", f"https://{settings.api.internal.name}:{e.port}{e.path}"))
             if e.public:
-                urls["public"] = f"https://{settings.api.external.name}:{e.port}{e.path}"
-            endpoints[e.name] = (e.service, urls)
+                urls.append((e.service, e.name, "public", f"https://{settings.api.external.name}:{e.port}{e.path}"))
     accounts = [s.name for s in context.catalog.services.values() if s.account]
     return identity.Desired.build(
-        region=settings.region,
-        users={s: context.secrets[f"{s}_keystone_password"] for s in accounts},
-        endpoints=endpoints,
+        settings.region, {s: context.secrets[f"{s}_keystone_password"] for s in accounts}, urls
     )
 
 
@@ -118,10 +115,10 @@ def _broker_session(context: Context) -> messaging.Messaging:
     return messaging.Messaging(host.management, context.secrets["rabbitmq_admin_password"], context.environment.ca_file)
 
 
-def _identity_session(context: Context) -> identity.Identity:
+def _identity_session(context: Context) -> keystone.Keystone:
     api = context.environment.settings.api.internal
     port = context.catalog.services["keystone"].endpoints["identity"].port
-    return identity.Identity(
+    return keystone.Keystone(
         f"https://{api.address}:{port}/v3", context.secrets["keystone_admin_password"], context.environment.ca_file
     )
 

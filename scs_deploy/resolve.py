@@ -104,7 +104,8 @@ def resolve(context: Context, host_name: str) -> DesiredHost:
             if (spec.hosts or service.hosts) not in host.groups:
                 continue
             scope = scope or render.scope(context, service, host, context.secrets)
-            own = {**scope, "container": name}
+            uid, gid = _ids(context, spec.user)
+            own = {**scope, "container": name, "uid": uid, "gid": gid}
             mine = _files(context, service, name, spec, host, own)
             files.update({f.path: f for f in mine})
             containers[name] = _container(context, service, name, spec, mine, own)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -42,13 +42,13 @@ def list_files(
 
     region = context.load(environment)
     services = region.catalog.select(tuple(names or ()))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for host in region.inventory.hosts:
-        for file in resolve.resolve(region, host).files.values():
-            if file.service in services and file.name != "ca.crt" and not file.name.startswith("tls/"):
-                rows.append(
-                    {"host": host, "container": file.container, "file": file.name, "overrides": list(file.sources)}
-                )
+        rows += [
+            {"host": host, "container": f.container, "file": f.name, "overrides": list(f.sources)}
+            for f in resolve.resolve(region, host).files.values()
+            if f.service in services and f.name != "ca.crt" and not f.name.startswith("tls/")
+        ]
     if as_json:
         print_json(rows)
         return

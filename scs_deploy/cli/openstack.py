@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs openstack ...`: OpenStack's own client with this region's credentials."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scs_deploy.cli.common import EnvironmentOption
+from scs_deploy.errors import ScsError
+
+
+def register(app: typer.Typer) -> None:
+    """Add `scs openstack`."""
+    app.command(
+        "openstack",
+        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+        epilog="Example: scs openstack server list --all-projects",
+        options_metavar="[-e REGION]",
+    )(openstack)
+
+
+def openstack(
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND...", help="Goes to `openstack`.")] = None,
+    environment: EnvironmentOption = None,
+) -> None:
+    """Run OpenStack's client as the region's administrator; its exit code is this command's.
+
+    The cloud is in state/clouds.yaml of the environment, its password in state/secure.yaml (both 0600).
+    """
+    from scs_deploy import clouds
+    from scs_deploy import environment as environments
+
+    region = environments.load(environment)
+    clouds.write(region)
+    # the client of this virtual environment, whatever PATH says
+    program = Path(sys.executable).with_name("openstack")
+    if not program.is_file():
+        raise ScsError(f"{program}: no such program", "install python-openstackclient into this virtual environment")
+    sys.stdout.flush()
+    # replaces this process: signals, terminal and exit code are the client's
+    os.execve(program, ["openstack", *(arguments or [])], clouds.variables(region))  # noqa: S606 - no shell is meant
