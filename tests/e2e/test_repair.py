@@ -26,13 +26,14 @@ def first_host(region: RegionUnderTest, container: str) -> str:
     return next(host for host, name in region.containers() if name == container)
 
 
-def test_removed_container_is_made_again(region: RegionUnderTest) -> None:
-    host = first_host(region, "glance_api")
-    region.on(host, "docker", "rm", "--force", "glance_api")
+@pytest.mark.parametrize("container", ["glance", "keystone", "memcached"])
+def test_removed_container_is_made_again(region: RegionUnderTest, container: str) -> None:
+    host = first_host(region, container)
+    region.on(host, "docker", "rm", "--force", container)
     changes = region.plan()
-    assert [(c["host"], c["subject"], c["kind"]) for c in changes] == [(host, "glance_api", "create")]
+    assert [(c["host"], c["subject"], c["kind"]) for c in changes] == [(host, container, "create")]
     region.apply()
-    region.wait_healthy(host, "glance_api")
+    region.wait_healthy(host, container)
 
 
 def test_file_edited_by_hand_is_put_right(region: RegionUnderTest) -> None:
@@ -88,7 +89,7 @@ def test_an_option_changes_what_it_names(region: RegionUnderTest, override: Path
 
 
 def test_interrupted_apply_is_finished_by_the_next(region: RegionUnderTest) -> None:
-    removed = [(first_host(region, name), name) for name in ("glance_api", "placement", "keystone", "memcached")]
+    removed = [(first_host(region, name), name) for name in ("glance", "placement", "nova_scheduler", "horizon")]
     for host, name in removed:
         region.on(host, "docker", "rm", "--force", name)
     wanted = {(c["host"], c["subject"]) for c in region.plan()}
