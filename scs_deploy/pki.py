@@ -85,6 +85,14 @@ def wanted_leaves(environment: Environment, inventory: Inventory) -> dict[str, l
     return wanted
 
 
+def stale(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:
+    """Names of the certificates that `ensure` would issue; changes nothing.
+
+    :raises RefusedError: certificates.yml is missing or cannot be read
+    """
+    return _stale(_load(environment), leaves)
+
+
 def ensure(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:
     """Issue every certificate that is missing, names other hosts, or ends within 30 days. Others stay.
 
@@ -99,9 +107,7 @@ def ensure(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> lis
         present = _load(environment) if environment.certificates_file.exists() else None
         ca = present.ca if present else _new_ca(environment.settings.region)
         kept = dict(present.leaves) if present else {}
-        issued = sorted(
-            name for name, names in leaves.items() if name not in kept or not _good(kept[name], list(names), ca)
-        )
+        issued = _stale(_Store(ca=ca, leaves=kept), leaves)
         for name in issued:
             kept[name] = _issue(ca, list(leaves[name]))
         if issued or not present:
@@ -115,6 +121,11 @@ def ensure(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> lis
 def _load(environment: Environment) -> _Store:
     file = environment.certificates_file
     return validate(_Store, parse_yaml(vault.read(environment, file), file), file)
+
+
+def _stale(store: _Store, leaves: Mapping[str, Iterable[str]]) -> list[str]:
+    known = store.leaves
+    return sorted(n for n, names in leaves.items() if n not in known or not _good(known[n], list(names), store.ca))
 
 
 def _good(leaf: Leaf, names: list[str], ca: Leaf) -> bool:

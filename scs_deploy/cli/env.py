@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs env`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.errors import ScsError
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The region's environment, a folder in environments/.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Start, choose and check environments; one is one region.", no_args_is_help=True)
+    group.command(epilog="Example: scs env init berlin --from region")(init)
+    group.command("list", epilog="Example: scs env list")(list_environments)
+    group.command(epilog="Example: scs env use berlin")(use)
+    group.command(epilog="Example: scs env check --json")(check)
+    app.add_typer(group, name="env")
+
+
+def init(
+    name: Name,
+    source: Annotated[str, typer.Option("--from", metavar="EXAMPLE", help="testbed (1 host) or region.")] = "region",
+) -> None:
+    """Start a new region from a shipped example."""
+    from scs_deploy import example
+
+    for file in example.start(name, source):
+        console.print(f"wrote {file}")
+    console.print(f"next: edit them, then: scs env use {name} && scs env check")
+
+
+def list_environments(as_json: JsonOption = False) -> None:
+    """List environments; the one in use is marked."""
+    from scs_deploy import environment as environments
+    from scs_deploy.errors import RefusedError
+
+    try:
+        current = environments.current()
+    except RefusedError:
+        current = ""
+    rows = []
+    for name in environments.names():
+        try:
+            settings = environments.load(name).settings
+            rows.append(
+                {"name": name, "current": name == current, "region": settings.region, "release": settings.release}
+            )
+        except RefusedError as error:
+            rows.append({"name": name, "current": name == current, "error": str(error)})
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("", "environment", "region", "release", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        mark = "*" if row["current"] else ""
+        table.add_row(
+            mark, str(row["name"]), str(row.get("region", "[red]has an error[/]")), str(row.get("release", ""))
+        )
+    console.print(table)
+
+
+def use(name: Name) -> None:
+    """Choose the environment that commands work on when none is named."""
+    from scs_deploy import environment as environments
+    from scs_deploy import paths, vault
+
+    environments.load(name)
+    vault.write(paths.environments() / ".current", f"{name}\n", mode=0o644)
+    console.print(f"using {name}")
+
+
+def check(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: the one in use.")] = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read all that describes a region and tell what is wrong. Exits 2 when something is. Asks no host."""
+    from scs_deploy import check as checks
+    from scs_deploy import environment as environments
+
+    try:
+        chosen = name or environment or environments.current()
+        findings = checks.check(chosen)
+    except ScsError as error:
+        chosen = name or environment or ""
+        findings = [checks.Finding(part="environment", error=error.message, hint=error.hint)]
+    bad = [f for f in findings if f.error]
+    if as_json:
+        print_json({"environment": chosen, "ok": not bad, "parts": [f.model_dump() for f in findings]})
+    else:
+        for finding in findings:
+            _print(finding)
+        console.print(f"[red]{chosen}: {len(bad)} error(s)[/]" if bad else f"[green]{chosen}: ok[/]")
+    if bad:
+        raise typer.Exit(2)
+
+
+def _print(finding: object) -> None:
+    from rich.text import Text
+
+    from scs_deploy.check import Finding
+
+    assert isinstance(finding, Finding)
+    line = Text(f"{finding.part:<13}")
+    if finding.error:
+        line.append(finding.error, "red")
+        line.append(f" ({finding.hint})" if finding.hint else "")
+    else:
+        line.append(finding.summary)
+    console.print(line, soft_wrap=True)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs secrets`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.errors import RefusedError
+
+Existing = typer.Option(exists=True, dir_okay=False, metavar="FILE")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Make, edit and list the region's secrets and certificates.", no_args_is_help=True)
+    group.command(epilog="Example: scs secrets init")(init)
+    group.command(epilog="Example: EDITOR=nano scs secrets edit")(edit)
+    group.command("list", epilog="Example: scs secrets list --json")(list_secrets)
+    group.command(epilog="Example: scs secrets show keystone_admin_password")(show)
+    group.command(epilog="Example: scs secrets rotate-file-key --new-vault-password-file new_password")(rotate_file_key)
+    app.add_typer(group, name="secrets")
+
+
+def init(
+    environment: EnvironmentOption = None,
+    create_vault_password: Annotated[
+        bool, typer.Option("--create-vault-password", help="Write a random vault password if its file is missing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate missing secrets, and certificates that are missing, outdated or about to end. Keeps all others.
+
+    Writes clouds.yaml for OpenStack clients too. Run it again at any time.
+    """
+    from scs_deploy import catalog, clouds, pki, secrets, vault
+    from scs_deploy import environment as environments
+    from scs_deploy.inventory import yaml as inventories
+
+    region = environments.load(environment)
+    services = catalog.load()
+    hosts = inventories.load(region, frozenset(services.settings))
+    password = vault.create_password(region) if create_vault_password else None
+    added = secrets.ensure(region, [*services.secrets(), clouds.PASSWORD])
+    issued = pki.ensure(region, pki.wanted_leaves(region, hosts))
+    written = clouds.write(region)
+    if as_json:
+        print_json({"secrets": added, "certificates": issued, "files": [str(f) for f in written]})
+        return
+    if password:
+        console.print(f"vault password: new in {password}; keep a copy elsewhere, nothing can be read without it")
+    console.print(f"secrets: {len(added)} new{_listed(added)}")
+    console.print(f"certificates: {len(issued)} issued{_listed(issued)}")
+    for file in written:
+        console.print(f"wrote {file}")
+
+
+def list_secrets(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """List every secret's name, who needs it, and whether it is there. Exits 1 when one is missing."""
+    from scs_deploy import catalog, secrets
+    from scs_deploy import environment as environments
+
+    present = secrets.load(environments.load(environment))
+    services = catalog.load()
+    users: dict[str, list[str]] = {name: [] for name in [*services.secrets(), *present]}
+    for service in services.services.values():
+        for name in service.all_secrets:
+            users[name].append(service.name)
+    rows = [{"name": n, "services": users[n], "present": n in present} for n in sorted(users)]
+    if as_json:
+        print_json(rows)
+    else:
+        table = Table("secret", "services", "", box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            needed = ", ".join(users[str(row["name"])])
+            table.add_row(str(row["name"]), needed or "[dim]none[/]", "" if row["present"] else "[red]missing[/]")
+        console.print(table)
+    if not all(row["present"] for row in rows):
+        raise typer.Exit(1)
+
+
+def show(name: Annotated[str, typer.Argument(metavar="SECRET")], environment: EnvironmentOption = None) -> None:
+    """Print one secret's value."""
+    from scs_deploy import environment as environments
+    from scs_deploy import secrets
+
+    region = environments.load(environment)
+    present = secrets.load(region)
+    if name not in present:
+        raise RefusedError(f"{region.secrets_file}: no secret '{name}'", "scs secrets list")
+    typer.echo(present[name])
+
+
+def edit(
+    environment: EnvironmentOption = None,
+    resume: Annotated[Path | None, Existing] = None,
+) -> None:
+    """Open the secrets in $EDITOR, on a file in memory only; encrypt them again when they are valid.
+
+    An edit that is refused is kept: mend it with --resume FILE.
+    """
+    from scs_deploy import edit as editing
+    from scs_deploy import environment as environments
+
+    changed = editing.edit(environments.load(environment), resume)
+    console.print(f"changed: {', '.join(changed)}" if changed else "nothing changed")
+
+
+def rotate_file_key(
+    environment: EnvironmentOption = None,
+    new_vault_password_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Default: asks for it.")
+    ] = None,
+) -> None:
+    """Encrypt secrets.yml and certificates.yml with a new vault password, both or neither.
+
+    The secrets stay as they are. Rewrites vault_password_file too; with vault_password_command, the command must print
+    the new password from then on.
+    """
+    from scs_deploy import environment as environments
+    from scs_deploy import vault
+
+    region = environments.load(environment)
+    if new_vault_password_file:
+        new = vault.read_password(new_vault_password_file, "--new-vault-password-file")
+    else:
+        new = typer.prompt("New vault password", hide_input=True, confirmation_prompt=True).encode()
+    for file in vault.rotate(region, new):
+        console.print(f"wrote {file}")
+    if region.settings.vault_password_command:
+        console.print("now let vault_password_command print the new password")
+
+
+def _listed(names: list[str]) -> str:
+    return f": {', '.join(names)}" if names else ""
