@@ -47,7 +47,7 @@ def make_plan(context: Context, selection: Selection) -> Plan:
     shared: list[region.SharedState] = []
     reader = threading.Thread(target=lambda: shared.append(region.read(context)), daemon=True)
     reader.start()
-    observation = observe(context)
+    observation = observe(context, chosen)
     reader.join()
     state = shared[0]
     for name in state.failed:
@@ -65,13 +65,13 @@ def make_plan(context: Context, selection: Selection) -> Plan:
     return plan
 
 
-def observe(context: Context, states: bool = False) -> Observation:
-    """One play over all hosts that have services: each reports its differences.
+def observe(context: Context, services: frozenset[str], states: bool = False) -> Observation:
+    """One play over all hosts: each reports the differences of the chosen services.
 
     :param states: report every container's state too
     """
     hosts = sorted(context.inventory.hosts)
-    task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": True} if states else {}}
+    task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": states, "services": sorted(services)}}
     play = {"name": "Observe", "hosts": ",".join(hosts), "gather_facts": False, "tasks": [task]}
     result = runner.run_playbook(context.environment, [play], keep_results=True)
     runner.refuse_unreachable(result)

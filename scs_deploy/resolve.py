@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import Field
@@ -89,9 +89,10 @@ class DesiredHost(Model):
     jobs: dict[str, RunJob]
 
 
-def resolve(context: Context, host_name: str) -> DesiredHost:
+def resolve(context: Context, host_name: str, services: Collection[str] | None = None) -> DesiredHost:
     """The desired state of one host.
 
+    :param services: only these; None: all. What is left out needs no image, secret or override.
     :raises ScsError: a template does not render; RefusedError: secret, certificate, image lock or override is wrong
     """
     host = context.inventory.hosts[host_name]
@@ -99,6 +100,8 @@ def resolve(context: Context, host_name: str) -> DesiredHost:
     files: dict[str, File] = {}
     jobs: dict[str, RunJob] = {}
     for service in context.catalog.services.values():
+        if services is not None and service.name not in services:
+            continue
         scope: dict[str, Any] | None = None
         for name, spec in service.containers.items():
             if (spec.hosts or service.hosts) not in host.groups:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -41,9 +42,11 @@ class RegionAction(ActionBase):  # type: ignore[misc]
         """The plugin's own work."""
         raise NotImplementedError
 
-    def desired(self, region: Context, variables: dict[str, Any]) -> DesiredHost:
-        """The desired state of the task's host."""
-        return resolve.resolve(region, variables["inventory_hostname"])
+    def desired(
+        self, region: Context, variables: dict[str, Any], services: Collection[str] | None = None
+    ) -> DesiredHost:
+        """The desired state of the task's host: of some services, or of all."""
+        return resolve.resolve(region, variables["inventory_hostname"], services)
 
     def on_node(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Run the node's module with `arguments`."""

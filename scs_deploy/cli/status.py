@@ -24,7 +24,7 @@ def status(
     region = context.load(environment)
     chosen = region.catalog.select(tuple(names or ()))
     with console.status("observing"):
-        states = pipeline.observe(region, states=True).states
+        states = pipeline.observe(region, chosen, states=True).states
     shown = [s for s in states if s["service"] in chosen and (not host or s["host"] in host)]
     if as_json:
         print_json(shown)

@@ -17,8 +17,10 @@ class ActionModule(RegionAction):
 
     def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
         """Carry out the named actions."""
-        containers = self.desired(region, variables).containers
-        actions = [_spec(a["action"], a["container"], containers) for a in self._task.args["actions"]]
+        wanted = self._task.args["actions"]
+        owners = {region.catalog.owner[a["container"]] for a in wanted if a["action"] != "remove"}
+        containers = self.desired(region, variables, owners).containers
+        actions = [_spec(a["action"], a["container"], containers) for a in wanted]
         return self.on_node({"actions": actions}, variables)
 
 

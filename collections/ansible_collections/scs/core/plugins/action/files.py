@@ -18,8 +18,10 @@ class ActionModule(RegionAction):
 
     def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
         """Write and remove the named files."""
-        files = self.desired(region, variables).files
-        chosen = [files[f"{NODE_CONFIG}/{name}"] for name in self._task.args.get("write", ())]
+        names = self._task.args.get("write", ())
+        owners = {region.catalog.owner[name.partition("/")[0]] for name in names}
+        files = self.desired(region, variables, owners).files
+        chosen = [files[f"{NODE_CONFIG}/{name}"] for name in names]
         write = [
             {
                 "path": f.path,

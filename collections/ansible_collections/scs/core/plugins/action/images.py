@@ -16,6 +16,7 @@ class ActionModule(RegionAction):
 
     def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
         """Pull the images of the named containers."""
-        desired = self.desired(region, variables)
-        references = sorted({desired.containers[c].image for c in self._task.args["pull"]})
+        names = self._task.args["pull"]
+        desired = self.desired(region, variables, {region.catalog.owner[c] for c in names})
+        references = sorted({desired.containers[c].image for c in names})
         return self.on_node({"pull": references}, variables)

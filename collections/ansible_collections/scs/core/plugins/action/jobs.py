@@ -16,7 +16,8 @@ class ActionModule(RegionAction):
 
     def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
         """Run the named jobs on this host."""
-        jobs = self.desired(region, variables).jobs
+        names = self._task.args["jobs"]
+        jobs = self.desired(region, variables, {name.partition(".")[0] for name in names}).jobs
         keys = {"name", "body", "volumes", "directories", "hash", "timeout"}
-        wanted = [jobs[name].model_dump(mode="json", include=keys) for name in self._task.args["jobs"]]
+        wanted = [jobs[name].model_dump(mode="json", include=keys) for name in names]
         return self.on_node({"jobs": wanted}, variables)

@@ -18,7 +18,7 @@ class ActionModule(RegionAction):
 
     def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
         """Changes of this host, and the states of its containers when `states` is asked for."""
-        desired = self.desired(region, variables)
+        desired = self.desired(region, variables, self._task.args.get("services"))
         answer = self.on_node({"files": {p: f.sha256 for p, f in desired.files.items()}}, variables)
         if answer.get("failed") or answer.get("unreachable"):
             return answer

@@ -11,7 +11,7 @@ DOCUMENTATION = r"""
 name: preload
 type: notification
 short_description: Load the region's context before workers fork
-description: Every worker needs catalog, inventory and secrets. Loading them once in the parent saves each worker the time.
+description: Every worker needs catalog, inventory and secrets. Loaded once in the parent, they cost a worker nothing.
 requirements: [scs_deploy]
 author: SCS deploy contributors
 """

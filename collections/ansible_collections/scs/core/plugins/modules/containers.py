@@ -10,7 +10,9 @@ description:
     every other action is finished, health included, before the next one begins.
 options:
   actions:
-    description: Each with action (create, replace, restart, reload, start, stop, remove) and container. The action plugin adds the rest.
+    description:
+      - Each with C(container) and C(action), one of create, replace, restart, reload, start, stop, remove.
+      - The action plugin adds the rest.
     type: list
     elements: dict
     required: true
@@ -134,7 +136,8 @@ class Roller:
             restarts = count if restarts is None else restarts
             if count - restarts >= 5:
                 raise EngineError(
-                    f"{name} ends again and again (exit code {state['State']['ExitCode']}); its log ends with: {self.tail(name)}"
+                    f"{name} ends again and again (exit code {state['State']['ExitCode']}); "
+                    f"its log ends with: {self.tail(name)}"
                 )
             if state["State"]["Running"]:
                 if not spec.get("health"):
@@ -147,7 +150,8 @@ class Roller:
                     return
             if time.monotonic() > deadline:
                 raise EngineError(
-                    f"{name} is not healthy after {spec['health_timeout']} s: {last.strip()[-200:] or 'no output'}; its log ends with: {self.tail(name)}"
+                    f"{name} is not healthy after {spec['health_timeout']} s: {last.strip()[-200:] or 'no output'}; "
+                    f"its log ends with: {self.tail(name)}"
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, 2)

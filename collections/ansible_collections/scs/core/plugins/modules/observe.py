@@ -16,6 +16,15 @@ options:
     description: Desired file paths and their SHA-256; the text of those that differ is returned.
     type: dict
     required: false
+  services:
+    description: Compare these services only; read by the action plugin. Default all.
+    type: list
+    elements: str
+    required: false
+  states:
+    description: Return the state of every container too; read by the action plugin.
+    type: bool
+    default: false
 author: SCS deploy contributors
 """
 EXAMPLES = r"""

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The playbook holds what changes, and nothing else."""
+
+from __future__ import annotations
+
+from scs_deploy import playbook
+from scs_deploy.change import REGION, Change, Kind
+from scs_deploy.plan import Plan
+from scs_deploy.service import Impact, Phase
+
+
+def change(host: str, service: str, kind: Kind, phase: Phase, subject: str = "") -> Change:
+    return Change(
+        kind=kind, service=service, host=host, subject=subject or service, reason="r", phase=phase, impact=Impact.API
+    )
+
+
+def test_nothing_to_change_is_no_play() -> None:
+    assert playbook.plays(Plan(changes=()), {}) == []
+
+
+def test_hosts_with_the_same_changes_share_a_play_with_one_task() -> None:
+    both = tuple(
+        change(h, "web", Kind.CREATE, Phase.ROLL, c) for h in ("n1", "n2") for c in ("web_api", "web_worker")
+    )
+    plays = playbook.plays(Plan(changes=both), {"web": 0})
+    assert [(p["name"], p["hosts"]) for p in plays] == [("roll: web", "n1,n2")]
+    assert plays[0]["tasks"] == [
+        {
+            "name": "Create web_api, web_worker",
+            "scs.core.containers": {
+                "actions": [
+                    {"action": "create", "container": "web_api"},
+                    {"action": "create", "container": "web_worker"},
+                ]
+            },
+        }
+    ]
+    assert "serial" not in plays[0]
+
+
+def test_what_interrupts_goes_host_by_host_and_stops_on_failure() -> None:
+    plays = playbook.plays(
+        Plan(changes=tuple(change(h, "web", Kind.RESTART, Phase.ROLL) for h in ("n1", "n2"))), {"web": 0}
+    )
+    assert (plays[0]["serial"], plays[0]["max_fail_percentage"]) == (1, 0)
+
+
+def test_waves_and_phases_stay_apart_and_the_region_comes_before_the_hosts() -> None:
+    plan = Plan(
+        changes=(
+            change("n1", "db", Kind.PULL, Phase.PULL),
+            change("n1", "web", Kind.PULL, Phase.PULL),
+            change("n1", "db", Kind.CREATE, Phase.ROLL),
+            change(REGION, "web", Kind.DATABASE, Phase.DATABASE, "mariadb schema web"),
+            change("n1", "web", Kind.JOB, Phase.MIGRATE, "web.sync"),
+            change("n1", "web", Kind.CREATE, Phase.ROLL),
+        )
+    )
+    plays = playbook.plays(plan, {"db": 0, "web": 1})
+    assert [p["name"] for p in plays] == ["pull: db, web", "roll: db", "database: web", "migrate: web", "roll: web"]
+    assert plays[2]["hosts"] == "localhost"
+    assert plays[2]["tasks"][0]["scs.core.region"]["subjects"] == ["mariadb schema web"]
