@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scs_deploy import pipeline
+from scs_deploy.change import REGION
 from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
 from scs_deploy.pipeline import Progress, Selection
@@ -54,6 +55,10 @@ def apply(
                 pipeline.execute(context, plan, record, progress)
                 progress("verify", {})
                 left = pipeline.make_plan(context, selection)
+                if left.changes and all(c.host == REGION for c in left.changes):
+                    # a server that this run brought back could not be compared before
+                    pipeline.execute(context, left, record, progress)
+                    left = pipeline.make_plan(context, selection)
                 if left.changes:
                     first = left.changes[0]
                     raise ScsError(

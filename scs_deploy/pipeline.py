@@ -10,7 +10,7 @@ from typing import Any
 
 from scs_deploy import plan as plans
 from scs_deploy import playbook, region, runner
-from scs_deploy.change import Kind
+from scs_deploy.change import Change, Kind
 from scs_deploy.context import Context
 from scs_deploy.errors import RefusedError, ScsError
 from scs_deploy.plan import HostPlan, Plan
@@ -49,13 +49,9 @@ def make_plan(context: Context, selection: Selection) -> Plan:
     reader.start()
     observation = observe(context, chosen)
     reader.join()
-    state = shared[0]
-    for name in state.failed:
-        if not _about_to_change(observation.hosts, name):
-            raise ScsError(f"{name}: {state.failed[name]}", f"scs logs {name}")
     plan = plans.assemble(
         observation.hosts,
-        state.changes,
+        _known(shared[0], observation.hosts),
         context.catalog.waves,
         chosen,
         only,
@@ -96,7 +92,8 @@ def execute(context: Context, plan: Plan, record: RunRecord, progress: Progress)
     :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
     """
     plays = playbook.plays(plan, context.catalog.waves)
-    folder = context.environment.state / "runs" / record.id
+    base = context.environment.state / "runs" / record.id
+    folder = base / str(len(list(base.glob("*"))) + 1)
     folder.mkdir(parents=True, mode=0o700)
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
     weights = {t["name"]: _weight(t) for p in plays for t in p["tasks"]}
@@ -143,6 +140,26 @@ def _hosts(context: Context, names: tuple[str, ...]) -> frozenset[str] | None:
         if name not in context.inventory.hosts:
             raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(context.inventory.hosts)}")
     return frozenset(names) or None
+
+
+def _known(state: region.SharedState, hosts: list[HostPlan]) -> list[Change]:
+    """The shared differences that can be known now.
+
+    A server that does not answer because it is yet to be created lacks everything. One that has its data and will be
+    mended by this run lacks, as far as one can tell, what services need that are yet to be created; the rest is compared
+    when it answers again, after the run.
+
+    :raises ScsError: a server does not answer, and nothing in the plan explains that
+    """
+    unknown = set()
+    for name, why in state.failed.items():
+        if not any(name in h.stateful for h in hosts):
+            continue
+        if not _about_to_change(hosts, name):
+            raise ScsError(f"{name}: {why}", f"scs logs {name}")
+        unknown.add(name)
+    new = {c.service for h in hosts for c in h.changes if c.kind is Kind.CREATE} - unknown
+    return [c for c in state.changes if c.subject.partition(" ")[0] not in unknown or c.service in new]
 
 
 def _about_to_change(hosts: list[HostPlan], service: str) -> bool:

@@ -29,6 +29,7 @@ class HostPlan(Model):
     changes: tuple[Change, ...]
     cluster_jobs: dict[str, tuple[str, str]] = Field(description="job: desired hash, hash of its last success here")
     phases: dict[str, Phase] = Field(description="job: its phase")
+    stateful: tuple[str, ...] = Field(default=(), description="services that have a volume of theirs here already")
     refusals: tuple[str, ...] = Field(default=(), description="why nothing must be changed on this host at all")
 
 
@@ -85,6 +86,11 @@ def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
         changes=tuple(changes),
         cluster_jobs=jobs,
         phases={n: desired.jobs[n].phase for n in jobs},
+        stateful=tuple(
+            sorted(
+                {r.service for r in desired.containers.values() if not r.volumes.keys().isdisjoint(observed.volumes)}
+            )
+        ),
         refusals=tuple(_refusals(desired, observed, changes, lock)),
     )
 
