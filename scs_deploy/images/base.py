@@ -63,10 +63,6 @@ def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: P
         raise RefusedError("no mmdebstrap on this machine", "make setup installs it")
     with tempfile.TemporaryDirectory(prefix="scs-base-") as name:
         folder = Path(name)
-        files = folder / "files.tar"
-        with tarfile.open(files, "w") as tar:
-            for file in recipe.files:
-                add_file(tar, file)
         script = folder / "finish"
         commands = [c for c in user_commands(users) if c]
         remove = " ".join(p.removesuffix("*") + "*" for p in EXCLUDED)
@@ -75,7 +71,7 @@ def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: P
             encoding="utf-8",
         )
         listing = folder / "packages"
-        settings = (apt.inherited_settings()).splitlines()
+        settings = apt.inherited_settings().splitlines()
         result = subprocess.run(
             [
                 "mmdebstrap",
@@ -86,7 +82,6 @@ def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: P
                 # the manager's proxy and date settings are for this build, not for the image
                 '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"',
                 f'--customize-hook=chroot "$1" sh <{script} >{listing}',
-                f"--customize-hook=tar-in {files} /",
                 release.distribution,
                 str(archive),
                 *source_lines(release),
@@ -101,4 +96,8 @@ def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: P
             raise ScsError(
                 f"image base: mmdebstrap failed with exit code {result.returncode}:\n{tail}\n", f"log: {log}"
             )
+        # afterwards: mmdebstrap removes a policy-rc.d, and these are nothing that its own work should see
+        with tarfile.open(archive, "a") as tar:
+            for file in recipe.files:
+                add_file(tar, file)
         return pkg.parse(listing.read_text(encoding="utf-8"))

@@ -95,6 +95,8 @@ class Builder:
             self.store.remember_resolved({**self._earlier, **self._resolved} if names else self._resolved)
             if any(b.state == "built" for b in self.built.values()) and not names:
                 self._forget_old_packages()
+            # what the new images replaced; children keep their old parents until they are built anew themselves
+            self.engine.images.prune(filters={"dangling": True, "label": [f"{LABEL_RELEASE}={self.release.name}"]})
         return self.built
 
     def _rest(self, waiting: list[str], tell: Callable[[str], None]) -> None:
@@ -156,7 +158,8 @@ class Builder:
         """Fill the builder's volume, renew the package lists once for all images; true: base has updates to take."""
         with Workbench(self.engine, self.tag(name), name, self.volume, self.store.log(name)) as bench:
             bench.shell(
-                f"cd {apt.WORK} && mkdir -p bin lib private lists/partial archives/partial && rm -f private/*", what="prepare"
+                f"cd {apt.WORK} && mkdir -p bin lib private lists/partial archives/partial && rm -f private/*",
+                what="prepare",
             )
             bench.write(
                 (

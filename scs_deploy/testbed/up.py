@@ -108,6 +108,7 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
     :param keep_images: leave the built images, so that the next `up` needs no build
     :raises RefusedError: this is no testbed, or a run is going on
     """
+    from scs_deploy.images import registry
     from scs_deploy.state.lock import RunLock
 
     hosts = provider(environment)
@@ -115,7 +116,7 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
     with RunLock(environment.state / "lock"):
         hosts.down(report)
         if environment.settings.registry.managed:
-            remove_registry(report)
+            registry.remove(report)
         if not keep_images:
             remove_images(environment, report)
         for name in STATE:
@@ -125,25 +126,6 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
             else:
                 path.unlink(missing_ok=True)
     report("removed state and generated secrets")
-
-
-def remove_registry(report: Report) -> None:
-    """Remove the manager's registry with its data."""
-    from docker.errors import NotFound
-
-    from scs_deploy import docker_engine
-
-    engine = docker_engine.connect()
-    try:
-        engine.containers.get("scs-registry").remove(force=True, v=True)
-        report("removing scs-registry")
-    except NotFound:
-        pass
-    try:
-        engine.volumes.get("scs-registry-data").remove(force=True)
-        report("removing volume scs-registry-data")
-    except NotFound:
-        pass
 
 
 def remove_images(environment: Environment, report: Report) -> None:
@@ -167,6 +149,8 @@ def remove_images(environment: Environment, report: Report) -> None:
 
 def login_help(environment: Environment) -> list[str]:
     """How to use the region, line by line; shows where the password is, not the password."""
+    from scs_deploy import clouds
+
     name, external = environment.name, environment.settings.api.external
     state = environment.state
     try:
@@ -175,7 +159,8 @@ def login_help(environment: Environment) -> list[str]:
         folder = state
     return [
         f"scs openstack -e {name} server list",
-        f"export OS_CLIENT_CONFIG_FILE={folder}/clouds.yaml OS_CLOUD={name}",
+        f"export OS_CLIENT_CONFIG_FILE={folder}/clouds.yaml OS_CLIENT_SECURE_FILE={folder}/secure.yaml "
+        f"OS_CLOUD={clouds.name(environment)}",
         f"dashboard: https://{external.name}/  (user admin, domain Default; CA: {environment.ca_file.name})",
         f"password:  scs secrets show keystone_admin_password -e {name}",
     ]

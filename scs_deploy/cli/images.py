@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs images`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from scs_deploy import environment as environments
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
+
+ImagesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Names in the release. Default: all.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group."""
+    group = typer.Typer(help="Build the release's images, push them, say what is in them.", no_args_is_help=True)
+    group.command(epilog="Example: scs images build keystone --environment testbed")(build)
+    group.command(epilog="Example: scs images push")(push)
+    group.command("list", epilog="Example: scs images list --json")(list_images)
+    group.command(epilog="Example: scs images sbom keystone --output keystone.spdx.json")(sbom)
+    app.add_typer(group, name="images")
+
+
+def build(
+    images: ImagesArgument = None,
+    environment: EnvironmentOption = None,
+    no_push: Annotated[bool, typer.Option("--no-push", help="Build only; leave registry and lock alone.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build images from the newest packages, push them to the region's registry, write the release lock.
+
+    An image whose recipe, parent and packages are what they were is not built again.
+    """
+    from scs_deploy.images.build import Region
+    from scs_deploy.images.progress import Progress
+
+    start = time.monotonic()
+    with Progress(errors) as progress:
+        result = Region(environments.load(environment), progress).build(tuple(images or ()), push=not no_push)
+    _print(result, time.monotonic() - start, as_json)
+
+
+def push(images: ImagesArgument = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """Push images of this manager to the region's registry and write the release lock; builds nothing."""
+    from scs_deploy.images.build import Region
+    from scs_deploy.images.progress import Progress
+
+    start = time.monotonic()
+    with Progress(errors) as progress:
+        result = Region(environments.load(environment), progress).push(tuple(images or ()))
+    _print(result, time.monotonic() - start, as_json)
+
+
+def list_images(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """List the release's images: here or not, size, digest in the region's lock, age, packages."""
+    from scs_deploy.images.build import Region
+
+    rows = Region(environments.load(environment)).rows()
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None, header_style="bold")
+    for heading in ("image", "built", "size", "packages", "locked digest"):
+        table.add_column(heading, justify="right" if heading in ("size", "packages") else "left", no_wrap=True)
+    for row in rows:
+        size = f"{row['size'] / 1e6:.0f} MB" if row["size"] else ""
+        built = _age(row["created"]) if row["built"] else "no"
+        table.add_row(row["image"], built, size, str(row["packages"] or ""), (row["digest"] or "")[:19])
+    console.print(table)
+
+
+def sbom(
+    image: Annotated[str, typer.Argument(help="Name in the release.")],
+    environment: EnvironmentOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.", dir_okay=False)
+    ] = None,
+) -> None:
+    """Print the bill of materials of an image on this manager: SPDX 2.3, JSON, from its package database."""
+    from scs_deploy.images.build import Region
+
+    text = json.dumps(Region(environments.load(environment)).sbom(image), indent=2) + "\n"
+    if output:
+        output.write_text(text, encoding="utf-8")
+    else:
+        typer.echo(text, nl=False)
+
+
+def _print(result: Any, seconds: float, as_json: bool) -> None:
+    states = {name: built.state for name, built in result.images.items()}
+    if as_json:
+        print_json({"images": states, "pushed": result.pushed, "lock_changed": result.lock_changed, "seconds": seconds})
+        return
+    made = sum(state == "built" for state in states.values())
+    lock = "release lock written" if result.lock_changed else "release lock unchanged"
+    console.print(
+        f"{made} built, {len(states) - made} unchanged, {len(result.pushed)} pushed, {lock} ({seconds:.0f} s)"
+    )
+
+
+def _age(created: str) -> str:
+    from datetime import UTC, datetime
+
+    then = datetime.fromisoformat(created[:19]).replace(tzinfo=UTC)
+    minutes = int((datetime.now(UTC) - then).total_seconds() // 60)
+    if minutes < 120:
+        return f"{minutes} min ago"
+    return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a release to a region's images: build, push to the region's registry, lock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from scs_deploy import docker_engine
+from scs_deploy.environment import Environment
+from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.images import lock as locks
+from scs_deploy.images import packages as pkg
+from scs_deploy.images import registry, sbom
+from scs_deploy.images.builder import LABEL_INPUTS, LABEL_RECIPE, Builder, Built, local_tag
+from scs_deploy.images.events import Event, OnEvent, ignore
+from scs_deploy.images.recipe import recipe_key
+from scs_deploy.images.store import Store
+from scs_deploy.release import LockedImage, load_release
+
+
+class Result(NamedTuple):
+    """What a build or push did."""
+
+    images: dict[str, Built]
+    pushed: tuple[str, ...]
+    lock_changed: bool
+
+
+class Region:
+    """The images of one environment."""
+
+    def __init__(self, environment: Environment, on_event: OnEvent = ignore) -> None:
+        self.environment = environment
+        self.release = load_release(environment.settings.release)
+        self.engine = docker_engine.connect()
+        self.on_event = on_event
+        self.lock = locks.current(environment)
+        self.builder = Builder(self.engine, self.release, Store(self.release.name), on_event, self._find)
+        self.api: registry.Api | None = None
+        self._locked: dict[str, LockedImage] = {}
+        self._pushed: list[str] = []
+
+    @property
+    def managed(self) -> bool:
+        """Whether this manager runs the registry."""
+        return self.environment.settings.registry.managed
+
+    def build(self, names: tuple[str, ...] = (), push: bool = True) -> Result:
+        """Build what is missing or changed, push what the registry lacks, write the lock.
+
+        :param names: images; default: all of the release
+        :raises RefusedError: wrong recipe or unknown image, no certificate for the registry
+        :raises ScsError: a build or push failed
+        """
+        references = {n: s.reference for n, s in self.release.images.items() if s.reference}
+        own = tuple(n for n in names if n not in references)
+        if push and self.managed:
+            if own and "registry" not in (*own, *references):
+                own = (*own, "registry")
+            if self.builder.local("registry"):
+                self._start_registry()
+        with _Pusher(self, enabled=push) as pusher:
+            for name, reference in references.items():
+                if not names or name in names:
+                    self._take(name, reference)
+                    pusher.add(name)
+            built = self.builder.build(own, pusher.add) if own or not names else {}
+        return Result(built, tuple(self._pushed), self._write_lock() if push else False)
+
+    def push(self, names: tuple[str, ...] = ()) -> Result:
+        """Push images that are on this manager, without a build, and write the lock.
+
+        :raises RefusedError: an image is not here
+        """
+        wanted = names or tuple(self.release.images)
+        for name in wanted:
+            if name not in self.release.images:
+                raise RefusedError(
+                    f"release {self.release.name} has no image '{name}'", f"there are: {', '.join(self.release.images)}"
+                )
+            if self.builder.local(name) is None:
+                raise RefusedError(f"no image {self.builder.tag(name)} on this manager", f"scs images build {name}")
+        if self.managed:
+            self._start_registry()
+        for name in wanted:
+            self.push_one(name)
+        return Result({}, tuple(self._pushed), self._write_lock())
+
+    def complete(self) -> bool:
+        """Whether every image of the release is locked, in the registry, and made by the present recipes.
+
+        Asks no mirror: updates of packages are taken by `build`.
+        """
+        if not set(self.release.images) <= set(self.lock.images) or not self.builder.local("node"):
+            return False
+        if self.managed:
+            if not self.builder.local("registry"):
+                return False
+            self._start_registry()
+        api = self.api or registry.Api(self.environment)
+        for name, entry in self.lock.images.items():
+            labels = api.labels(entry)
+            recipe = self.builder.recipes.get(name)
+            if labels is None or (recipe and labels.get(LABEL_RECIPE) != recipe_key(recipe, self.release)):
+                return False
+        return True
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every image of the release: here or not, size in bytes, creation time, packages, digest in the lock."""
+        rows = []
+        for name in self.release.images:
+            image = self.builder.local(name)
+            entry = self.lock.images.get(name)
+            rows.append(
+                {
+                    "image": name,
+                    "built": image is not None,
+                    "size": int(image.attrs["Size"]) if image else None,
+                    "created": image.attrs["Created"] if image else None,
+                    "packages": int(image.labels.get("scs.packages", 0)) if image else None,
+                    "digest": entry.digest if entry else None,
+                }
+            )
+        return rows
+
+    def sbom(self, name: str) -> dict[str, Any]:
+        """SPDX document of an image on this manager.
+
+        :raises RefusedError: the release has no such image, or it is not here
+        """
+        if name not in self.release.images:
+            raise RefusedError(
+                f"release {self.release.name} has no image '{name}'", f"there are: {', '.join(self.release.images)}"
+            )
+        image = self.builder.local(name)
+        if image is None:
+            raise RefusedError(f"no image {self.builder.tag(name)} on this manager", f"scs images build {name}")
+        created = f"{image.attrs['Created'][:19]}Z"
+        return sbom.document(name, self.release.name, str(image.id), created, self.builder.packages(name))
+
+    def push_one(self, name: str) -> None:
+        """Push one image, unless the lock's is in the registry and made of the same."""
+        if self.api is None:
+            self._start_registry()
+        assert self.api
+        start = time.monotonic()
+        image = self.engine.images.get(self.builder.tag(name))
+        entry = self.lock.images.get(name)
+        # an image that scs did not build is what its id says
+        inputs = image.labels.get(LABEL_INPUTS)
+        if entry and inputs and (self.api.labels(entry) or {}).get(LABEL_INPUTS) == inputs:
+            self.on_event(Event(name, "present"))
+            return
+        self.on_event(Event(name, "running", "push"))
+        digest = self._push(name)
+        if entry and entry.digest == digest:
+            self.on_event(Event(name, "present"))
+            return
+        recipe = self.builder.recipes.get(name)
+        parent = self.builder.packages(recipe.parent) if recipe and recipe.parent else ()
+        self._locked[name] = LockedImage(
+            reference=f"scs/{name}",
+            digest=digest,
+            size=int(image.attrs["Size"]),
+            packages=pkg.own(self.builder.packages(name), parent) if recipe else {},
+        )
+        self._pushed.append(name)
+        self.on_event(Event(name, "pushed", seconds=time.monotonic() - start))
+
+    def _push(self, name: str) -> str:
+        repository = f"{registry.push_host(self.environment)}/scs/{name}"
+        self.engine.images.get(self.builder.tag(name)).tag(repository, self.release.name)
+        digest = ""
+        for line in self.engine.api.push(repository, tag=self.release.name, stream=True, decode=True):
+            if "error" in line:
+                raise ScsError(f"image {name}: push to {repository}: {line['error']}")
+            digest = line.get("aux", {}).get("Digest", digest)
+        self.engine.images.remove(f"{repository}:{self.release.name}", noprune=True)
+        if not digest:
+            raise ScsError(f"image {name}: push to {repository}: the engine names no digest")
+        return digest
+
+    def _take(self, name: str, reference: str) -> None:
+        from docker.errors import APIError
+
+        self.on_event(Event(name, "running", f"pull {reference}"))
+        start = time.monotonic()
+        try:
+            self.engine.images.pull(reference).tag(f"scs/{name}", self.release.name)
+        except APIError as error:
+            raise ScsError(
+                f"releases/{self.release.name}.yml: images.{name}.reference: {reference}: {error.explanation}"
+            ) from None
+        self.on_event(Event(name, "pulled", seconds=time.monotonic() - start))
+
+    def _find(self, name: str, inputs: str) -> bool:
+        """Tag the locked image on this manager when the registry has it and it is made of `inputs`."""
+        from docker.errors import APIError
+
+        entry = self.lock.images.get(name)
+        if self.api is None or entry is None or (self.api.labels(entry) or {}).get(LABEL_INPUTS) != inputs:
+            return False
+        self.on_event(Event(name, "running", "pull from the registry"))
+        try:
+            reference = f"{registry.push_host(self.environment)}/{entry.reference}"
+            image = self.engine.images.pull(f"{reference}@{entry.digest}")
+        except APIError:
+            return False
+        return bool(image.tag(f"scs/{name}", self.release.name))
+
+    def _start_registry(self) -> None:
+        if self.managed:
+            for name in registry.ensure(self.environment):
+                self.on_event(Event("registry", "running", f"container {name}"))
+        self.api = registry.Api(self.environment)
+
+    def _write_lock(self) -> bool:
+        self.lock = locks.merge(self.lock, self._locked, self.release.images)
+        return locks.save(self.lock, self.environment.lock_file)
+
+
+class _Pusher:
+    """Pushes images while others build: one at a time, as soon as the registry itself can run."""
+
+    def __init__(self, region: Region, enabled: bool) -> None:
+        self.region = region
+        self.enabled = enabled
+        self.waiting: list[str] = []
+        self.pool = ThreadPoolExecutor(max_workers=1)
+        self.running: list[Future[None]] = []
+
+    def __enter__(self) -> _Pusher:
+        return self
+
+    def add(self, name: str) -> None:
+        """Push an image, or remember it until the registry's own image is there."""
+        if not self.enabled:
+            return
+        self.waiting.append(name)
+        if name == "registry" and self.region.managed:
+            self.running.append(self.pool.submit(self.region._start_registry))
+        if name == "registry" or self.region.api or not self.region.managed:
+            self.running += [self.pool.submit(self.region.push_one, n) for n in self.waiting]
+            self.waiting = []
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=kind is not None)
+        if kind is None:
+            for future in self.running:
+                future.result()
+
+
+def build(
+    environment: Environment, names: tuple[str, ...] = (), push: bool = True, on_event: OnEvent = ignore
+) -> Result:
+    """Build, push and lock; see Region.build."""
+    return Region(environment, on_event).build(names, push)
+
+
+def ensure(environment: Environment, report: Callable[[str], None]) -> None:
+    """Have all images of the release locked and in the registry; does nothing when they are.
+
+    :param report: gets one line per image
+    """
+
+    def tell(event: Event) -> None:
+        if event.state != "running":
+            seconds = f" ({event.seconds:.0f} s)" if event.seconds and event.seconds >= 1 else ""
+            report(f"image {event.image}: {event.state}{seconds}")
+
+    region = Region(environment, tell)
+    if region.complete():
+        report("images: all there")
+        return
+    region.build()
+
+
+__all__ = ["Region", "Result", "build", "ensure", "local_tag"]

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing a region's release lock: stable, sorted, replaced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from scs_deploy.environment import Environment
+from scs_deploy.images.store import replace
+from scs_deploy.model import load_model
+from scs_deploy.release import Lock, LockedImage
+
+HEADER = """\
+---
+# What the release's images are in this region. Written by `scs images build`; keep it in git.
+"""
+
+
+def current(environment: Environment) -> Lock:
+    """The environment's lock; an empty one when there is none or it belongs to another release.
+
+    :raises RefusedError: the file has an error
+    """
+    release = environment.settings.release
+    if environment.lock_file.is_file():
+        lock = load_model(Lock, environment.lock_file)
+        if lock.release == release:
+            return lock
+    return Lock(release=release, images={})
+
+
+def merge(lock: Lock, changed: Mapping[str, LockedImage], known: Mapping[str, object]) -> Lock:
+    """The lock with changed entries, without images that the release does not have any more."""
+    images = {**lock.images, **changed}
+    return Lock(release=lock.release, images={n: images[n] for n in sorted(images) if n in known})
+
+
+def text(lock: Lock) -> str:
+    """The file's content: the same lock always gives the same bytes."""
+    return HEADER + yaml.safe_dump(lock.model_dump(mode="json"), sort_keys=True, width=120)
+
+
+def save(lock: Lock, path: Path) -> bool:
+    """Write the lock unless the file says the same already; true when it was written."""
+    content = text(lock)
+    if path.is_file() and path.read_text(encoding="utf-8") == content:
+        return False
+    replace(path, content)
+    return True
