@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -122,6 +123,8 @@ def settings(environment: Environment) -> dict[str, str]:
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
         "ANSIBLE_SSH_ARGS": ssh,
         "ANSIBLE_BECOME": "False" if environment.settings.ssh.user == "root" else "True",
+        # Ansible is the one beside this Python, also when its environment is not activated
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         "SCS_ENVIRONMENT": environment.name,
         "SCS_ENVIRONMENTS": str(paths.environments()),
         "SCS_ROOT": str(paths.root()),
