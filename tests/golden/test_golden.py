@@ -27,7 +27,9 @@ def rendered(region: Context) -> dict[str, str]:
         for name, run in desired.containers.items():
             body = {k: v for k, v in run.body.items() if k != "Labels"}
             result[f"{host}/{name}/container.json"] = json.dumps(body, indent=2, sort_keys=True) + "\n"
-        jobs = {n: {"command": j.body["Cmd"], "phase": j.phase, "user": j.body["User"]} for n, j in desired.jobs.items()}
+        jobs = {
+            n: {"command": j.body["Cmd"], "phase": j.phase, "user": j.body["User"]} for n, j in desired.jobs.items()
+        }
         result[f"{host}/jobs.json"] = json.dumps(jobs, indent=2) + "\n"
     return result
 

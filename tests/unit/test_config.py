@@ -27,7 +27,7 @@ def test_text_is_replaced_whole_and_no_override_changes_no_byte() -> None:
 
 
 def test_a_broken_override_is_refused_by_name() -> None:
-    with pytest.raises(RefusedError, match="nova.conf: line 1"):
+    with pytest.raises(RefusedError, match=r"nova\.conf: line 1"):
         config.merge("[a]\n", [("nova.conf", "what is this\n")], "ini")
 
 
@@ -56,5 +56,5 @@ def test_layers_apply_from_global_to_host(tmp_path: Path) -> None:
 
 def test_an_override_that_nothing_reads_is_refused(tmp_path: Path) -> None:
     (tmp_path / "novaa.conf").write_text("")
-    with pytest.raises(RefusedError, match="novaa.conf: no service"):
+    with pytest.raises(RefusedError, match=r"novaa\.conf: no service"):
         config.Overrides(tmp_path).check({"nova": {"nova.conf"}}, {}, ["n1"])

@@ -20,9 +20,7 @@ def test_nothing_to_change_is_no_play() -> None:
 
 
 def test_hosts_with_the_same_changes_share_a_play_with_one_task() -> None:
-    both = tuple(
-        change(h, "web", Kind.CREATE, Phase.ROLL, c) for h in ("n1", "n2") for c in ("web_api", "web_worker")
-    )
+    both = tuple(change(h, "web", Kind.CREATE, Phase.ROLL, c) for h in ("n1", "n2") for c in ("web_api", "web_worker"))
     plays = playbook.plays(Plan(changes=both), {"web": 0})
     assert [(p["name"], p["hosts"]) for p in plays] == [("roll: web", "n1,n2")]
     assert plays[0]["tasks"] == [
