@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scs_deploy import environment as environments
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.environment import Environment
 from scs_deploy.errors import ScsError
 from scs_deploy.testbed.layout import environment_of
@@ -52,7 +52,12 @@ def up(
     try:
         with stages.watch_memory():
             testbed.up(
-                region, stages, report, lambda: _deploy(region), (lambda: _validate(region)) if validate else None
+                region,
+                stages,
+                report,
+                build=lambda: _build(region),
+                deploy=lambda: _deploy(region),
+                validate=(lambda: _validate(region)) if validate else None,
             )
     finally:
         _show_stages(stages)
@@ -108,6 +113,16 @@ def ssh(
     from scs_deploy.cli.console import connect
 
     connect(_environment(environment, layout), host, command or ())
+
+
+def _build(region: Environment) -> None:
+    from scs_deploy.images.build import Region
+    from scs_deploy.images.progress import Progress
+
+    with Progress(errors) as progress:
+        result = Region(region, progress).build()
+    made = sum(built.state == "built" for built in result.images.values())
+    console.print(f"  {made} images built, {len(result.images) - made} unchanged, {len(result.pushed)} pushed")
 
 
 def _deploy(region: Environment) -> None:

@@ -5,25 +5,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
 from scs_deploy import bootstrap, paths
 from scs_deploy import catalog as catalogs
+from scs_deploy import environment as environments
 from scs_deploy.environment import Environment
-from scs_deploy.errors import ScsError
+from scs_deploy.errors import RefusedError, ScsError
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.testbed import provider as providers
 from scs_deploy.testbed.provider import Provider, Report
 from scs_deploy.testbed.stages import Stages
 
-if TYPE_CHECKING:
-    from scs_deploy.context import Context
-    from scs_deploy.plan import Plan
-
 STATE = ("state", "secrets.yml", "certificates.yml", "ca.crt", "vault_password", "release.lock.yml")
 """What an environment's folder gets by being used; the rest of it is the operator's"""
-
-ApplyPlan = Callable[["Context"], "Plan | None"]
 
 
 def inventory(environment: Environment) -> Inventory:
@@ -58,37 +53,56 @@ def prepare(environment: Environment, report: Report) -> None:
     if issued := pki.ensure(environment, pki.wanted_leaves(environment, inventory(environment))):
         report(f"issued {len(issued)} certificates")
     clouds.write(environment)
-
-
-def check(environment: Environment) -> None:
-    """Refuse what would fail later, before anything is made.
-
-    :raises RefusedError: another run holds the region, no Docker engine, no space, wrong inventory
-    """
-    provider(environment)
+    try:
+        environments.current()
+    except RefusedError:
+        # so that `scs plan` after `scs testbed up` needs no --environment
+        environments.use(environment.name)
+        report(f"chose environment {environment.name}")
 
 
 def up(
     environment: Environment,
     stages: Stages,
     report: Report,
+    build: Callable[[], None],
     deploy: Callable[[], None],
     validate: Callable[[], None] | None,
 ) -> None:
     """Build what is missing, make the hosts, prepare them, deploy, validate.
 
+    :param build: builds and pushes images; called when one is missing or its recipe changed
     :param deploy: applies the region's plan
     :param validate: uses the region; None leaves that out
     :raises ScsError: from the stage that failed; the next `up` goes on there
     """
-    from scs_deploy.images import build
+    from scs_deploy.state.lock import RunLock
 
     hosts = provider(environment)
+    environment.state.mkdir(mode=0o700, exist_ok=True)
+    with RunLock(environment.state / "testbed.lock"):
+        _up(environment, hosts, stages, report, build, deploy, validate)
+
+
+def _up(
+    environment: Environment,
+    hosts: Provider,
+    stages: Stages,
+    report: Report,
+    build: Callable[[], None],
+    deploy: Callable[[], None],
+    validate: Callable[[], None] | None,
+) -> None:
+    from scs_deploy.images import build as images
+
     with stages.stage("prepare"):
         hosts.prepare(report)
         prepare(environment, report)
     with stages.stage("images"):
-        build.ensure(environment, report)
+        if images.Region(environment).complete():
+            report("all images are built and locked; `scs images build` takes updates")
+        else:
+            build()
     with stages.stage("hosts"):
         hosts.up(report)
     with stages.stage("bootstrap"):
@@ -113,7 +127,7 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
 
     hosts = provider(environment)
     environment.state.mkdir(mode=0o700, exist_ok=True)
-    with RunLock(environment.state / "lock"):
+    with RunLock(environment.state / "testbed.lock"), RunLock(environment.state / "lock"):
         hosts.down(report)
         if environment.settings.registry.managed:
             registry.remove(report)
@@ -125,26 +139,34 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
+        current = paths.environments() / ".current"
+        if current.is_file() and current.read_text(encoding="utf-8").strip() == environment.name:
+            current.unlink()
     report("removed state and generated secrets")
 
 
 def remove_images(environment: Environment, report: Report) -> None:
-    """Remove the release's images from the local engine.
+    """Remove the release's images from the local engine, with the packages and logs of their builds.
 
     :raises ScsError: one is in use
     """
-    from docker.errors import APIError
+    from docker.errors import APIError, NotFound
 
     from scs_deploy import docker_engine
+    from scs_deploy.images.store import Store
 
     engine = docker_engine.connect()
-    label = f"scs.release={environment.settings.release}"
+    release = environment.settings.release
+    label = f"scs.release={release}"
     for image in engine.images.list(filters={"label": label}):
         try:
             report(f"removing image {(image.tags or [image.short_id])[0]}")
             engine.images.remove(str(image.id), force=True)
         except APIError as error:
             raise ScsError(f"image {image.short_id}: {error.explanation}") from None
+    with suppress(NotFound):
+        engine.volumes.get(f"scs-images-{release}").remove(force=True)
+    shutil.rmtree(Store(release).folder)
 
 
 def login_help(environment: Environment) -> list[str]:
