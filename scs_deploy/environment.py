@@ -174,6 +174,15 @@ def current() -> str:
     )
 
 
+def use(name: str) -> None:
+    """Make an environment the one to use when none is named.
+
+    :raises RefusedError: it does not exist, or environment.yml has an error
+    """
+    load(name)
+    (paths.environments() / ".current").write_text(f"{name}\n", encoding="utf-8")
+
+
 def load(name: str | None = None) -> Environment:
     """Load and validate an environment.
 

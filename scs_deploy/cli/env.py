@@ -69,10 +69,8 @@ def list_environments(as_json: JsonOption = False) -> None:
 def use(name: Name) -> None:
     """Choose the environment that commands work on when none is named."""
     from scs_deploy import environment as environments
-    from scs_deploy import paths, vault
 
-    environments.load(name)
-    vault.write(paths.environments() / ".current", f"{name}\n", mode=0o644)
+    environments.use(name)
     console.print(f"using {name}")
 
 

@@ -47,10 +47,9 @@ def main() -> None:
         app()
     except ScsError as error:
         from rich.console import Console
+        from rich.markup import escape
 
-        Console(stderr=True, soft_wrap=True, highlight=False).print(
-            f"[bold red]error:[/] {error}".replace("[/]", "[/]")
-        )
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; run the same command again to continue", file=sys.stderr)

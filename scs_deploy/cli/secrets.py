@@ -12,8 +12,6 @@ from rich.table import Table
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.errors import RefusedError
 
-Existing = typer.Option(exists=True, dir_okay=False, metavar="FILE")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
@@ -37,16 +35,13 @@ def init(
 
     Writes clouds.yaml for OpenStack clients too. Run it again at any time.
     """
-    from scs_deploy import catalog, clouds, pki, secrets, vault
-    from scs_deploy import environment as environments
-    from scs_deploy.inventory import yaml as inventories
+    from scs_deploy import clouds, context, pki, secrets, vault
 
-    region = environments.load(environment)
-    services = catalog.load()
-    hosts = inventories.load(region, frozenset(services.settings))
+    described = context.load(environment)
+    region = described.environment
     password = vault.create_password(region) if create_vault_password else None
-    added = secrets.ensure(region, [*services.secrets(), clouds.PASSWORD])
-    issued = pki.ensure(region, pki.wanted_leaves(region, hosts))
+    added = secrets.ensure(region, [*described.catalog.secrets(), clouds.PASSWORD])
+    issued = pki.ensure(region, pki.wanted_leaves(region, described.inventory))
     written = clouds.write(region)
     if as_json:
         print_json({"secrets": added, "certificates": issued, "files": [str(f) for f in written]})
@@ -97,16 +92,22 @@ def show(name: Annotated[str, typer.Argument(metavar="SECRET")], environment: En
 
 def edit(
     environment: EnvironmentOption = None,
-    resume: Annotated[Path | None, Existing] = None,
+    resume: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Go on with an edit that was kept.")
+    ] = None,
 ) -> None:
     """Open the secrets in $EDITOR, on a file in memory only; encrypt them again when they are valid.
 
     An edit that is refused is kept: mend it with --resume FILE.
     """
+    from scs_deploy import clouds
     from scs_deploy import edit as editing
     from scs_deploy import environment as environments
 
-    changed = editing.edit(environments.load(environment), resume)
+    region = environments.load(environment)
+    changed = editing.edit(region, resume)
+    if clouds.PASSWORD in changed:
+        clouds.write(region)
     console.print(f"changed: {', '.join(changed)}" if changed else "nothing changed")
 
 

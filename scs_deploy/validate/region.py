@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from scs_deploy import clouds
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError
 
@@ -51,13 +52,18 @@ class Region:
         from openstack.config import OpenStackConfig
         from openstack.connection import Connection
 
-        file = self.environment.state / "clouds.yaml"
-        if not file.is_file():
-            raise RefusedError(f"{file}: no such file", "scs apply writes it")
+        file, secure = clouds.clouds_file(self.environment), clouds.secure_file(self.environment)
+        for needed in (file, secure):
+            if not needed.is_file():
+                raise RefusedError(f"{needed}: no such file", "scs secrets init")
         config = OpenStackConfig(
-            config_files=[str(file)], vendor_files=[], secure_files=[], load_envvars=False, load_yaml_config=True
+            config_files=[str(file)],
+            vendor_files=[],
+            secure_files=[str(secure)],
+            load_envvars=False,
+            load_yaml_config=True,
         )
-        return Connection(config=config.get_one(cloud=self.environment.name, api_timeout=60))
+        return Connection(config=config.get_one(cloud=clouds.name(self.environment), api_timeout=60))
 
 
 def clean(cloud: Any, prefix: str = PREFIX) -> tuple[list[str], list[str]]:
