@@ -13,6 +13,6 @@ from scs_deploy.context import Context
 class ActionModule(RegionAction):
     """See plugins/modules/region.py."""
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - the same for all hosts
+    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
         """The values; nothing changes."""
         return {"changed": False, **bootstrap.region(region)}
