@@ -112,9 +112,11 @@ class RegionUnderTest:
 
     @cached_property
     def auth(self) -> dict[str, str]:
-        """Credentials of the administrator, from the clouds file."""
-        clouds = yaml.safe_load((self.folder / "state" / "clouds.yaml").read_text())["clouds"]
-        found: dict[str, str] = clouds[self.name]["auth"]
+        """Credentials of the administrator, from the clouds file and the password's beside it."""
+        found: dict[str, str] = {}
+        for file in ("clouds.yaml", "secure.yaml"):
+            clouds = yaml.safe_load((self.folder / "state" / file).read_text())["clouds"]
+            found |= clouds[f"{self.name}-admin"]["auth"]
         return found
 
     @cached_property

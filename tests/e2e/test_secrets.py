@@ -14,7 +14,7 @@ from blackbox import RegionUnderTest
 
 pytestmark = pytest.mark.e2e
 
-MAY_HOLD = ("clouds.yaml", "id_ed25519")
+MAY_HOLD = ("clouds.yaml", "secure.yaml", "id_ed25519")
 """Files of the state folder whose purpose is a credential; they must be the owner's alone."""
 
 

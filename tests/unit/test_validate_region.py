@@ -70,9 +70,10 @@ def environment(
     state = tmp_path / "t" / "state"
     state.mkdir(parents=True)
     names = {"project_name": "admin", "user_domain_name": "Default", "project_domain_name": "Default"}
-    auth = {"auth_url": f"{cloud.url}/identity/v3", "username": "admin", "password": "x", **names}
+    auth = {"auth_url": f"{cloud.url}/identity/v3", "username": "admin", **names}
     entry = {"auth": auth, "cacert": str(certificate[0]), "region_name": "R"}
-    (state / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"t": entry}}))
+    (state / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"t-admin": entry}}))
+    (state / "secure.yaml").write_text(yaml.safe_dump({"clouds": {"t-admin": {"auth": {"password": "x"}}}}))
     picture = tmp_path / "guest.qcow2"
     picture.write_bytes(b"picture" * 1000)
     made = guest_image.GuestImage(path=picture, package="linux-image", version="6", inputs="0" * 64)
