@@ -28,6 +28,7 @@ APT::Sandbox::User "root";
 APT::Keep-Downloaded-Packages "true";
 Acquire::Retries "3";
 Dpkg::Use-Pty "false";
+DPkg::Path "{WORK}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 quiet "1";
 """
 
@@ -75,6 +76,10 @@ DPKG_QUERY = (
 )
 
 
+# Machine-readable copyright files only: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+LICENSES = "grep -s -o '^License: .*' /usr/share/doc/*/copyright || true"
+
+
 def inherited_settings() -> str:
     """The manager's apt settings of INHERITED, in apt.conf's format; empty where the manager has no apt."""
     try:
@@ -95,3 +100,13 @@ def parse_simulation(output: str) -> dict[str, str]:
     """package: version of everything that `apt-get --simulate` would install or raise."""
     found = re.findall(r"^Inst (\S+) (?:\[[^]]*\] )?\((\S+) ", output, re.MULTILINE)
     return dict(sorted(found))
+
+
+def parse_licenses(output: str) -> dict[str, list[str]]:
+    """package: short names of the licenses that its copyright file names, from what LICENSES prints."""
+    found: dict[str, set[str]] = {}
+    for line in output.splitlines():
+        path, _, text = line.partition(":")
+        if name := text.removeprefix("License:").strip():
+            found.setdefault(path.split("/")[4], set()).add(name)
+    return {package: sorted(names) for package, names in sorted(found.items())}

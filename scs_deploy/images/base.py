@@ -23,6 +23,9 @@ from scs_deploy.release import Release
 EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
 """Paths that dpkg leaves out, here and in every image on top."""
 
+KEPT = "/usr/share/doc/*/copyright"
+"""The licenses stay: images are copies of this software."""
+
 HOMES = {"libvirt-qemu": "/var/lib/libvirt", "mysql": "/nonexistent", "memcache": "/nonexistent"}
 """Where Debian's packages expect another home than /var/lib/<user>."""
 
@@ -65,9 +68,10 @@ def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: P
         folder = Path(name)
         script = folder / "finish"
         commands = [c for c in user_commands(users) if c]
-        remove = " ".join(p.removesuffix("*") + "*" for p in EXCLUDED)
+        # what was unpacked before dpkg knew its options
+        remove = [f"find {p.removesuffix('*')} -mindepth 1 ! -type d ! -name copyright -delete" for p in EXCLUDED]
         script.write_text(
-            "\n".join(["set -e", *commands, *recipe.run, f"rm -rf {remove}", apt.CLEAN, apt.DPKG_QUERY]) + "\n",
+            "\n".join(["set -e", *commands, *recipe.run, *remove, apt.CLEAN, apt.DPKG_QUERY]) + "\n",
             encoding="utf-8",
         )
         listing = folder / "packages"
@@ -78,6 +82,7 @@ def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: P
                 "--variant=minbase",
                 f"--include={','.join(recipe.packages)}",
                 *(f"--dpkgopt=path-exclude={p}" for p in EXCLUDED),
+                f"--dpkgopt=path-include={KEPT}",
                 *(f"--aptopt={s}" for s in settings),
                 # the manager's proxy and date settings are for this build, not for the image
                 '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"',

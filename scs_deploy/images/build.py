@@ -139,7 +139,9 @@ class Region:
         if image is None:
             raise RefusedError(f"no image {self.builder.tag(name)} on this manager", f"scs images build {name}")
         created = f"{image.attrs['Created'][:19]}Z"
-        return sbom.document(name, self.release.name, str(image.id), created, self.builder.packages(name))
+        return sbom.document(
+            name, self.release.name, str(image.id), created, self.builder.packages(name), self.builder.licenses(name)
+        )
 
     def push_one(self, name: str) -> None:
         """Push one image, unless the lock's is in the registry and made of the same."""

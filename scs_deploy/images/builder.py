@@ -296,12 +296,19 @@ class Builder:
         image_id = str(image.id)
         known = self.store.packages(image_id)
         if known is None:
-            output = self.engine.containers.run(
-                image_id, entrypoint=["sh", "-c", apt.DPKG_QUERY], command=[], remove=True, network_mode="none"
-            )
-            known = pkg.parse(output.decode())
+            known = pkg.parse(self._ask(image_id, apt.DPKG_QUERY))
             self.store.remember_packages(image_id, known)
         return known
+
+    def licenses(self, name: str) -> dict[str, list[str]]:
+        """package: licenses that its copyright file names, of an image on this manager."""
+        return apt.parse_licenses(self._ask(self.tag(name), apt.LICENSES))
+
+    def _ask(self, image: str, script: str) -> str:
+        output: bytes = self.engine.containers.run(
+            image, entrypoint=["sh", "-c", script], command=[], user="root", remove=True, network_mode="none"
+        )
+        return output.decode()
 
     # helpers
 

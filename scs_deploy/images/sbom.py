@@ -4,21 +4,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from scs_deploy.images.packages import Package
 
 
-def document(image: str, release: str, digest: str, created: str, packages: Iterable[Package]) -> dict[str, Any]:
+def document(
+    image: str,
+    release: str,
+    digest: str,
+    created: str,
+    packages: Iterable[Package],
+    licenses: Mapping[str, Iterable[str]],
+) -> dict[str, Any]:
     """The SPDX document of one image.
 
     :param digest: `sha256:...` of the image's content; makes the document's namespace unique
     :param created: when the image was built, UTC, `YYYY-MM-DDThh:mm:ssZ`
+    :param licenses: package: short names in its copyright file. They are Debian's, not always SPDX's, and say nothing
+        about how they combine: a comment, no license expression
     """
     root = "SPDXRef-Image"
-    entries = [_package(p) for p in packages]
+    entries = [_package(p, licenses.get(p.name, ())) for p in packages]
     return {
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -51,7 +60,7 @@ def document(image: str, release: str, digest: str, created: str, packages: Iter
     }
 
 
-def _package(package: Package) -> dict[str, Any]:
+def _package(package: Package, licenses: Iterable[str]) -> dict[str, Any]:
     return {
         # letters, digits, dot and hyphen only; the architecture keeps multi-arch packages apart
         "SPDXID": "SPDXRef-deb-" + re.sub(r"[^A-Za-z0-9.-]", "-", f"{package.name}-{package.architecture}"),
@@ -64,6 +73,7 @@ def _package(package: Package) -> dict[str, Any]:
         "licenseConcluded": "NOASSERTION",
         "licenseDeclared": "NOASSERTION",
         "copyrightText": "NOASSERTION",
+        **({"licenseComments": "debian/copyright names: " + ", ".join(names)} if (names := tuple(licenses)) else {}),
         "externalRefs": [
             {
                 "referenceCategory": "PACKAGE-MANAGER",

@@ -111,6 +111,11 @@ def test_apt_simulation() -> None:
     assert apt.parse_simulation(output) == {"base-files": "13.8+deb13u1", "libfoo1": "1.2-3"}
 
 
+def test_licenses_of_copyright_files() -> None:
+    output = "/usr/share/doc/zlib1g/copyright:License: Zlib\n/usr/share/doc/zlib1g/copyright:License: Zlib\n"
+    assert apt.parse_licenses(output) == {"zlib1g": ["Zlib"]}
+
+
 def test_users_are_made_with_their_ids_before_any_package() -> None:
     commands = [c for c in base.user_commands(users.load()) if c]
     assert any(c.startswith("useradd") and "--uid 64062" in c and c.endswith(" glance") for c in commands)
@@ -157,11 +162,12 @@ def test_the_same_lock_gives_the_same_bytes_and_is_not_written_again(tmp_path: P
 
 
 def test_sbom_is_spdx() -> None:
-    document = sbom.document("web", "r", "sha256:" + "a" * 64, "2026-01-02T03:04:05Z", PACKAGES)
+    document = sbom.document("web", "r", "sha256:" + "a" * 64, "2026-01-02T03:04:05Z", PACKAGES, {"zlib1g": ["Zlib"]})
     ids = [p["SPDXID"] for p in document["packages"]]
     assert document["spdxVersion"] == "SPDX-2.3" and len(ids) == len(set(ids)) == 3
     related = {r["relatedSpdxElement"] for r in document["relationships"]}
     assert related == set(ids)
+    assert [p.get("licenseComments") for p in document["packages"][1:]] == [None, "debian/copyright names: Zlib"]
     purls = [p["externalRefs"][0]["referenceLocator"] for p in document["packages"][1:]]
     assert purls == [
         "pkg:deb/debian/libstdc%2B%2B6@14.2.0-19?arch=amd64",
