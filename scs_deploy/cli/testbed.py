@@ -47,7 +47,7 @@ def up(
     stages = Stages()
 
     def report(line: str) -> None:
-        console.print(f"  {escape(line)}")
+        console.print(f"  {escape(line)}", soft_wrap=True)
 
     try:
         with stages.watch_memory():
