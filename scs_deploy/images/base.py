@@ -20,6 +20,7 @@ from scs_deploy.images.users import User
 from scs_deploy.images.workbench import add_file, relevant
 from scs_deploy.release import Release
 
+# Changes of these and of what `make` does need another recipe.FORMAT.
 EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
 """Paths that dpkg leaves out, here and in every image on top."""
 

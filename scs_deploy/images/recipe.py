@@ -14,6 +14,9 @@ from scs_deploy.errors import RefusedError
 from scs_deploy.model import Model, load_model
 from scs_deploy.release import Release
 
+FORMAT = 2
+"""Part of every key: raise it when the builder itself makes images differently."""
+
 
 class File(Model):
     """A file that an image gets before its packages."""
@@ -84,6 +87,7 @@ def recipe_key(recipe: Recipe, release: Release) -> str:
     from scs_deploy.images import users
 
     parts = [
+        FORMAT,
         recipe.model_dump(mode="json"),
         [s.model_dump(mode="json") for s in release.suites],
         release.distribution,

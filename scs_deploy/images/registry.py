@@ -175,6 +175,7 @@ class Api:
 def _run(engine: DockerClient, environment: Environment, image: str, listener: Listener, leaf: Leaf) -> bool:
     """Create the container unless one like it runs; true when it was created."""
     from docker.errors import APIError, ImageNotFound, NotFound
+    from docker.types import LogConfig
 
     try:
         image_id = str(engine.images.get(image).id)
@@ -197,6 +198,7 @@ def _run(engine: DockerClient, environment: Environment, image: str, listener: L
         network_mode="host",
         volumes={VOLUME: {"bind": "/var/lib/docker-registry", "mode": "rw" if listener.writable else "ro"}},
         restart_policy={"Name": "always"},
+        log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         labels={LABEL_CONFIG: wanted, LABEL_ENVIRONMENT: environment.name},
