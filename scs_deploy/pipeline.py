@@ -146,8 +146,8 @@ def _known(state: region.SharedState, hosts: list[HostPlan]) -> list[Change]:
     """The shared differences that can be known now.
 
     A server that does not answer because it is yet to be created lacks everything. One that has its data and will be
-    mended by this run lacks, as far as one can tell, what services need that are yet to be created; the rest is compared
-    when it answers again, after the run.
+    mended by this run lacks, as far as one can tell, what services need that are yet to be created; the rest is
+    compared when it answers again, after the run.
 
     :raises ScsError: a server does not answer, and nothing in the plan explains that
     """

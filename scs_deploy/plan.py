@@ -121,7 +121,11 @@ def assemble(
         raise RefusedError("; ".join(refusals))
     changes = [c for h in hosts for c in h.changes]
     region_changes = list(region)
-    renewed = {c.service for c in region_changes if c.kind is Kind.DATABASE and c.subject.startswith("schema ")}
+    renewed = {
+        c.service
+        for c in region_changes
+        if c.kind is Kind.DATABASE and "schema" in c.subject.split() and c.reason in ("missing", "not there yet")
+    }
     changes += region_changes + _cluster_jobs(hosts, renewed)
     if only_hosts is not None:
         changes = [c for c in changes if c.host in only_hosts]

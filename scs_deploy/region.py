@@ -6,6 +6,7 @@ Read, compared and changed from the manager, each server in one session. The cat
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ from scs_deploy.change import Change
 from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
 from scs_deploy.shared import database, identity, keystone, messaging
+
+PATIENCE = 60
+"""Seconds that a change waits for its server to answer."""
 
 
 @dataclass
@@ -71,11 +75,27 @@ def apply(context: Context, subjects: Iterable[str]) -> list[str]:
         if not own:
             continue
         desired = server.desired(context)
-        with server.session(context) as session:
+        with _patiently(server, context) as session:
             changes = [c for c in server.diff(desired, server.read(session, desired)) if c.subject in own]
             session.apply(desired, changes)
             done += [f"{server.service} {c.subject}" for c in changes]
     return done
+
+
+def _patiently(server: _Server, context: Context) -> Any:
+    """A session with a server that this very run may have started: the load balancer can be behind by seconds."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        session = server.session(context)
+        try:
+            with server.session(context) as probe:
+                server.read(probe, server.desired(context))
+        except ScsError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return session
 
 
 def _databases(context: Context) -> database.Desired:

@@ -10,6 +10,9 @@ import typer
 from rich.console import Console
 
 console = Console(highlight=False)
+if not console.is_terminal:
+    # files and pipes have no width: lines stay whole
+    console.width = 200
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 EnvironmentOption = Annotated[

@@ -49,10 +49,11 @@ def print_plan(plan: Plan) -> None:
 
 def _table(changes: tuple[Change, ...]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("host", "phase", "change", "what"):
+    for name in ("host", "phase", "change"):
         table.add_column(name, no_wrap=True)
+    table.add_column("what", overflow="fold", min_width=12)
     table.add_column("impact", no_wrap=True)
-    table.add_column("why", overflow="fold")
+    table.add_column("why", overflow="fold", min_width=16)
     for c in changes:
         table.add_row(
             c.host, c.phase.value, c.kind.value, c.subject, Text(c.impact.value, COLOURS[c.impact]), Text(c.reason)

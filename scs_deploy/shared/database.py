@@ -22,6 +22,8 @@ from scs_deploy.model import Model
 from scs_deploy.service import Impact, Phase
 
 CHARSET = "utf8mb4"
+KEPT = frozenset({CHARSET, "utf8mb3"})
+"""Character sets that are left alone: Keystone's first migration sets its schema's default to utf8mb3 itself."""
 COLLATION = "utf8mb4_general_ci"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _OPTION = " WITH GRANT OPTION"
@@ -100,7 +102,7 @@ def _schema_reason(schema: str, observed: Observed | None) -> str:
         return "not there yet"
     if schema not in observed.schemas:
         return "missing"
-    if observed.schemas[schema] != CHARSET:
+    if observed.schemas[schema] not in KEPT:
         return f"character set {observed.schemas[schema]} -> {CHARSET}"
     return ""
 

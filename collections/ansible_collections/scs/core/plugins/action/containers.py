@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from scs_deploy import render
 from scs_deploy.ansible.action import RegionAction
 from scs_deploy.context import Context
+from scs_deploy.render import ResolvedEndpoint
 from scs_deploy.resolve import RunContainer
 
 
@@ -20,13 +22,19 @@ class ActionModule(RegionAction):
         wanted = self._task.args["actions"]
         owners = {region.catalog.owner[a["container"]] for a in wanted if a["action"] != "remove"}
         containers = self.desired(region, variables, owners).containers
-        actions = [_spec(a["action"], a["container"], containers) for a in wanted]
+        host = variables["inventory_hostname"]
+        actions = [_spec(a["action"], a["container"], containers, render.endpoints(region), host) for a in wanted]
         return self.on_node({"actions": actions}, variables)
 
 
-def _spec(action: str, name: str, containers: dict[str, RunContainer]) -> dict[str, Any]:
+def _spec(
+    action: str, name: str, containers: dict[str, RunContainer], endpoints: tuple[ResolvedEndpoint, ...], host: str
+) -> dict[str, Any]:
     spec: dict[str, Any] = {"action": action, "container": name}
     if action != "remove":
         keys = {"body", "health", "health_timeout", "reload_signal", "reload_command", "volumes", "directories"}
         spec |= containers[name].model_dump(mode="json", include=keys)
+        spec["members"] = [
+            (e.name, b.name) for e in endpoints for b in e.backends if e.container == name and b.name == host
+        ]
     return spec

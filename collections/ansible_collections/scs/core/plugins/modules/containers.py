@@ -36,6 +36,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.scs.core.plugins.module_utils import haproxy
 from ansible_collections.scs.core.plugins.module_utils.engine import (
     Engine,
     EngineError,
@@ -147,6 +148,7 @@ class Roller:
                 except EngineError as error:
                     code, last = -1, str(error)
                 if code == 0:
+                    self.wait_for_balancer(spec, deadline)
                     return
             if time.monotonic() > deadline:
                 raise EngineError(
@@ -155,6 +157,17 @@ class Roller:
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, 2)
+
+    def wait_for_balancer(self, spec: dict, deadline: float) -> None:
+        """Until this node's HAProxy, where it has one, sends requests to the container.
+
+        :raises EngineError: HAProxy does not take it up in time
+        """
+        if not spec.get("members") or not os.path.exists(haproxy.SOCKET):
+            return
+        down = haproxy.wait_up(spec["members"], max(deadline, time.monotonic() + 30))
+        if down:
+            raise EngineError(f"{spec['container']} is healthy, but HAProxy does not send to {', '.join(down)}")
 
     def tail(self, name: str) -> str:
         """The end of a container's log, on one line."""
