@@ -129,7 +129,7 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
     environment.state.mkdir(mode=0o700, exist_ok=True)
     with RunLock(environment.state / "testbed.lock"), RunLock(environment.state / "lock"):
         hosts.down(report)
-        if environment.settings.registry.managed:
+        if _has_registry(environment):
             registry.remove(report)
         if not keep_images:
             remove_images(environment, report)
@@ -143,6 +143,20 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
         if current.is_file() and current.read_text(encoding="utf-8").strip() == environment.name:
             current.unlink()
     report("removed state and generated secrets")
+
+
+def _has_registry(environment: Environment) -> bool:
+    """Whether the manager's registry is this environment's; one manager has one registry."""
+    from docker.errors import NotFound
+
+    from scs_deploy import docker_engine
+    from scs_deploy.images import registry
+
+    try:
+        labels = docker_engine.connect().containers.get(registry.WRITER).labels
+    except NotFound:
+        return environment.settings.registry.managed
+    return bool(labels.get(registry.LABEL_ENVIRONMENT) == environment.name)
 
 
 def remove_images(environment: Environment, report: Report) -> None:
