@@ -55,6 +55,7 @@ class Region:
         :raises RefusedError: wrong recipe or unknown image, no certificate for the registry
         :raises ScsError: a build or push failed
         """
+        self._known(names)
         references = {n: s.reference for n, s in self.release.images.items() if s.reference}
         own = tuple(n for n in names if n not in references)
         if push and self.managed:
@@ -76,11 +77,8 @@ class Region:
         :raises RefusedError: an image is not here
         """
         wanted = names or tuple(self.release.images)
+        self._known(wanted)
         for name in wanted:
-            if name not in self.release.images:
-                raise RefusedError(
-                    f"release {self.release.name} has no image '{name}'", f"there are: {', '.join(self.release.images)}"
-                )
             if self.builder.local(name) is None:
                 raise RefusedError(f"no image {self.builder.tag(name)} on this manager", f"scs images build {name}")
         if self.managed:
@@ -131,10 +129,7 @@ class Region:
 
         :raises RefusedError: the release has no such image, or it is not here
         """
-        if name not in self.release.images:
-            raise RefusedError(
-                f"release {self.release.name} has no image '{name}'", f"there are: {', '.join(self.release.images)}"
-            )
+        self._known((name,))
         image = self.builder.local(name)
         if image is None:
             raise RefusedError(f"no image {self.builder.tag(name)} on this manager", f"scs images build {name}")
@@ -171,6 +166,14 @@ class Region:
         )
         self._pushed.append(name)
         self.on_event(Event(name, "pushed", seconds=time.monotonic() - start))
+
+    def _known(self, names: tuple[str, ...]) -> None:
+        """Refuse names that the release does not have, before anything changes."""
+        for name in names:
+            if name not in self.release.images:
+                raise RefusedError(
+                    f"release {self.release.name} has no image '{name}'", f"there are: {', '.join(self.release.images)}"
+                )
 
     def _push(self, name: str) -> str:
         repository = f"{registry.push_host(self.environment)}/scs/{name}"
