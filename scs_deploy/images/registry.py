@@ -114,7 +114,7 @@ def remove(report: Callable[[str], None]) -> None:
     engine = docker_engine.connect()
     for name in (READER, WRITER):
         with suppress(NotFound):
-            engine.containers.get(name).remove(force=True)
+            engine.containers.get(name).remove(force=True, v=True)
             report(f"removing {name}")
     with suppress(NotFound):
         engine.volumes.get(VOLUME).remove(force=True)

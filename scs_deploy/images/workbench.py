@@ -27,6 +27,8 @@ class Workbench:
     """A running container of `image` with the builder's volume; removed at the end of the `with` block."""
 
     def __init__(self, engine: DockerClient, image: str, name: str, volume: str, log: Path) -> None:
+        from docker.types import Mount
+
         self.engine = engine
         self.name = name
         self.log = log
@@ -42,7 +44,8 @@ class Workbench:
             command=[],
             # the manager's own network: mirrors and proxies that it reaches, builds reach
             network_mode="host",
-            volumes={volume: {"bind": apt.WORK, "mode": "rw"}},
+            # a mount, not a volume: `commit` would write that into the image, and each container get an empty one
+            mounts=[Mount(target=apt.WORK, source=volume, type="volume")],
             labels={"scs.build": name},
         )
 
