@@ -46,6 +46,9 @@ from ansible_collections.scs.core.plugins.module_utils.engine import (
 
 LOGS, RELOADS, STOPPED, LOCK = "/var/log/scs", "/var/lib/scs/reloads", "/var/lib/scs/stopped", "/run/scs-engine.lock"
 
+BALANCER = 60
+"""Seconds until HAProxy must have taken up a healthy container; its checks take a few."""
+
 
 class Roller:
     """Carries out actions on this node's engine."""
@@ -148,7 +151,7 @@ class Roller:
                 except EngineError as error:
                     code, last = -1, str(error)
                 if code == 0:
-                    self.wait_for_balancer(spec, deadline)
+                    self.wait_for_balancer(spec)
                     return
             if time.monotonic() > deadline:
                 raise EngineError(
@@ -158,14 +161,14 @@ class Roller:
             time.sleep(pause)
             pause = min(pause * 1.5, 2)
 
-    def wait_for_balancer(self, spec: dict, deadline: float) -> None:
+    def wait_for_balancer(self, spec: dict) -> None:
         """Until this node's HAProxy, where it has one, sends requests to the container.
 
         :raises EngineError: HAProxy does not take it up in time
         """
         if not spec.get("members") or not os.path.exists(haproxy.SOCKET):
             return
-        down = haproxy.wait_up(spec["members"], max(deadline, time.monotonic() + 30))
+        down = haproxy.wait_up(spec["members"], time.monotonic() + BALANCER)
         if down:
             raise EngineError(f"{spec['container']} is healthy, but HAProxy does not send to {', '.join(down)}")
 
