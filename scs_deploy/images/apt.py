@@ -32,6 +32,9 @@ DPkg::Path "{WORK}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 quiet "1";
 """
 
+# An option, because images switch these caches off for themselves. Parsing the lists is half of apt's work in a build.
+GET = ("apt-get", "-o", f"Dir::Cache::srcpkgcache={WORK}/srcpkgcache.bin")
+
 INHERITED = (
     "Acquire::http::Proxy",
     "Acquire::https::Proxy",
@@ -93,7 +96,12 @@ def inherited_settings() -> str:
 
 def install(packages: Iterable[str], *options: str) -> str:
     """The command line that installs `packages`."""
-    return shlex.join(["apt-get", "install", "--yes", "--no-install-recommends", *options, "--", *packages])
+    return shlex.join([*GET, "install", "--yes", "--no-install-recommends", *options, "--", *packages])
+
+
+def upgrade() -> str:
+    """The command line that says which installed packages have updates."""
+    return shlex.join([*GET, "dist-upgrade", "--simulate"])
 
 
 def parse_simulation(output: str) -> dict[str, str]:

@@ -174,9 +174,7 @@ class Builder:
             if question in self._earlier:
                 updates = self._earlier[question]
             else:
-                updates = apt.parse_simulation(
-                    bench.shell("apt-get dist-upgrade --simulate", what="updates of the base image")
-                )
+                updates = apt.parse_simulation(bench.shell(apt.upgrade(), what="updates of the base image"))
             if not updates:
                 self._resolved[question] = updates
             return bool(updates)
@@ -220,6 +218,9 @@ class Builder:
             bench.shell(apt.install(recipe.packages, "--download-only"), what="download")
         self._say(name, "install")
         bench.shell(apt.PRELOAD + apt.install(recipe.packages, "--no-download"), what="apt-get install")
+        passwd, _, group = bench.shell("cat /etc/passwd; echo; cat /etc/group", what="users").partition("\n\n")
+        if wrong := users.differences(passwd, group):
+            raise ScsError(f"image {name}: a package changed fixed ids: {'; '.join(wrong)}", "images/users.yml")
         if recipe.run:
             self._say(name, "finish")
             bench.shell("\n".join(recipe.run), what="run")

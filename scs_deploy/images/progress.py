@@ -45,7 +45,7 @@ class Progress:
             self._since.setdefault(event.image, time.monotonic())
             if event.state == "running":
                 self._since[event.image] = time.monotonic()
-        if not self.console.is_terminal and event.state != "running":
+        if not self.console.is_terminal and event.state not in ("running", "present"):
             self.console.print(f"{event.image}: {event.state}{_seconds(event.seconds)}")
 
     def _table(self) -> Table:

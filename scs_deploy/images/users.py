@@ -39,3 +39,20 @@ def load() -> dict[str, User]:
     """
     path = paths.root() / "images" / "users.yml"
     return validate(_Users, load_yaml(path), path).root
+
+
+def differences(passwd: str, group: str) -> list[str]:
+    """Users and groups of an image whose ids are not the fixed ones; empty when all are right.
+
+    :param passwd: content of the image's /etc/passwd
+    :param group: content of its /etc/group
+    """
+    groups = {fields[0]: fields[2] for line in group.splitlines() if len(fields := line.split(":")) > 2}
+    found = {fields[0]: (fields[2], fields[3]) for line in passwd.splitlines() if len(fields := line.split(":")) > 3}
+    wrong = []
+    for name, user in load().items():
+        if user.uid is None and groups.get(name) != str(user.gid):
+            wrong.append(f"group {name} is {groups.get(name, 'missing')}, not {user.gid}")
+        elif user.uid is not None and found.get(name) != (str(user.uid), str(user.gid)):
+            wrong.append(f"user {name} is {':'.join(found.get(name, ('missing',)))}, not {user.uid}:{user.gid}")
+    return wrong

@@ -125,6 +125,17 @@ def test_users_are_made_with_their_ids_before_any_package() -> None:
     )
 
 
+def test_ids_that_a_package_changed_are_named() -> None:
+    passwd = "".join(f"{n}:x:{u.uid}:{u.gid}::/:/\n" for n, u in users.load().items() if u.uid is not None)
+    group = "".join(f"{n}:x:{u.gid}:\n" for n, u in users.load().items())
+    assert users.differences(passwd, group) == []
+    changed = passwd.replace("nova:x:604:", "nova:x:104:")
+    assert users.differences(changed, group) == ["user nova is 104:604, not 604:604"]
+    assert users.differences(passwd, group.replace("libvirt:x:613", "libvirt:x:103")) == [
+        "group libvirt is 103, not 613"
+    ]
+
+
 def test_sources_are_the_releases_suites() -> None:
     assert base.source_lines(RELEASE) == [
         "deb http://deb.debian.org/debian trixie main",
