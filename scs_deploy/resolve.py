@@ -26,6 +26,9 @@ HEALTH_INTERVAL = 30
 """Seconds between Docker's health checks of a running container; a roll asks by itself, faster."""
 
 
+_SYSTEM = ("/dev", "/sys", "/proc", "/etc/")
+"""Host paths that are there, or not for a container to make."""
+
 _SYSTEMPATHS = "systempaths=unconfined"
 
 
@@ -171,9 +174,9 @@ def _container(
     text = [render.leaf(v, scope, f"{at}.volumes") for v in spec.volumes]
     volumes = {v.partition(":")[0]: ids for v in text if not v.startswith("/")}
     directories = {
-        v.partition(":")[0]: ids
-        for v in text
-        if v.startswith("/") and not v.startswith(("/dev", "/sys", "/proc", "/etc/machine-id"))
+        path: (0, 0) if path.startswith("/run/") else ids
+        for path in (v.partition(":")[0] for v in text)
+        if path.startswith("/") and not path.startswith(_SYSTEM)
     }
     ports = tuple(
         e.backend_port or e.port
