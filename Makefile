@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # The testbed needs root: Docker, /etc/hosts.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_CONFIG)
 
-.PHONY: help setup testbed test lint unit catalog golden molecule e2e format lock clean
+.PHONY: help setup testbed test lint unit catalog golden golden-update molecule e2e format lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ catalog: ## Checks of every service in the catalog
 
 golden: ## Rendered configuration against the files in tests/golden
 	pytest tests/golden
+
+golden-update: ## Record the rendered configuration anew; then read git diff tests/golden
+	UPDATE_GOLDEN=1 pytest tests/golden
 
 molecule: ## The engine on a host container
 	$(SUDO) $(CURDIR)/.venv/bin/molecule test

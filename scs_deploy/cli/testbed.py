@@ -35,7 +35,9 @@ def _environment(name: str | None, layout: str) -> Environment:
 def up(
     layout: LayoutOption = "single",
     environment: EnvironmentOption = None,
+    deploy: Annotated[bool, typer.Option(help="Apply the region's plan once the hosts are ready.")] = True,
     validate: Annotated[bool, typer.Option(help="Use the region once it is deployed.")] = True,
+    image: Annotated[list[str] | None, typer.Option("--image", help="Have only these images. Default: all.")] = None,
 ) -> None:
     """Build images, make hosts, deploy and validate a region; goes on where an earlier run stopped.
 
@@ -45,6 +47,7 @@ def up(
 
     region = _environment(environment, layout)
     stages = Stages()
+    images = tuple(image or ())
 
     def report(line: str) -> None:
         console.print(f"  {escape(line)}", soft_wrap=True)
@@ -55,9 +58,10 @@ def up(
                 region,
                 stages,
                 report,
-                build=lambda: _build(region),
-                deploy=lambda: _deploy(region),
-                validate=(lambda: _validate(region)) if validate else None,
+                build=lambda: _build(region, images),
+                deploy=(lambda: _deploy(region)) if deploy else None,
+                validate=(lambda: _validate(region)) if deploy and validate else None,
+                images=images,
             )
     finally:
         _show_stages(stages)
@@ -115,12 +119,12 @@ def ssh(
     connect(_environment(environment, layout), host, command or ())
 
 
-def _build(region: Environment) -> None:
+def _build(region: Environment, images: tuple[str, ...]) -> None:
     from scs_deploy.images.build import Region
     from scs_deploy.images.progress import Progress
 
     with Progress(errors) as progress:
-        result = Region(region, progress).build()
+        result = Region(region, progress).build(images)
     made = sum(built.state == "built" for built in result.images.values())
     console.print(f"  {made} images built, {len(result.images) - made} unchanged, {len(result.pushed)} pushed")
 

@@ -87,19 +87,22 @@ class Region:
             self.push_one(name)
         return Result({}, tuple(self._pushed), self._write_lock())
 
-    def complete(self) -> bool:
-        """Whether every image of the release is locked, in the registry, and made by the present recipes.
+    def complete(self, names: tuple[str, ...] = ()) -> bool:
+        """Whether the images (default: all of the release) are locked, in the registry, and of the present recipes.
 
         Asks no mirror: updates of packages are taken by `build`.
         """
-        if not set(self.release.images) <= set(self.lock.images) or not self.builder.local("node"):
+        wanted = set(names or self.release.images)
+        self._known(tuple(wanted))
+        if not wanted <= set(self.lock.images) or not self.builder.local("node"):
             return False
         if self.managed:
             if not self.builder.local("registry"):
                 return False
             self._start_registry()
         api = self.api or registry.Api(self.environment)
-        for name, entry in self.lock.images.items():
+        for name in wanted:
+            entry = self.lock.images[name]
             labels = api.labels(entry)
             recipe = self.builder.recipes.get(name)
             if labels is None or (recipe and labels.get(LABEL_RECIPE) != recipe_key(recipe, self.release)):

@@ -30,13 +30,16 @@ if TYPE_CHECKING:
     from scs_deploy.pki import Leaf
 
 LOOPBACK = "127.0.0.1"
-VOLUME = "scs-registry-data"
-WRITER, READER = "scs-registry", "scs-registry-nodes"
 LABEL_CONFIG, LABEL_ENVIRONMENT = "scs.config", "scs.environment"
 DEADLINE = 30.0
 """Seconds until a started registry answers; it takes less than one."""
 
 FOLDER = "etc/scs-registry"
+
+
+def container_name(environment: Environment) -> str:
+    """Of the container that images are pushed to, and of the volume with its data; nodes' has `-nodes` behind."""
+    return f"scs-registry-{environment.name}"
 
 
 class Listener(NamedTuple):
@@ -54,10 +57,11 @@ def listeners(environment: Environment, local: Callable[[str], bool]) -> tuple[L
     :param local: whether an address is this machine's
     """
     registry = environment.settings.registry
-    writer = Listener(WRITER, LOOPBACK, registry.port, writable=True)
+    name = container_name(environment)
+    writer = Listener(name, LOOPBACK, registry.port, writable=True)
     if registry.address == LOOPBACK or not local(registry.address):
         return (writer,)
-    return writer, Listener(READER, registry.address, registry.port, writable=False)
+    return writer, Listener(f"{name}-nodes", registry.address, registry.port, writable=False)
 
 
 def config(listener: Listener) -> str:
@@ -107,18 +111,19 @@ def ensure(environment: Environment) -> list[str]:
     return changed
 
 
-def remove(report: Callable[[str], None]) -> None:
+def remove(environment: Environment, report: Callable[[str], None]) -> None:
     """Remove the registry's containers and its data."""
     from docker.errors import NotFound
 
     engine = docker_engine.connect()
-    for name in (READER, WRITER):
+    volume = container_name(environment)
+    for name in (f"{volume}-nodes", volume):
         with suppress(NotFound):
             engine.containers.get(name).remove(force=True, v=True)
             report(f"removing {name}")
     with suppress(NotFound):
-        engine.volumes.get(VOLUME).remove(force=True)
-        report(f"removing volume {VOLUME}")
+        engine.volumes.get(volume).remove(force=True)
+        report(f"removing volume {volume}")
 
 
 def missing(environment: Environment, images: Mapping[str, LockedImage]) -> set[str]:
@@ -196,7 +201,12 @@ def _run(engine: DockerClient, environment: Environment, image: str, listener: L
         name=listener.name,
         user="docker-registry",
         network_mode="host",
-        volumes={VOLUME: {"bind": "/var/lib/docker-registry", "mode": "rw" if listener.writable else "ro"}},
+        volumes={
+            container_name(environment): {
+                "bind": "/var/lib/docker-registry",
+                "mode": "rw" if listener.writable else "ro",
+            }
+        },
         restart_policy={"Name": "always"},
         log_config=LogConfig(type=LogConfig.types.JSON, config={"max-size": "10m", "max-file": "3"}),
         cap_drop=["ALL"],

@@ -66,14 +66,16 @@ def up(
     stages: Stages,
     report: Report,
     build: Callable[[], None],
-    deploy: Callable[[], None],
+    deploy: Callable[[], None] | None,
     validate: Callable[[], None] | None,
+    images: tuple[str, ...] = (),
 ) -> None:
     """Build what is missing, make the hosts, prepare them, deploy, validate.
 
     :param build: builds and pushes images; called when one is missing or its recipe changed
-    :param deploy: applies the region's plan
+    :param deploy: applies the region's plan; None leaves that out
     :param validate: uses the region; None leaves that out
+    :param images: have these only; empty: all of the release
     :raises ScsError: from the stage that failed; the next `up` goes on there
     """
     from scs_deploy.state.lock import RunLock
@@ -81,7 +83,7 @@ def up(
     hosts = provider(environment)
     environment.state.mkdir(mode=0o700, exist_ok=True)
     with RunLock(environment.state / "testbed.lock"):
-        _up(environment, hosts, stages, report, build, deploy, validate)
+        _up(environment, hosts, stages, report, build, deploy, validate, images)
 
 
 def _up(
@@ -90,16 +92,17 @@ def _up(
     stages: Stages,
     report: Report,
     build: Callable[[], None],
-    deploy: Callable[[], None],
+    deploy: Callable[[], None] | None,
     validate: Callable[[], None] | None,
+    images: tuple[str, ...] = (),
 ) -> None:
-    from scs_deploy.images import build as images
+    from scs_deploy.images.build import Region
 
     with stages.stage("prepare"):
         hosts.prepare(report)
         prepare(environment, report)
     with stages.stage("images"):
-        if images.Region(environment).complete():
+        if Region(environment).complete(images):
             report("all images are built and locked; `scs images build` takes updates")
         else:
             build()
@@ -109,8 +112,9 @@ def _up(
         summary = bootstrap.run(environment.name)
         for host, tasks in summary.changed.items():
             report(f"{host}: {len(tasks)} tasks changed something")
-    with stages.stage("deploy"):
-        deploy()
+    if deploy:
+        with stages.stage("deploy"):
+            deploy()
     if validate:
         with stages.stage("validate"):
             validate()
@@ -129,8 +133,8 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
     environment.state.mkdir(mode=0o700, exist_ok=True)
     with RunLock(environment.state / "testbed.lock"), RunLock(environment.state / "lock"):
         hosts.down(report)
-        if _has_registry(environment):
-            registry.remove(report)
+        if environment.settings.registry.managed:
+            registry.remove(environment, report)
         if not keep_images:
             remove_images(environment, report)
         for name in STATE:
@@ -143,20 +147,6 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
         if current.is_file() and current.read_text(encoding="utf-8").strip() == environment.name:
             current.unlink()
     report("removed state and generated secrets")
-
-
-def _has_registry(environment: Environment) -> bool:
-    """Whether the manager's registry is this environment's; one manager has one registry."""
-    from docker.errors import NotFound
-
-    from scs_deploy import docker_engine
-    from scs_deploy.images import registry
-
-    try:
-        labels = docker_engine.connect().containers.get(registry.WRITER).labels
-    except NotFound:
-        return environment.settings.registry.managed
-    return bool(labels.get(registry.LABEL_ENVIRONMENT) == environment.name)
 
 
 def remove_images(environment: Environment, report: Report) -> None:

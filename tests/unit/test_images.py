@@ -196,7 +196,7 @@ def test_sbom_is_spdx() -> None:
 )
 def test_nodes_cannot_write_to_the_registry(address: str, here: bool, expected: list[tuple[str, bool]]) -> None:
     settings = SimpleNamespace(registry=SimpleNamespace(address=address, port=5000))
-    environment: Any = SimpleNamespace(settings=settings)
+    environment: Any = SimpleNamespace(name="test", settings=settings)
     found = registry.listeners(environment, lambda _: here)
     assert [(one.address, one.writable) for one in found] == expected
     for one in found:

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Tells ovn-controller who and where it is, in the switch's database, then runs it.
+set -eu
+deadline=$(($(date +%s) + 120))
+until ovs-vsctl --timeout=5 --no-wait init; do
+  [ "$(date +%s)" -lt $deadline ] || { echo "ovsdb_server does not answer" >&2; exit 1; }
+  sleep 0.5
+done
+ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . \
+  external_ids:system-id=testbed-1 \
+  external_ids:hostname=testbed-1 \
+  external_ids:ovn-remote='"tcp:172.30.0.11:6642"' \
+  external_ids:ovn-remote-probe-interval=60000 \
+  external_ids:ovn-encap-type=geneve \
+  external_ids:ovn-encap-ip=172.30.1.11 \
+  external_ids:ovn-bridge=br-int \
+  external_ids:ovn-bridge-datapath-type=netdev \
+  external_ids:ovn-bridge-mappings='"physnet1:br-ex"' \
+  external_ids:ovn-monitor-all=true \
+  external_ids:ovn-ofctrl-wait-before-clear=8000
+ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . external_ids:ovn-cms-options=enable-chassis-as-gw
+rm -f /run/ovn/ovn-controller.ctl
+exec ovn-controller unix:/run/openvswitch/db.sock --unixctl=/run/ovn/ovn-controller.ctl -vconsole:info -vfile:off -vsyslog:off
