@@ -42,7 +42,7 @@ def apply(
     """
     state = context.environment.state
     state.mkdir(mode=0o700, exist_ok=True)
-    with RunLock(state / "lock"):
+    with RunLock(state / "lock") as lock:
         plan = pipeline.make_plan(context, selection)
         if not plan.changes or not confirm(plan):
             return Applied("", 0, len(plan.held))
@@ -52,12 +52,12 @@ def apply(
                 command, changes_total=len(plan.changes), inputs=inputs(context), secrets=context.secrets.values()
             )
             with record.recording():
-                pipeline.execute(context, plan, record, progress)
+                pipeline.execute(context, plan, record, progress, lock.check)
                 progress("verify", {})
                 left = pipeline.make_plan(context, selection)
                 if left.changes and all(c.host == REGION for c in left.changes):
                     # a server that this run brought back could not be compared before
-                    pipeline.execute(context, left, record, progress)
+                    pipeline.execute(context, left, record, progress, lock.check)
                     left = pipeline.make_plan(context, selection)
                 if left.changes:
                     first = left.changes[0]

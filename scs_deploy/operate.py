@@ -29,14 +29,14 @@ def act(context: Context, kind: Kind, selection: Selection, progress: Progress, 
         touched = [c.subject for c in plan.changes if c.impact is Impact.DATA_PLANE]
         if touched:
             raise RefusedError(f"{', '.join(touched)} carries guests' traffic", "add --allow data-plane")
-    with RunLock(context.environment.state / "lock"):
+    with RunLock(context.environment.state / "lock") as lock:
         store = RunStore(context.environment.state / "runs.sqlite3")
         try:
             record = store.start(
                 command, changes_total=len(plan.changes), inputs=inputs(context), secrets=context.secrets.values()
             )
             with record.recording():
-                pipeline.execute(context, plan, record, progress)
+                pipeline.execute(context, plan, record, progress, lock.check)
         finally:
             store.close()
     return Applied(record.id, len(plan.changes), 0)

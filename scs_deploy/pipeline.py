@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from scs_deploy import plan as plans
@@ -86,15 +88,19 @@ Progress = Callable[[str, dict[str, Any]], None]
 """Called with `task` (name, hosts), `ok`, `failed` (host, message): what a progress view shows."""
 
 
-def execute(context: Context, plan: Plan, record: RunRecord, progress: Progress) -> None:
+def execute(
+    context: Context, plan: Plan, record: RunRecord, progress: Progress, still_ours: Callable[[], None]
+) -> None:
     """Carry out exactly the plan.
 
+    :param still_ours: asked before every play; raises when another run has taken the region meanwhile
     :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
     """
     plays = playbook.plays(plan, context.catalog.waves)
     base = context.environment.state / "runs" / record.id
     folder = base / str(len(list(base.glob("*"))) + 1)
     folder.mkdir(parents=True, mode=0o700)
+    _forget_old(base.parent)
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
     weights = {t["name"]: _weight(t) for p in plays for t in p["tasks"]}
     open_steps: dict[tuple[str, str], int] = {}
@@ -103,6 +109,7 @@ def execute(context: Context, plan: Plan, record: RunRecord, progress: Progress)
         kind, data = event.get("event"), event.get("event_data") or {}
         task, host = str(data.get("task", "")), str(data.get("host", ""))
         if kind == "playbook_on_play_start":
+            still_ours()
             progress("play", {"name": str(data.get("play", ""))})
         elif kind == "playbook_on_task_start":
             progress("task", {"name": task, "play": str(data.get("play", ""))})
@@ -127,6 +134,15 @@ def execute(context: Context, plan: Plan, record: RunRecord, progress: Progress)
         raise ScsError(said, f"mend it and apply again; `scs runs show {record.id}` tells what was done")
     if not result.ok:
         raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+
+
+KEPT_RUNS = 100
+"""Runs whose playbook and Ansible output stay; their records in the database stay for ever."""
+
+
+def _forget_old(folder: Path) -> None:
+    for old in sorted(folder.iterdir())[:-KEPT_RUNS]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _weight(task: dict[str, Any]) -> int:

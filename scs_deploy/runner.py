@@ -17,7 +17,7 @@ from typing import Any
 
 from scs_deploy import paths
 from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.errors import RefusedError, ScsError
 
 Event = Mapping[str, Any]
 """An ansible-runner event: `event` names its kind, `event_data` holds host, task, play, res."""
@@ -59,6 +59,7 @@ def run_playbook(
     :param private: folder that keeps Ansible's artifacts; default: a temporary one, removed afterwards
     :param keep_results: collect each host's last task result in `results`
     :param variables: further environment variables of the process; never a secret
+    :param on_event: sees every event; a ScsError that it raises ends the run and is raised here
     :raises KeyboardInterrupt: after the run was cancelled by Ctrl-C
     """
     import ansible_runner
@@ -66,11 +67,16 @@ def run_playbook(
     folder = private or Path(tempfile.mkdtemp(prefix="scs-", dir=os.environ.get("XDG_RUNTIME_DIR")))
     result = RunResult("failed")
     cancelled = threading.Event()
+    stopped: list[ScsError] = []
 
     def handle(event: dict[str, Any]) -> bool:
         _collect(event, result, keep_results)
         if on_event:
-            on_event(event)
+            try:
+                on_event(event)
+            except ScsError as error:
+                stopped.append(error)
+                cancelled.set()
         # True keeps the event's file: only a run with a folder of its own wants that
         return private is not None
 
@@ -93,6 +99,8 @@ def run_playbook(
     finally:
         if private is None:
             shutil.rmtree(folder, ignore_errors=True)
+    if stopped:
+        raise stopped[0]
     if cancelled.is_set():
         raise KeyboardInterrupt
     return result
