@@ -51,11 +51,10 @@ def emulate(region: environment.Environment, hosts: int, folder: Path) -> None:
     shutil.copytree(region.inventory, target / "inventory")
     settings = yaml.safe_load(region.file.read_text(encoding="utf-8"))
     settings["inventory"] = "inventory"
+    # wider networks around the real ones: the API addresses stay, so the shared state is read as ever
     settings["networks"] = {
-        n: {**v, "cidr": f"10.{i}.0.0/16"} for i, (n, v) in enumerate(settings["networks"].items(), 10)
+        n: {**v, "cidr": f"172.{i}.0.0/16"} for i, (n, v) in enumerate(settings["networks"].items(), 30)
     }
-    for i, side in enumerate(("internal", "external"), 1):
-        settings["api"][side]["address"] = f"10.10.255.{i}"
     (target / "environment.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     inventory = yaml.safe_load((target / "inventory" / "hosts.yml").read_text(encoding="utf-8"))
     groups = inventory["all"]["children"]
@@ -64,11 +63,13 @@ def emulate(region: environment.Environment, hosts: int, folder: Path) -> None:
     names = [first, *(f"emulated-{i}" for i in range(2, hosts + 1))]
     for i, name in enumerate(names, 1):
         networks = {
-            n: {**v, "address": f"10.{10 + k}.{i // 250}.{i % 250 + 1}"}
+            n: {**v, "address": f"172.{30 + k}.{i // 250 + 4}.{i % 250 + 1}"}
             for k, (n, v) in enumerate(own["networks"].items())
         }
+        # a connection of its own, as a host of its own has
+        connection = {"ansible_host": own["ansible_host"], "ansible_ssh_extra_args": f"-o ControlPath={folder}/{i}.ssh"}
         (target / "inventory" / "host_vars" / f"{name}.yml").write_text(
-            yaml.safe_dump({"ansible_host": own["ansible_host"], "networks": networks}), encoding="utf-8"
+            yaml.safe_dump({**connection, "networks": networks}), encoding="utf-8"
         )
     for group in ("compute", "chassis"):
         if group in groups:

@@ -74,8 +74,7 @@ def observe(context: Context, services: frozenset[str], states: bool = False) ->
     result = runner.run_playbook(context.environment, [play], keep_results=True)
     runner.refuse_unreachable(result)
     if result.failures:
-        said = "; ".join(f"host {h}: {m}" for h, m in sorted(result.failures.items()))
-        raise ScsError(f"observing failed: {said}")
+        raise ScsError(f"observing failed: {runner.summary(result.failures)}")
     if not result.ok:
         raise ScsError(f"observing failed: {' '.join(result.output.split())[-600:]}")
     return Observation(
@@ -127,10 +126,10 @@ def execute(
 
     result = runner.run_playbook(context.environment, plays, on_event=handle, private=folder)
     if result.unreachable:
-        said = "; ".join(f"host {h} became unreachable: {m}" for h, m in sorted(result.unreachable.items()))
+        said = runner.summary({h: f"became unreachable: {m}" for h, m in result.unreachable.items()})
         raise ScsError(said, f"what was done is in `scs runs show {record.id}`; apply again to go on")
     if result.failures:
-        said = "; ".join(f"host {h}: {m}" for h, m in sorted(result.failures.items()))
+        said = runner.summary({h: f": {m}" for h, m in result.failures.items()}).replace(" : ", ": ")
         raise ScsError(said, f"mend it and apply again; `scs runs show {record.id}` tells what was done")
     if not result.ok:
         raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -145,15 +146,24 @@ def refuse_unreachable(result: RunResult) -> None:
     :raises RefusedError: naming each host with ssh's own words
     """
     if result.unreachable:
-        said = "; ".join(f"host {h} is unreachable: {m}" for h, m in sorted(result.unreachable.items()))
+        said = summary({h: f"is unreachable: {m}" for h, m in result.unreachable.items()})
         raise RefusedError(said, "check its address, its power and `scs console HOST`")
+
+
+def summary(said: Mapping[str, str], most: int = 3) -> str:
+    """`host a ...; host b ...; and 7 more hosts`: what was said of hosts, on one line."""
+    shown = [f"host {host} {text}" for host, text in sorted(said.items())]
+    rest = [f"and {len(shown) - most} more hosts"] if len(shown) > most else []
+    return "; ".join(shown[:most] + rest)
 
 
 def _collect(event: Event, result: RunResult, keep: bool) -> None:
     kind, data = event.get("event"), event.get("event_data") or {}
     host, res = str(data.get("host", "")), data.get("res") or {}
     if kind == "runner_on_unreachable":
-        result.unreachable[host] = " ".join(str(res.get("msg", "")).split())
+        # ssh's own words are enough: Ansible's name the host once more
+        said = " ".join(str(res.get("msg", "")).split())
+        result.unreachable[host] = re.sub(r"^.*(reached over ssh|connect to the host via ssh): ", "", said)
     elif kind == "runner_on_failed" and not data.get("ignore_errors"):
         result.failures[host] = message_of(res)
     elif kind == "runner_on_ok" and keep:
