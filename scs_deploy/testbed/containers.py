@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from docker.models.networks import Network
 
-LABEL = "scs.testbed"
+LABEL, LABEL_FOLDER = "scs.testbed", "scs.testbed.folder"
 DEADLINE = 120.0
 """Seconds for a node's systemd and sshd to come up; it takes about 5 on an idle machine."""
 
@@ -55,7 +55,7 @@ class Containers:
     @property
     def labels(self) -> dict[str, str]:
         """What marks everything of this testbed."""
-        return {LABEL: self.environment.name}
+        return {LABEL: self.environment.name, LABEL_FOLDER: str(self.environment.path)}
 
     def up(self, report: Report) -> None:
         """Create what is missing, start what is stopped, wait until every host is reachable."""
@@ -81,6 +81,7 @@ class Containers:
 
         :raises RefusedError: addresses are in use already
         """
+        self._check_owner()
         for network in self._missing_networks():
             report(f"network {network.full_name} {network.cidr}")
             self._create_network(network)
@@ -116,6 +117,16 @@ class Containers:
         return tuple(result)
 
     # what must hold before anything changes
+
+    def _check_owner(self) -> None:
+        """A testbed of another checkout has other keys and secrets: neither may be touched by halves."""
+        found = [c for node in self.layout.nodes if (c := self._container(node.full_name))]
+        for container in found:
+            folder = container.labels.get(LABEL_FOLDER, str(self.environment.path))
+            if folder != str(self.environment.path):
+                raise RefusedError(
+                    f"container {container.name} belongs to the testbed of {folder}", "scs testbed down removes it"
+                )
 
     def _check(self, report: Report) -> None:
         from docker.errors import ImageNotFound
