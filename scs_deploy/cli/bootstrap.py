@@ -13,19 +13,19 @@ from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors
 
 def register(app: typer.Typer) -> None:
     """Add `scs bootstrap`."""
-    app.command()(bootstrap)
+    app.command(epilog="Example: scs bootstrap --host testbed-1")(bootstrap)
 
 
 def bootstrap(
-    host: Annotated[list[str] | None, typer.Option("--host", help="Only this host; may be repeated.")] = None,
+    host: Annotated[
+        list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")
+    ] = None,
     environment: EnvironmentOption = None,
     json: JsonOption = False,
 ) -> None:
     """Prepare hosts: Docker engine, time, users, kernel parameters, names, trust in the registry.
 
     Safe to run again: a prepared host is left as it is.
-
-    Example: scs bootstrap --host testbed-1
     """
     from scs_deploy import bootstrap as bootstraps
     from scs_deploy.runner import Event

@@ -33,7 +33,9 @@ def register(app: typer.Typer) -> None:
 
 
 def list_files(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE|CONTAINER]...")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="SERVICE|CONTAINER", help="Only these; default: everything.")
+    ] = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:

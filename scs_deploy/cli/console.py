@@ -22,17 +22,19 @@ from scs_deploy.inventory.model import Host, Inventory
 def register(app: typer.Typer) -> None:
     """Add `scs console`."""
     settings = {"ignore_unknown_options": True, "allow_interspersed_args": False}
-    app.command("console", context_settings=settings)(console)
+    app.command("console", context_settings=settings, epilog="Example: scs console testbed-1 docker ps")(console)
 
 
 def console(
-    host: Annotated[str, typer.Argument(help="Name in the inventory.")],
-    command: Annotated[list[str] | None, typer.Argument(help="What to run there. Default: a shell.")] = None,
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Name in the inventory.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="What to run there. Default: a shell.")
+    ] = None,
     environment: EnvironmentOption = None,
 ) -> None:
     """Open a shell on a host of the region, or run one command there.
 
-    Options of scs stand before HOST. Example: scs console testbed-1 docker ps
+    Options of scs stand before HOST; what follows it is the command.
     """
     connect(environments.load(environment), host, command or ())
 

@@ -75,7 +75,7 @@ def use(name: Name) -> None:
 
 
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: the one in use.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Default: the one in use.")] = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -15,7 +15,7 @@ from scs_deploy import environment as environments
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
 
 ImagesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[IMAGE]...", help="Names in the release. Default: all.")
+    list[str] | None, typer.Argument(metavar="IMAGE", help="Names in the release. Default: all.")
 ]
 
 
@@ -78,7 +78,7 @@ def list_images(environment: EnvironmentOption = None, as_json: JsonOption = Fal
 
 
 def sbom(
-    image: Annotated[str, typer.Argument(help="Name in the release.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="Name in the release.")],
     environment: EnvironmentOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.", dir_okay=False)

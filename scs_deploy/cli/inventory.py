@@ -22,7 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    host: Annotated[str | None, typer.Argument(help="One host in full; default: all, a line each.")] = None,
+    host: Annotated[
+        str | None, typer.Argument(metavar="HOST", help="One host in full; default: all, a line each.")
+    ] = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:

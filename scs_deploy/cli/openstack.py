@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def openstack(
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND...", help="Goes to `openstack`.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Goes to `openstack`.")] = None,
     environment: EnvironmentOption = None,
 ) -> None:
     """Run OpenStack's client as the region's administrator; its exit code is this command's.

@@ -11,9 +11,7 @@ from scs_deploy.cli import show
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.service import Impact
 
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[SERVICE|LAYER]...", help="Only these; default: everything.")
-]
+Names = Annotated[list[str] | None, typer.Argument(metavar="SERVICE|LAYER", help="Only these; default: everything.")]
 Hosts = Annotated[list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")]
 Allow = Annotated[
     list[Impact] | None,

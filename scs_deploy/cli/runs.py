@@ -52,7 +52,7 @@ def list_(
 
 @app.command(epilog="Example: scs runs show 6h2k9qw3x")
 def show(
-    run_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Run to show. Default: the latest.")] = None,
+    run_id: Annotated[str | None, typer.Argument(metavar="ID", help="Run to show. Default: the latest.")] = None,
     environment: EnvironmentOption = None,
     json: JsonOption = False,
 ) -> None:

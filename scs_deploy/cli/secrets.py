@@ -78,7 +78,10 @@ def list_secrets(environment: EnvironmentOption = None, as_json: JsonOption = Fa
         raise typer.Exit(1)
 
 
-def show(name: Annotated[str, typer.Argument(metavar="SECRET")], environment: EnvironmentOption = None) -> None:
+def show(
+    name: Annotated[str, typer.Argument(metavar="SECRET", help="Its name, as in `scs secrets list`.")],
+    environment: EnvironmentOption = None,
+) -> None:
     """Print one secret's value."""
     from scs_deploy import environment as environments
     from scs_deploy import secrets

@@ -12,7 +12,7 @@ from scs_deploy.cli import show
 from scs_deploy.cli.common import EnvironmentOption, console
 from scs_deploy.cli.plan import Allow, Hosts
 
-Which = Annotated[list[str], typer.Argument(metavar="SERVICE|CONTAINER...", help="What to act on.")]
+Which = Annotated[list[str], typer.Argument(metavar="SERVICE|CONTAINER", help="What to act on.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -103,16 +103,21 @@ def status(layout: LayoutOption = "single", environment: EnvironmentOption = Non
     console.print(table)
 
 
-@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Example: scs testbed ssh testbed-1 docker ps",
+)
 def ssh(
-    host: Annotated[str, typer.Argument(help="Name in the inventory.")],
-    command: Annotated[list[str] | None, typer.Argument(help="What to run there. Default: a shell.")] = None,
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Name in the inventory.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="What to run there. Default: a shell.")
+    ] = None,
     layout: LayoutOption = "single",
     environment: EnvironmentOption = None,
 ) -> None:
     """Log in to a host of the testbed, or run one command there.
 
-    Options of scs stand before HOST. Example: scs testbed ssh testbed-1 docker ps
+    Options of scs stand before HOST; what follows it is the command.
     """
     from scs_deploy.cli.console import connect
 

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     checks: Annotated[
-        list[str] | None, typer.Argument(metavar="[CHECK]...", help="Checks to run, with all they need. Default: all.")
+        list[str] | None, typer.Argument(metavar="CHECK", help="Checks to run, with all they need. Default: all.")
     ] = None,
     environment: EnvironmentOption = None,
     json: JsonOption = False,
