@@ -21,30 +21,30 @@ IPNetwork = IPv4Network | IPv6Network
 class Network(Model):
     """A network that hosts have addresses on; its name is the key in the hosts' `networks` too."""
 
-    cidr: IPNetwork
-    mtu: int = Field(default=1500, ge=1280, le=9216)
+    cidr: IPNetwork = Field(description="its addresses")
+    mtu: int = Field(default=1500, ge=1280, le=9216, description="bytes")
 
 
 class ApiAddress(Model):
     """Where HAProxy answers: a virtual IP and the name in its certificate."""
 
-    address: IPAddress
-    name: str
+    address: IPAddress = Field(description="virtual IP, unused so far")
+    name: str = Field(description="name in its certificate and in every URL")
     network: str = Field(default="management", description="the network that holds the address")
 
 
 class Api(Model):
     """The region's two API addresses."""
 
-    internal: ApiAddress
-    external: ApiAddress
+    internal: ApiAddress = Field(description="for the services themselves")
+    external: ApiAddress = Field(description="for the region's users")
 
 
 class Registry(Model):
     """Where nodes pull images from."""
 
     address: str = Field(description="host name or address that the nodes reach")
-    port: int = Field(default=5000, ge=1, le=65535)
+    port: int = Field(default=5000, ge=1, le=65535, description="TLS")
     managed: bool = Field(default=True, description="scs runs this registry on the manager; false: somebody else does")
 
     @property
@@ -56,14 +56,14 @@ class Registry(Model):
 class Ssh(Model):
     """How the manager reaches hosts."""
 
-    user: str = "root"
+    user: str = Field(default="root", description="another one becomes root with sudo")
     private_key: str = Field(default="state/ssh/id_ed25519", description="relative to the environment's folder")
 
 
 class Testbed(Model):
     """Settings of `scs testbed` for this environment; absent in a real region."""
 
-    provider: str = "containers"
+    provider: str = Field(default="containers", description="what makes the hosts")
     memory_limit: str | None = Field(default=None, description="per node, e.g. 8g")
 
 
@@ -73,14 +73,14 @@ class Settings(Model):
     release: str = Field(description="file name in releases/, without .yml")
     region: str = Field(default="RegionOne", description="Keystone region")
     inventory: str = Field(default="inventory", description="folder or file, relative to the environment's folder")
-    networks: dict[str, Network]
-    api: Api
-    registry: Registry
-    ssh: Ssh = Ssh()
+    networks: dict[str, Network] = Field(description="by name; `management` is required")
+    api: Api = Field(description="where the region answers")
+    registry: Registry = Field(description="where hosts get images")
+    ssh: Ssh = Field(default=Ssh(), description="how hosts are reached")
     vault_password_file: str | None = Field(default=None, description="relative to the environment's folder")
     vault_password_command: str | None = Field(default=None, description="prints the vault password")
     allow: tuple[Impact, ...] = Field(default=(), description="impacts that need no consent per run: [data-plane]")
-    testbed: Testbed | None = None
+    testbed: Testbed | None = Field(default=None, description="present where scs makes the hosts itself")
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -16,9 +16,9 @@ from scs_deploy.model import Model, load_model
 class Suite(Model):
     """A Debian suite that images install from."""
 
-    uri: str = "http://deb.debian.org/debian"
-    suite: str
-    components: tuple[str, ...] = ("main",)
+    uri: str = Field(default="http://deb.debian.org/debian", description="a mirror")
+    suite: str = Field(description="e.g. trixie-updates")
+    components: tuple[str, ...] = Field(default=("main",), description="parts of the suite")
 
 
 class ImageSpec(Model):
@@ -32,12 +32,12 @@ class Release(Model):
     """The keys of `releases/<name>.yml`."""
 
     name: str
-    description: str
+    description: str = Field(description="one line")
     openstack: str = Field(description="OpenStack series, e.g. 2025.1")
     slurp: bool = Field(description="skip-level upgrades start and end here")
-    end_of_life: date | None = None
+    end_of_life: date | None = Field(default=None, description="no security updates from then on")
     distribution: str = Field(description="Debian code name")
-    suites: tuple[Suite, ...]
+    suites: tuple[Suite, ...] = Field(description="where packages come from")
     images: dict[str, ImageSpec] = Field(description="by image name; services refer to these")
 
 
@@ -53,8 +53,8 @@ class LockedImage(Model):
 class Lock(Model):
     """The keys of `environments/<name>/release.lock.yml`."""
 
-    release: str
-    images: dict[str, LockedImage]
+    release: str = Field(description="what it locks")
+    images: dict[str, LockedImage] = Field(description="by image name")
 
 
 def load_release(name: str) -> Release:

@@ -53,12 +53,14 @@ class Endpoint(Model):
     The key in `endpoints` is the Keystone catalogue's service type when `catalogue` is true.
     """
 
-    port: int = Field(ge=1, le=65535)
+    port: int = Field(ge=1, le=65535, description="on the region's addresses")
     backend_port: int | None = Field(default=None, description="port on the node, when it differs from `port`")
     path: str = Field(default="", description="appended to the URL in the Keystone catalogue")
     public: bool = Field(default=False, description="reachable on the external address too")
     catalogue: bool = Field(default=True, description="registered in Keystone")
-    protocol: Literal["http", "tcp"] = "http"
+    protocol: Literal["http", "tcp"] = Field(
+        default="http", description="`http`: HAProxy ends TLS; `tcp`: it passes bytes on"
+    )
     balance: Literal["leastconn", "source", "first"] = Field(
         default="leastconn", description="`first` sends all to one member, the others stand by (single writer)"
     )
@@ -97,12 +99,12 @@ class Reload(Model):
 class ConfigFile(Model):
     """A file rendered from `<name>.j2` beside service.yml. Written as a plain string when only the name is needed."""
 
-    name: str
+    name: str = Field(description="what plans, overrides and `scs config` call it")
     path: str | None = Field(default=None, description="in the container; default: <config_dir>/<name>")
     format: Literal["auto", "ini", "yaml", "json", "text"] = Field(
         default="auto", description="how operator overrides merge; auto goes by suffix"
     )
-    mode: str = Field(default="0640", pattern="^0[0-7]{3}$")
+    mode: str = Field(default="0640", pattern="^0[0-7]{3}$", description="octal permissions")
     template: str | None = Field(default=None, description="default: <name>.j2")
 
 
@@ -116,23 +118,25 @@ class Container(Model):
     """One process of a service. Names follow Docker's. Host networking always; never privileged."""
 
     image: str | None = Field(default=None, description="key in the release's images; default: the service's name")
-    command: Argv
-    user: str = "root"
+    command: Argv = Field(description="the process; runs under dumb-init")
+    user: str = Field(default="root", description="name in the image")
     hosts: str | None = Field(default=None, description="inventory group; default: the service's")
-    config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = ()
+    config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = Field(
+        default=(), description="files that are rendered for it"
+    )
     config_dir: str | None = Field(default=None, description="default: /etc/<service>")
     volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
     tmpfs: dict[str, str] = Field(default_factory=dict, description="path: mount options")
     devices: tuple[str, ...] = Field(default=(), description="paths on the host; one that renders empty is left out")
-    cap_drop: tuple[str, ...] = ()
-    cap_add: tuple[str, ...] = ()
-    security_opt: tuple[str, ...] = ()
-    pid: Literal["host"] | None = None
-    cgroupns: Literal["host"] | None = None
+    cap_drop: tuple[str, ...] = Field(default=(), description="capabilities to take away, as a rule `[ALL]`")
+    cap_add: tuple[str, ...] = Field(default=(), description="capabilities to keep")
+    security_opt: tuple[str, ...] = Field(default=(), description="as in Docker's API, e.g. seccomp=unconfined")
+    pid: Literal["host"] | None = Field(default=None, description="see the host's processes")
+    cgroupns: Literal["host"] | None = Field(default=None, description="see the host's control groups")
     environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
-    health: Health | None = None
+    health: Health | None = Field(default=None, description="absent: running is enough")
     reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
-    stop_signal: str | None = None
+    stop_signal: str | None = Field(default=None, description="default: SIGTERM")
     stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")
     tls: bool = Field(
         default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls"
@@ -144,8 +148,8 @@ class Job(Model):
     """A one-shot command. It runs again when its image or command changes, or a database of the service is new."""
 
     container: str = Field(description="whose image, files, mounts and user the job takes")
-    command: Argv
-    phase: Phase = Phase.MIGRATE
+    command: Argv = Field(description="exits 0 when its work is done")
+    phase: Phase = Field(default=Phase.MIGRATE, description="migrate, register, finish or verify")
     each: Literal["cluster", "host"] = Field(default="cluster", description="once per cluster or on every host")
     user: str | None = Field(default=None, description="default: the container's")
     timeout: int = Field(default=900, description="seconds")
@@ -164,7 +168,7 @@ class Service(Model):
     name: str
     layer: str
     directory: Path
-    description: str
+    description: str = Field(description="what it is for, in a few words")
     hosts: str = Field(description="inventory group that runs it")
     requires: tuple[str, ...] = Field(default=(), description="services that must run before this one")
     databases: tuple[str, ...] = Field(default=(), description="MariaDB schemas, owned by a user named as the service")
@@ -174,9 +178,9 @@ class Service(Model):
     settings: dict[str, Any] = Field(
         default_factory=dict, description="operator variables with their defaults, each named <service>_<what>"
     )
-    endpoints: dict[str, Endpoint] = Field(default_factory=dict)
-    containers: dict[str, Container]
-    jobs: dict[str, Job] = Field(default_factory=dict)
+    endpoints: dict[str, Endpoint] = Field(default_factory=dict, description="by service type or name")
+    containers: dict[str, Container] = Field(description="by name, unique in the catalog; started in this order")
+    jobs: dict[str, Job] = Field(default_factory=dict, description="by name; one phase's run in this order")
 
     @property
     def all_secrets(self) -> tuple[str, ...]:

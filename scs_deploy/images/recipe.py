@@ -21,23 +21,23 @@ FORMAT = 2
 class File(Model):
     """A file that an image gets before its packages."""
 
-    path: str = Field(pattern="^/")
-    content: str
-    mode: str = Field(default="0644", pattern="^0[0-7]{3}$")
+    path: str = Field(pattern="^/", description="absolute")
+    content: str = Field(description="its text")
+    mode: str = Field(default="0644", pattern="^0[0-7]{3}$", description="octal permissions")
 
 
 class Recipe(Model):
     """The keys of a recipe."""
 
     name: str
-    description: str
+    description: str = Field(description="what the image holds, in a few words")
     parent: str | None = Field(default=None, description="another image; absent for the one made from the distribution")
-    packages: tuple[str, ...] = ()
-    files: tuple[File, ...] = ()
+    packages: tuple[str, ...] = Field(default=(), description="Debian packages, without recommended ones")
+    files: tuple[File, ...] = Field(default=(), description="written before the packages are installed")
     run: tuple[str, ...] = Field(default=(), description="shell commands after the packages, as root")
     entrypoint: tuple[str, ...] | None = Field(default=None, description="default: the parent's")
-    environment: dict[str, str] = Field(default_factory=dict)
-    stop_signal: str | None = None
+    environment: dict[str, str] = Field(default_factory=dict, description="variables of every process; never a secret")
+    stop_signal: str | None = Field(default=None, description="default: the parent's")
 
 
 def load_recipes(release: Release) -> dict[str, Recipe]:
