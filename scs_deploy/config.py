@@ -134,7 +134,11 @@ def hide(key: str, value: str | None, secrets: tuple[str, ...]) -> str:
 
 
 def _merge_ini(base: str, over: str) -> str:
-    return ini.dump(ini.merge(ini.parse(base), ini.parse(over)))
+    rendered, layer = ini.parse(base), ini.parse(over)
+    if layer.get("") and not rendered.get(""):
+        # a service that knows no such options, as OpenStack's, would not start
+        raise ValueError(f"option '{next(iter(layer['']))}' stands before any [section]")
+    return ini.dump(ini.merge(rendered, layer))
 
 
 def _merge_yaml(base: str, over: str) -> str:

@@ -56,7 +56,10 @@ class Context:
         """The region CA's certificate and all leaves."""
         from scs_deploy import pki
 
-        return pki.load(self.environment)
+        found = pki.load(self.environment)
+        if not self.environment.ca_file.is_file():
+            raise RefusedError(f"{self.environment.ca_file}: no such file", "scs secrets init writes it again")
+        return found
 
     @cached_property
     def overrides(self) -> Overrides:

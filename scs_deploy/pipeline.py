@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,20 @@ def make_plan(context: Context, selection: Selection) -> Plan:
     chosen = context.catalog.select(selection.services)
     only = _hosts(context, selection.hosts)
     _ = context.secrets, context.certificates, context.overrides, context.lock
-    shared: list[region.SharedState] = []
-    reader = threading.Thread(target=lambda: shared.append(region.read(context)), daemon=True)
-    reader.start()
+    shared: Future[region.SharedState] = Future()
+
+    def read() -> None:
+        try:
+            shared.set_result(region.read(context))
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            shared.set_exception(error)
+
+    # a daemon: hosts that cannot be reached are told at once, whatever the servers do meanwhile
+    threading.Thread(target=read, daemon=True).start()
     observation = observe(context, chosen)
-    reader.join()
     plan = plans.assemble(
         observation.hosts,
-        _known(shared[0], observation.hosts),
+        _known(shared.result(), observation.hosts),
         context.catalog.waves,
         chosen,
         only,
@@ -67,12 +74,15 @@ def observe(context: Context, services: frozenset[str], states: bool = False) ->
     """One play over all hosts: each reports the differences of the chosen services.
 
     :param states: report every container's state too
+    :raises RefusedError: a host is unreachable, or has no Docker engine that answers
     """
     hosts = sorted(context.inventory.hosts)
     task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": states, "services": sorted(services)}}
     play = {"name": "Observe", "hosts": ",".join(hosts), "gather_facts": False, "tasks": [task]}
     result = runner.run_playbook(context.environment, [play], keep_results=True)
     runner.refuse_unreachable(result)
+    if result.refused:
+        raise RefusedError(runner.summary(result.refused))
     if result.failures:
         raise ScsError(f"observing failed: {runner.summary(result.failures)}")
     if not result.ok:
@@ -126,10 +136,10 @@ def execute(
 
     result = runner.run_playbook(context.environment, plays, on_event=handle, private=folder)
     if result.unreachable:
-        said = runner.summary({h: f"became unreachable: {m}" for h, m in result.unreachable.items()})
+        said = runner.summary(result.unreachable, verb="became unreachable")
         raise ScsError(said, f"what was done is in `scs runs show {record.id}`; apply again to go on")
     if result.failures:
-        said = runner.summary({h: f": {m}" for h, m in result.failures.items()}).replace(" : ", ": ")
+        said = runner.summary(result.failures)
         raise ScsError(said, f"mend it and apply again; `scs runs show {record.id}` tells what was done")
     if not result.ok:
         raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
@@ -161,8 +171,8 @@ def _known(state: region.SharedState, hosts: list[HostPlan]) -> list[Change]:
     """The shared differences that can be known now.
 
     A server that does not answer because it is yet to be created lacks everything. One that has its data and will be
-    mended by this run lacks, as far as one can tell, what services need that are yet to be created; the rest is
-    compared when it answers again, after the run.
+    mended by this run lacks, as far as one can tell, what services need that are yet to be created and of which no job
+    has run; the rest is compared when it answers again, after the run.
 
     :raises ScsError: a server does not answer, and nothing in the plan explains that
     """
@@ -173,7 +183,8 @@ def _known(state: region.SharedState, hosts: list[HostPlan]) -> list[Change]:
         if not _about_to_change(hosts, name):
             raise ScsError(f"{name}: {why}", f"scs logs {name}")
         unknown.add(name)
-    new = {c.service for h in hosts for c in h.changes if c.kind is Kind.CREATE} - unknown
+    known = {job.partition(".")[0] for h in hosts for job, (_, last) in h.cluster_jobs.items() if last}
+    new = {c.service for h in hosts for c in h.changes if c.kind is Kind.CREATE} - unknown - known
     return [c for c in state.changes if c.subject.partition(" ")[0] not in unknown or c.service in new]
 
 

@@ -32,6 +32,8 @@ class RunResult:
     """successful, failed, canceled or timeout"""
     failures: dict[str, str] = field(default_factory=dict)
     """host: message of the task that failed there"""
+    refused: dict[str, str] = field(default_factory=dict)
+    """those of `failures` that wrong input or an unfit host explains"""
     unreachable: dict[str, str] = field(default_factory=dict)
     """host: what ssh said"""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -146,13 +148,16 @@ def refuse_unreachable(result: RunResult) -> None:
     :raises RefusedError: naming each host with ssh's own words
     """
     if result.unreachable:
-        said = summary({h: f"is unreachable: {m}" for h, m in result.unreachable.items()})
+        said = summary(result.unreachable, verb="is unreachable")
         raise RefusedError(said, "check its address, its power and `scs console HOST`")
 
 
-def summary(said: Mapping[str, str], most: int = 3) -> str:
-    """`host a ...; host b ...; and 7 more hosts`: what was said of hosts, on one line."""
-    shown = [f"host {host} {text}" for host, text in sorted(said.items())]
+def summary(said: Mapping[str, str], most: int = 3, verb: str = "") -> str:
+    """`host a: ...; host b: ...; and 7 more hosts`: what was said of hosts, on one line.
+
+    :param verb: stands before the colon, e.g. `is unreachable`
+    """
+    shown = [f"host {host}{verb and ' ' + verb}: {text}" for host, text in sorted(said.items())]
     rest = [f"and {len(shown) - most} more hosts"] if len(shown) > most else []
     return "; ".join(shown[:most] + rest)
 
@@ -166,6 +171,8 @@ def _collect(event: Event, result: RunResult, keep: bool) -> None:
         result.unreachable[host] = re.sub(r"^.*(reached over ssh|connect to the host via ssh): ", "", said)
     elif kind == "runner_on_failed" and not data.get("ignore_errors"):
         result.failures[host] = message_of(res)
+        if res.get("refused"):
+            result.refused[host] = result.failures[host]
     elif kind == "runner_on_ok" and keep:
         result.results[host] = res
 

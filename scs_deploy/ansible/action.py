@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 
 from scs_deploy import context, resolve
 from scs_deploy.context import Context
-from scs_deploy.errors import ScsError
+from scs_deploy.errors import RefusedError, ScsError
 from scs_deploy.resolve import DesiredHost
 
 
@@ -33,7 +33,7 @@ class RegionAction(ActionBase):  # type: ignore[misc]
         except KeyError as error:
             result.update(failed=True, msg=f"{error.args[0]}: not set or not known; run this through scs")
         except ScsError as error:
-            result.update(failed=True, msg=str(error))
+            result.update(failed=True, msg=str(error), refused=isinstance(error, RefusedError))
         # module arguments hold file contents: they must not reach an event or a record
         result.pop("invocation", None)
         return result

@@ -39,6 +39,10 @@ COMMANDS = (
 """Modules of scs_deploy.cli; each has `register(app)`."""
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+
 def main() -> None:
     """Entry point: errors are one line on stderr, the exit code tells the truth."""
     for name in COMMANDS:
@@ -51,6 +55,8 @@ def main() -> None:
 
         Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to continue", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        # typer makes this of a KeyboardInterrupt
+        if end.code == INTERRUPTED:
+            print("interrupted; run the same command again to continue", file=sys.stderr)
+        raise

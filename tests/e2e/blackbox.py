@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,32 @@ import yaml
 
 SCS = str(Path(sys.executable).with_name("scs"))
 TIMEOUT = 1800
+
+CYCLE = """
+import json, subprocess, sys, time
+
+def docker(*words):
+    return subprocess.run(["docker", *words], capture_output=True, text=True)
+
+def inspect(name):
+    return json.loads(docker("inspect", name).stdout)[0]
+
+took = {}
+for name in sys.argv[2:]:
+    old = inspect(name)
+    health = (old["Config"].get("Healthcheck") or {}).get("Test", [])[1:]
+    begin = time.monotonic()
+    docker(sys.argv[1], name)
+    while time.monotonic() - begin < 180:
+        state = inspect(name)["State"]
+        if state["Running"] and state["StartedAt"] != old["State"]["StartedAt"]:
+            if not health or docker("exec", name, *health).returncode == 0:
+                took[name] = round(time.monotonic() - begin, 1)
+                break
+        time.sleep(0.2)
+print(json.dumps(took))
+"""
+"""Kills or restarts containers, one after the other, and asks each one's own health check when it works again."""
 
 
 class Finished:
@@ -40,7 +67,9 @@ class RegionUnderTest:
 
     def scs(self, *arguments: str, expect: int | None = 0, timeout: float = TIMEOUT) -> Finished:
         """Run `scs`; fail the test when the exit code is not `expect` (None: any)."""
-        done = subprocess.run([SCS, *arguments], capture_output=True, text=True, env=self.environ, timeout=timeout)
+        done = subprocess.run(
+            [SCS, *arguments], capture_output=True, text=True, errors="replace", env=self.environ, timeout=timeout
+        )
         finished = Finished(("scs", *arguments), done.returncode, done.stdout, done.stderr)
         assert expect is None or finished.code == expect, str(finished)
         return finished
@@ -58,11 +87,36 @@ class RegionUnderTest:
 
     def on(self, host: str, *command: str, expect: int | None = 0) -> str:
         """Run a command on a host."""
-        return self.scs("console", host, *command, expect=expect, timeout=120).out
+        return self.scs("console", host, *command, expect=expect).out
+
+    def cycle(self, host: str, verb: str, names: list[str]) -> dict[str, float]:
+        """`docker kill` or `docker restart` each of a host's containers; seconds until each one works again."""
+        took: dict[str, float] = json.loads(self.on(host, "python3", "-c", CYCLE, verb, *names))
+        missing = set(names) - took.keys()
+        assert not missing, f"docker {verb}: {', '.join(sorted(missing))} did not come back on {host}"
+        return took
+
+    def snapshot(self) -> dict[tuple[str, str], str]:
+        """(host, container or file): what changes when somebody touches it."""
+        found: dict[tuple[str, str], str] = {}
+        script = (
+            "docker ps --all --quiet | xargs docker inspect --format '{{.Name}} {{.Id}} {{.State.StartedAt}}';"
+            "find /etc/scs -type f -printf '%p %i %T@\\n'"
+        )
+        for host in sorted({host for host, _ in self.containers()}):
+            for line in self.on(host, "sh", "-c", script).splitlines():
+                name, _, state = line.partition(" ")
+                found[host, name.removeprefix("/etc/scs/") if name.startswith("/etc") else name[1:]] = state
+        return found
 
     def openstack(self, *arguments: str) -> Any:
         """Run an `openstack` command that prints JSON."""
         return self.scs("openstack", *arguments, "-f", "json", timeout=120).json()
+
+    def vault(self, *arguments: str) -> str:
+        """Run `ansible-vault`."""
+        command = [str(Path(sys.executable).with_name("ansible-vault")), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def plan(self) -> list[dict[str, str]]:
         """The changes of `scs plan`; checks that --exit-code tells the same."""
@@ -84,11 +138,11 @@ class RegionUnderTest:
         return found
 
     def wait_healthy(self, host: str, container: str, deadline: float = 300) -> None:
-        """Wait until a container runs and is healthy, where it has a health check."""
+        """Wait until a container runs and its own health check, where it has one, passes."""
+        test = (self.inspect(host, container)["Config"].get("Healthcheck") or {}).get("Test", ["", "true"])[1:]
 
         def healthy() -> bool:
-            state = self.inspect(host, container)["State"]
-            return state["Running"] and state.get("Health", {}).get("Status", "healthy") == "healthy"
+            return self.scs("console", host, "docker", "exec", container, *test, expect=None).code == 0
 
         wait(healthy, deadline, f"{host}/{container} is not healthy again")
 
@@ -121,17 +175,19 @@ class RegionUnderTest:
 
     @cached_property
     def secrets(self) -> dict[str, str]:
-        """Every secret of the region, by name."""
-        if file := self.settings.get("vault_password_file"):
-            password = ["--vault-password-file", str(self.folder / file)]
-        else:
+        """Every secret of the region by name: secrets.yml, the vault password, and a line of each private key."""
+        if not (file := self.settings.get("vault_password_file")):
             raise AssertionError("these tests read secrets with a vault password file only")
-        vault = str(Path(sys.executable).with_name("ansible-vault"))
-        done = subprocess.run(
-            [vault, "view", *password, str(self.folder / "secrets.yml")], check=True, capture_output=True, text=True
-        )
-        found: dict[str, str] = yaml.safe_load(done.stdout)
-        return found
+        password = self.folder / file
+
+        def view(name: str) -> str:
+            return self.vault("view", "--vault-password-file", str(password), str(self.folder / name))
+
+        found: dict[str, str] = yaml.safe_load(view("secrets.yml"))
+        for number, key in enumerate(re.findall(r"PRIVATE KEY-----\s+(\S{40,})", view("certificates.yml"))):
+            # all keys of a kind begin alike
+            found[f"private key {number}"] = key[-30:]
+        return found | {"vault password": password.read_text().strip()}
 
 
 def wait(condition: Callable[[], bool], deadline: float, otherwise: str, interval: float = 2) -> None:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from blackbox import RegionUnderTest
@@ -30,14 +30,17 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(region: RegionUnderTest) -> Iterator[Server]:
+def report(region: RegionUnderTest) -> dict[str, Any]:
+    """What `scs validate --keep` told, once for all tests: a later validation removes what this one keeps."""
+    found: dict[str, Any] = region.scs("validate", "--keep", "--json", expect=None).json()
+    return found
+
+
+@pytest.fixture(scope="session")
+def server(region: RegionUnderTest, report: dict[str, Any]) -> Server:
     """A server with a floating IP."""
-    report = region.scs("validate", "floating-ip", "--keep", "--json").json()
     name = f"scs-validate-{report['id']}"
     found = region.openstack("server", "show", name)
     ips = region.openstack("floating", "ip", "list", "--long")
     address = next(ip["Floating IP Address"] for ip in ips if ip["Description"] == name)
-    yield Server(found["id"], name, address)
-    region.scs("validate", "flavor")  # removes what was kept
-    left = [s["Name"] for s in region.openstack("server", "list", "--all-projects")]
-    assert name not in left
+    return Server(found["id"], name, address)

@@ -31,6 +31,12 @@ def test_a_broken_override_is_refused_by_name() -> None:
         config.merge("[a]\n", [("nova.conf", "what is this\n")], "ini")
 
 
+def test_an_option_outside_of_sections_is_refused_where_the_template_has_none() -> None:
+    with pytest.raises(RefusedError, match=r"nova\.conf: option 'debug' stands before any \[section\]"):
+        config.merge("[DEFAULT]\n", [("nova.conf", "debug = true\n")], "ini")
+    assert "debug = true" in config.merge("debug = false\n[a]\n", [("x.ini", "debug = true\n")], "ini")
+
+
 def test_differences_name_keys_and_hide_secrets() -> None:
     old = "[token]\nexpiration = 3600\n[db]\nconnection = mysql://u:old@h/x\nurl = a\n"
     new = "[token]\nexpiration = 7200\n[db]\nconnection = mysql://u:new@h/x\nurl = s3cret-value\n"

@@ -177,7 +177,11 @@ def main():
     except (OSError, http.client.HTTPException) as error:
         print(
             json.dumps(
-                {"failed": True, "msg": "no Docker engine answers on this host: %s (run `scs bootstrap`)" % error}
+                {
+                    "failed": True,
+                    "refused": True,
+                    "msg": "no Docker engine answers on this host: %s (run `scs bootstrap`)" % error,
+                }
             )
         )
         sys.exit(1)

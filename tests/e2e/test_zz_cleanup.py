@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last tests: what the others kept goes, and the region is left as it was found."""
+
+from __future__ import annotations
+
+import pytest
+from blackbox import RegionUnderTest
+
+pytestmark = pytest.mark.e2e
+
+
+def test_validation_leaves_nothing(region: RegionUnderTest) -> None:
+    region.scs("validate", "flavor")
+    for kind in ("server", "network", "router", "image", "flavor", "floating ip", "security group"):
+        named = region.openstack(*kind.split(), "list")
+        left = [n for thing in named for n in map(str, thing.values()) if "scs-validate-" in n]
+        assert not left, kind
+
+
+def test_nothing_is_left_to_change(region: RegionUnderTest) -> None:
+    assert region.plan() == []
