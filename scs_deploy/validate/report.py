@@ -24,11 +24,11 @@ class Verdict(StrEnum):
 class Result(Model):
     """One check."""
 
-    check: str
-    verdict: Verdict
-    message: str = ""
-    started: datetime
-    seconds: float
+    check: str = Field(description="its name")
+    verdict: Verdict = Field(description="how it ended; what was skipped has not passed")
+    message: str = Field(default="", description="what it found, in one line")
+    started: datetime = Field(description="UTC")
+    seconds: float = Field(description="wall clock")
     samples: tuple[float, ...] = Field(default=(), description="latencies, seconds")
     budget: float | None = Field(default=None, description="most that p95 may be, seconds")
 
@@ -48,11 +48,11 @@ class Result(Model):
 class Report(Model):
     """All checks of one validation, in the order they ran."""
 
-    id: str
-    environment: str
-    started: datetime
-    seconds: float
-    results: tuple[Result, ...]
+    id: str = Field(description="part of the names of all that it makes")
+    environment: str = Field(description="the region")
+    started: datetime = Field(description="UTC")
+    seconds: float = Field(description="wall clock")
+    results: tuple[Result, ...] = Field(description="in the order they ran; the removal of what was made is the last")
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -1,0 +1,399 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Writes docs/reference/ from what it documents: models, service specs, commands, checks and the roles' argument_specs.
+
+Usage: tools/reference.py [--check]    --check writes nothing and exits 1, naming each file that is not current
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import shlex
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from reference_parts import code, codes, comments, kind, literal, model, page, sentence, table, values
+
+from scs_deploy import catalog, change, environment, paths, release, service, validate
+from scs_deploy.cli.main import COMMANDS
+from scs_deploy.images import recipe, users
+from scs_deploy.model import Model, load_yaml
+from scs_deploy.resolve import _impact
+from scs_deploy.validate import report
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
+
+PHASES = {
+    "pull": "images are fetched by digest, on all hosts, before anything stops",
+    "config": "files are written",
+    "database": "schemas, accounts of database, message broker and Keystone",
+    "migrate": "jobs before the service runs, such as schema migrations",
+    "roll": "containers are created, replaced, restarted or reloaded",
+    "register": "catalogue entries, and jobs that need the running service",
+    "finish": "jobs after the service runs, such as contracting a schema",
+    "verify": "jobs that prove the service",
+}
+IMPACTS = {
+    "none": "nothing that runs",
+    "reload": "a process takes new configuration and goes on",
+    "api": "requests to one API fail or wait while its container restarts",
+    "control": "work inside the region waits: scheduling, agents, database, queues",
+    "data-plane": "guests' traffic or guests; held back without consent",
+}
+KINDS = {
+    "pull": "fetch an image by its digest",
+    "file": "write or remove a configuration file, or set its mode and owner",
+    "create": "make a container that is missing",
+    "replace": "make a container anew, because its definition differs",
+    "restart": "restart a container, because a file it reads changed",
+    "reload": "let a process take new configuration without a restart",
+    "start": "start a container that is stopped",
+    "stop": "stop a container (`scs stop` only)",
+    "remove": "remove a container that the catalog no longer has for this host",
+    "job": "run a one-shot command",
+    "database": "make a schema of the database or a vhost of the message broker",
+    "account": "make an account of database, message broker or Keystone, or set its password or rights",
+    "catalogue": "make or change a region, service or endpoint in Keystone",
+}
+EXIT_CODES = {
+    "0": "done, or nothing to do",
+    "1": "failed: the message says what, and the next run continues from what is there",
+    "2": "refused: wrong input or a condition that does not hold; nothing was changed",
+    "3": "`scs plan --exit-code` only: there are changes",
+    "130": "interrupted by Ctrl-C; run the same command again to continue",
+}
+
+
+# pages
+
+
+def service_page() -> str:
+    """Keys of service.yml."""
+    intro = (
+        "A service is described once, in `collections/ansible_collections/scs/<layer>/services/<name>/service.yml`. "
+        f"Layers, from the bottom up: {codes(service.LAYERS)}. Name and layer come from the path. An unknown key is "
+        "an error with file and line. Shipped services: [services.md](services.md)."
+    )
+    parts: list[type[Model]] = [
+        service.Container,
+        service.ConfigFile,
+        service.Health,
+        service.Reload,
+        service.Endpoint,
+        service.Job,
+    ]
+    body = model(service.Service)
+    for part in parts:
+        body += model(part)
+    body += values("Phases", service.Phase, PHASES) + values("Impacts", service.Impact, IMPACTS)
+    body += values("Changes", change.Kind, KINDS)
+    return page("Service specification", intro, body)
+
+
+def environment_page() -> str:
+    """Keys of environment.yml."""
+    intro = (
+        "`environments/<name>/environment.yml` describes one region. `scs env init` writes one from an example, "
+        "`scs env check` reads it and all that belongs to it."
+    )
+    body = model(environment.Settings)
+    parts: tuple[type[Model], ...] = (
+        environment.Network, environment.Api, environment.ApiAddress, environment.Registry, environment.Ssh,
+        environment.Testbed,
+    )  # fmt: skip
+    for part in parts:
+        body += model(part)
+    return page("Environment", intro, body)
+
+
+def release_page() -> str:
+    """Keys of a release and its lock."""
+    intro = (
+        "`releases/<name>.yml` names the images of a release and where their packages come from; "
+        "`environments/<name>/release.lock.yml` records what that came to in one region. `scs images build` writes the "
+        "lock. The release's name is its file's."
+    )
+    body = model(release.Release) + model(release.Suite) + model(release.ImageSpec)
+    return page("Release", intro, body + model(release.Lock) + model(release.LockedImage))
+
+
+def recipe_page() -> str:
+    """Keys of an image recipe, the shipped images, users."""
+    intro = "`images/<name>.yml` says what is in one image. The image's name is its file's."
+    body = model(recipe.Recipe) + model(recipe.File)
+    for name in sorted(p.stem for p in (paths.root() / "releases").glob("*.yml")):
+        found = release.load_release(name)
+        body += [f"## Images of release {name}", "", found.description + ".", ""]
+        rows = [
+            (code(n), code(r.parent or ""), codes(r.packages), r.description)
+            for n, r in recipe.load_recipes(found).items()
+        ]
+        body += table(("image", "parent", "packages", "holds"), rows)
+    body += ["## Users", "", "`images/users.yml` fixes these ids in every image.", ""]
+    rows = [
+        (code(n), str(u.uid) if u.uid is not None else "group only", str(u.gid), codes(u.groups))
+        for n, u in users.load().items()
+    ]
+    return page("Image recipe", intro, body + table(("name", "uid", "gid", "further groups"), rows))
+
+
+def services_page() -> str:
+    """The catalog."""
+    found = catalog.load()
+    intro = (
+        "Every service of the catalog, in deployment order: a service comes after all that it requires. "
+        "Hosts are inventory groups. All containers use the host's network; none is privileged. "
+        "Keys: [service.md](service.md), settings: [settings.md](settings.md)."
+    )
+    body: list[str] = []
+    for each in found.services.values():
+        body += _service(each)
+    return page("Services", intro, body)
+
+
+def _service(each: service.Service) -> list[str]:
+    facts = [("layer", code(each.layer)), ("hosts", code(each.hosts)), ("requires", codes(each.requires))]
+    facts += [("databases", codes(each.databases)), ("secrets", codes(each.all_secrets))]
+    facts += [("message broker", "own user and vhost" if each.messaging else "")]
+    facts += [("Keystone", "own account in project `service`" if each.account else "")]
+    facts += [("settings", f"[{len(each.settings)}](settings.md#{each.name})" if each.settings else "")]
+    lines = [f"## {each.name}", "", f"{each.description}.", ""]
+    lines += [f"- {name}: {text}" for name, text in facts if text] + [""]
+    containers = [
+        (code(n), code(c.image or each.name), _user(c.user), code(c.hosts or ""), codes(f.name for f in c.config),
+         _privileges(c), _health(c.health), _impact_of(each, n).value)
+        for n, c in each.containers.items()
+    ]  # fmt: skip
+    head = ("container", "image", "user", "other hosts", "files", "privileges", "healthy when", "impact")
+    lines += table(head, containers)
+    if each.endpoints:
+        endpoints = [
+            (code(n), str(e.port), e.protocol, "internal and external" if e.public else "internal", code(e.path),
+             "yes" if e.catalogue else "no", f"{code(e.health_path)} answers" if e.health_path else "port accepts")
+            for n, e in each.endpoints.items()
+        ]  # fmt: skip
+        lines += table(("endpoint", "port", "protocol", "address", "path", "in catalogue", "HAProxy asks"), endpoints)
+    if each.jobs:
+        jobs = [(code(n), j.phase.value, code(j.container), f"once per {j.each}", code(_short(j.command)))
+                for n, j in each.jobs.items()]  # fmt: skip
+        lines += table(("job", "phase", "in", "runs", "command"), jobs)
+    return lines
+
+
+def _user(name: str) -> str:
+    ids = users.load()
+    return f"{name} ({ids[name].uid})" if name in ids else name
+
+
+def _privileges(container: service.Container) -> str:
+    kept = codes(sorted(container.cap_add)) or ("no capability" if "ALL" in container.cap_drop else "Docker's default")
+    more = [f"{key}: host" for key in ("pid", "cgroupns") if getattr(container, key)]
+    return "; ".join([kept, *more, *(f"`{o}`" for o in container.security_opt)])
+
+
+def _health(health: service.Health | None) -> str:
+    if health is None:
+        return "it runs"
+    if health.http is not None:
+        return f"`GET {health.http}` answers"
+    return f"port {health.tcp} accepts" if health.tcp else f"{code(_short(health.command or ()))} exits 0"
+
+
+def _impact_of(each: service.Service, name: str) -> service.Impact:
+    ports = tuple(e.port for e in each.endpoints.values() if (e.container or next(iter(each.containers))) == name)
+    return each.containers[name].impact or _impact(each, ports)
+
+
+def _short(command: Sequence[str], most: int = 90) -> str:
+    text = sentence(shlex.join(command)).replace("`", "'")
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def settings_page() -> str:
+    """Every operator variable."""
+    intro = (
+        "Variables that services read. Set them in the inventory (`group_vars`, `host_vars`; Ansible's precedence); a "
+        "name that neither a service nor a role of [hosts.md](hosts.md) declares is refused. For single options of a "
+        "configuration file see [how to override one](../how-to/override-config.md)."
+    )
+    body = []
+    for each in catalog.load().services.values():
+        if each.settings:
+            said = comments((each.directory / "service.yml").read_text(encoding="utf-8"), "settings")
+            rows = [(code(n), code(literal(v)), said[n]) for n, v in each.settings.items()]
+            body += [f"## {each.name}", "", *table(("variable", "default", "what it means"), rows)]
+    return page("Settings of services", intro, body)
+
+
+def secrets_page() -> str:
+    """Every secret, and who needs it."""
+    intro = (
+        "`scs secrets init` makes every secret that is missing. Services declare some; the passwords of accounts in "
+        "the database, the message broker and Keystone follow from `databases`, `messaging` and `account`. "
+        "See [how to keep and rotate them](../how-to/secrets.md)."
+    )
+    rows = [
+        (code(name), code(each.name), "declared" if name in each.secrets else "derived")
+        for each in catalog.load().services.values()
+        for name in each.all_secrets
+    ]
+    return page("Secrets", intro, table(("secret", "service", "origin"), sorted(rows)))
+
+
+def hosts_page() -> str:
+    """Variables of the roles that `scs bootstrap` runs."""
+    intro = (
+        "`scs bootstrap` prepares hosts with these roles, in this order. Variables go to the inventory, as those of "
+        "[services](settings.md) do."
+    )
+    body = []
+    plays = load_yaml(paths.root() / "playbooks" / "bootstrap.yml")
+    for entry in (r for play in plays for r in play.get("roles", ())):
+        name = entry["role"].rpartition(".")[2]
+        spec = load_yaml(paths.layer("host") / "roles" / name / "meta" / "argument_specs.yml")
+        main = spec["argument_specs"]["main"]
+        body += [f"## {name}", "", f"{main['short_description']}. {_text(main.get('description'))}".rstrip(), ""]
+        given = entry.get("vars", {})
+        rows = list(_options(main.get("options") or {}, given))
+        body += table(("variable", "type", "default", "what it means"), rows) if rows else []
+    return page("Settings of hosts", intro, body)
+
+
+def _options(options: Mapping[str, Any], given: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, ...]]:
+    for name, option in options.items():
+        fallback = (
+            code(literal(option["default"])) if "default" in option else "required" if option.get("required") else ""
+        )
+        if name in given:
+            fallback = "set by scs"
+        yield code(prefix + name), option["type"], fallback, _text(option.get("description"))
+        yield from _options(option.get("options") or {}, given, f"{prefix}{name}[].")
+
+
+def _text(description: object) -> str:
+    return " ".join(str(d) for d in description) if isinstance(description, list) else str(description or "")
+
+
+def validate_page() -> str:
+    """The checks."""
+    intro = (
+        "`scs validate` runs these checks in this order; each fails when it does not work, or when the p95 of its "
+        "samples is over its budget. A check whose need has not passed is skipped, which fails the validation too. "
+        f"Whatever was made is removed at the end (`{validate.CLEANUP}`). See [how to validate](../how-to/validate.md)."
+    )
+    rows = [
+        (code(c.name), c.description, codes(c.requires), f"{c.budget:g} s" if c.budget is not None else "",
+         "yes" if c.creates else "no")
+        for c in validate.available().values()
+    ]  # fmt: skip
+    body = table(("check", "what it tells", "needs", "budget (p95)", "makes things"), rows)
+    body += ["## JSON", "", "`scs validate --json` prints one Report.", ""]
+    for part in (report.Report, report.Result):
+        fields = [(code(n), kind(h), part.model_fields[n].description or "") for n, h in _fields(part)]
+        fields += [(code(n), "number or null" if n != "passed" else "true or false", sentence(f.description))
+                   for n, f in part.model_computed_fields.items()]  # fmt: skip
+        body += [f"### {part.__name__}", "", sentence(part.__doc__), "", *table(("key", "value", "meaning"), fields)]
+    return page("Checks of scs validate", intro, body)
+
+
+def _fields(part: type[Model]) -> Iterable[tuple[str, Any]]:
+    hints = typing.get_type_hints(part, include_extras=True)
+    return ((name, hints[name]) for name in part.model_fields)
+
+
+# commands
+
+
+def cli_page() -> str:
+    """Every command."""
+    app = typer.Typer()
+    for name in COMMANDS:
+        importlib.import_module(f"scs_deploy.cli.{name}").register(app)
+    intro = (
+        "`scs --help` and `scs COMMAND --help` say the same in the terminal. Errors are one line on standard error: "
+        "what, where, what to do. Words in capitals stand for a value; `...` means several, `[ ]` optional."
+    )
+    body = ["## Exit codes", "", *table(("code", "meaning"), ((code(k), v) for k, v in EXIT_CODES.items()))]
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        body += _command(f"scs {name}", command)
+    return page("Commands", intro, body)
+
+
+def _command(name: str, command: Any, level: int = 2) -> list[str]:
+    help_text = inspect.cleandoc(command.help or "")
+    lines = [f"{'#' * level} {name}", "", *help_text.splitlines(), ""]
+    if members := getattr(command, "commands", None):
+        for member, inner in members.items():
+            lines += _command(f"{name} {member}", inner, level + 1)
+        return lines
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+    usage = " ".join([name, command.options_metavar or "[OPTIONS]", *(_usage(a) for a in arguments)])
+    example = (command.epilog or "").removeprefix("Example: ")
+    lines += ["```console", f"$ {usage}", "```", ""]
+    rows = [(code(_metavar(a)), _said(a)) for a in arguments]
+    rows += [(codes(_spellings(o)), _said(o)) for o in options]
+    lines += table(("argument or option", "meaning"), rows) if rows else []
+    return [*lines, f"Example: `{example}`", ""] if example else lines
+
+
+def _metavar(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name.upper().replace("_", "-"))
+
+
+def _usage(argument: Any) -> str:
+    name = _metavar(argument) if argument.required else f"[{_metavar(argument)}]"
+    return f"{name}..." if argument.nargs == -1 else name
+
+
+def _spellings(option: Any) -> list[str]:
+    if option.is_flag:
+        return [*option.opts, *option.secondary_opts]
+    return [f"{o} {_metavar(option)}" for o in sorted(option.opts, key=len)]
+
+
+def _said(parameter: Any) -> str:
+    value = parameter.default
+    shown = "" if value is None or isinstance(value, bool) or callable(value) else f" Default: {code(value)}."
+    if isinstance(value, bool) and parameter.secondary_opts:
+        shown = f" Default: {code((parameter.opts if value else parameter.secondary_opts)[0])}."
+    return f"{parameter.help or ''}{shown}".strip()
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": cli_page, "environment.md": environment_page, "hosts.md": hosts_page, "recipe.md": recipe_page,
+    "release.md": release_page, "secrets.md": secrets_page, "service.md": service_page, "services.md": services_page,
+    "settings.md": settings_page, "validate.md": validate_page,
+}  # fmt: skip
+
+
+def stale(folder: Path) -> list[Path]:
+    """Files in `folder` that differ from what would be written, are missing, or that no page writes."""
+    files = {folder / name: make() for name, make in PAGES.items()}
+    wrong = [f for f, text in files.items() if not f.is_file() or f.read_text(encoding="utf-8") != text]
+    return wrong + sorted(set(folder.glob("*.md")) - set(files))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program; returns its exit code."""
+    parser = argparse.ArgumentParser(description="Write docs/reference/ from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a file is not current")
+    if parser.parse_args(arguments).check:
+        wrong = stale(FOLDER)
+        for file in wrong:
+            print(f"error: {file.relative_to(FOLDER.parent.parent)} is not current (make docs)", file=sys.stderr)
+        return 1 if wrong else 0
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, make in PAGES.items():
+        (FOLDER / name).write_text(make(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
