@@ -5,10 +5,14 @@ import importlib.util
 import re
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
+
+from scs_deploy.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -53,6 +57,15 @@ def test_comments_of_yaml_keys_are_those_above_and_beside(reference: ModuleType)
     text = "settings:\n  a_x: 1\n  # above\n  a_y: {k: v}   # beside\n  a_z: '#'  # hash\nother: 1\n"
     assert reference.comments(text, "settings") == {"a_x": "", "a_y": "above beside", "a_z": "hash"}
     assert reference.comments(text, "none") == {}
+
+
+def test_the_example_of_the_guide_is_a_service() -> None:
+    guide = (ROOT / "docs" / "how-to" / "add-a-service.md").read_text(encoding="utf-8")
+    example = textwrap.dedent(guide.partition("```yaml\n")[2].partition("```")[0])
+    service = Service.model_validate(
+        {**yaml.safe_load(example), "name": "example", "layer": "openstack", "directory": ROOT}
+    )
+    assert service.all_secrets == ("example_database_password",)
 
 
 def slug(heading: str) -> str:
