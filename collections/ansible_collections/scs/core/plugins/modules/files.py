@@ -32,12 +32,13 @@ paths:
 """
 
 import base64
+import fcntl
 import os
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
-ROOT = "/etc/scs"
+ROOT, LOCK = "/etc/scs", "/run/scs-engine.lock"
 
 
 def write(entry: dict, check: bool) -> bool:
@@ -97,6 +98,9 @@ def main() -> None:
     )
     done = []
     try:
+        # a module of an interrupted run may just be starting a container: it must not get half of the new files
+        lock = open(LOCK, "w")  # noqa: SIM115 - held until the process ends
+        fcntl.flock(lock, fcntl.LOCK_EX)
         done += [e["path"] for e in module.params["write"] if write(e, module.check_mode)]
         done += [p for p in module.params["remove"] if remove(p, module.check_mode)]
     except (OSError, ValueError) as error:
