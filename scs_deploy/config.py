@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operator config layers: found, merged by key over the rendered template, and explained.
 
-Order, last wins, each below `environments/<name>/config/`: `global.conf` (INI of OpenStack services),
+Order, last wins, each below `environments/<name>/config/`: `global.conf` (`.conf` files of OpenStack services),
 `<service>.conf` (INI of one service), `<service>/<file>`, `<container>/<file>`, `hosts/<host>/<file>`.
 """
 
@@ -51,7 +51,7 @@ class Overrides:
     def layers(self, layer: str, service: str, container: str, host: str, name: str, fmt: str) -> list[Path]:
         """Override files that apply to `name` of `container` on `host`, weakest first."""
         candidates = []
-        if fmt == "ini" and layer == "openstack":
+        if fmt == "ini" and layer == "openstack" and name.endswith(".conf"):
             candidates.append("global.conf")
         if fmt == "ini" and name.endswith(".conf"):
             candidates.append(f"{service}.conf")
