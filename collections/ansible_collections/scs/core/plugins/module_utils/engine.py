@@ -12,7 +12,6 @@ import json
 import os
 import socket
 import struct
-import time
 from urllib.parse import quote
 
 SOCKET = "/var/run/docker.sock"
@@ -59,10 +58,6 @@ class Engine:
         if answer.status >= 400:
             raise EngineError(_message(data) or f"{method} {path}: {answer.status}", answer.status)
         return data
-
-    def get(self, path: str) -> object:
-        """GET, parsed."""
-        return json.loads(self.request("GET", path))
 
     def inspect(self, name: str) -> dict | None:
         """A container's inspect, or None when there is none."""
@@ -180,16 +175,6 @@ def ensure_directory(path: str, uid: int, gid: int) -> bool:
     os.makedirs(path, mode=0o755)
     os.chown(path, uid, gid)
     return True
-
-
-def poll(check, timeout: float, interval: float = 0.5):
-    """Call `check` until it returns something true or `timeout` seconds are over; returns its last answer."""
-    deadline = time.monotonic() + timeout
-    while True:
-        answer = check()
-        if answer or time.monotonic() >= deadline:
-            return answer
-        time.sleep(interval)
 
 
 def _message(data: bytes) -> str:
