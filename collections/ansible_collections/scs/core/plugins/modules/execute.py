@@ -1,0 +1,76 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Runs commands in containers of this node: in running ones, or in one-shot copies of them."""
+
+DOCUMENTATION = r"""
+module: execute
+short_description: Run commands in containers
+description:
+  - Runs each command in a running container, or, with C(one_shot), in a new container that has the image, files,
+    mounts and user of a stopped one.
+  - A command that fails does not fail the task; its exit code is returned.
+options:
+  commands:
+    description: Each with C(container), C(argv), C(timeout) in seconds and C(one_shot). The action plugin adds the rest.
+    type: list
+    elements: dict
+    required: true
+author: SCS deploy contributors
+"""
+EXAMPLES = r"""
+- name: Ask
+  scs.core.execute:
+    commands:
+      - {container: rabbitmq, argv: [rabbitmqctl, cluster_status], timeout: 60, one_shot: false}
+"""
+RETURN = r"""
+answers:
+  description: For each command its C(code) (-1 is no answer in time or no such container) and C(output).
+  type: list
+  returned: always
+"""
+
+import fcntl
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.scs.core.plugins.module_utils.engine import Engine, EngineError
+
+LOCK = "/run/scs-engine.lock"
+
+
+def run(engine: Engine, command: dict) -> dict:
+    """One command."""
+    try:
+        if not command.get("one_shot"):
+            code, output = engine.execute(command["container"], command["argv"], timeout=command["timeout"])
+            return {"code": code, "output": output}
+        return one_shot(engine, command)
+    except EngineError as error:
+        return {"code": -1, "output": str(error)}
+
+
+def one_shot(engine: Engine, command: dict) -> dict:
+    """In a container of its own, that is gone afterwards."""
+    name = f"execute_{command['container']}"
+    engine.remove(name)
+    engine.create(name, command["body"])
+    try:
+        engine.start(name)
+        code = engine.wait(name, command["timeout"])
+        return {"code": code, "output": engine.logs(name, 2000)}
+    finally:
+        engine.remove(name)
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule({"commands": {"type": "list", "elements": "dict", "required": True}})
+    with open(LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        engine = Engine()
+        answers = [run(engine, command) for command in module.params["commands"]]
+    module.exit_json(changed=False, answers=answers)
+
+
+if __name__ == "__main__":
+    main()
