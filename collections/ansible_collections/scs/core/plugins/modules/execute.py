@@ -11,7 +11,7 @@ description:
   - A command that fails does not fail the task; its exit code is returned.
 options:
   commands:
-    description: Each with C(container), C(argv), C(timeout) in seconds and C(one_shot). The action plugin adds the rest.
+    description: Each with C(container), C(argv), C(timeout) in seconds, C(one_shot); the action plugin adds more.
     type: list
     elements: dict
     required: true
