@@ -157,7 +157,7 @@ def _forget_old(folder: Path) -> None:
 def _weight(task: dict[str, Any]) -> int:
     """How many changes of the plan a task holds."""
     arguments = next(v for k, v in task.items() if k != "name")
-    return sum(len(v) for v in arguments.values() if isinstance(v, list))
+    return sum(len(v) for k, v in arguments.items() if isinstance(v, list) and k != "record")
 
 
 def _hosts(context: Context, names: tuple[str, ...]) -> frozenset[str] | None:

@@ -29,6 +29,7 @@ class HostPlan(Model):
     changes: tuple[Change, ...]
     cluster_jobs: dict[str, tuple[str, str]] = Field(description="job: desired hash, hash of its last success here")
     phases: dict[str, Phase] = Field(description="job: its phase")
+    once: frozenset[str] = Field(default=frozenset(), description="jobs that no recorded cluster runs again")
     stateful: tuple[str, ...] = Field(default=(), description="services that have a volume of theirs here already")
     refusals: tuple[str, ...] = Field(default=(), description="why nothing must be changed on this host at all")
 
@@ -86,6 +87,7 @@ def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
         changes=tuple(changes),
         cluster_jobs=jobs,
         phases={n: desired.jobs[n].phase for n in jobs},
+        once=frozenset(n for n in jobs if desired.jobs[n].once),
         stateful=tuple(
             sorted(
                 {r.service for r in desired.containers.values() if not r.volumes.keys().isdisjoint(observed.volumes)}
@@ -284,19 +286,25 @@ def _refusals(desired: DesiredHost, observed: Observed, changes: list[Change], l
 
 
 def _cluster_jobs(hosts: Sequence[HostPlan], renewed: set[str]) -> list[Change]:
-    """A cluster's job runs once, on the first host that has it, unless some host records this very job."""
-    first: dict[str, str] = {}
+    """A cluster's job runs once, on the first host that has it, unless some host records this very job.
+
+    All hosts that have it record its success: a cluster whose first host lost its disk is still known as one.
+    """
+    able: dict[str, list[str]] = {}
+    once = frozenset[str]().union(*(h.once for h in hosts))
     wanted: dict[str, str] = {}
     records: dict[str, set[str]] = {}
     phase: dict[str, Phase] = {}
     for plan in sorted(hosts, key=lambda h: h.host):
         for job, (want, last) in plan.cluster_jobs.items():
-            first.setdefault(job, plan.host)
+            able.setdefault(job, []).append(plan.host)
             wanted.setdefault(job, want)
             records.setdefault(job, set()).add(last)
             phase.setdefault(job, plan.phases[job])
     result = []
-    for job, host in first.items():
+    for job, (host, *others) in able.items():
+        if job in once and any(records[job]):
+            continue
         service = job.partition(".")[0]
         again = service in renewed and phase[job] in (Phase.MIGRATE, Phase.FINISH)
         if wanted[job] not in records[job] or again:
@@ -310,6 +318,7 @@ def _cluster_jobs(hosts: Sequence[HostPlan], renewed: set[str]) -> list[Change]:
                     reason=reason,
                     phase=phase[job],
                     impact=Impact.CONTROL,
+                    witnesses=tuple(others),
                 )
             )
     return result

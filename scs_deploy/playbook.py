@@ -34,6 +34,7 @@ def plays(plan: Plan, waves: Mapping[str, int]) -> list[Play]:
         changes = list(group)
         for hosts, own in _alike(changes):
             result.append(_play(phase, hosts, own))
+        result += _records(phase, changes)
     return result
 
 
@@ -70,6 +71,24 @@ def _play(phase: Phase, hosts: list[str], changes: list[Change]) -> Play:
     play["any_errors_fatal"] = True
     play["tasks"] = _tasks(changes)
     return play
+
+
+def _records(phase: Phase, changes: list[Change]) -> list[Play]:
+    """A play in which the other hosts of a cluster record its jobs' success."""
+    jobs: dict[tuple[str, ...], list[str]] = {}
+    for change in changes:
+        if change.witnesses:
+            jobs.setdefault(change.witnesses, []).append(change.subject)
+    return [
+        {
+            "name": f"{phase.value}: records",
+            "hosts": ",".join(hosts),
+            "gather_facts": False,
+            "any_errors_fatal": True,
+            "tasks": [{"name": f"Record {_list(names)}", "scs.core.jobs": {"record": names}}],
+        }
+        for hosts, names in jobs.items()
+    ]
 
 
 def _tasks(changes: list[Change]) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ class ResolvedEndpoint(Model):
     catalogue: bool
     balance: str
     health_path: str | None
+    health_port: int | None
     container: str
     backends: tuple[Backend, ...] = Field(description="sorted by host name")
 
@@ -74,6 +75,7 @@ def _endpoint(context: Context, service: Service, name: str, e: Endpoint) -> Res
         catalogue=e.catalogue,
         balance=e.balance,
         health_path=e.health_path,
+        health_port=e.health_port,
         container=container,
         backends=tuple(Backend(name=h.name, address=h.management, port=e.backend_port or e.port) for h in hosts),
     )

@@ -74,6 +74,7 @@ class RunJob(Model):
     service: str
     phase: Phase
     each: str
+    once: bool
     container: str
     image: str
     body: dict[str, Any]
@@ -309,6 +310,7 @@ def _job(service: Service, name: str, run: RunContainer, scope: Mapping[str, Any
         service=service.name,
         phase=job.phase,
         each=job.each,
+        once=job.once,
         container=job.container,
         image=run.image,
         body=body,

@@ -61,11 +61,15 @@ class Endpoint(Model):
     protocol: Literal["http", "tcp"] = Field(
         default="http", description="`http`: HAProxy ends TLS; `tcp`: it passes bytes on"
     )
-    balance: Literal["leastconn", "source", "first"] = Field(
-        default="leastconn", description="`first` sends all to one member, the others stand by (single writer)"
+    balance: Literal["leastconn", "source", "single"] = Field(
+        default="leastconn",
+        description="`single` sends all to one member as long as that is healthy, the others stand by (single writer)",
     )
     container: str | None = Field(default=None, description="the container that listens; default: the first one")
     health_path: str | None = Field(default=None, description="HTTP path of HAProxy's health check; default: TCP check")
+    health_port: int | None = Field(
+        default=None, ge=1, le=65535, description="port of HAProxy's health check on the node, when it is another one"
+    )
 
 
 class Health(Model):
@@ -151,6 +155,9 @@ class Job(Model):
     command: Argv = Field(description="exits 0 when its work is done")
     phase: Phase = Field(default=Phase.MIGRATE, description="migrate, register, finish or verify")
     each: Literal["cluster", "host"] = Field(default="cluster", description="once per cluster or on every host")
+    once: bool = Field(
+        default=False, description="creates the cluster: never again once any host has recorded a success"
+    )
     user: str | None = Field(default=None, description="default: the container's")
     timeout: int = Field(default=900, description="seconds")
 

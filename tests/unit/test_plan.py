@@ -217,12 +217,13 @@ def test_a_taken_port_and_a_full_disk_are_refused() -> None:
         plan.assemble([disk], [], {"web": 0}, frozenset({"web"}))
 
 
-def job(each: str = "cluster") -> RunJob:
+def job(each: str = "cluster", once: bool = False) -> RunJob:
     return RunJob(
         name="web.sync",
         service="web",
         phase=Phase.MIGRATE,
         each=each,
+        once=once,
         container="web",
         image=IMAGE,
         body={},
@@ -254,6 +255,22 @@ def test_a_cluster_job_runs_once(
     two = plan.host_plan(want.model_copy(update={"host": "n2"}), observed(seen(), **second), (), LOCK)
     found = plan.assemble([one, two], [], {"web": 0}, frozenset({"web"}))
     assert [(c.host, c.reason) for c in found.changes] == expected
+
+
+def test_a_job_that_creates_the_cluster_never_runs_in_one_that_some_host_knows() -> None:
+    want = desired(jobs=(job(once=True),))
+
+    def hosts(*records: dict[str, Any]) -> list[plan.HostPlan]:
+        wants = [want.model_copy(update={"host": f"n{i}"}) for i in range(1, len(records) + 1)]
+        return [plan.host_plan(w, observed(seen(), **r), (), LOCK) for w, r in zip(wants, records, strict=True)]
+
+    def changes(*records: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+        found = plan.assemble(hosts(*records), [], {"web": 0}, frozenset({"web"}))
+        return [(c.host, c.witnesses) for c in found.changes]
+
+    assert changes({}, {}, {}) == [("n1", ("n2", "n3"))]
+    # the first host lost its disk, and the job is another one by now
+    assert changes({}, done("h1"), done("h1")) == []
 
 
 def test_a_new_schema_is_migrated_again() -> None:

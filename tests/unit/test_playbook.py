@@ -37,6 +37,15 @@ def test_hosts_with_the_same_changes_share_a_play_with_one_task() -> None:
     assert "serial" not in plays[0]
 
 
+def test_the_other_hosts_of_a_cluster_record_its_jobs() -> None:
+    job = change("n1", "web", Kind.JOB, Phase.MIGRATE, "web.sync").model_copy(update={"witnesses": ("n2", "n3")})
+    plays = playbook.plays(Plan(changes=(job,)), {"web": 0})
+    assert [(p["hosts"], p["tasks"][0]["scs.core.jobs"]) for p in plays] == [
+        ("n1", {"jobs": ["web.sync"]}),
+        ("n2,n3", {"record": ["web.sync"]}),
+    ]
+
+
 def test_what_interrupts_goes_host_by_host_and_stops_on_failure() -> None:
     plays = playbook.plays(
         Plan(changes=tuple(change(h, "web", Kind.RESTART, Phase.ROLL) for h in ("n1", "n2"))), {"web": 0}

@@ -9,8 +9,8 @@ done
 ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . \
   external_ids:system-id=testbed-1 \
   external_ids:hostname=testbed-1 \
-  external_ids:ovn-remote='"tcp:172.30.0.11:6642"' \
-  external_ids:ovn-remote-probe-interval=60000 \
+  external_ids:ovn-remote='"ssl:172.30.0.11:6642"' \
+  external_ids:ovn-remote-probe-interval=10000 \
   external_ids:ovn-encap-type=geneve \
   external_ids:ovn-encap-ip=172.30.1.11 \
   external_ids:ovn-bridge=br-int \
@@ -20,4 +20,6 @@ ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . \
   external_ids:ovn-ofctrl-wait-before-clear=8000
 ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . external_ids:ovn-cms-options=enable-chassis-as-gw
 rm -f /run/ovn/ovn-controller.ctl
-exec ovn-controller unix:/run/openvswitch/db.sock --unixctl=/run/ovn/ovn-controller.ctl -vconsole:info -vfile:off -vsyslog:off
+exec ovn-controller unix:/run/openvswitch/db.sock --unixctl=/run/ovn/ovn-controller.ctl \
+  --private-key=/etc/scs/tls/host.key --certificate=/etc/scs/tls/host.crt --ca-cert=/etc/scs/tls/ca.crt \
+  -vconsole:info -vfile:off -vsyslog:off

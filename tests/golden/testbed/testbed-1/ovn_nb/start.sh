@@ -1,8 +1,12 @@
 #!/bin/sh
-# A member of the northbound database's raft cluster: the first host creates it, the others join.
+# A member of the OVN_Northbound database's raft cluster. A host without the database joins its peers.
 set -eu
-exec /usr/share/ovn/scripts/ovn-ctl run_nb_ovsdb \
-  --db-nb-addr=172.30.0.11 --db-nb-create-insecure-remote=yes \
-  --db-nb-cluster-local-addr=172.30.0.11 \
-  --db-nb-election-timer=4000 \
-  --ovn-nb-log="-vconsole:info -vfile:off -vsyslog:off"
+umask 027
+if [ ! -e /var/lib/ovn/ovnnb_db.db ]; then
+  echo "/var/lib/ovn/ovnnb_db.db is missing, and this region has no other member to join: restore it from a backup" >&2
+  exit 1
+fi
+rm -f /run/ovn/ovnnb_db.sock /run/ovn/ovnnb_db.ctl
+exec ovsdb-server --config-file=/etc/scs/ovn/database.json --unixctl=/run/ovn/ovnnb_db.ctl \
+  --private-key=/etc/scs/tls/host.key --certificate=/etc/scs/tls/host.crt --ca-cert=/etc/scs/tls/ca.crt \
+  -vconsole:info -vfile:off -vsyslog:off

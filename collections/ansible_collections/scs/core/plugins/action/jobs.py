@@ -10,14 +10,15 @@ from scs_deploy.context import Context
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.jobs: takes names `<service>.<job>`."""
+    """Action of scs.core.jobs: takes names `<service>.<job>`, of jobs to run or of others' successes to record."""
 
     module = "scs.core.jobs"
 
     def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
         """Run the named jobs on this host."""
-        names = self._task.args["jobs"]
-        jobs = self.desired(region, variables, {name.partition(".")[0] for name in names}).jobs
+        names = self._task.args.get("jobs", ())
+        successes = self._task.args.get("record", ())
+        jobs = self.desired(region, variables, {name.partition(".")[0] for name in (*names, *successes)}).jobs
         keys = {"name", "body", "volumes", "directories", "hash", "timeout"}
         wanted = [jobs[name].model_dump(mode="json", include=keys) for name in names]
-        return self.on_node({"jobs": wanted}, variables)
+        return self.on_node({"jobs": wanted, "record": {name: jobs[name].hash for name in successes}}, variables)

@@ -13,7 +13,11 @@ options:
     description: Names C(service.job). The action plugin adds the rest.
     type: list
     elements: dict
-    required: true
+    default: []
+  record:
+    description: Hashes by name, of jobs that succeeded on another host of their cluster.
+    type: dict
+    default: {}
 author: SCS deploy contributors
 """
 EXAMPLES = r"""
@@ -66,22 +70,32 @@ def run_job(engine: Engine, job: dict) -> float:
     finally:
         engine.remove(name)
     seconds = time.monotonic() - began
+    record(job["name"], {"hash": job["hash"], "seconds": round(seconds, 1)})
+    return seconds
+
+
+def record(name: str, success: dict) -> None:
+    """Remember a job's success, so that it survives a power cut."""
     os.makedirs(RECORDS, exist_ok=True)
-    temporary = os.path.join(RECORDS, f".{job['name']}")
+    temporary = os.path.join(RECORDS, f".{name}")
     with open(temporary, "w") as stream:
-        json.dump({"hash": job["hash"], "seconds": round(seconds, 1)}, stream)
+        json.dump(success, stream)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(temporary, os.path.join(RECORDS, job["name"]))
-    return seconds
+    os.replace(temporary, os.path.join(RECORDS, name))
 
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule({"jobs": {"type": "list", "elements": "dict", "required": True}}, supports_check_mode=True)
-    jobs = module.params["jobs"]
+    module = AnsibleModule(
+        {"jobs": {"type": "list", "elements": "dict", "default": []}, "record": {"type": "dict", "default": {}}},
+        supports_check_mode=True,
+    )
+    jobs, records = module.params["jobs"], module.params["record"]
     if module.check_mode:
-        module.exit_json(changed=bool(jobs), done={j["name"]: 0 for j in jobs})
+        module.exit_json(changed=bool(jobs or records), done={j["name"]: 0 for j in jobs})
+    for name, job_hash in records.items():
+        record(name, {"hash": job_hash, "seconds": 0})
     chains: dict = {}
     for job in jobs:
         chains.setdefault(job["name"].partition(".")[0], []).append(job)
@@ -104,7 +118,7 @@ def main() -> None:
             thread.join()
     if failed:
         module.fail_json(msg="; ".join(failed), done=done)
-    module.exit_json(changed=bool(done), done=done)
+    module.exit_json(changed=bool(done or records), done=done)
 
 
 if __name__ == "__main__":
