@@ -39,7 +39,7 @@ class Change(Model):
     reason: str = Field(description="why, e.g. `keystone.conf: [token] expiration 3600 -> 7200`")
     phase: Phase
     impact: Impact
-    witnesses: tuple[str, ...] = Field(default=(), description="other hosts of the cluster, that record a job's success")
+    witnesses: tuple[str, ...] = Field(default=(), description="other hosts of the cluster: record a job's success")
 
 
 REGION = "region"

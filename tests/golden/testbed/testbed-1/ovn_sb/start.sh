@@ -7,6 +7,8 @@ if [ ! -e /var/lib/ovn/ovnsb_db.db ]; then
   exit 1
 fi
 rm -f /run/ovn/ovnsb_db.sock /run/ovn/ovnsb_db.ctl
-exec ovsdb-server --config-file=/etc/scs/ovn/database.json --unixctl=/run/ovn/ovnsb_db.ctl \
+# The server opens its configuration for writing.
+cp /etc/scs/ovn/database.json /run/ovn/ovn_sb.json
+exec ovsdb-server --config-file=/run/ovn/ovn_sb.json --unixctl=/run/ovn/ovnsb_db.ctl \
   --private-key=/etc/scs/tls/host.key --certificate=/etc/scs/tls/host.crt --ca-cert=/etc/scs/tls/ca.crt \
   -vconsole:info -vfile:off -vsyslog:off
