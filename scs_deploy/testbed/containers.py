@@ -7,6 +7,7 @@ import io
 import socket
 import tarfile
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from ipaddress import IPv4Network
@@ -68,9 +69,11 @@ class Containers:
             if container is None:
                 report(f"{node.host}: creating from {self.image}")
                 container = self._create(node)
+                # the image has one for all; hypervisors tell each other by it
+                _put(container, "/etc/machine-id", uuid.uuid4().hex + "\n", 0o444)
             if container.status != "running":
                 report(f"{node.host}: starting")
-                _put(container, "/root/.ssh/authorized_keys", public_key + "\n", 0o600)
+                _put(container, "/root/.ssh/authorized_keys", public_key + "\n", 0o600, folder_mode=0o700)
                 container.start()
         for node in self.layout.nodes:
             report(f"{node.host}: waiting for systemd and ssh")
@@ -297,13 +300,17 @@ def _subnets(network: Network) -> list[IPv4Network]:
     return [IPv4Network(c["Subnet"]) for c in configs if ":" not in c["Subnet"]]
 
 
-def _put(container: Container, path: str, text: str, mode: int) -> None:
-    """Write a file of root, readable by root only, through the engine; works on stopped containers too."""
+def _put(container: Container, path: str, text: str, mode: int, folder_mode: int | None = None) -> None:
+    """Write a file of root through the engine; works on stopped containers too.
+
+    :param folder_mode: makes the file's folder with this mode; None: it is there
+    """
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
-        folder = tarfile.TarInfo(str(Path(path).parent).lstrip("/"))
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o700
-        archive.addfile(folder)
+        if folder_mode is not None:
+            folder = tarfile.TarInfo(str(Path(path).parent).lstrip("/"))
+            folder.type, folder.mode = tarfile.DIRTYPE, folder_mode
+            archive.addfile(folder)
         entry = tarfile.TarInfo(path.lstrip("/"))
         entry.size, entry.mode = len(text.encode()), mode
         archive.addfile(entry, io.BytesIO(text.encode()))
