@@ -17,7 +17,7 @@ from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors
 if TYPE_CHECKING:
     from scs_deploy.validate import Report, Result
 
-STYLES = {"passed": "green", "failed": "red", "skipped": "yellow"}
+STYLES = {"passed": "green", "failed": "red", "skipped": "yellow", "n/a": "dim"}
 
 
 def register(app: typer.Typer) -> None:

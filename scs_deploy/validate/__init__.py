@@ -16,7 +16,7 @@ from scs_deploy.errors import ScsError
 from scs_deploy.state.lock import RunLock
 from scs_deploy.validate import region as regions
 from scs_deploy.validate.region import Region
-from scs_deploy.validate.registry import CHECKS, Check, CheckFailedError, select
+from scs_deploy.validate.registry import CHECKS, Check, CheckFailedError, NotApplicableError, select
 from scs_deploy.validate.report import Report, Result, Verdict
 
 __all__ = ["CLEANUP", "Report", "Result", "Verdict", "available", "run"]
@@ -110,6 +110,8 @@ def _one(region: Region, check: Check, results: dict[str, Result]) -> Result:
         return result(Verdict.SKIPPED, f"needs {', '.join(blocked)}")
     try:
         outcome = check.run(region)
+    except NotApplicableError as error:
+        return result(Verdict.NOT_APPLICABLE, str(error))
     except (CheckFailedError, ScsError) as error:
         return result(Verdict.FAILED, str(error))
     except Exception as error:  # noqa: BLE001 - a check that meets an unknown error has failed; the others go on

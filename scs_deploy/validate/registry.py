@@ -18,6 +18,10 @@ class CheckFailedError(Exception):
     """Raised by a check: what is wrong, in one line."""
 
 
+class NotApplicableError(Exception):
+    """Raised by a check that this region gives no ground for: why, in one line."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a check that worked has to tell."""

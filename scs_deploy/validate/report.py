@@ -14,18 +14,19 @@ from scs_deploy.validate import measure
 
 
 class Verdict(StrEnum):
-    """How a check ended. What was skipped has not passed."""
+    """How a check ended. What was skipped has not passed; what is not applicable needs not."""
 
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
+    NOT_APPLICABLE = "n/a"
 
 
 class Result(Model):
     """One check."""
 
     check: str = Field(description="its name")
-    verdict: Verdict = Field(description="how it ended; what was skipped has not passed")
+    verdict: Verdict = Field(description="how it ended; what was skipped has not passed, n/a: does not apply")
     message: str = Field(default="", description="what it found, in one line")
     started: datetime = Field(description="UTC")
     seconds: float = Field(description="wall clock")
@@ -57,8 +58,8 @@ class Report(Model):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
-        """Whether every check passed."""
-        return all(result.verdict is Verdict.PASSED for result in self.results)
+        """Whether every check passed that applies to the region."""
+        return all(result.verdict in (Verdict.PASSED, Verdict.NOT_APPLICABLE) for result in self.results)
 
     def count(self, verdict: Verdict) -> int:
         """How many checks ended so."""
@@ -71,7 +72,7 @@ class Report(Model):
             name=f"scs-validate.{self.environment}",
             tests=str(len(self.results)),
             failures=str(self.count(Verdict.FAILED)),
-            skipped=str(self.count(Verdict.SKIPPED)),
+            skipped=str(self.count(Verdict.SKIPPED) + self.count(Verdict.NOT_APPLICABLE)),
             errors="0",
             time=f"{self.seconds:.3f}",
             timestamp=self.started.isoformat(timespec="seconds"),
@@ -82,7 +83,7 @@ class Report(Model):
             )
             if result.verdict is Verdict.FAILED:
                 ET.SubElement(case, "failure", message=result.message).text = result.message
-            elif result.verdict is Verdict.SKIPPED:
+            elif result.verdict in (Verdict.SKIPPED, Verdict.NOT_APPLICABLE):
                 ET.SubElement(case, "skipped", message=result.message)
             if result.samples:
                 properties = ET.SubElement(case, "properties")

@@ -92,13 +92,13 @@ def floating_ip(region: Region) -> Outcome:
     ip = network.create_ip(
         floating_network_id=region.made["external"].id, port_id=_port(region).id, description=region.name
     )
-    address = ip.floating_ip_address
+    address = region.made["address"] = ip.floating_ip_address
     problem = [f"{address}: no answer"]
 
     def reached() -> bool:
         try:
             measure.ping(address)
-            _ask(address, server.id)
+            ask(address, server.id)
         except OSError as error:
             problem[0] = f"{address}: {error}"
             return False
@@ -107,12 +107,12 @@ def floating_ip(region: Region) -> Outcome:
     if not measure.until(reached, REACH_DEADLINE):
         raise CheckFailedError(f"floating IP not reached in {REACH_DEADLINE} s: {problem[0]}")
     icmp = [measure.ping(address, sequence=n) for n in range(SAMPLES)]
-    tcp = measure.repeat(SAMPLES, lambda: _ask(address, server.id))
+    tcp = measure.repeat(SAMPLES, lambda: ask(address, server.id))
     told = f"{address}: ICMP p50 {measure.percentile(icmp, 0.5) * 1000:.1f} ms"
     return Outcome(f"{told}, TCP p50 {measure.percentile(tcp, 0.5) * 1000:.1f} ms", [*icmp, *tcp])
 
 
-def _ask(address: str, expected: str) -> None:
+def ask(address: str, expected: str) -> None:
     """Ask the guest for its instance id.
 
     :raises CheckFailedError: another server answers
