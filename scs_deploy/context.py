@@ -104,9 +104,16 @@ def load(name: str | None = None) -> Context:
 def check(context: Context) -> None:
     """What spec, release and inventory must agree on.
 
-    :raises RefusedError: a required group is empty, or an image is not in the release
+    :raises RefusedError: a required group is empty or even where its hosts vote, or an image is not in the release
     """
     for service in context.catalog.services.values():
+        voters = context.inventory.group(service.hosts)
+        if service.quorum and voters and len(voters) % 2 == 0:
+            raise RefusedError(
+                f"{context.environment.inventory}: group '{service.hosts}' has {len(voters)} hosts, "
+                f"and {service.name} decides by majority: an even number survives no more losses than one less",
+                f"make it {len(voters) - 1} or {len(voters) + 1}",
+            )
         for name, container in service.containers.items():
             group = container.hosts or service.hosts
             if not context.inventory.group(group):

@@ -178,6 +178,7 @@ class Service(Model):
     description: str = Field(description="what it is for, in a few words")
     hosts: str = Field(description="inventory group that runs it")
     requires: tuple[str, ...] = Field(default=(), description="services that must run before this one")
+    quorum: bool = Field(default=False, description="its hosts vote: an odd number of them, and most must be there")
     databases: tuple[str, ...] = Field(default=(), description="MariaDB schemas, owned by a user named as the service")
     messaging: bool = Field(default=False, description="RabbitMQ user and vhost named as the service")
     account: bool = Field(default=False, description="Keystone user in project `service`, roles admin and service")

@@ -75,7 +75,7 @@ class FakeOpenStack:
         if kind == "images":
             body["status"] = "queued"
         if kind == "servers":
-            body["OS-EXT-SRV-ATTR:hypervisor_hostname"] = "h"
+            body["OS-EXT-SRV-ATTR:hypervisor_hostname"] = body["OS-EXT-SRV-ATTR:host"] = "h"
             self.guest_id = body["id"]
             self.create("ports", {"device_id": body["id"], "fixed_ips": [{"ip_address": "192.168.240.5"}]})
         if kind == "floatingips":
