@@ -7,14 +7,17 @@ The programs run as they are shipped, but for the paths and the seconds that a t
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import ipaddress
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
 
 from scs_deploy import pki, resolve, vault
@@ -33,6 +36,21 @@ def eventually(what: Callable[[], Any], seconds: float = 20) -> None:
     while not what():
         assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(0.05)
+
+
+@contextmanager
+def module(folder: Path, name: str) -> Iterator[ModuleType]:
+    """A rendered module, with those beside it; the process's own modules are as before afterwards."""
+    beside = {p.stem for p in folder.glob("*.py")}
+    kept = {n: sys.modules.pop(n) for n in beside if n in sys.modules}
+    sys.path.insert(0, str(folder))
+    try:
+        yield importlib.import_module(name)
+    finally:
+        sys.path.remove(str(folder))
+        for n in beside:
+            sys.modules.pop(n, None)
+        sys.modules.update(kept)
 
 
 def free_port(address: str) -> int:

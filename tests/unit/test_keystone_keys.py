@@ -7,7 +7,6 @@ here, is a program that does to the files what Keystone's does.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import stat
@@ -21,7 +20,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from tests.unit.peer_hosts import Hosts, eventually
+from tests.unit.peer_hosts import Hosts, eventually, module
 
 PERIOD = 5000
 CHANGE = {
@@ -437,19 +436,8 @@ def test_the_status_of_all_hosts(running: Hosts) -> None:
 
 @pytest.fixture(scope="module")
 def program(installed: Hosts) -> Iterator[ModuleType]:
-    folder = str(installed.path("ha-1", "etc"))
-    sys.path.insert(0, folder)
-    try:
-        spec = importlib.util.spec_from_file_location("keystone_keys_program", f"{folder}/keys.py")
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["keystone_keys_program"] = module
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        sys.path.remove(folder)
-        for name in ("peers", "keyset", "keystone_keys_program"):
-            sys.modules.pop(name, None)
+    with module(installed.path("ha-1", "etc"), "keyset") as loaded:
+        yield loaded
 
 
 @pytest.mark.parametrize(
