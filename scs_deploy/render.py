@@ -45,6 +45,7 @@ class ResolvedEndpoint(Model):
     balance: str
     health_path: str | None
     health_port: int | None
+    copies: bool
     container: str
     backends: tuple[Backend, ...] = Field(description="sorted by host name")
 
@@ -76,6 +77,7 @@ def _endpoint(context: Context, service: Service, name: str, e: Endpoint) -> Res
         balance=e.balance,
         health_path=e.health_path,
         health_port=e.health_port,
+        copies=e.copies,
         container=container,
         backends=tuple(Backend(name=h.name, address=h.management, port=e.backend_port or e.port) for h in hosts),
     )

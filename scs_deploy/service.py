@@ -70,6 +70,9 @@ class Endpoint(Model):
     health_port: int | None = Field(
         default=None, ge=1, le=65535, description="port of HAProxy's health check on the node, when it is another one"
     )
+    copies: bool = Field(
+        default=False, description="a new member copies data before HAProxy may use it: a roll does not fail for that"
+    )
 
 
 class Health(Model):

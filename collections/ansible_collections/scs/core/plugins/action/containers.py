@@ -34,7 +34,7 @@ def _spec(
     if action != "remove":
         keys = {"body", "health", "health_timeout", "reload_signal", "reload_command", "volumes", "directories"}
         spec |= containers[name].model_dump(mode="json", include=keys)
-        spec["members"] = [
-            (e.name, b.name) for e in endpoints for b in e.backends if e.container == name and b.name == host
-        ]
+        own = [(e, b.name) for e in endpoints for b in e.backends if e.container == name and b.name == host]
+        spec["members"] = [(e.name, member) for e, member in own]
+        spec["copies"] = [e.name for e, _ in own if e.copies]
     return spec
