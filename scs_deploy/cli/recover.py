@@ -53,6 +53,31 @@ def mariadb(
     _recover(mariadb_run.Procedure(options), plan, yes, environment, as_json)
 
 
+@commands.command(epilog="Example: scs recover rabbitmq --plan")
+def rabbitmq(
+    plan: PlanOption = False,
+    yes: YesOption = False,
+    without: Without = None,
+    force_boot: Annotated[
+        str,
+        typer.Option(metavar="HOST", help="Boot from this member's data; what only others knew is lost."),
+    ] = "",
+    reset: Annotated[
+        bool, typer.Option("--reset", help="New, empty cluster; run `scs apply` afterwards for the accounts.")
+    ] = False,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the message broker back: start members, let lost ones join anew, give queues their replicas back."""
+    from scs_deploy.recover import rabbitmq_run
+    from scs_deploy.recover.rabbitmq import Options
+
+    if reset and force_boot:
+        raise RefusedError("--reset gives up the data that --force-boot would boot from", "choose one")
+    options = Options(without=tuple(without or ()), force_boot=force_boot, reset=reset)
+    _recover(rabbitmq_run.Procedure(options), plan, yes, environment, as_json)
+
+
 def _recover(procedure: Procedure, plan: bool, yes: bool, environment: str | None, as_json: bool) -> None:
     from scs_deploy import context
     from scs_deploy.recover import run
@@ -84,6 +109,8 @@ def _recover(procedure: Procedure, plan: bool, yes: bool, environment: str | Non
         _print(done.after if done.run else done.found, True, run=done.run, done=True)
     elif done.run:
         console.print(_table(done.after))
+        for warning in done.after.warnings:
+            console.print(f"[yellow]warning:[/] {escape(warning)}")
         console.print(f"[green]recovered[/] in run {done.run}: {escape(done.after.summary)}")
     else:
         _print_plan(done.found)

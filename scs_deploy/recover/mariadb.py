@@ -223,13 +223,17 @@ def _bootstrap(rest: list[Member], table: tuple[dict[str, str], ...], options: O
         raise RefusedError("no member of mariadb has data", "scs apply creates a new database; or restore a backup")
     source, warnings = _newest(rest, options)
     holders = [m for m in rest if m.data is not Data.EMPTY]
+    existing = tuple(m.host for m in rest if m.container is not Running.ABSENT)
+    hold = Step(action="stop", hosts=existing, container=SERVICE, what="keep mariadb stopped")
     steps = [
+        *([hold] if existing else []),
         *_copies(holders, options, warnings),
         Step(
             action="bootstrap",
             hosts=(source.host,),
             container=SERVICE,
-            target="create" if source.container is Running.ABSENT else "start",
+            target="" if source.uuid in ("", NOBODY) or source.seqno is None else _position(source),
+            create=source.container is Running.ABSENT,
             what=f"bootstrap the cluster from its data, {_position(source)}",
         ),
         *(_join(m) for m in rest if m is not source),
@@ -313,9 +317,9 @@ def _copies(holders: list[Member], options: Options, warnings: list[str]) -> lis
 
 
 def _join(m: Member) -> Step:
-    how = "create" if m.container is Running.ABSENT else "start"
-    what = f"{how} mariadb and wait until it has joined and is synchronised"
-    return Step(action="join", hosts=(m.host,), container=SERVICE, target=how, what=what)
+    create = m.container is Running.ABSENT
+    what = f"{'create' if create else 'start'} mariadb and wait until it has joined and is synchronised"
+    return Step(action="join", hosts=(m.host,), container=SERVICE, create=create, what=what)
 
 
 def _position(m: Member) -> str:

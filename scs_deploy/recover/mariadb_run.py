@@ -42,17 +42,21 @@ POSITION = Command(
 )
 """Applies InnoDB's own log, as a start would; the server must be stopped."""
 
-MARK = Command(
-    container=SERVICE,
-    argv=(
-        "sh",
-        "-ec",
-        # the directory of another view would make the server look for members of it first
-        "cd /var/lib/mysql; rm -f gvwstate.dat; touch scs_bootstrap; [ ! -e grastate.dat ] || "
-        "sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' grastate.dat; sync -f .",
-    ),
-    one_shot=True,
-)
+MARK = """
+cd /var/lib/mysql
+# the memory of another view would make the server look for members of it first
+rm -f gvwstate.dat
+if [ -n "$1" ]; then
+  # a server that knows its position keeps the history: the others need only what they lack
+  printf '%s\\n' '# GALERA saved state' 'version: 2.1' "uuid:    ${1%%:*}" "seqno:   ${1##*:}" 'safe_to_bootstrap: 1' \
+    > grastate.dat.new
+  mv grastate.dat.new grastate.dat
+elif [ -e grastate.dat ]; then
+  sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' grastate.dat
+fi
+touch scs_bootstrap
+sync -f .
+"""
 
 REMADE = ("galera.cache", "ibtmp1")
 """Files of the data directory that need no copy: a ring of write sets, temporary tables."""
@@ -102,13 +106,14 @@ class Procedure:
             task = {"volume": SERVICE, "name": self.stamp, "exclude": list(REMADE)}
             session.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
         elif step.action == "bootstrap":
-            session.require({host: [MARK]})
-            session.containers(step.target, SERVICE, step.hosts)
+            argv = ("sh", "-ec", MARK, "mark", step.target)
+            session.require({host: [Command(container=SERVICE, argv=argv, one_shot=True)]})
+            session.containers("create" if step.create else "start", SERVICE, step.hosts)
             _wait(session, host, START_SECONDS)
             # what was spelled out is done: from here on there is a cluster like any other
             self.options = self.options.model_copy(update={"bootstrap_from": ""})
         elif step.action == "join":
-            session.containers(step.target, SERVICE, step.hosts)
+            session.containers("create" if step.create else "start", SERVICE, step.hosts)
             _wait(session, host, JOIN_SECONDS)
         elif step.action == "wait":
             _wait(session, host, JOIN_SECONDS)

@@ -38,6 +38,8 @@ class Step(Model):
     container: str = ""
     target: str = ""
     """what the action is about, e.g. a raft server's id"""
+    create: bool = False
+    """the container is to be created, not started"""
 
 
 class Recovery(Model):
