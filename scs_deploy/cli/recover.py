@@ -78,6 +78,30 @@ def rabbitmq(
     _recover(rabbitmq_run.Procedure(options), plan, yes, environment, as_json)
 
 
+@commands.command(epilog="Example: scs recover ovn --plan")
+def ovn(
+    plan: PlanOption = False,
+    yes: YesOption = False,
+    without: Without = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="HOST", help="The quorum is lost for good: make a new cluster of this member's data."
+        ),
+    ] = "",
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring OVN's databases back: replace a lost member, remove servers that are no more, rebuild a lost quorum.
+
+    With --without the cluster forgets that member; without it, an unreachable one stays a member.
+    """
+    from scs_deploy.recover import ovn_run
+    from scs_deploy.recover.ovn import Options
+
+    _recover(ovn_run.Procedure(Options(without=tuple(without or ()), source=source)), plan, yes, environment, as_json)
+
+
 def _recover(procedure: Procedure, plan: bool, yes: bool, environment: str | None, as_json: bool) -> None:
     from scs_deploy import context
     from scs_deploy.recover import run
