@@ -233,7 +233,9 @@ def _beside(
             for host, count in sorted(queues.missing.items())
         ]
     summary = f"{names(here)} form the cluster, {queues.total} quorum queues"
-    return Recovery(members=table, steps=tuple(steps), warnings=tuple(warnings), summary=summary)
+    # which queues lack a replica shows once all members are there
+    partial = any(s.action == "rejoin" for s in steps)
+    return Recovery(members=table, steps=tuple(steps), warnings=tuple(warnings), summary=summary, partial=partial)
 
 
 def _boot(rest: list[Member], reachable: list[Member], table: tuple[dict[str, str], ...], options: Options) -> Recovery:
@@ -284,6 +286,7 @@ def _boot(rest: list[Member], reachable: list[Member], table: tuple[dict[str, st
         steps=tuple(steps),
         warnings=tuple(warnings),
         summary="no member of rabbitmq takes part in a cluster",
+        partial=bool(hosts),
     )
 
 
