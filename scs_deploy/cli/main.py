@@ -27,6 +27,7 @@ COMMANDS = (
     "bootstrap",
     "plan",
     "apply",
+    "recover",
     "status",
     "service",
     "logs",

@@ -13,7 +13,7 @@ from scs_deploy.resolve import RunContainer
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.containers: takes `{action: [container, ...]}` pairs in order."""
+    """Action of scs.core.containers: takes actions, each with `action`, `container`, and `wait`, default true."""
 
     module = "scs.core.containers"
 
@@ -24,6 +24,10 @@ class ActionModule(RegionAction):
         containers = self.desired(region, variables, owners).containers
         host = variables["inventory_hostname"]
         actions = [_spec(a["action"], a["container"], containers, render.endpoints(region), host) for a in wanted]
+        for action, asked in zip(actions, wanted, strict=True):
+            if not asked.get("wait", True):
+                # somebody else waits, for more than health or for several hosts at once
+                action |= {"health": [], "members": []}
         return self.on_node({"actions": actions}, variables)
 
 

@@ -154,6 +154,10 @@ class Engine:
         state = json.loads(self.request("GET", f"/exec/{created['Id']}/json"))
         return int(state["ExitCode"] or 0), _demultiplex(output)
 
+    def volumes(self) -> list:
+        """All volumes' inspects."""
+        return json.loads(self.request("GET", "/volumes"))["Volumes"] or []
+
     def ensure_volume(self, name: str, uid: int, gid: int) -> bool:
         """A named volume; a new one belongs to uid:gid. True when it was created."""
         try:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recovery is a run: locked, recorded, asked for, looked at again. Against a cluster that is a dictionary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.recover import run
+from scs_deploy.recover.model import Recovery, Step, names
+from scs_deploy.recover.session import Session
+from scs_deploy.state.lock import RunLock
+from scs_deploy.state.runs import RunStore, Status
+
+
+class Cluster:
+    """Members that must be stopped before one sees how they are mended; `stuck` ones stay as they are."""
+
+    service = "thing"
+
+    def __init__(self, **members: str) -> None:
+        self.members = members
+        self.refuses = False
+
+    def read(self, session: Session) -> dict[str, str]:
+        return dict(self.members)
+
+    def settling(self, members: dict[str, str]) -> str:
+        return ""
+
+    def decide(self, members: dict[str, str]) -> Recovery:
+        rows = tuple({"host": h, "state": s} for h, s in members.items())
+        broken = tuple(h for h, s in members.items() if s == "broken")
+        stopped = tuple(h for h, s in members.items() if s in ("stopped", "stuck"))
+        if broken:
+            step = Step(action="stop", hosts=broken, what="stop")
+            return Recovery(members=rows, steps=(step,), summary="broken", partial=True)
+        if stopped and self.refuses:
+            raise RefusedError("histories differ")
+        steps = tuple(Step(action="start", hosts=(h,), what="start") for h in stopped)
+        return Recovery(members=rows, steps=steps, summary=f"{names(stopped)} stopped" if stopped else "all work")
+
+    def act(self, session: Session, step: Step) -> None:
+        for host in step.hosts:
+            if self.members[host] == "fails":
+                raise ScsError(f"host {host}: no")
+            if self.members[host] != "stuck":
+                self.members[host] = "stopped" if step.action == "stop" else "works"
+
+    def put_back(self, session: Session) -> None:
+        self.members = {h: "broken" if s == "stopped" else s for h, s in self.members.items()}
+
+
+@pytest.fixture
+def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(run, "inputs", lambda _context: "0123")
+    return SimpleNamespace(environment=SimpleNamespace(state=tmp_path / "state"), secrets={})
+
+
+def recover(region: Any, cluster: Cluster, *answers: bool) -> run.Recovered:
+    left = list(answers)
+    return run.recover(region, cluster, lambda _k, _t: None, lambda _seen: left.pop(0), "scs recover thing")
+
+
+def runs(region: Any) -> list[tuple[Status, int, int]]:
+    store = RunStore(region.environment.state / "runs.sqlite3")
+    try:
+        return [(r.status, r.changes_done, r.changes_total) for r in store.list()]
+    finally:
+        store.close()
+
+
+def test_a_partial_recovery_goes_on_until_nothing_is_left(region: Any) -> None:
+    cluster = Cluster(a="broken", b="broken", c="works")
+    found = recover(region, cluster, True, True)
+    assert cluster.members == {"a": "works", "b": "works", "c": "works"}
+    assert (found.found.summary, found.after.summary) == ("broken", "all work")
+    assert runs(region) == [(Status.DONE, 3, 3)]
+    store = RunStore(region.environment.state / "runs.sqlite3")
+    assert [(s.task, s.host) for s in store.steps(found.run)] == [
+        ("stop", "a"), ("stop", "b"), ("start", "a"), ("start", "b"),
+    ]  # fmt: skip
+    store.close()
+
+
+def test_nothing_to_recover_is_no_run(region: Any) -> None:
+    found = recover(region, Cluster(a="works"))
+    assert (found.run, found.after.steps) == ("", ())
+    assert not (region.environment.state / "runs.sqlite3").exists()
+
+
+def test_no_changes_nothing(region: Any) -> None:
+    cluster = Cluster(a="broken")
+    assert recover(region, cluster, False).run == ""
+    assert cluster.members == {"a": "broken"}
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_what_was_stopped_for_reading_is_put_back(region: Any, refuses: bool) -> None:
+    cluster = Cluster(a="broken")
+    cluster.refuses = refuses
+    with pytest.raises(RefusedError):
+        recover(region, cluster, True, False)
+    assert cluster.members == {"a": "broken"}
+    assert [r[0] for r in runs(region)] == [Status.REFUSED]
+
+
+def test_a_member_that_is_not_mended_fails_the_run(region: Any) -> None:
+    with pytest.raises(ScsError, match="not as it should be") as failed:
+        recover(region, Cluster(a="stuck", b="stopped"), True)
+    assert failed.value.exit_code == 1
+    assert [r[0] for r in runs(region)] == [Status.FAILED]
+
+
+def test_a_failed_step_is_recorded_and_ends_the_run(region: Any) -> None:
+    cluster = Cluster(a="stopped", b="stopped")
+    cluster.members["a"] = "stuck"
+
+    def fail(session: Session, step: Step) -> None:
+        raise ScsError("host a: no space")
+
+    cluster.act = fail  # type: ignore[method-assign]
+    with pytest.raises(ScsError, match="no space"):
+        recover(region, cluster, True)
+    assert cluster.members["b"] == "stopped"
+    assert [r[0] for r in runs(region)] == [Status.FAILED]
+
+
+def test_another_run_holds_the_region(region: Any) -> None:
+    cluster = Cluster(a="stopped")
+    with RunLock(region.environment.state / "lock", "scs apply"), pytest.raises(RefusedError, match="scs apply"):
+        recover(region, cluster, True)
+    assert cluster.members == {"a": "stopped"}
+
+
+def test_a_plan_changes_nothing_and_needs_no_lock(region: Any) -> None:
+    cluster = Cluster(a="broken")
+    with RunLock(region.environment.state / "lock", "scs apply"):
+        found = run.plan(region, cluster, lambda _k, _t: None)
+    assert [s.action for s in found.steps] == ["stop"]
+    assert cluster.members == {"a": "broken"}
