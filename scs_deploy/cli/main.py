@@ -29,6 +29,7 @@ COMMANDS = (
     "apply",
     "status",
     "service",
+    "node",
     "logs",
     "config",
     "runs",

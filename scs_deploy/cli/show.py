@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -64,7 +66,7 @@ def _table(changes: tuple[Change, ...]) -> Table:
 class RunProgress:
     """A bar over the plan's changes and the task that runs; plain lines where there is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, to: Console = console) -> None:
         self._total = 0
         self._bar = Progress(
             SpinnerColumn(),
@@ -72,9 +74,9 @@ class RunProgress:
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=console,
+            console=to,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not to.is_terminal,
         )
         self._task = self._bar.add_task("planning", total=None)
 
@@ -87,8 +89,13 @@ class RunProgress:
 
     def planned(self, plan: Plan) -> None:
         """The plan is known."""
-        self._total = len(plan.changes)
-        self._bar.update(self._task, total=self._total, description="applying")
+        self.expect(len(plan.changes))
+        self._bar.update(self._task, description="applying")
+
+    def expect(self, more: int) -> None:
+        """So many more steps are to be done."""
+        self._total += more
+        self._bar.update(self._task, total=self._total)
 
     def __call__(self, kind: str, data: dict[str, Any]) -> None:
         """A scs_deploy.pipeline.Progress."""
@@ -101,5 +108,9 @@ class RunProgress:
             self._bar.console.print(
                 f"  [red]failed[/]  {data['host']}: {data['name']}: {data['message']}", highlight=False, markup=True
             )
+        elif kind == "note":
+            self._bar.console.print(f"          {data['host']}: {escape(data['text'])}", highlight=False)
+        elif kind == "more":
+            self.expect(data["changes"])
         elif kind == "verify":
             self._bar.update(self._task, description="verifying that nothing is left")
