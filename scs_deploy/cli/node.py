@@ -211,7 +211,7 @@ def _run(
             progress.__enter__()
             return True
 
-        done = run.perform(region, verb, host, options, progress, confirm, fingerprint)
+        done = run.perform(region, verb, host, options, progress, confirm, fingerprint, change=not plan)
     if as_json and done.run:
         print_json({**done.plan.model_dump(mode="json"), "run": done.run})
     elif done.run:

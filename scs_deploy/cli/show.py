@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -31,11 +32,13 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     return {
         "changes": [c.model_dump(mode="json") for c in plan.changes],
         "held": [c.model_dump(mode="json") for c in plan.held],
+        "drained": list(plan.drained),
     }
 
 
 def print_plan(plan: Plan) -> None:
     """A plan for people: every change with host, reason and impact, then the sum."""
+    print_drained(plan.drained)
     if plan.empty:
         console.print("[green]no changes[/]: the region is as desired")
         return
@@ -47,6 +50,12 @@ def print_plan(plan: Plan) -> None:
     kinds = ", ".join(f"{n} {k}" for k, n in Counter(c.kind.value for c in plan.changes).items())
     hosts = len({c.host for c in plan.changes})
     console.print(f"[bold]{len(plan.changes)} changes[/] on {hosts} host(s): {kinds or 'none'}")
+
+
+def print_drained(hosts: Iterable[str]) -> None:
+    """Which hosts are out of use, for information."""
+    for host in hosts:
+        console.print(f"[yellow]{host} is drained[/] until `scs node undrain {host}`")
 
 
 def _table(changes: tuple[Change, ...]) -> Table:

@@ -60,7 +60,7 @@ class Cloud:
         """
         with _errors("the compute API"):
             groups = list(self.api.compute.server_groups(all_projects=True))
-            servers = {h: list(self.api.compute.servers(all_projects=True, host=h)) for h in hosts}
+            servers = {h: list(self.api.compute.servers(all_projects=True, compute_host=h)) for h in hosts}
             known = {s.id: h for h, own in servers.items() for s in own}
             return {h: tuple(self._guest(s, groups, known) for s in own) for h, own in servers.items()}
 

@@ -90,8 +90,8 @@ class Effects:
 
         :raises ScsError: a router's gateway stays
         """
-        self._execute(self.host, _vsctl("set", "Open_vSwitch", ".", "external_ids:scs-drained=true"))
-        self._execute(self.host, _vsctl("remove", "Open_vSwitch", ".", "external_ids", "ovn-cms-options"))
+        away = ("remove", "Open_vSwitch", ".", "external_ids", "ovn-cms-options")
+        self._execute(self.host, _vsctl("set", "Open_vSwitch", ".", "external_ids:scs-drained=true", "--", *away))
         left = self._wait(GATEWAYS, lambda: ", ".join(self._ports().get(self.host, ())))
         if left:
             raise ScsError(
@@ -100,10 +100,8 @@ class Effects:
 
     def take_gateways(self) -> None:
         """Neutron may schedule routers here again."""
-        self._execute(self.host, _vsctl("remove", "Open_vSwitch", ".", "external_ids", "scs-drained"))
-        self._execute(
-            self.host, _vsctl("set", "Open_vSwitch", ".", "external_ids:ovn-cms-options=enable-chassis-as-gw")
-        )
+        back = ("set", "Open_vSwitch", ".", "external_ids:ovn-cms-options=enable-chassis-as-gw")
+        self._execute(self.host, _vsctl("remove", "Open_vSwitch", ".", "external_ids", "scs-drained", "--", *back))
 
     def _ports(self) -> dict[str, tuple[str, ...]]:
         member = self._southbound()
@@ -259,6 +257,13 @@ class Effects:
     def verify(self) -> None:
         """Everything works that shall."""
         membership.verify(self)
+
+    def note(self, drained: bool) -> None:
+        """Leave on the host, for `scs plan` and `scs status`, whether it is out of use."""
+        file = {"path": "/var/lib/scs/drained", "state": "touch" if drained else "absent"}
+        if drained:
+            file |= {"mode": "0644", "access_time": "preserve", "modification_time": "preserve"}
+        self.play((self.host,), [{"name": "Note the drain", "ansible.builtin.file": file}])
 
     # tools
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from scs_deploy.apply import inputs
@@ -38,25 +39,27 @@ def perform(
     progress: Progress,
     confirm: Callable[[NodePlan], bool],
     fingerprint: str = "",
+    change: bool = True,
 ) -> Done:
     """Plan, show, carry out.
 
     :param confirm: is shown every plan, also a refused one, and says whether to go on
     :param fingerprint: of the SSH key of a host that was installed anew
+    :param change: False: plan only, beside a run that holds the region, too
     :raises RefusedError: wrong input, a plan that must not be carried out, or another run holds the region
     :raises ScsError: a step failed; what came before is done and recorded
     """
     check_host(context, host)
     state = context.environment.state
     state.mkdir(mode=0o700, exist_ok=True)
-    with RunLock(state / "lock") as lock:
+    with RunLock(state / "lock") if change else nullcontext() as lock:
         if fingerprint:
             trust.trust(context, host, fingerprint)
         progress("task", {"name": "looking at all hosts", "play": verb})
         view, made = look(context, verb, host, options)
         go_on = confirm(made)
         refuse(made)
-        if not go_on or not made.steps:
+        if not go_on or not made.steps or lock is None:
             return Done(made, "")
         store = RunStore(state / "runs.sqlite3")
         try:
@@ -131,8 +134,12 @@ def check_host(context: Context, host: str) -> None:
 
 def _carry_out(effects: Effects, made: NodePlan, record: RunRecord, lock: RunLock, progress: Progress) -> None:
     late: list[ScsError] = []
+    if made.verb == "drain":
+        effects.note(drained=True)
     for step in made.steps:
         lock.check()
+        if step is made.steps[-1] and made.verb in ("undrain", "replace"):
+            effects.note(drained=False)
         progress("task", {"name": step.title, "play": made.verb})
         number = record.step_started(step.title, phase=made.verb, host=made.host, subject=step.name)
         try:

@@ -281,7 +281,7 @@ def test_undrain_of_a_host_in_use_does_nothing() -> None:
 @pytest.mark.parametrize(
     ("view", "host", "options", "reason"),
     [
-        (without(region(), "b"), "c", Options(), "Galera would have 1 of 3 members without c and needs 2; already down"),
+        (without(region(), "b"), "c", Options(), "Galera would have 1 of 3 members without c and needs 2; already"),
         (without(region(), "b"), "c", Options(force_quorum_loss=True), ""),
         (without(region(), "c"), "c", Options(), ""),
         (region(guests={"c": (guest(status="ERROR"),)}), "c", Options(), "web (id-web): its state is ERROR"),
