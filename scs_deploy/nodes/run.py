@@ -134,6 +134,7 @@ def check_host(context: Context, host: str) -> None:
 
 def _carry_out(effects: Effects, made: NodePlan, record: RunRecord, lock: RunLock, progress: Progress) -> None:
     late: list[ScsError] = []
+    lock.check()
     if made.verb == "drain":
         effects.note(drained=True)
     for step in made.steps:

@@ -135,6 +135,9 @@ def main() -> None:
     if module.check_mode:
         differ = [r for r in haproxy.servers() if r["srv_name"] == server and states.get(r["be_name"])]
         module.exit_json(changed=any(haproxy.forced(r) != states[r["be_name"]] for r in differ), sessions={})
+    if states and not haproxy.servers():
+        # it would come back with these servers in use
+        module.fail_json(msg="HAProxy does not answer on this host, so its servers cannot be set; scs start haproxy")
     changed = False
     marked = os.path.exists(MARK)
     if mark is not None and mark != marked:
