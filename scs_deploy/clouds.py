@@ -86,6 +86,29 @@ def variables(environment: Environment, base: Mapping[str, str] | None = None) -
     }
 
 
+def connect(environment: Environment) -> Any:
+    """An openstacksdk connection as the region's administrator.
+
+    :raises RefusedError: there is no clouds file for this region
+    """
+    # imported here: it costs half a second that `scs --help` must not pay
+    from openstack.config import OpenStackConfig
+    from openstack.connection import Connection
+
+    file, secure = clouds_file(environment), secure_file(environment)
+    for needed in (file, secure):
+        if not needed.is_file():
+            raise RefusedError(f"{needed}: no such file", "scs secrets init")
+    config = OpenStackConfig(
+        config_files=[str(file)],
+        vendor_files=[],
+        secure_files=[str(secure)],
+        load_envvars=False,
+        load_yaml_config=True,
+    )
+    return Connection(config=config.get_one(cloud=name(environment), api_timeout=60))
+
+
 def _password(environment: Environment) -> str:
     found = secrets.load(environment)
     if PASSWORD not in found:

@@ -52,6 +52,7 @@ class Observed(BaseModel):
     jobs: dict[str, tuple[str, float]] = Field(default={}, description="job: record (JSON), time")
     reloads: dict[str, float] = Field(default={}, description="container: time of its last reload")
     stopped: list[str] = []
+    drained: bool = False
     listening: list[tuple[str, int]] = []
     free: int = Field(description="bytes free where Docker keeps images")
 

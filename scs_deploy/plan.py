@@ -31,6 +31,7 @@ class HostPlan(Model):
     phases: dict[str, Phase] = Field(description="job: its phase")
     once: frozenset[str] = Field(default=frozenset(), description="jobs that no recorded cluster runs again")
     stateful: tuple[str, ...] = Field(default=(), description="services that have a volume of theirs here already")
+    drained: bool = Field(default=False, description="by `scs node drain`; no reason to change anything")
     refusals: tuple[str, ...] = Field(default=(), description="why nothing must be changed on this host at all")
 
 
@@ -39,6 +40,7 @@ class Plan(Model):
 
     changes: tuple[Change, ...]
     held: tuple[Change, ...] = Field(default=(), description="changes that wait for --allow")
+    drained: tuple[str, ...] = Field(default=(), description="hosts that `scs node drain` took out of use")
 
     @property
     def empty(self) -> bool:
@@ -93,6 +95,7 @@ def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
                 {r.service for r in desired.containers.values() if not r.volumes.keys().isdisjoint(observed.volumes)}
             )
         ),
+        drained=observed.drained,
         refusals=tuple(_refusals(desired, observed, changes, lock)),
     )
 
@@ -148,7 +151,11 @@ def assemble(
 
     ordered = sorted(changes, key=key)
     held = tuple(c for c in ordered if (c.host, c.service) in held_services)
-    return Plan(changes=tuple(c for c in ordered if (c.host, c.service) not in held_services), held=held)
+    return Plan(
+        changes=tuple(c for c in ordered if (c.host, c.service) not in held_services),
+        held=held,
+        drained=tuple(h.host for h in hosts if h.drained),
+    )
 
 
 def states(desired: DesiredHost, observed: Observed) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ COMMANDS = (
     "recover",
     "status",
     "service",
+    "node",
     "logs",
     "config",
     "runs",

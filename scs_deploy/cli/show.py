@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -29,11 +32,13 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     return {
         "changes": [c.model_dump(mode="json") for c in plan.changes],
         "held": [c.model_dump(mode="json") for c in plan.held],
+        "drained": list(plan.drained),
     }
 
 
 def print_plan(plan: Plan) -> None:
     """A plan for people: every change with host, reason and impact, then the sum."""
+    print_drained(plan.drained)
     if plan.empty:
         console.print("[green]no changes[/]: the region is as desired")
         return
@@ -45,6 +50,12 @@ def print_plan(plan: Plan) -> None:
     kinds = ", ".join(f"{n} {k}" for k, n in Counter(c.kind.value for c in plan.changes).items())
     hosts = len({c.host for c in plan.changes})
     console.print(f"[bold]{len(plan.changes)} changes[/] on {hosts} host(s): {kinds or 'none'}")
+
+
+def print_drained(hosts: Iterable[str]) -> None:
+    """Which hosts are out of use, for information."""
+    for host in hosts:
+        console.print(f"[yellow]{host} is drained[/] until `scs node undrain {host}`")
 
 
 def _table(changes: tuple[Change, ...]) -> Table:
@@ -64,7 +75,7 @@ def _table(changes: tuple[Change, ...]) -> Table:
 class RunProgress:
     """A bar over the plan's changes and the task that runs; plain lines where there is no terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, to: Console = console) -> None:
         self._total = 0
         self._bar = Progress(
             SpinnerColumn(),
@@ -72,9 +83,9 @@ class RunProgress:
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=console,
+            console=to,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not to.is_terminal,
         )
         self._task = self._bar.add_task("planning", total=None)
 
@@ -87,8 +98,13 @@ class RunProgress:
 
     def planned(self, plan: Plan) -> None:
         """The plan is known."""
-        self._total = len(plan.changes)
-        self._bar.update(self._task, total=self._total, description="applying")
+        self.expect(len(plan.changes))
+        self._bar.update(self._task, description="applying")
+
+    def expect(self, more: int) -> None:
+        """So many more steps are to be done."""
+        self._total += more
+        self._bar.update(self._task, total=self._total)
 
     def __call__(self, kind: str, data: dict[str, Any]) -> None:
         """A scs_deploy.pipeline.Progress."""
@@ -101,5 +117,9 @@ class RunProgress:
             self._bar.console.print(
                 f"  [red]failed[/]  {data['host']}: {data['name']}: {data['message']}", highlight=False, markup=True
             )
+        elif kind == "note":
+            self._bar.console.print(f"          {data['host']}: {escape(data['text'])}", highlight=False)
+        elif kind == "more":
+            self.expect(data["changes"])
         elif kind == "verify":
             self._bar.update(self._task, description="verifying that nothing is left")

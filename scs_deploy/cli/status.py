@@ -6,6 +6,7 @@ from __future__ import annotations
 import typer
 from rich.table import Table
 
+from scs_deploy.cli import show
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.cli.plan import Hosts, Names
 
@@ -24,7 +25,8 @@ def status(
     region = context.load(environment)
     chosen = region.catalog.select(tuple(names or ()))
     with console.status("observing"):
-        states = pipeline.observe(region, chosen, states=True).states
+        seen = pipeline.observe(region, chosen, states=True)
+    states = seen.states
     shown = [s for s in states if s["service"] in chosen and (not host or s["host"] in host)]
     if as_json:
         print_json(shown)
@@ -40,5 +42,6 @@ def status(
                 s["host"], s["service"], s["container"], state, s["health"], str(s["restarts"]), since, s["image"]
             )
         console.print(table)
+        show.print_drained(h.host for h in seen.hosts if h.drained)
     if any(s["state"] != "running" or s["health"] == "unhealthy" for s in shown):
         raise typer.Exit(1)

@@ -212,6 +212,24 @@ class Messaging:
             else:
                 self._put_permissions(name, path)
 
+    def nodes(self) -> dict[str, bool]:
+        """Members of the cluster, as `rabbit@<host>`: whether it runs.
+
+        :raises ScsError: the broker cannot be asked
+        """
+        return {n["name"]: bool(n.get("running")) for n in self._ask("GET", "/nodes").json()}
+
+    def quorum_queues(self) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
+        """`vhost/queue`: nodes that have a replica, and those of them that are online.
+
+        :raises ScsError: the broker cannot be asked
+        """
+        return {
+            f"{q['vhost']}/{q['name']}": (frozenset(q.get("members") or ()), frozenset(q.get("online") or ()))
+            for q in self._ask("GET", "/queues").json()
+            if q.get("type") == "quorum"
+        }
+
     def _put_permissions(self, name: str, path: str) -> None:
         for found in self._ask("GET", f"/users/{path}/permissions").json():
             if found["vhost"] != name:

@@ -10,7 +10,6 @@ from typing import Any
 
 from scs_deploy import clouds
 from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
 
 PREFIX = "scs-validate-"
 """Every name and tag of a validation begins so; nothing else in a region may."""
@@ -48,22 +47,7 @@ class Region:
 
         :raises RefusedError: there is no clouds file for this region
         """
-        # imported here: it costs half a second that `scs --help` must not pay
-        from openstack.config import OpenStackConfig
-        from openstack.connection import Connection
-
-        file, secure = clouds.clouds_file(self.environment), clouds.secure_file(self.environment)
-        for needed in (file, secure):
-            if not needed.is_file():
-                raise RefusedError(f"{needed}: no such file", "scs secrets init")
-        config = OpenStackConfig(
-            config_files=[str(file)],
-            vendor_files=[],
-            secure_files=[str(secure)],
-            load_envvars=False,
-            load_yaml_config=True,
-        )
-        return Connection(config=config.get_one(cloud=clouds.name(self.environment), api_timeout=60))
+        return clouds.connect(self.environment)
 
 
 def clean(cloud: Any, prefix: str = PREFIX) -> tuple[list[str], list[str]]:

@@ -18,7 +18,10 @@ ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . \
   external_ids:ovn-bridge-mappings='"physnet1:br-ex"' \
   external_ids:ovn-monitor-all=true \
   external_ids:ovn-ofctrl-wait-before-clear=8000
-ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . external_ids:ovn-cms-options=enable-chassis-as-gw
+# `scs node drain` leaves the mark: routers' gateways stay away.
+if [ -z "$(ovs-vsctl --timeout=10 --no-wait --if-exists get Open_vSwitch . external_ids:scs-drained)" ]; then
+  ovs-vsctl --timeout=10 --no-wait set Open_vSwitch . external_ids:ovn-cms-options=enable-chassis-as-gw
+fi
 rm -f /run/ovn/ovn-controller.ctl
 exec ovn-controller unix:/run/openvswitch/db.sock --unixctl=/run/ovn/ovn-controller.ctl \
   --private-key=/etc/scs/tls/host.key --certificate=/etc/scs/tls/host.crt --ca-cert=/etc/scs/tls/ca.crt \

@@ -7,10 +7,16 @@ Source: HAProxy management guide, section 9.3 (unix socket commands), https://do
 from __future__ import annotations
 
 import csv
+import os
 import socket
 import time
 
 SOCKET = "/run/scs/haproxy/admin.sock"
+SERVERS = "/run/scs/haproxy/servers"
+"""Forced states of servers, which HAProxy reads when it starts or reloads (`server-state-file`)."""
+
+MAINT, DRAIN = 1, 8
+"""Bits of a server's administrative state that an operator sets."""
 
 
 def command(text: str) -> str:
@@ -37,8 +43,52 @@ def states() -> dict:
     return {(row["pxname"], row["svname"]): row["status"] for row in csv.DictReader(text.splitlines())}
 
 
+def servers() -> list:
+    """A mapping per server: be_name, srv_name, srv_op_state (2 is up), srv_admin_state (bits), and the whole `line`."""
+    lines = [line for line in command("show servers state").splitlines() if line]
+    if len(lines) < 2:
+        return []
+    names = lines[1].lstrip("# ").split()
+    return [{**dict(zip(names, line.split(), strict=False)), "line": line} for line in lines[2:]]
+
+
+def forced(server: dict) -> str:
+    """What an operator made of a server: ready, drain or maint."""
+    bits = int(server["srv_admin_state"])
+    return "maint" if bits & MAINT else "drain" if bits & DRAIN else "ready"
+
+
+def remember(*paths: str) -> bool:
+    """Write the forced states of all servers where the next start finds them; returns whether they differ.
+
+    Servers that nobody forced are left out: they start as the configuration has them.
+    """
+    answer = command("show servers state")
+    head = [line for line in answer.splitlines() if line][:2]
+    lines = [*head, *(s["line"] for s in servers() if forced(s) != "ready")]
+    if len(head) < 2:
+        return False
+    text = "\n".join(lines) + "\n"
+    changed = False
+    for path in paths or (SERVERS,):
+        try:
+            with open(path, encoding="ascii") as file:
+                same = file.read() == text
+        except OSError:
+            same = False
+        if not same:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path + ".new", "w", encoding="ascii") as file:
+                file.write(text)
+            os.replace(path + ".new", path)
+            changed = True
+    return changed
+
+
 def wait_up(members: list, deadline: float) -> list:
     """Wait until every (backend, server) that HAProxy knows is up; returns those that are not at `deadline`.
+
+    A server that an operator drained counts: it works, and gets no requests because somebody wants that.
 
     :param deadline: of time.monotonic()
     """
@@ -47,7 +97,7 @@ def wait_up(members: list, deadline: float) -> list:
         down = [
             f"{backend}/{server}"
             for backend, server in members
-            if (backend, server) in seen and not seen[backend, server].startswith(("UP", "no check"))
+            if (backend, server) in seen and not seen[backend, server].startswith(("UP", "no check", "DRAIN", "MAINT"))
         ]
         if not down or time.monotonic() > deadline:
             return down

@@ -47,6 +47,7 @@ import sys
 
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 CONFIG, JOBS, RELOADS, STOPPED = "/etc/scs", "/var/lib/scs/jobs", "/var/lib/scs/reloads", "/var/lib/scs/stopped"
+DRAINED = "/var/lib/scs/drained"
 SKIP = ("tls",)
 
 
@@ -199,6 +200,7 @@ def main():
                 "jobs": records(JOBS),
                 "reloads": {k: v[1] for k, v in records(RELOADS).items()},
                 "stopped": sorted(records(STOPPED)),
+                "drained": os.path.exists(DRAINED),
                 "listening": listening(),
                 "free": space.f_bavail * space.f_frsize,
             }

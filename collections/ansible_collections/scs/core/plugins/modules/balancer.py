@@ -1,0 +1,161 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
+"""Takes the servers of a host out of this node's HAProxy, or gives them back."""
+
+DOCUMENTATION = r"""
+module: balancer
+short_description: Drain, stop using or use again the servers of a host
+description:
+  - Sets the state of servers in this node's HAProxy over its admin socket, and has HAProxy find it again when it
+    reloads or starts, also after a reboot of this node.
+  - Waits until the sessions of drained servers have ended, up to a limit, and ends those of servers in maintenance.
+  - Keeps or removes the mark that has keepalived give the region's addresses to another host.
+options:
+  server:
+    description: Name of the servers, which is that of their host.
+    type: str
+    required: true
+  states:
+    description: C(ready), C(drain) or C(maint) by backend. Backends that HAProxy does not have are left out.
+    type: dict
+    default: {}
+  wait:
+    description: Seconds for sessions of drained servers to end.
+    type: int
+    default: 0
+  mark:
+    description: Whether this node itself is drained. Not given, the mark stays as it is.
+    type: bool
+author: SCS deploy contributors
+"""
+EXAMPLES = r"""
+- name: Send no new request to control-2
+  scs.core.balancer:
+    server: control-2
+    states: {identity: drain, database: maint}
+    wait: 30
+"""
+RETURN = r"""
+sessions:
+  description: Sessions that were still open at the end, by backend.
+  type: dict
+  returned: always
+"""
+
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.scs.core.plugins.module_utils import haproxy
+
+MARK = "/run/scs/haproxy/drained"
+KEPT = "/var/lib/scs/haproxy-servers"
+TMPFILES = "/etc/tmpfiles.d/scs-drained.conf"
+"""/run is empty after a reboot: systemd-tmpfiles puts back what must outlast one, before the containers start."""
+
+
+def sessions(server: str, backends: list) -> dict:
+    """Open sessions of a server by backend; those without one are left out."""
+    import csv
+
+    text = haproxy.command("show stat -1 4 -1").lstrip("# ")
+    rows = csv.DictReader(text.splitlines())
+    return {
+        row["pxname"]: int(row["scur"] or 0)
+        for row in rows
+        if row["svname"] == server and row["pxname"] in backends and int(row["scur"] or 0)
+    }
+
+
+def set_states(server: str, states: dict) -> list:
+    """Backends whose server had another state.
+
+    :raises ValueError: HAProxy refuses, with what it said
+    """
+    changed = []
+    for row in haproxy.servers():
+        wanted = states.get(row["be_name"])
+        if row["srv_name"] != server or wanted is None or haproxy.forced(row) == wanted:
+            continue
+        said = haproxy.command("set server {}/{} state {}".format(row["be_name"], server, wanted)).strip()
+        if said:
+            raise ValueError("{}/{}: {}".format(row["be_name"], server, said))
+        if wanted == "maint":
+            # clients that keep connections in a pool would go on using it
+            haproxy.command("shutdown sessions server {}/{}".format(row["be_name"], server))
+        changed.append(row["be_name"])
+    return changed
+
+
+def write(path: str, text: str) -> bool:
+    """Write a file, or remove it when `text` is empty; returns whether that changed something."""
+    try:
+        with open(path, encoding="ascii") as file:
+            before = file.read()
+    except OSError:
+        before = None
+    if before == (text or None):
+        return False
+    if not text:
+        os.unlink(path)
+        return True
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".new", "w", encoding="ascii") as file:
+        file.write(text)
+    os.replace(path + ".new", path)
+    return True
+
+
+def keep(mark: bool) -> bool:
+    """Have the mark and the forced states outlast a reboot; returns whether that changed something."""
+    some = any(haproxy.forced(row) != "ready" for row in haproxy.servers())
+    lines = [f"d {os.path.dirname(MARK)} 0755 root root"] if mark or some else []
+    if mark:
+        lines.append(f"f {MARK} 0644 root root")
+    if some:
+        lines.append(f"C {haproxy.SERVERS} 0644 root root - {KEPT}")
+    return write(TMPFILES, "".join(line + "\n" for line in lines))
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        {
+            "server": {"type": "str", "required": True},
+            "states": {"type": "dict", "default": {}},
+            "wait": {"type": "int", "default": 0},
+            "mark": {"type": "bool"},
+        },
+        supports_check_mode=True,
+    )
+    server, states, mark = (module.params[key] for key in ("server", "states", "mark"))
+    wrong = sorted(set(states.values()) - {"ready", "drain", "maint"})
+    if wrong:
+        module.fail_json(msg="states: {}: must be ready, drain or maint".format(", ".join(map(str, wrong))))
+    if module.check_mode:
+        differ = [r for r in haproxy.servers() if r["srv_name"] == server and states.get(r["be_name"])]
+        module.exit_json(changed=any(haproxy.forced(r) != states[r["be_name"]] for r in differ), sessions={})
+    if states and not haproxy.servers():
+        # it would come back with these servers in use
+        module.fail_json(msg="HAProxy does not answer on this host, so its servers cannot be set; scs start haproxy")
+    changed = False
+    marked = os.path.exists(MARK)
+    if mark is not None and mark != marked:
+        changed = write(MARK, "scs node drain\n" if mark else "") or changed
+    try:
+        changed = bool(set_states(server, states)) or changed
+    except ValueError as error:
+        module.fail_json(msg=f"HAProxy: {error}")
+    changed = haproxy.remember(haproxy.SERVERS, KEPT) or changed
+    changed = keep(marked if mark is None else mark) or changed
+    draining = [backend for backend, state in states.items() if state == "drain"]
+    deadline = time.monotonic() + module.params["wait"]
+    left = sessions(server, draining)
+    while left and time.monotonic() < deadline:
+        time.sleep(0.5)
+        left = sessions(server, draining)
+    module.exit_json(changed=changed, sessions=left)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs node`: hosts of a running region."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from scs_deploy.cli import show
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.errors import RefusedError
+
+if TYPE_CHECKING:
+    from scs_deploy.nodes.plan import NodePlan
+    from scs_deploy.nodes.view import View
+
+app = typer.Typer(help="Hosts of a running region: list, drain, replace, add, remove.", no_args_is_help=True)
+
+HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="Name in the inventory.")]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Show what would be done, and stop.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+GuestsOption = Annotated[
+    bool, typer.Option("--leave-guests", help="Go on although guests stay that cannot leave the host.")
+]
+QuorumOption = Annotated[
+    bool,
+    typer.Option(
+        "--force-quorum-loss", help="Go on although database, broker or OVN lose, or come to hang on, a vote."
+    ),
+]
+FingerprintOption = Annotated[
+    str,
+    typer.Option(
+        "--host-key-fingerprint", metavar="SHA256:...", help="Trust the host's new SSH key if it has this fingerprint."
+    ),
+]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `scs node`."""
+    parent.add_typer(app, name="node")
+
+
+@app.command("list", epilog="Example: scs node list --json")
+def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """Show every host: roles, whether it is drained, guests, API addresses and router gateways, cluster members."""
+    from scs_deploy import context
+    from scs_deploy.nodes import observe
+
+    region = context.load(environment)
+    with errors.status(f"looking at {len(region.inventory.hosts)} host(s)"):
+        view = observe.observe(region)
+    rows = [_row(view, host) for host in view.hosts]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("host", "state", "groups", "guests", "addresses", "gateways", "members of"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        colour = {"in use": "green", "drained": "yellow", "unreachable": "red"}.get(row["state"], "yellow")
+        members = [f"{name}{'' if works else ' (down)'}" for name, works in row["members"].items()]
+        table.add_row(
+            row["host"], f"[{colour}]{row['state']}[/]", ", ".join(row["groups"]),
+            "" if row["guests"] is None else str(row["guests"]), ", ".join(row["addresses"]),
+            str(len(row["gateways"])) if row["gateway"] else "", ", ".join(members),
+        )  # fmt: skip
+    console.print(table)
+    if view.no_compute:
+        errors.print(f"[yellow]Nova does not answer[/]: {escape(view.no_compute)}")
+
+
+def _row(view: View, host: str) -> dict[str, Any]:
+    seen, compute = view.hosts[host], view.computes.get(host)
+    service = None if compute is None else {"enabled": compute.enabled, "up": compute.up, "reason": compute.reason}
+    partly = compute is not None and not compute.enabled
+    state = "unreachable" if seen.unreachable else "drained" if view.drained(host) else "in use"
+    if state == "in use" and (partly or seen.marked):
+        state = "partly drained"
+    return {
+        "host": host,
+        "state": state,
+        "groups": list(seen.groups),
+        "unreachable": seen.unreachable,
+        "guests": len(view.guests[host]) if host in view.guests else None,
+        "compute": service,
+        "addresses": list(seen.addresses),
+        "gateway": seen.gateway,
+        "gateways": list(seen.gateways),
+        "members": {
+            c.name: host in c.alive for c in sorted(view.clusters, key=lambda c: c.name) if host in c.wanted
+        },
+    }  # fmt: skip
+
+
+@app.command(epilog="Example: scs node drain compute-3 --yes")
+def drain(
+    host: HostArgument,
+    plan: PlanOption = False,
+    yes: YesOption = False,
+    leave_guests: GuestsOption = False,
+    force_quorum_loss: QuorumOption = False,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take everything off a host, so that it can be stopped: guests, gateways, API requests, API addresses.
+
+    Safe to run again: it goes on where it stopped. `scs node undrain` gives the host back.
+    """
+    _run("drain", host, plan, yes, environment, as_json, leave_guests, force_quorum_loss)
+
+
+@app.command(epilog="Example: scs node undrain compute-3 --yes")
+def undrain(
+    host: HostArgument,
+    plan: PlanOption = False,
+    yes: YesOption = False,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Use a drained host again, once its services work and its cluster members have the others' data."""
+    _run("undrain", host, plan, yes, environment, as_json)
+
+
+@app.command(epilog="Example: scs node replace control-2 --host-key-fingerprint SHA256:kR1f... --yes")
+def replace(
+    host: HostArgument,
+    plan: PlanOption = False,
+    yes: YesOption = False,
+    leave_guests: GuestsOption = False,
+    force_quorum_loss: QuorumOption = False,
+    host_key_fingerprint: FingerprintOption = "",
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring back a host that was reinstalled with an empty disk, to full membership, under its old name and address."""
+    _run(
+        "replace", host, plan, yes, environment, as_json, leave_guests, force_quorum_loss,
+        fingerprint=host_key_fingerprint,
+    )  # fmt: skip
+
+
+@app.command(epilog="Example: scs node add compute-5 --host-key-fingerprint SHA256:kR1f... --yes")
+def add(
+    host: HostArgument,
+    plan: PlanOption = False,
+    yes: YesOption = False,
+    host_key_fingerprint: FingerprintOption = "",
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a new host, which the inventory has already, into the region."""
+    _run("add", host, plan, yes, environment, as_json, fingerprint=host_key_fingerprint)
+
+
+@app.command(epilog="Example: scs node remove compute-5 --yes")
+def remove(
+    host: HostArgument,
+    plan: PlanOption = False,
+    yes: YesOption = False,
+    force_quorum_loss: QuorumOption = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove its volumes and its configuration, too.")] = False,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a host out of the region for good: drain it, remove its containers, have the others forget it.
+
+    A host that does not answer any more can be removed, too, once it has no guests.
+    """
+    _run("remove", host, plan, yes, environment, as_json, force_quorum_loss=force_quorum_loss, purge=purge)
+
+
+def _run(
+    verb: str,
+    host: str,
+    plan: bool,
+    yes: bool,
+    environment: str | None,
+    as_json: bool,
+    leave_guests: bool = False,
+    force_quorum_loss: bool = False,
+    purge: bool = False,
+    fingerprint: str = "",
+) -> None:
+    from scs_deploy import context
+    from scs_deploy.nodes import run
+    from scs_deploy.nodes.plan import Options
+
+    region = context.load(environment)
+    run.check_host(region, host)
+    if not plan and not yes and (as_json or not sys.stdin.isatty()):
+        raise RefusedError(f"node {verb} asks before it changes anything, and there is nobody to ask", "add --yes")
+    options = Options(leave_guests=leave_guests, force_quorum_loss=force_quorum_loss, purge=purge)
+    with show.RunProgress(errors if as_json else console) as progress:
+
+        def confirm(made: NodePlan) -> bool:
+            progress.__exit__()
+            if as_json and (plan or made.refusals or not made.steps):
+                print_json(made.model_dump(mode="json"))
+            elif not as_json:
+                _print(made)
+            if plan or made.refusals or not made.steps:
+                return False
+            if not yes and not typer.confirm(f"{verb} {host}?"):
+                raise typer.Exit(1)
+            progress.expect(len(made.steps))
+            progress.__enter__()
+            return True
+
+        done = run.perform(region, verb, host, options, progress, confirm, fingerprint, change=not plan)
+    if as_json and done.run:
+        print_json({**done.plan.model_dump(mode="json"), "run": done.run})
+    elif done.run:
+        console.print(f"[green]done[/]: {verb} {host} in run {done.run}")
+        for note in done.plan.notes if verb == "remove" else ():
+            console.print(f"  {escape(note)}", soft_wrap=True)
+
+
+def _print(made: NodePlan) -> None:
+    if not made.steps and not made.refusals:
+        console.print(f"[green]nothing to do[/]: {made.host} is as {made.verb} leaves it")
+    for number, step in enumerate(made.steps, 1):
+        console.print(f"{number:>3}. {escape(step.title)}", soft_wrap=True)
+    for line in made.stays:
+        console.print(f"  [yellow]stays[/]   {escape(line)}", soft_wrap=True)
+    for note in made.notes:
+        console.print(f"  [cyan]note[/]    {escape(note)}", soft_wrap=True)
