@@ -16,7 +16,7 @@ import pymysql
 from scs_deploy.context import Context
 from scs_deploy.model import Model
 from tests.fault.client import ApiError, Https, database, say
-from tests.fault.faults import FaultError, Node
+from tests.fault.faults import FaultError, Node, wait
 
 RAFT = {"ovn_nb": ("/run/ovn/ovnnb_db.ctl", "OVN_Northbound"), "ovn_sb": ("/run/ovn/ovnsb_db.ctl", "OVN_Southbound")}
 SOCKET = "/run/scs/haproxy/admin.sock"
@@ -109,6 +109,26 @@ class Membership:
         with session, session.cursor() as cursor:
             cursor.execute("SELECT @@wsrep_node_name")
             return str(cursor.fetchone()[0])
+
+    def move_writer(self, host: str) -> None:
+        """Have the load balancers send the database's writes to a host: the others are out for a moment.
+
+        :raises AssertionError: writes do not go there
+        """
+        others = [f"set server database/{h} state maint" for h in self.nodes if h != host]
+        back = [line.replace("maint", "ready") for line in others]
+        try:
+            self._tell_haproxy(others)
+            wait(lambda: self.writer() == host, 15, f"writes to mariadb on {host}")
+        finally:
+            self._tell_haproxy(back)
+        wait(lambda: not self._haproxy(), 30, "every server up in HAProxy")
+        assert self.writer() == host, f"writes go to {self.writer()}, not to {host}"
+
+    def _tell_haproxy(self, lines: list[str]) -> None:
+        for node in self.nodes.values():
+            for line in lines:
+                node.inside("haproxy", "sh", "-c", f"echo {line} | nc -N -U -w 5 {SOCKET}")
 
     def raft(self, host: str, container: str) -> RaftStatus:
         """A member's view of OVN's database cluster.

@@ -101,7 +101,7 @@ class Prober:
         # the default quota of networks would end a long test
         self.https("PUT", f"{self.urls['network']}/v2.0/quotas/{self._project}", self.token(),
                    {"quota": {"network": -1}}, 30)  # fmt: skip
-        with self._session(timeout=30) as session, session.cursor() as cursor:
+        with self.session(timeout=30) as session, session.cursor() as cursor:
             cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
             cursor.execute(
                 f"CREATE TABLE {SCHEMA}.writes_{self.id} (number BIGINT PRIMARY KEY, at DOUBLE NOT NULL, "
@@ -186,7 +186,7 @@ class Prober:
     def _write(self) -> None:
         writes = self.writes[WRITES]
         number = writes.next()
-        session = self._session()
+        session = self.session()
         try:
             with session.cursor() as cursor:
                 cursor.execute(
@@ -220,7 +220,11 @@ class Prober:
             if endpoint["interface"] == "public"
         }
 
-    def _session(self, host: str = "", timeout: float = TIMEOUT) -> Any:
+    def session(self, host: str = "", timeout: float = TIMEOUT) -> Any:
+        """A session with a member's address, by default with the load balancer.
+
+        :raises pymysql.Error, OSError: no session in time
+        """
         return database(host or self._database, self._database_password, self._ca, timeout)
 
     # -- afterwards
@@ -250,7 +254,7 @@ class Prober:
         rows = self.writes[WRITES]
         problems: list[str] = []
         for name, address in self.members.items():
-            with self._session(address, 60) as session, session.cursor() as cursor:
+            with self.session(address, 60) as session, session.cursor() as cursor:
                 # a read that waits for what the cluster has committed so far
                 cursor.execute("SET SESSION wsrep_sync_wait = 1")
                 cursor.execute(f"SELECT number FROM {SCHEMA}.writes_{self.id}")
@@ -295,8 +299,9 @@ class Prober:
         self.https("DELETE", f"{self.urls['network']}/v2.0/quotas/{self._project}", self.token(), timeout=60)
         for project in self._projects():
             self.https("DELETE", f"{self.urls['identity']}/projects/{project}", self.token(), timeout=60)
-        with self._session(timeout=60) as session, session.cursor() as cursor:
-            cursor.execute(f"DROP TABLE IF EXISTS {SCHEMA}.writes_{self.id}")
+        with self.session(timeout=60) as session, session.cursor() as cursor:
+            for table in ("writes", "growth"):
+                cursor.execute(f"DROP TABLE IF EXISTS {SCHEMA}.{table}_{self.id}")
             cursor.execute("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s", (SCHEMA,))
             if cursor.fetchone() == (0,):
                 cursor.execute(f"DROP SCHEMA {SCHEMA}")

@@ -113,5 +113,6 @@ def test_raft_without_a_leader() -> None:
 
 
 def test_haproxy_servers() -> None:
-    text = "# pxname,svname,status,\nidentity,FRONTEND,OPEN,\nidentity,ha-1,UP,\nidentity,ha-2,DOWN,\nidentity,BACKEND,UP,\n"
-    assert parse_haproxy(text) == {("identity", "ha-1"): "UP", ("identity", "ha-2"): "DOWN"}
+    rows = ("# pxname,svname,status", "a,FRONTEND,OPEN", "a,ha-1,UP", "a,ha-2,DOWN", "a,BACKEND,UP")
+    text = "".join(f"{row},\n" for row in rows)
+    assert parse_haproxy(text) == {("a", "ha-1"): "UP", ("a", "ha-2"): "DOWN"}
