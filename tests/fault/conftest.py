@@ -117,6 +117,7 @@ def trial(region: RegionUnderTest, members: Membership, context: Context, reques
     def probing(longest: float | None = LONGEST_GAP) -> Iterator[Trial]:
         before = members.missing()
         assert not before, f"the region is not whole before the fault: {'; '.join(before)}"
+        planned = region.plan()
         name = request.node.name
         with Prober(context) as prober:
             found = Trial(name, region, members, prober)
@@ -135,7 +136,8 @@ def trial(region: RegionUnderTest, members: Membership, context: Context, reques
         gap = found.prober.longest_gap()
         assert not problems, "; ".join(problems)
         assert longest is None or gap.seconds <= longest, f"the API did not answer for {gap}"
-        assert region.plan() == []
+        left = [change for change in region.plan() if change not in planned]
+        assert not left, f"scs plan after the fault: {left}"
 
     def report(found: Trial, failed: str) -> list[str]:
         prober = found.prober

@@ -96,6 +96,14 @@ class Prober:
         self._schedules: list[Schedule] = []
 
     def __enter__(self) -> Prober:
+        try:
+            return self._enter()
+        except BaseException:
+            if self.urls:
+                self.clean(0)
+            raise
+
+    def _enter(self) -> Prober:
         self.urls = self._catalogue()
         self._project = self._create("project", "home")
         # the default quota of networks would end a long test
