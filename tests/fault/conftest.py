@@ -83,9 +83,12 @@ class Trial:
         :raises AssertionError: something is still missing after `deadline` seconds
         """
         begin = time.monotonic()
+        last: list[str] = []
         while missing := self.missing():
             assert time.monotonic() - begin < deadline, f"{deadline:g} s after the fault: {'; '.join(missing)}"
-            time.sleep(1)
+            last = missing
+            time.sleep(2)
+        self.numbers["last_missing"] = last
         self.numbers["membership_seconds"] = round(time.monotonic() - begin, 1)
 
     def answers_for(self, seconds: float) -> None:

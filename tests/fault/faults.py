@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from scs_deploy.testbed.cgroups import processes
+from tests.fault import sockets
 
 
 class FaultError(Exception):
@@ -80,6 +82,31 @@ class Node:
     def pid(self) -> int:
         """Its first process, as the manager numbers it."""
         return int(run("docker", "inspect", "--format", "{{.State.Pid}}", self.name))
+
+    def path(self, path: str) -> str:
+        """A path of the node as the manager opens it.
+
+        :raises FaultError: the node does not run
+        """
+        if not (pid := self.pid):
+            raise FaultError(f"{self.host} does not run")
+        return f"/proc/{pid}/root{path}"
+
+    def containers(self) -> list[dict[str, Any]]:
+        """Its containers, as the Docker Engine API lists them.
+
+        :raises FaultError, OSError, http.client.HTTPException, ValueError: its engine does not answer
+        """
+        found: list[dict[str, Any]] = sockets.docker(self.path("/run/docker.sock"), "/containers/json?all=1")
+        return found
+
+    def started(self, container: str) -> str:
+        """When a container's process began; empty: it does not run.
+
+        :raises FaultError, OSError, http.client.HTTPException, ValueError: the node's engine does not answer
+        """
+        state = sockets.docker(self.path("/run/docker.sock"), f"/containers/{container}/json")["State"]
+        return str(state["StartedAt"]) if state["Running"] else ""
 
     def container_pid(self, container: str) -> int:
         """A container's daemon as the node numbers it, not the init process before it; 0: it does not run."""

@@ -6,17 +6,18 @@ from __future__ import annotations
 import csv
 import http.client
 import io
-import json
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pymysql
+import requests
 
 from scs_deploy.context import Context
 from scs_deploy.model import Model
+from tests.fault import sockets
 from tests.fault.client import ApiError, Https, database, say
-from tests.fault.faults import FaultError, Node, wait
+from tests.fault.faults import FaultError, Node, run, wait
 
 RAFT = {"ovn_nb": ("/run/ovn/ovnnb_db.ctl", "OVN_Northbound"), "ovn_sb": ("/run/ovn/ovnsb_db.ctl", "OVN_Southbound")}
 SOCKET = "/run/scs/haproxy/admin.sock"
@@ -66,7 +67,7 @@ class Membership:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._ca = context.environment.ca_file
+        self.ca = context.environment.ca_file
         self._password = context.secrets["mariadb_root_password"]
         self._broker = context.secrets["rabbitmq_admin_password"]
         self.nodes = {h.name: Node(h.name) for h in context.inventory.group("control")}
@@ -97,7 +98,7 @@ class Membership:
         :raises pymysql.Error, OSError: it does not answer
         """
         with (
-            database(self.addresses[host], self._password, self._ca) as session,
+            database(self.addresses[host], self._password, self.ca) as session,
             session.cursor() as cursor,
         ):
             cursor.execute("SHOW GLOBAL STATUS LIKE 'wsrep_%%'")
@@ -105,7 +106,7 @@ class Membership:
 
     def writer(self) -> str:
         """The host whose database member HAProxy sends writes to."""
-        session = database(str(self.vips["internal"]), self._password, self._ca)
+        session = database(str(self.vips["internal"]), self._password, self.ca)
         with session, session.cursor() as cursor:
             cursor.execute("SELECT @@wsrep_node_name")
             return str(cursor.fetchone()[0])
@@ -128,7 +129,7 @@ class Membership:
     def _tell_haproxy(self, lines: list[str]) -> None:
         for node in self.nodes.values():
             for line in lines:
-                node.inside("haproxy", "sh", "-c", f"echo {line} | nc -N -U -w 5 {SOCKET}")
+                sockets.haproxy(node.path(SOCKET), line)
 
     def raft(self, host: str, container: str) -> RaftStatus:
         """A member's view of OVN's database cluster.
@@ -136,9 +137,7 @@ class Membership:
         :raises FaultError: it does not answer
         """
         control, schema = RAFT[container]
-        return parse_raft(
-            self.nodes[host].inside(container, "ovs-appctl", "--timeout=5", "-t", control, "cluster/status", schema)
-        )
+        return parse_raft(sockets.unixctl(self.nodes[host].path(control), "cluster/status", schema))
 
     def raft_leader(self, container: str) -> str:
         """The host whose member leads."""
@@ -151,7 +150,10 @@ class Membership:
         """Hosts that have an API address, according to themselves."""
         found = []
         for host, node in self.nodes.items():
-            text = node.on("ip", "-oneline", "address", "show", "to", self.vips[side], check=False, timeout=10)
+            if not (pid := node.pid):
+                continue
+            text = run("nsenter", "--target", str(pid), "--net",
+                       "ip", "-oneline", "address", "show", "to", self.vips[side], check=False)  # fmt: skip
             if text.strip():
                 found.append(host)
         return found
@@ -159,15 +161,15 @@ class Membership:
     def broker(self, host: str) -> list[dict[str, object]]:
         """Nodes of the message broker as one of them sees them.
 
-        :raises FaultError: it does not answer
+        :raises requests.RequestException, ValueError: it does not answer
         """
         columns = "name,running,partitions,mem_alarm,disk_free_alarm"
-        script = (
-            "grep -E '^(user|cacert) ' /etc/rabbitmq/health.curl | curl --silent --fail --max-time 10 --config - "
-            f"'https://{self.addresses[host]}:15671/api/nodes?columns={columns}'"
-        )
-        text = self.nodes[host].inside("rabbitmq", "sh", "-c", script)
-        found: list[dict[str, object]] = json.loads(text)
+        answer = requests.get(
+            f"https://{self.addresses[host]}:15671/api/nodes?columns={columns}",
+            auth=("scs", self._broker), verify=str(self.ca), timeout=10,
+        )  # fmt: skip
+        answer.raise_for_status()
+        found: list[dict[str, object]] = answer.json()
         return found
 
     def haproxy(self, host: str) -> dict[tuple[str, str], str]:
@@ -175,9 +177,7 @@ class Membership:
 
         :raises FaultError: it does not answer
         """
-        return parse_haproxy(
-            self.nodes[host].inside("haproxy", "sh", "-c", f"echo show stat | nc -N -U -w 5 {SOCKET}", timeout=20)
-        )
+        return parse_haproxy(sockets.haproxy(self.nodes[host].path(SOCKET), "show stat"))
 
     # -- what is missing
 
@@ -187,10 +187,11 @@ class Membership:
         questions: list[Callable[[], list[str]]] = [
             self._nodes, self._galera, self._rabbitmq, self._raft, self._vips, self._haproxy, self._containers
         ]  # fmt: skip
-        if api and token and urls:
-            questions.append(lambda: self._agents(api, token(), urls))
-        with ThreadPoolExecutor(2) as pool:
-            return [problem for problems in pool.map(self._ask, questions) for problem in problems]
+        problems = [problem for question in questions for problem in self._ask(question)]
+        if not problems and api and token and urls:
+            # last, because these ask the API
+            problems = self._ask(lambda: self._agents(api, token(), urls))
+        return problems
 
     def _ask(self, question: Callable[[], list[str]]) -> list[str]:
         try:
@@ -261,10 +262,10 @@ class Membership:
     def _containers(self) -> list[str]:
         problems = []
         for host, node in self.nodes.items():
-            text = node.on("docker", "ps", "--all", "--format", "{{.Names}}\t{{.State}}\t{{.Status}}", timeout=20)
-            for name, state, status in (line.split("\t") for line in text.splitlines()):
-                if state != "running" or "(unhealthy)" in status or "starting)" in status:
-                    problems.append(f"container {name} on {host}: {status}")
+            for found in node.containers():
+                status = found["Status"]
+                if found["State"] != "running" or "(unhealthy)" in status or "starting)" in status:
+                    problems.append(f"container {found['Names'][0][1:]} on {host}: {status}")
         return problems
 
     def _agents(self, api: Https, token: str, urls: Mapping[str, str]) -> list[str]:

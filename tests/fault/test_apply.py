@@ -32,20 +32,15 @@ def override(region: RegionUnderTest) -> Iterator[Path]:
     region.apply()
 
 
-def started(node: Node) -> str:
-    """When the container's process began."""
-    return node.on("docker", "inspect", "--format", "{{.State.StartedAt}}", CONTAINER).strip()
-
-
 def test_node_dies_under_apply(trial: Faults, members: Membership, region: RegionUnderTest, override: Path) -> None:
     nodes = list(members.nodes.values())
     with trial() as t:
-        before = {node.host: started(node) for node in nodes}
+        before = {node.host: node.started(CONTAINER) for node in nodes}
         override.write_text(OPTION, encoding="utf-8")
         process = region.start("apply", "--yes", CONTAINER)
 
         def restarted() -> list[Node]:
-            return [node for node in nodes if started(node) != before[node.host]]
+            return [node for node in nodes if node.started(CONTAINER) != before[node.host]]
 
         wait(lambda: restarted() or process.poll() is not None, 120, "the first restart", interval=0.2)
         done = {node.host for node in restarted()}
@@ -68,4 +63,4 @@ def test_node_dies_under_apply(trial: Faults, members: Membership, region: Regio
         t.whole_again()
         again = region.scs("apply", "--yes", CONTAINER)
         t.note(f"the same command: {again.out.strip().splitlines()[-1]}")
-        assert all(started(node) != before[node.host] for node in nodes)
+        assert all(node.started(CONTAINER) != before[node.host] for node in nodes)

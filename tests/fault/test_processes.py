@@ -27,7 +27,8 @@ WHERE: dict[str, Callable[[Membership], str]] = {
 def test_kill(container: str, trial: Faults, members: Membership) -> None:
     node = members.nodes[WHERE[container](members)]
     with trial() as t:
+        before = node.started(container)
         killed = node.kill_container(container)
         t.note(f"killed pid {killed} of {container} on {node}")
-        wait(lambda: node.container_pid(container) not in (0, killed), 60, f"a new {container} on {node}")
+        wait(lambda: node.started(container) not in ("", before), 60, f"a new {container} on {node}")
         t.whole_again()
