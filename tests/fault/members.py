@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads who belongs to what in a region: Galera, RabbitMQ, OVN's raft, VRRP, HAProxy, agents. Parsing is pure."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import io
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pymysql
+import requests
+
+from scs_deploy.context import Context
+from scs_deploy.model import Model
+from tests.fault import sockets
+from tests.fault.client import ApiError, Https, database, say
+from tests.fault.faults import FaultError, Node, run, wait
+
+RAFT = {"ovn_nb": ("/run/ovn/ovnnb_db.ctl", "OVN_Northbound"), "ovn_sb": ("/run/ovn/ovnsb_db.ctl", "OVN_Southbound")}
+SOCKET = "/run/scs/haproxy/admin.sock"
+NO_HISTORY = "00000000-0000-0000-0000-000000000000"
+"""Of a Galera cluster that formed without comparing its members' positions."""
+SYNCED = {"wsrep_cluster_status": "Primary", "wsrep_local_state_comment": "Synced", "wsrep_ready": "ON"}
+
+
+class RaftStatus(Model):
+    """A member's answer to `cluster/status`."""
+
+    member: bool
+    leader: bool
+    knows_leader: bool
+    servers: int
+    heard: int
+    """other members that a leader heard of within two election timers"""
+
+
+def parse_raft(text: str) -> RaftStatus:
+    """`ovs-appctl cluster/status`, see ovsdb-server(1)."""
+    fields = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in text.splitlines())}
+    servers = re.findall(r"^\s+[0-9a-f]{4} \([0-9a-f]{4} at .*", text, re.MULTILINE)
+    heard = [int(age) for server in servers for age in re.findall(r"last msg (\d+) ms ago", server)]
+    timer = int(fields.get("Election timer", "0"))
+    return RaftStatus(
+        member=fields.get("Status") == "cluster member",
+        leader=fields.get("Role") == "leader",
+        knows_leader=fields.get("Leader", "unknown") != "unknown",
+        servers=len(servers),
+        heard=sum(age <= 2 * timer for age in heard),
+    )
+
+
+def parse_haproxy(text: str) -> dict[tuple[str, str], str]:
+    """(backend, server): status, from `show stat`."""
+    rows = csv.DictReader(io.StringIO(text.removeprefix("# ")))
+    return {
+        (r["pxname"], r["svname"]): r["status"]
+        for r in rows
+        if r["pxname"] and r["svname"] not in ("FRONTEND", "BACKEND")
+    }
+
+
+class Membership:
+    """Asks the members of a region. Every question is answered with what is missing, empty when nothing is."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.ca = context.environment.ca_file
+        self._password = context.secrets["mariadb_root_password"]
+        self._broker = context.secrets["rabbitmq_admin_password"]
+        self.nodes = {h.name: Node(h.name) for h in context.inventory.group("control")}
+        self.addresses = {h.name: h.management for h in context.inventory.group("control")}
+        self.interfaces = {
+            h.name: {network: place.interface for network, place in h.networks.items()}
+            for h in context.inventory.group("control")
+        }
+        """host: network: interface"""
+        api = context.environment.settings.api
+        self.vips = {"internal": str(api.internal.address), "external": str(api.external.address)}
+
+    @staticmethod
+    def together(nodes: list[Node], what: Callable[[Node], None]) -> None:
+        """Do something to several nodes at the same time.
+
+        :raises FaultError: it failed on one of them, after it was tried on all
+        """
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            for future in [pool.submit(what, node) for node in nodes]:
+                future.result()
+
+    # -- readers
+
+    def galera(self, host: str) -> dict[str, str]:
+        """wsrep status of a member.
+
+        :raises pymysql.Error, OSError: it does not answer
+        """
+        with (
+            database(self.addresses[host], self._password, self.ca) as session,
+            session.cursor() as cursor,
+        ):
+            cursor.execute("SHOW GLOBAL STATUS LIKE 'wsrep_%%'")
+            return {str(name): str(value) for name, value in cursor.fetchall()}
+
+    def writer(self) -> str:
+        """The host whose database member HAProxy sends writes to."""
+        session = database(str(self.vips["internal"]), self._password, self.ca)
+        with session, session.cursor() as cursor:
+            cursor.execute("SELECT @@wsrep_node_name")
+            return str(cursor.fetchone()[0])
+
+    def move_writer(self, host: str) -> None:
+        """Have the load balancers send the database's writes to a host: the others are out for a moment.
+
+        :raises AssertionError: writes do not go there
+        """
+        others = [f"set server database/{h} state maint" for h in self.nodes if h != host]
+        back = [line.replace("maint", "ready") for line in others]
+        try:
+            self._tell_haproxy(others)
+            wait(lambda: self.writer() == host, 15, f"writes to mariadb on {host}")
+        finally:
+            self._tell_haproxy(back)
+        wait(lambda: not self._haproxy(), 30, "every server up in HAProxy")
+        assert self.writer() == host, f"writes go to {self.writer()}, not to {host}"
+
+    def _tell_haproxy(self, lines: list[str]) -> None:
+        for node in self.nodes.values():
+            for line in lines:
+                sockets.haproxy(node.path(SOCKET), line)
+
+    def raft(self, host: str, container: str) -> RaftStatus:
+        """A member's view of OVN's database cluster.
+
+        :raises FaultError: it does not answer
+        """
+        control, schema = RAFT[container]
+        return parse_raft(sockets.unixctl(self.nodes[host].path(control), "cluster/status", schema))
+
+    def raft_leader(self, container: str) -> str:
+        """The host whose member leads."""
+        for host in self.nodes:
+            if self.raft(host, container).leader:
+                return host
+        raise FaultError(f"{container}: no leader")
+
+    def vip_holders(self, side: str) -> list[str]:
+        """Hosts that have an API address, according to themselves."""
+        found = []
+        for host, node in self.nodes.items():
+            if not (pid := node.pid):
+                continue
+            text = run("nsenter", "--target", str(pid), "--net",
+                       "ip", "-oneline", "address", "show", "to", self.vips[side], check=False)  # fmt: skip
+            if text.strip():
+                found.append(host)
+        return found
+
+    def broker(self, host: str) -> list[dict[str, object]]:
+        """Nodes of the message broker as one of them sees them.
+
+        :raises requests.RequestException, ValueError: it does not answer
+        """
+        columns = "name,running,partitions,mem_alarm,disk_free_alarm"
+        answer = requests.get(
+            f"https://{self.addresses[host]}:15671/api/nodes?columns={columns}",
+            auth=("scs", self._broker), verify=str(self.ca), timeout=10,
+        )  # fmt: skip
+        answer.raise_for_status()
+        found: list[dict[str, object]] = answer.json()
+        return found
+
+    def haproxy(self, host: str) -> dict[tuple[str, str], str]:
+        """Status of every server in a host's load balancer.
+
+        :raises FaultError: it does not answer
+        """
+        return parse_haproxy(sockets.haproxy(self.nodes[host].path(SOCKET), "show stat"))
+
+    # -- what is missing
+
+    def missing(self, api: Https | None = None, token: Callable[[], str] | None = None,
+                urls: Mapping[str, str] | None = None) -> list[str]:  # fmt: skip
+        """What a whole region has and this one has not; empty: full membership."""
+        questions: list[Callable[[], list[str]]] = [
+            self._nodes, self._galera, self._rabbitmq, self._raft, self._vips, self._haproxy, self._containers
+        ]  # fmt: skip
+        problems = [problem for question in questions for problem in self._ask(question)]
+        if not problems and api and token and urls:
+            # last, because these ask the API
+            problems = self._ask(lambda: self._agents(api, token(), urls))
+        return problems
+
+    def _ask(self, question: Callable[[], list[str]]) -> list[str]:
+        try:
+            return question()
+        except (FaultError, pymysql.Error, OSError, ApiError, ValueError, http.client.HTTPException) as error:
+            text = str(error) if isinstance(error, FaultError) else say(error)
+            return [f"{getattr(question, '__name__', 'agents').strip('_')}: {text}"]
+
+    def _nodes(self) -> list[str]:
+        return [f"node {host} does not run" for host, node in self.nodes.items() if not node.running]
+
+    def _galera(self) -> list[str]:
+        wanted = SYNCED | {"wsrep_cluster_size": str(len(self.nodes))}
+        found = {host: self.galera(host) for host in self.nodes}
+        histories = {status.get("wsrep_cluster_state_uuid", "") for status in found.values()}
+        strange = [] if len(histories) == 1 and NO_HISTORY not in histories else [f"mariadb: histories {histories}"]
+        return strange + [
+            f"mariadb on {host}: {name} is {status.get(name)}"
+            for host, status in found.items()
+            for name, value in wanted.items()
+            if status.get(name) != value
+        ]
+
+    def _rabbitmq(self) -> list[str]:
+        problems = []
+        for host in self.nodes:
+            nodes = self.broker(host)
+            running = [n for n in nodes if n.get("running")]
+            if len(running) != len(self.nodes):
+                problems.append(f"rabbitmq on {host} sees {len(running)} of {len(self.nodes)} nodes running")
+            problems += [
+                f"rabbitmq on {host}: {n['name']} has {key}"
+                for n in nodes
+                for key in ("partitions", "mem_alarm", "disk_free_alarm")
+                if n.get(key)
+            ]
+        return problems
+
+    def _raft(self) -> list[str]:
+        problems = []
+        for container in RAFT:
+            leaders = 0
+            for host in self.nodes:
+                status = self.raft(host, container)
+                leaders += status.leader
+                if not (status.member and status.knows_leader):
+                    problems.append(f"{container} on {host} is no member with a leader")
+                if status.servers != len(self.nodes):
+                    problems.append(f"{container} on {host} knows {status.servers} servers")
+                if status.leader and status.heard != len(self.nodes) - 1:
+                    problems.append(f"{container}: leader {host} hears of {status.heard} members")
+            if leaders != 1:
+                problems.append(f"{container} has {leaders} leaders")
+        return problems
+
+    def _vips(self) -> list[str]:
+        holders = {side: self.vip_holders(side) for side in self.vips}
+        return [f"{side} API address is on {hosts or 'no host'}" for side, hosts in holders.items() if len(hosts) != 1]
+
+    def _haproxy(self) -> list[str]:
+        return [
+            f"haproxy on {host}: {backend}/{server} is {status}"
+            for host in self.nodes
+            for (backend, server), status in self.haproxy(host).items()
+            if backend != "control" and status.split()[0] not in ("UP", "no")
+        ]
+
+    def _containers(self) -> list[str]:
+        problems = []
+        for host, node in self.nodes.items():
+            for found in node.containers():
+                status = found["Status"]
+                if found["State"] != "running" or "(unhealthy)" in status or "starting)" in status:
+                    problems.append(f"container {found['Names'][0][1:]} on {host}: {status}")
+        return problems
+
+    def _agents(self, api: Https, token: str, urls: Mapping[str, str]) -> list[str]:
+        _, services = api("GET", f"{urls['compute']}/os-services", token, timeout=30)
+        _, agents = api("GET", f"{urls['network']}/v2.0/agents", token, timeout=30)
+        return [f"{s['binary']} on {s['host']} is down" for s in services["services"] if s["state"] != "up"] + [
+            f"{a['binary']} on {a['host']} is down" for a in agents["agents"] if not a["alive"]
+        ]
