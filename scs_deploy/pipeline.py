@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scs_deploy import addresses, playbook, region, runner
 from scs_deploy import plan as plans
-from scs_deploy import playbook, region, runner
 from scs_deploy.change import Change, Kind
 from scs_deploy.context import Context
 from scs_deploy.errors import RefusedError, ScsError
@@ -67,6 +67,8 @@ def make_plan(context: Context, selection: Selection) -> Plan:
         frozenset(context.environment.settings.allow) | frozenset(selection.allow),
     )
     _check_registry(context, plan)
+    if addresses.HOLDER in chosen and addresses.unheld(observation.hosts):
+        addresses.refuse_taken(context.environment, (443, 5000, 3306))
     return plan
 
 
