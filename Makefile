@@ -16,7 +16,7 @@ help: ## Show the targets
 setup: ## Install what is missing: Debian packages, Docker engine, .venv
 	@tools/setup
 
-testbed: setup ## A region on this machine (LAYOUT=single); continues where an earlier run stopped
+testbed: setup ## A region on this machine (LAYOUT=single or ha); continues where an earlier run stopped
 	@$(SUDO) $(CURDIR)/.venv/bin/scs testbed up --layout $(LAYOUT)
 
 test: setup lint unit catalog golden molecule ## Everything that needs no region
