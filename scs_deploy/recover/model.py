@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -115,8 +115,3 @@ def names(hosts: Iterable[str]) -> str:
     """`a, b and c`."""
     ordered = sorted(hosts)
     return " and ".join([", ".join(ordered[:-1]), ordered[-1]] if len(ordered) > 1 else ordered)
-
-
-def unreachable_text(members: Mapping[str, str]) -> str:
-    """`ha-3: Connection timed out` of each."""
-    return "; ".join(f"{host}: {why}" for host, why in sorted(members.items()))

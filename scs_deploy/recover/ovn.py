@@ -29,6 +29,8 @@ class File(StrEnum):
 
     PRESENT = "present"
     MISSING = "missing"
+    TORN = "torn"
+    """its end cannot be read: after a power cut a server may still take it"""
     DAMAGED = "damaged"
     UNKNOWN = "unknown"
 
@@ -212,7 +214,7 @@ def _with_leader(
 
 def _without_leader(container: str, members: list[Member], reachable: list[Member], options: Options) -> Recovery:
     """Nobody leads: enough members start, or the data of one becomes a new cluster."""
-    holders = [m for m in reachable if m.file is File.PRESENT]
+    holders = [m for m in reachable if m.file in (File.PRESENT, File.TORN)]
     counted = max((len(m.server.servers) for m in members if m.server), default=0) or len(members)
     quorum = counted // 2 + 1
     found = f"{container}: no leader; {len(holders)} of {counted} servers have their data, a quorum is {quorum}"
@@ -235,7 +237,7 @@ def _without_leader(container: str, members: list[Member], reachable: list[Membe
 
 def _rebuild(container: str, members: list[Member], reachable: list[Member], source: str, found: str) -> Recovery:
     origin = next((m for m in reachable if m.host == source), None)
-    if origin is None or origin.file is not File.PRESENT:
+    if origin is None or origin.file not in (File.PRESENT, File.TORN):
         raise RefusedError(f"{container}: {source} has no data to rebuild the cluster from", "name another member")
     warnings = [f"{container}: changes that {source} did not have when the quorum was lost are lost"]
     warnings += [

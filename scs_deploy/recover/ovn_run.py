@@ -162,9 +162,11 @@ def member(host: str, address: str, status: Answer, files: Answer) -> Member:
         file = File.MISSING if first == "missing" else File.PRESENT
     elif files.code < 0:
         file = File.UNKNOWN
+    elif len(first) != 36:
+        file = File.DAMAGED
     else:
         # a server that works may be writing just now
-        file = File.PRESENT if server and len(first) == 36 else File.DAMAGED
+        file = File.PRESENT if server else File.TORN
     return Member(
         host=host,
         address=address,
@@ -172,7 +174,7 @@ def member(host: str, address: str, status: Answer, files: Answer) -> Member:
         why=" ".join((rest or first).split())[-160:] if files.code else "",
         server=server,
         file=file,
-        file_sid=first[:4] if file is File.PRESENT else "",
+        file_sid=first[:4] if file in (File.PRESENT, File.TORN) else "",
     )
 
 

@@ -98,6 +98,7 @@ def test_status_of_a_real_server_is_read() -> None:
         (-1, (1, "ovsdb-tool: ovsdb error: /var/lib/ovn/ovnnb_db.db: 5000 bytes: cksum"), File.DAMAGED, ""),
         # the last record of a file that is being written may be half a record
         (0, (1, "958b5bd8-9694-4d0c-bf51-69aa6ff87999\novsdb-tool: error parsing"), File.PRESENT, "958b"),
+        (-1, (1, "958b5bd8-9694-4d0c-bf51-69aa6ff87999\novsdb-tool: error parsing"), File.TORN, "958b"),
         (-1, (-1, "No such image"), File.UNKNOWN, ""),
     ],
 )
@@ -121,6 +122,9 @@ def test_member_from_answers(status: int, files: tuple[int, str], file: File, si
             [serving("a"), serving("b"), down("c", file=File.DAMAGED, file_sid="")],
             ["stop c", "kick a cccc", "rejoin c"],
         ),
+        # beside a quorum a file that cannot be read to its end is not trusted; without one it is tried
+        ([serving("a"), serving("b"), down("c", file=File.TORN)], ["stop c", "kick a cccc", "rejoin c"]),
+        ([down("a", file=File.TORN), down("b", file=File.TORN), lost("c")], ["start a,b"]),
         # it works from memory, and would not come back
         ([serving("a"), serving("b"), serving("c", file=File.MISSING)], ["stop c", "kick a cccc", "rejoin c"]),
         # an id that the cluster does not know any more
