@@ -85,12 +85,16 @@ class Trial:
         over = self.over or self.prober.end
         return self.prober.longest_gap(until=over), self.prober.longest_gap(since=over)
 
+    def returns(self) -> None:
+        """Say that the fault ends now."""
+        self.over = self.over or time.time()
+
     def whole_again(self, deadline: float = MEMBERSHIP) -> None:
         """Wait for full membership; call it when the fault is over.
 
         :raises AssertionError: something is still missing after `deadline` seconds
         """
-        self.over = self.over or time.time()
+        self.returns()
         begin = time.monotonic()
         last: list[str] = []
         while missing := self.missing():
@@ -183,12 +187,13 @@ def trial(region: RegionUnderTest, members: Membership, context: Context, reques
             file.write(json.dumps(numbers) + "\n")
         acknowledged = sum(len(w.acknowledged) for w in prober.writes.values())
         membership = f"{m} s" if (m := found.numbers.get("membership_seconds")) is not None else "not reached"
-        print(
-            f"\n{found.name}: longest gap {gap}, during the return {returning}; {numbers['failures']} of {numbers['requests']} requests failed; "
-            f"{acknowledged} writes acknowledged, {'none lost' if not problems else '; '.join(problems)}; "
+        parts = (
+            f"longest gap {gap}, during the return {returning}",
+            f"{numbers['failures']} of {numbers['requests']} requests failed",
+            f"{acknowledged} writes acknowledged, {'none lost' if not problems else ', '.join(problems)}",
             f"full membership {membership} after the fault",
-            flush=True,
         )
+        print(f"\n{found.name}: {'; '.join(parts)}", flush=True)
         return problems
 
     return probing
