@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a node's processes use, and the control groups that its nested engine leaves behind.
 
-Nodes share the manager's cgroup tree, so a nested container's group is a sibling of its node's, not a child: neither
-memory nor clean-up can be had from the node's own group. Processes are found by their PID namespace instead.
+Nodes share the manager's cgroup tree, so a nested container's group is a sibling of its node's unless the nested engine
+is told otherwise (`engine_options`), which control groups of version 2 do not allow: neither memory nor clean-up can be
+had from the node's own group everywhere. Processes are found by their parents instead.
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ def memory_of_tree(pid: int) -> int:
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
     return total
+
+
+def engine_options(parent: str) -> tuple[str, str]:
+    """Path and content of a drop-in of a node's Docker unit: its containers go into the control group `parent`.
+
+    With the node's own group, nodes share the processors evenly. Without, each container of every node has the same
+    share, and a node that starts all of its containers takes the processors from the others.
+    """
+    path = "/etc/systemd/system/docker.service.d/testbed.conf"
+    return path, f"[Service]\nEnvironment=DOCKER_OPTS=--cgroup-parent={parent}\n"
 
 
 def of_nested_containers(pid: int) -> frozenset[str]:

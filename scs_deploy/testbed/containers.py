@@ -74,6 +74,8 @@ class Containers:
             if container.status != "running":
                 report(f"{node.host}: starting")
                 _put(container, "/root/.ssh/authorized_keys", public_key + "\n", 0o600, folder_mode=0o700)
+                if parent := self._control_group(container):
+                    _put(container, *cgroups.engine_options(parent), 0o644, folder_mode=0o755)
                 container.start()
         for node in self.layout.nodes:
             report(f"{node.host}: waiting for systemd and ssh")
@@ -213,6 +215,13 @@ class Containers:
             api.remove_container(created["Id"], force=True)
             raise
         return self.engine.containers.get(created["Id"])
+
+    def _control_group(self, container: Container) -> str:
+        """The node's own control group, where its nested containers can go; empty: this engine has none for that."""
+        info = self.engine.info()
+        if (info.get("CgroupVersion"), info.get("CgroupDriver")) != ("1", "cgroupfs"):
+            return ""
+        return f"{container.attrs['HostConfig'].get('CgroupParent') or '/docker'}/{container.id}"
 
     def _host_config(self, node: Node) -> dict[str, Any]:
         settings = self.environment.settings.testbed

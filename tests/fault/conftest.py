@@ -19,6 +19,7 @@ from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.faults import wait
 from tests.fault.members import Membership
 from tests.fault.prober import PROBES, Prober
+from tests.fault.record import Gap
 
 LONGEST_GAP = 15
 """Seconds: the API answers again after the loss of a node."""
@@ -67,6 +68,8 @@ class Trial:
         self.name, self.region, self.members, self.prober = name, region, members, prober
         self.numbers: dict[str, Any] = {}
         self.lines: list[str] = []
+        self.over = 0.0
+        """when the fault was over and what was lost began to return; 0: not yet"""
 
     def note(self, line: str) -> None:
         """Something a reader of the report should know."""
@@ -77,11 +80,21 @@ class Trial:
         """What the region lacks to be whole, agents included."""
         return self.members.missing(self.prober.https, self.prober.token, self.prober.urls)
 
+    def gaps(self) -> tuple[Gap, Gap]:
+        """The longest gap that began during the fault, and the longest one that began when it was over."""
+        over = self.over or self.prober.end
+        return self.prober.longest_gap(until=over), self.prober.longest_gap(since=over)
+
+    def returns(self) -> None:
+        """Say that the fault ends now."""
+        self.over = self.over or time.time()
+
     def whole_again(self, deadline: float = MEMBERSHIP) -> None:
         """Wait for full membership; call it when the fault is over.
 
         :raises AssertionError: something is still missing after `deadline` seconds
         """
+        self.returns()
         begin = time.monotonic()
         last: list[str] = []
         while missing := self.missing():
@@ -118,8 +131,10 @@ def trial(region: RegionUnderTest, members: Membership, context: Context, reques
 
     @contextmanager
     def probing(longest: float | None = LONGEST_GAP) -> Iterator[Trial]:
-        before = members.missing()
-        assert not before, f"the region is not whole before the fault: {'; '.join(before)}"
+        settled = time.monotonic() + MEMBERSHIP
+        while before := members.missing():
+            assert time.monotonic() < settled, f"the region is not whole before the fault: {'; '.join(before)}"
+            time.sleep(2)
         planned = region.plan()
         name = request.node.name
         with Prober(context) as prober:
@@ -136,21 +151,26 @@ def trial(region: RegionUnderTest, members: Membership, context: Context, reques
             finally:
                 prober.stop()
                 problems = report(found, failed)
-        gap = found.prober.longest_gap()
         assert not problems, "; ".join(problems)
-        assert longest is None or gap.seconds <= longest, f"the API did not answer for {gap}"
+        lost, returning = found.gaps()
+        assert longest is None or lost.seconds <= longest, f"the API did not answer after the loss for {lost}"
+        assert longest is None or returning.seconds <= longest, (
+            f"the API did not answer during the return for {returning}"
+        )
         left = [change for change in region.plan() if change not in planned]
         assert not left, f"scs plan after the fault: {left}"
 
     def report(found: Trial, failed: str) -> list[str]:
         prober = found.prober
-        gap = prober.longest_gap()
+        gap, returning = found.gaps()
         problems = prober.verify()
         numbers = {
             "test": found.name,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "longest_gap_seconds": round(gap.seconds, 1),
             "longest_gap_kind": gap.kind,
+            "return_gap_seconds": round(returning.seconds, 1),
+            "return_gap_kind": returning.kind,
             "seconds": round(prober.end - prober.begin, 1),
             "requests": sum(s.requests for s in prober.summaries()),
             "requests_per_second": round(sum(s.per_second for s in prober.summaries() if s.kind in PROBES[:4]), 1),
@@ -167,12 +187,13 @@ def trial(region: RegionUnderTest, members: Membership, context: Context, reques
             file.write(json.dumps(numbers) + "\n")
         acknowledged = sum(len(w.acknowledged) for w in prober.writes.values())
         membership = f"{m} s" if (m := found.numbers.get("membership_seconds")) is not None else "not reached"
-        print(
-            f"\n{found.name}: longest gap {gap}; {numbers['failures']} of {numbers['requests']} requests failed; "
-            f"{acknowledged} writes acknowledged, {'none lost' if not problems else '; '.join(problems)}; "
+        parts = (
+            f"longest gap {gap}, during the return {returning}",
+            f"{numbers['failures']} of {numbers['requests']} requests failed",
+            f"{acknowledged} writes acknowledged, {'none lost' if not problems else ', '.join(problems)}",
             f"full membership {membership} after the fault",
-            flush=True,
         )
+        print(f"\n{found.name}: {'; '.join(parts)}", flush=True)
         return problems
 
     return probing

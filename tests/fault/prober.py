@@ -10,6 +10,7 @@ import argparse
 import http.client
 import itertools
 import json
+import math
 import secrets as random
 import sys
 import threading
@@ -241,9 +242,18 @@ class Prober:
         """What every kind saw."""
         return [record.summary(kind, self.samples, self.begin, self.end) for kind in INTERVALS]
 
-    def longest_gap(self) -> Gap:
-        """The longest gap of all probes: no kind had a longer one."""
-        return max((s.gap for s in self.summaries() if s.kind in PROBES), key=lambda g: g.seconds)
+    def longest_gap(self, since: float = 0.0, until: float = math.inf) -> Gap:
+        """The longest gap of all probes: no kind had a longer one.
+
+        :param since, until: of gaps that began then, `until` excluded; a gap is never cut short
+        """
+        found = [
+            gap
+            for kind in PROBES
+            for gap in record.gaps(kind, self.samples, self.begin, self.end)
+            if since <= gap.begin < until
+        ]
+        return max(found, key=lambda g: g.seconds, default=Gap(kind="none", begin=self.end, seconds=0))
 
     @property
     def cpu(self) -> float:

@@ -50,15 +50,19 @@ class Summary(Model):
     """error text: how often"""
 
 
-def longest_gap(kind: str, samples: Iterable[Sample], begin: float, end: float) -> Gap:
-    """The longest gap of a kind between `begin` and `end` of the probing.
+def gaps(kind: str, samples: Iterable[Sample], begin: float, end: float) -> list[Gap]:
+    """The gaps of a kind between `begin` and `end` of the probing, in order.
 
     Both ends count as if something had succeeded there: an outage that reaches to the end is not hidden.
     """
     successes = sorted(s.end for s in samples if s.kind == kind and not s.error and begin <= s.end <= end)
     times = [begin, *successes, end]
-    seconds, since = max(((after - before, before) for before, after in itertools.pairwise(times)))
-    return Gap(kind=kind, begin=since, seconds=seconds)
+    return [Gap(kind=kind, begin=before, seconds=after - before) for before, after in itertools.pairwise(times)]
+
+
+def longest_gap(kind: str, samples: Iterable[Sample], begin: float, end: float) -> Gap:
+    """The longest gap of a kind; see `gaps`."""
+    return max(gaps(kind, samples, begin, end), key=lambda g: g.seconds)
 
 
 def summary(kind: str, samples: Sequence[Sample], begin: float, end: float) -> Summary:

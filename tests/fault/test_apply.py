@@ -59,6 +59,7 @@ def test_node_dies_under_apply(trial: Faults, members: Membership, region: Regio
             assert run["changes_done"] < run["changes_total"]
             t.answers_for(10)
         finally:
+            t.returns()
             victim.start()
         t.whole_again()
         again = region.scs("apply", "--yes", CONTAINER)

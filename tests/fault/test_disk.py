@@ -39,7 +39,8 @@ def test_full_disk(role: str, trial: Faults, members: Membership) -> None:
                 t.answers_for(10)
                 t.note(f"mariadb on {host}: {state(members, host)}; writes go to {members.writer()}")
             finally:
-                disk.empty()
+                t.returns()
+            disk.empty()
             t.whole_again()
     wait(lambda: not members.missing(), 180, "a whole region with the member back on its own disk", interval=2)
 

@@ -38,6 +38,7 @@ def test_node_lost(how: str, which: Callable[[Membership], Node], trial: Faults,
             node.stop() if how == "stop" else node.kill()
             t.answers_for(10)
         finally:
+            t.returns()
             node.start()
         t.whole_again()
 
@@ -51,6 +52,7 @@ def test_node_frozen(trial: Faults, members: Membership) -> None:
             time.sleep(FREEZE)  # its duration is part of the fault
             t.answers_for(5)
         finally:
+            t.returns()
             node.thaw()
         t.whole_again()
 
@@ -67,6 +69,7 @@ def test_node_cut_off(networks: str, how: Cut, trial: Faults, members: Membershi
             time.sleep(OUTAGE)  # its duration is part of the fault
             t.answers_for(5)
         finally:
+            t.returns()
             mend()
         t.whole_again()
 
@@ -78,6 +81,7 @@ def test_all_nodes_lost(how: str, trial: Faults, members: Membership) -> None:
         try:
             members.together(nodes, Node.stop if how == "stop" else Node.kill)
         finally:
+            t.returns()
             members.together(nodes, Node.start)
         back = time.monotonic()
         try:
