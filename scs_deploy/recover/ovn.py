@@ -29,6 +29,8 @@ class File(StrEnum):
 
     PRESENT = "present"
     MISSING = "missing"
+    JOINING = "joining"
+    """of a new server that no cluster has taken in yet: it holds no data"""
     TORN = "torn"
     """its end cannot be read: after a power cut a server may still take it"""
     DAMAGED = "damaged"
@@ -279,7 +281,7 @@ def _start(container: str, members: list[Member]) -> Step:
 
 
 def _rejoin(container: str, m: Member) -> Step:
-    aside = "" if m.file is File.MISSING else "set its file aside, "
+    aside = "" if m.file in (File.MISSING, File.JOINING) else "set its file aside, "
     return Step(
         action="rejoin",
         hosts=(m.host,),

@@ -17,7 +17,10 @@ from scs_deploy.service import Impact
 FILES = """
 cd /var/lib/ovn
 [ -e "$1" ] || { echo missing; exit; }
-ovsdb-tool db-sid "$1" && ovsdb-tool check-cluster "$1"
+ovsdb-tool db-sid "$1"
+# exit code 2: the cluster's id is not known yet
+ovsdb-tool db-cid "$1" > /dev/null 2>&1 || { [ $? != 2 ] || { echo joining; exit; }; }
+ovsdb-tool check-cluster "$1"
 """
 
 ASIDE = """
@@ -159,7 +162,7 @@ def member(host: str, address: str, status: Answer, files: Answer) -> Member:
     server = ovn.parse_status(status.output) if status.code == 0 else None
     first, _, rest = files.output.partition("\n")
     if files.code == 0:
-        file = File.MISSING if first == "missing" else File.PRESENT
+        file = File.MISSING if first == "missing" else File.JOINING if rest.strip() == "joining" else File.PRESENT
     elif files.code < 0:
         file = File.UNKNOWN
     elif len(first) != 36:

@@ -95,6 +95,7 @@ def test_status_of_a_real_server_is_read() -> None:
     [
         (0, (0, "958b5bd8-9694-4d0c-bf51-69aa6ff87999\n"), File.PRESENT, "958b"),
         (0, (0, "missing\n"), File.MISSING, ""),
+        (0, (0, "15c3ef73-0f1c-4e0f-8bd0-7ef7cd7e8d4a\njoining\n"), File.JOINING, ""),
         (-1, (1, "ovsdb-tool: ovsdb error: /var/lib/ovn/ovnnb_db.db: 5000 bytes: cksum"), File.DAMAGED, ""),
         # the last record of a file that is being written may be half a record
         (0, (1, "958b5bd8-9694-4d0c-bf51-69aa6ff87999\novsdb-tool: error parsing"), File.PRESENT, "958b"),
@@ -166,6 +167,8 @@ def test_a_lost_quorum_is_rebuilt_from_the_named_member() -> None:
     [
         ((serving("a", leader="unknown"), lost("b"), lost("c")), {}, "--from HOST, one of: a (log to 20)"),
         ((serving("a", leader="unknown"), away("b"), away("c")), {}, "a quorum is 2"),
+        # new files of servers that wait to be taken in are no data
+        ((serving("a", leader="unknown"), lost("b", file=File.JOINING), lost("c", file=File.JOINING)), {}, "1 of 3"),
         ((lost("a"), lost("b"), lost("c")), {}, "restore a backup"),
         ((lost("a"), lost("b"), down("c")), {"source": "a"}, "a has no data"),
         ((down("a"), down("b"), lost("c")), {"source": "a"}, "leave --from out"),
