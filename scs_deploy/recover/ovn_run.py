@@ -65,6 +65,8 @@ class Procedure:
     options: Options
     stamp: str = field(default_factory=lambda: time.strftime("%Y%m%dT%H%M%S", time.gmtime()))
     service: str = SERVICE
+    restarted: tuple[str, ...] = ()
+    """services beside OVN that were restarted"""
 
     def read(self, session: Session) -> dict[str, tuple[Member, ...]]:
         """Every member of both databases."""
@@ -88,7 +90,11 @@ class Procedure:
 
     def decide(self, members: dict[str, tuple[Member, ...]]) -> Recovery:
         """See ovn.decide."""
-        return ovn.decide(members, self.options)
+        found = ovn.decide(members, self.options)
+        if self.restarted:
+            note = f"{', '.join(self.restarted)} was restarted: `scs status` tells when it works again"
+            return found.model_copy(update={"warnings": (*found.warnings, note)})
+        return found
 
     def act(self, session: Session, step: Step) -> None:
         """One step."""
@@ -147,6 +153,7 @@ class Procedure:
                 commands.setdefault(host.name, []).append(Command(container=client, argv=argv))
         session.require(commands)
         users = [s for s in catalog.services.values() if SERVICE in s.requires]
+        self.restarted = tuple(sorted(s.name for s in users))
         for service in users:
             for name, spec in service.containers.items():
                 if spec.impact is not Impact.DATA_PLANE:

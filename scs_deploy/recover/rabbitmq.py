@@ -274,10 +274,11 @@ def _boot(rest: list[Member], reachable: list[Member], table: tuple[dict[str, st
         hosts = frozenset({first.host})
     else:
         if not any(m.last_seen <= hosts for m in holders):
+            longest = min(holders, key=lambda m: (len(m.last_seen), m.host)).host
             waits = sorted(frozenset[str]().union(*(m.last_seen for m in holders)) - hosts)
             raise RefusedError(
                 f"{names(hosts)} wait for {names(waits)}, which ran longer and has no data or cannot be reached",
-                f"bring it back; or give up what only it knew with --force-boot {min(hosts)}; or --reset",
+                f"bring it back; or give up what only it knew with --force-boot {longest}; or --reset",
             )
         steps = [_start(holders, hosts)]
     steps += [_rejoin(m, hosts) for m in others]

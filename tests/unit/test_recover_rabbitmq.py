@@ -132,6 +132,8 @@ def test_steps(members: list[Member], options: dict[str, Any], expected: list[st
     [
         ([down("a"), down("b"), empty("c")], {}, "--force-boot a"),
         ([down("a"), down("b"), away("c")], {}, "wait for c"),
+        # the one that ran longest lost least
+        ([down("a"), down("b", "bc"), empty("c")], {}, "--force-boot b"),
         ([empty("a"), away("b"), away("c")], {}, "--without b"),
         ([up("a", "a"), up("b", "b"), up("c", "c")], {}, "no part has a majority"),
         ([up("a"), up("b"), up("c")], {"force_boot": "a"}, "leave --force-boot out"),
