@@ -128,15 +128,7 @@ def _check_addresses(environment: Environment, path: Path, hosts: dict[str, Host
     }
     if len(seen) == 1:
         raise RefusedError(f"{environment.file}: api: internal and external address are the same")
-    reached: dict[str, str] = {}
     for host in hosts.values():
-        if host.address in reached:
-            raise RefusedError(
-                f"{_find(path, host.name, 'ansible_host')}: host {host.name}: ansible_host {host.address} "
-                f"is host {reached[host.address]} too",
-                "one host has one name",
-            )
-        reached[host.address] = host.name
         for network, interface in host.networks.items():
             if interface.address is None:
                 continue
@@ -147,6 +139,15 @@ def _check_addresses(environment: Environment, path: Path, hosts: dict[str, Host
                     f"{at}: host {host.name}: networks.{network}.address {text} belongs to {seen[text]} too"
                 )
             seen[text] = f"host {host.name}"
+    reached: dict[str, str] = {}
+    for host in hosts.values():
+        if host.address in reached:
+            raise RefusedError(
+                f"{_find(path, host.name, 'ansible_host')}: host {host.name}: ansible_host {host.address} "
+                f"is host {reached[host.address]} too",
+                "one host has one name",
+            )
+        reached[host.address] = host.name
 
 
 def _find(path: Path, host: str, key: str) -> str:
