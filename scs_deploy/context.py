@@ -92,10 +92,9 @@ def load(name: str | None = None) -> Context:
     """
     environment = environments.load(name)
     catalog = catalogs.load()
-    from scs_deploy import bootstrap
-    from scs_deploy.inventory import yaml as inventories
+    from scs_deploy.inventory import source
 
-    inventory = inventories.load(environment, frozenset(catalog.settings) | bootstrap.variables())
+    inventory = source.load(environment, source.variables(catalog))
     context = Context(environment, catalog, inventory, releases.load_release(environment.settings.release))
     check(context)
     return context
