@@ -42,6 +42,7 @@ def apply(
         def confirm(plan: Plan) -> bool:
             progress.__exit__()
             show.print_plan(plan)
+            show.print_inventory(region.inventory)
             if not yes and not typer.confirm("apply?"):
                 raise typer.Exit(1)
             progress.planned(plan)

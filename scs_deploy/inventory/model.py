@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field
@@ -58,7 +59,12 @@ class Inventory(Model):
 
     def group(self, name: str) -> tuple[Host, ...]:
         """The hosts of a group, sorted by name; empty for an unknown group."""
-        return tuple(self.hosts[h] for h in self.groups.get(name, ()))
+        return self._members.get(name, ())
+
+    @cached_property
+    def _members(self) -> dict[str, tuple[Host, ...]]:
+        # templates ask for the same few groups on every host
+        return {group: tuple(self.hosts[h] for h in hosts) for group, hosts in self.groups.items()}
 
 
 def digest(data: Any) -> str:

@@ -67,6 +67,7 @@ def perform(
                 f"scs node {verb} {host}",
                 changes_total=len(made.steps),
                 inputs=inputs(context),
+                inventory=context.inventory.hash,
                 secrets=context.secrets.values(),
             )
             with record.recording():
