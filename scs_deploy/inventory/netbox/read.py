@@ -7,6 +7,7 @@ or (before 4.2) `site`; a MAC address stands in `mac_address` or (since 4.2) `pr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
@@ -207,10 +208,16 @@ def _check(found: Snapshot, raw: Mapping[str, list[dict[str, Any]]], chosen: map
             )
     if any(d.primary for d in found.devices) and not found.addresses:
         raise RefusedError(f"{url}: NetBox sent no address", "may the token's user view ipam.ipaddress?")
-    announced = sum(o.get("interface_count") or 0 for o in raw["devices"])
-    if announced and not raw["interfaces"]:
+    # a device counts its interfaces, whoever asks
+    announced = {o["id"]: o["interface_count"] for o in raw["devices"] if isinstance(o.get("interface_count"), int)}
+    seen = Counter(p.device for p in found.ports if not p.virtual)
+    short = {d: n for d, n in announced.items() if seen[d] != n}
+    if short:
+        first = next(d for d in found.devices if d.id in short and not d.virtual)
         raise RefusedError(
-            f"{url}: NetBox sent no interface of {announced}", "may the token's user view dcim.interface?"
+            f"{url}: {first.title} has {short[first.id]} interfaces, NetBox sent {seen[first.id]}; so for {len(short)} "
+            "device(s)",
+            "may the token's user view every dcim.interface? Or run it again: NetBox changed meanwhile",
         )
     pairs = [("devices", chosen.devices.filters)]
     if chosen.virtual_machines is not None:
