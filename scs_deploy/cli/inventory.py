@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example: scs inventory show control-1")(show)
     group.command(epilog="Example: scs inventory graph --svg region.svg")(graph)
     group.command(epilog="Example: scs inventory check")(check)
+    group.command(epilog="Example: scs inventory writeback")(writeback)
     app.add_typer(group, name="inventory")
 
 
@@ -149,9 +150,27 @@ def check(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
         raise RefusedError(f"{found.file}: {len(found.problems)} problem(s)")
 
 
+def writeback(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """Tell NetBox what was deployed: state, release and last successful run of each device.
+
+    Writes what `writeback` in netbox.yml names, and only what differs; `scs apply` does it by itself where that is set.
+    """
+    from scs_deploy import context
+    from scs_deploy.inventory.netbox import writeback as writing
+
+    with _progress("telling NetBox", "devices") as progress:
+        done = writing.report(context.load(environment), progress)
+    if as_json:
+        print_json({"written": list(done.written), "current": done.current, "without_run": list(done.without_run)})
+        return
+    console.print(f"{len(done.written)} device(s) written, {done.current} were current")
+    if done.without_run:
+        console.print(f"[dim]no run yet: {escape(', '.join(done.without_run))}[/]")
+
+
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn("reading the source"), BarColumn(), MofNCompleteColumn(), TextColumn("requests"))
+def _progress(what: str = "reading the source", unit: str = "requests") -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
     with Progress(*columns, TimeElapsedColumn(), console=errors, transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

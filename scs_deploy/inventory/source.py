@@ -94,14 +94,11 @@ def read(
 
 
 def _netbox(environment: Environment, catalog: Catalog, progress: Callable[[int, int], None]) -> Found:
-    from scs_deploy.inventory.netbox import client, mapping, resolve
+    from scs_deploy.inventory.netbox import mapping, resolve
     from scs_deploy.inventory.netbox import read as reader
 
     rules = mapping.load(environment)
-    authority = environment.path / rules.ca_file if rules.ca_file else None
-    if authority and not authority.is_file():
-        raise RefusedError(f"{authority}: no such file", "netbox.yml: ca_file")
-    netbox = client.Netbox(rules.url, mapping.token(environment, rules), authority, rules.connections)
+    netbox = mapping.client(environment, rules)
     snapshot = reader.read(netbox, rules, progress)
     result = resolve.resolve(snapshot, rules, environment)
     problems = {

@@ -170,6 +170,16 @@ class RunStore:
             return steps
         return [s.model_copy(update={"status": Status.INTERRUPTED}) if s.status is Status.RUNNING else s for s in steps]
 
+    def last_done(self) -> dict[str, Run]:
+        """host: the newest run that ended well and did something there."""
+        rows = self.execute(
+            "SELECT s.host, MAX(r.id) AS run FROM steps s JOIN runs r ON r.id = s.run "
+            "WHERE r.status = ? AND r.finished IS NOT NULL AND s.host != '' GROUP BY s.host",
+            Status.DONE,
+        )
+        runs = {run: self.get(run) for run in {row["run"] for row in rows}}
+        return {row["host"]: runs[row["run"]] for row in rows}
+
     def execute(self, statement: str, *values: Any) -> builtins.list[sqlite3.Row]:
         """One statement in a transaction of its own."""
         with self._guard:

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError
 from scs_deploy.inventory.netbox import filters
+from scs_deploy.inventory.netbox.client import Netbox
 from scs_deploy.model import Model, load_model
 
 FILE = "netbox.yml"
@@ -94,7 +94,18 @@ class Writeback(Model):
     state_value: str = Field(default="active", description="what it becomes after a successful run")
     release: str | None = Field(default=None, description="custom field (text) for the release in use")
     last_run: str | None = Field(default=None, description="custom field (date and time) for the end of the last run")
-    journal: bool = Field(default=False, description="a journal entry per device and run")
+    journal: bool = Field(default=False, description="a journal entry per device and run; needs last_run")
+    token_file: str | None = Field(
+        default=None,
+        description="file with a token that may change devices, relative; default: secret `netbox_write_token`, "
+        "or the token that reads",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Writeback:
+        if self.journal and not self.last_run:
+            raise ValueError("journal: needs last_run, which tells whether a run has its entry")
+        return self
 
     @property
     def enabled(self) -> bool:
@@ -193,13 +204,15 @@ def load(environment: Environment) -> Mapping:
     return mapping
 
 
-def token(environment: Environment, mapping: Mapping) -> str:
+def token(environment: Environment, mapping: Mapping, write: bool = False) -> str:
     """The API token, from its file or the region's secrets.
 
+    :param write: the one for `writeback`
     :raises RefusedError: there is none
     """
-    if mapping.token_file:
-        file = Path(environment.path / mapping.token_file)
+    named = (mapping.writeback.token_file if write else None) or mapping.token_file
+    if named:
+        file = environment.path / named
         try:
             found = file.read_text(encoding="utf-8").strip()
         except OSError as error:
@@ -208,7 +221,19 @@ def token(environment: Environment, mapping: Mapping) -> str:
         from scs_deploy import secrets
 
         file = environment.secrets_file
-        found = secrets.load(environment).get("netbox_token", "")
+        known = secrets.load(environment)
+        found = (write and known.get("netbox_write_token")) or known.get("netbox_token", "")
     if not found or any(c.isspace() for c in found):
         raise RefusedError(f"{file}: no NetBox token there", "scs secrets edit, and add netbox_token: '...'")
     return found
+
+
+def client(environment: Environment, mapping: Mapping, write: bool = False) -> Netbox:
+    """A connection to the NetBox that netbox.yml names.
+
+    :raises RefusedError: no token, or ca_file is missing
+    """
+    authority = environment.path / mapping.ca_file if mapping.ca_file else None
+    if authority and not authority.is_file():
+        raise RefusedError(f"{authority}: no such file", f"{FILE}: ca_file")
+    return Netbox(mapping.url, token(environment, mapping, write), authority, mapping.connections)
