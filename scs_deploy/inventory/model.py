@@ -32,9 +32,9 @@ class Disk(Model):
 class Host(Model):
     """A host and its variables, precedence resolved."""
 
-    name: str
+    name: str = Field(description="the key of the host")
     address: str = Field(description="ansible_host: where SSH connects to")
-    networks: dict[str, Interface]
+    networks: dict[str, Interface] = Field(description="network of environment.yml: its place there")
     groups: tuple[str, ...] = Field(description="all groups it is in, parents included, sorted")
     settings: dict[str, Any] = Field(default_factory=dict, description="operator variables for services, templated")
     connection: dict[str, Any] = Field(default_factory=dict, description="ansible_* variables")
