@@ -101,11 +101,13 @@ def load_from(directories: tuple[tuple[str, Path], ...]) -> Catalog:
 
 def _check_requires(service: Service, found: dict[str, Service]) -> None:
     spec = service.directory / "service.yml"
+    # `where` parses the file once more, slowly: only for an error
     for i, name in enumerate(service.requires):
-        at = where(spec, ("requires", i))
         if name not in found:
+            at = where(spec, ("requires", i))
             raise RefusedError(f"{at}: no service '{name}'", f"there are: {', '.join(sorted(found))}")
         if LAYERS.index(found[name].layer) > LAYERS.index(service.layer):
+            at = where(spec, ("requires", i))
             raise RefusedError(f"{at}: '{name}' is in layer {found[name].layer}, above {service.layer}")
 
 
@@ -122,10 +124,11 @@ def _check_unique(found: dict[str, Service]) -> None:
                 )
             containers[name] = service.name
         for name, endpoint in service.endpoints.items():
-            at = where(spec, ("endpoints", name))
             if name in types:
+                at = where(spec, ("endpoints", name))
                 raise RefusedError(f"{at}: service {types[name]} has this endpoint too")
             if endpoint.port in ports:
+                at = where(spec, ("endpoints", name))
                 raise RefusedError(f"{at}: port {endpoint.port} belongs to {ports[endpoint.port]}")
             types[name] = ports[endpoint.port] = service.name
 

@@ -131,8 +131,8 @@ def _database_session(context: Context) -> database.Database:
 
 
 def _broker_session(context: Context) -> messaging.Messaging:
-    host = context.inventory.group(context.group_of("rabbitmq"))[0]
-    return messaging.Messaging(host.management, context.secrets["rabbitmq_admin_password"], context.environment.ca_file)
+    hosts = [h.management for h in context.inventory.group(context.group_of("rabbitmq"))]
+    return messaging.Messaging(hosts, context.secrets["rabbitmq_admin_password"], context.environment.ca_file)
 
 
 def _identity_session(context: Context) -> keystone.Keystone:

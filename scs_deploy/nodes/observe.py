@@ -237,25 +237,15 @@ def _brokers(context: Context) -> list[Cluster]:
 
 
 def broker(context: Context, but: str = "") -> Messaging:
-    """A session with the first broker that answers.
+    """A session with whichever broker answers.
 
     :param but: not this host's
-    :raises ScsError: none does
+    :raises ScsError: there is no other
     """
-    last = ScsError("rabbitmq: no broker to ask")
-    for host in context.inventory.group(context.group_of("rabbitmq")):
-        if host.name == but:
-            continue
-        session = Messaging(
-            host.management, context.secrets["rabbitmq_admin_password"], context.environment.ca_file, timeout=5
-        )
-        try:
-            session.nodes()
-        except ScsError as error:
-            last = error
-        else:
-            return session
-    raise last
+    hosts = [h.management for h in context.inventory.group(context.group_of("rabbitmq")) if h.name != but]
+    if not hosts:
+        raise ScsError("rabbitmq: no broker to ask")
+    return Messaging(hosts, context.secrets["rabbitmq_admin_password"], context.environment.ca_file, timeout=5)
 
 
 def _compute(

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -164,17 +164,23 @@ def _change(kind: Kind, service: str, subject: str, reason: str, impact: Impact)
 class Messaging:
     """A session with the management API; a context manager.
 
-    :param host: a broker's address; its certificate must name it
+    :param hosts: the brokers' addresses, which their certificates name; the first that answers is asked
     :param ca_file: the region CA
     :param timeout: seconds for connecting and for each answer
     """
 
     def __init__(
-        self, host: str, password: str, ca_file: Path, user: str = "scs", port: int = 15671, timeout: float = 10
+        self,
+        hosts: Sequence[str],
+        password: str,
+        ca_file: Path,
+        user: str = "scs",
+        port: int = 15671,
+        timeout: float = 10,
     ) -> None:
         import requests
 
-        self._url = f"https://{f'[{host}]' if ':' in host else host}:{port}/api"
+        self._urls = [f"https://{f'[{h}]' if ':' in h else h}:{port}/api" for h in hosts]
         self._timeout = timeout
         self._session = requests.Session()
         self._session.trust_env = False
@@ -240,13 +246,19 @@ class Messaging:
     def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
         import requests
 
-        try:
-            answer = self._session.request(method, self._url + path, json=body, timeout=self._timeout)
-        except requests.RequestException as error:
-            raise ScsError(f"rabbitmq at {self._url}: {_say(error)}", "scs status rabbitmq") from None
-        if answer.status_code >= 400:
-            raise ScsError(f"rabbitmq at {self._url}: {method} {path}: {_reason(answer)}", "scs logs rabbitmq")
-        return answer
+        failed = ""
+        # every request may be made twice: it sets, removes or reads
+        for url in tuple(self._urls):
+            try:
+                answer = self._session.request(method, url + path, json=body, timeout=self._timeout)
+            except requests.RequestException as error:
+                failed = failed or f"rabbitmq at {url}: {_say(error)}"
+                self._urls.append(self._urls.pop(0))
+                continue
+            if answer.status_code >= 400:
+                raise ScsError(f"rabbitmq at {url}: {method} {path}: {_reason(answer)}", "scs logs rabbitmq")
+            return answer
+        raise ScsError(failed, "scs status rabbitmq")
 
 
 def _reason(answer: Any) -> str:

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
+import http.server
+import ssl
+import subprocess
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scs_deploy.change import REGION
+from scs_deploy.errors import ScsError
 from scs_deploy.service import Phase
-from scs_deploy.shared.messaging import Desired, Observed, diff, hashed, matches
+from scs_deploy.shared.messaging import Desired, Messaging, Observed, diff, hashed, matches
 
 DESIRED = Desired(users={"nova": "nova-password"})
 VHOST = {"name": "nova", "metadata": {"default_queue_type": "quorum"}, "limits": []}
@@ -102,3 +108,37 @@ def test_password_hash_is_the_brokers() -> None:
 
 def test_passwords_are_not_shown() -> None:
     assert "nova-password" not in repr(DESIRED)
+
+
+def test_next_broker_is_asked_when_the_first_is_gone(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "broker.crt", tmp_path / "broker.key"
+    make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=broker"
+    where = ["-addext", "subjectAltName=IP:127.0.0.2", "-out", certificate, "-keyout", key]
+    subprocess.run([*make.split(), *where], check=True, capture_output=True)
+
+    class Broker(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'[{"name": "rabbit@b", "running": true}]'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.2", 0), Broker) as server:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate, key)
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        # nothing listens on the first address
+        with Messaging(["127.0.0.3", "127.0.0.2"], "secret", certificate, port=port) as session:
+            assert session.nodes() == {"rabbit@b": True}
+        with (
+            Messaging(["127.0.0.3", "127.0.0.4"], "secret", certificate, port=port) as session,
+            pytest.raises(ScsError, match=r"127\.0\.0\.3"),
+        ):
+            session.nodes()
+        server.shutdown()
