@@ -17,6 +17,7 @@ from scs_deploy.inventory.checks import Problem, ProblemsError
 from scs_deploy.inventory.diff import Diff
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.inventory.synced import Document
+from scs_deploy.state.lock import RunLock
 
 Progress = Callable[[int, int], None]
 
@@ -86,7 +87,7 @@ def sync(name: str | None, origin: str, progress: Progress) -> Comparison:
     """Write the source's inventory into the environment.
 
     :raises ProblemsError: with everything that is wrong; nothing was written
-    :raises RefusedError: the source cannot be read, or another inventory is in the way
+    :raises RefusedError: the source cannot be read, another inventory is in the way, or a run goes on
     """
     environment = environments.load(name)
     file = environment.path / synced.FILE
@@ -98,7 +99,10 @@ def sync(name: str | None, origin: str, progress: Progress) -> Comparison:
     text = synced.dump(found.document)
     written = not file.exists() or file.read_text(encoding="utf-8") != text
     if written:
-        synced.write(found.document, file)
+        environment.state.mkdir(mode=0o700, exist_ok=True)
+        # a run goes by one inventory from its plan to its end
+        with RunLock(environment.state / "lock"):
+            synced.write(found.document, file)
     note = ""
     if environment.inventory != file.resolve():
         note = f"runs still go by {environment.inventory}: set `inventory: {synced.FILE}` in {environment.file}"

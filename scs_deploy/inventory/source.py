@@ -121,7 +121,6 @@ def _netbox(environment: Environment, catalog: Catalog, progress: Callable[[int,
 def region_problems(inventory: Inventory, environment: Environment, catalog: Catalog) -> list[Problem]:
     """What the catalog needs of an inventory: groups that are not empty, and hosts on the networks they use."""
     found = []
-    needs: dict[str, dict[str, str]] = {}
     for service in catalog.services.values():
         for name, container in service.containers.items():
             group = container.hosts or service.hosts
@@ -135,11 +134,17 @@ def region_problems(inventory: Inventory, environment: Environment, catalog: Cat
                     f"has {voters} hosts, and {service.name} decides by majority: make it {voters - 1} or {voters + 1}",
                 )
             )
-        if service.name == HOLDER:
-            api = environment.settings.api
-            for side in (api.internal, api.external):
-                needs.setdefault(service.hosts, {})[side.network] = f"{HOLDER} (API address {side.address})"
-    found += checks.check_needs(inventory, needs)
+    return sorted({*found, *network_problems(inventory, environment, catalog)})
+
+
+def network_problems(inventory: Inventory, environment: Environment, catalog: Catalog) -> list[Problem]:
+    """Hosts that have no address on a network that their services listen or tunnel on."""
+    needs: dict[str, dict[str, str]] = {}
+    if holder := catalog.services.get(HOLDER):
+        api = environment.settings.api
+        for side in (api.internal, api.external):
+            needs.setdefault(holder.hosts, {})[side.network] = f"{HOLDER} (API address {side.address})"
+    found = checks.check_needs(inventory, needs)
     for service in catalog.services.values():
         for setting in service.settings:
             if setting.endswith(_TUNNEL):

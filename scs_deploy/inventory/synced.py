@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
+from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,11 @@ class _Dumper(yaml.CSafeDumper):
 def write(document: Document, file: Path) -> None:
     """Replace the file in one step: whoever reads or dies meanwhile finds the old one whole, or the new one."""
     text = dump(document)
+    for left in file.parent.glob(f".{file.name}.*"):
+        # of a process that was killed; a living one is done within seconds
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:

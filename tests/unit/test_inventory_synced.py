@@ -18,8 +18,9 @@ from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError
 from scs_deploy.inventory import refresh, source, synced
 from scs_deploy.inventory.checks import ProblemsError
-from tests.netbox.replay import Replay
-from tests.netbox.site import prepare
+from scs_deploy.state.lock import RunLock
+from tests.netbox.replay import Behaviour, Replay
+from tests.netbox.site import ADDRESSES, edit, prepare
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "netbox" / "small.yml"
 
@@ -91,6 +92,30 @@ def test_an_inventory_written_by_hand_is_not_replaced(region: Environment) -> No
         with pytest.raises(RefusedError, match="is an inventory written by hand, and sync would replace it"):
             refresh.sync("small", "netbox", quiet)
     assert region.inventory.read_text() == "all:\n  hosts:\n    one:\n"
+
+
+def test_no_sync_comes_between_a_run_and_its_inventory(region: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a run holds the region, nothing is written; and a play that finds another inventory stops."""
+    from scs_deploy import context
+
+    move = edit(ADDRESSES, {"address": "192.168.48.11/20"}, lambda o: o.update(address="192.168.48.111/20"))
+    before = region.inventory.read_bytes()
+    with Replay(Behaviour(change=move)) as server:
+        prepare(region.path.parent, url=server.url)
+        with (
+            RunLock(region.state / "lock", "scs apply"),
+            pytest.raises(RefusedError, match="scs apply"),
+        ):
+            refresh.sync("small", "netbox", quiet)
+        assert region.inventory.read_bytes() == before
+        planned = source.load(region, known()).hash
+        assert refresh.sync("small", "netbox", quiet).written
+    monkeypatch.setenv(context.INVENTORY, planned)
+    monkeypatch.setattr(context, "_shared", {})
+    with pytest.raises(RefusedError, match=r"inventory.yml: changed while a run goes by it"):
+        context.shared("small")
+    monkeypatch.setenv(context.INVENTORY, source.load(region, known()).hash)
+    assert context.shared("small").inventory.hosts
 
 
 def test_runs_that_still_go_by_another_inventory_are_told(region: Environment) -> None:

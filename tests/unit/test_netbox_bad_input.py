@@ -216,7 +216,7 @@ def test_all_problems_come_in_one_report_and_nothing_is_written(
         assert part in str(error.value)
     assert (tmp_path / "small" / "inventory.yml").read_bytes() == before
     assert sorted(p.name for p in (tmp_path / "small").iterdir()) == [
-        "environment.yml", "inventory.yml", "netbox.yml", "token",
+        "environment.yml", "inventory.yml", "netbox.yml", "state", "token",
     ]  # fmt: skip
 
 
@@ -327,6 +327,7 @@ def test_a_token_that_sees_nothing_of_a_kind_is_noticed(tmp_path: Path, path: st
         ({"sites": []}, "sites: .*at least 1 item"),
         ({"sites": None}, "sites: is required"),
         ({"url": "netbox.example.com"}, "url: "),
+        ({"url": "http://netbox.example.com"}, "http would send the token readable to everyone"),
         ({"zone": "{room}"}, "knows {site}, {location} and {rack} only"),
         ({"settings": {"nova_workers": "hugepages"}}, "must begin with config_context. or custom_fields."),
         ({"networks": {"roles": {"oob": "nowhere"}}}, "networks: no network 'nowhere' in"),

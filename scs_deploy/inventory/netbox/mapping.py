@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -117,6 +118,7 @@ class Mapping(Model):
     """The keys of `environments/<name>/netbox.yml`."""
 
     url: str = Field(pattern="^https?://[^ /]+(/[^ ]*)?$", description="base address, without /api")
+    plain_http: bool = Field(default=False, description="send the token without TLS to another machine")
     ca_file: str | None = Field(default=None, description="CA of NetBox's certificate, relative; default: the system's")
     token_file: str | None = Field(
         default=None, description="file with the API token, relative; default: secret `netbox_token` in secrets.yml"
@@ -147,6 +149,17 @@ class Mapping(Model):
         default="custom_fields.ceph_osd_devices", description="path of a list of `{device, class}`; null: none"
     )
     writeback: Writeback = Field(default=Writeback(), description="what NetBox is told after a run")
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Mapping:
+        address = urlsplit(self.url)
+        if (
+            address.scheme == "http"
+            and not self.plain_http
+            and address.hostname not in ("localhost", "127.0.0.1", "::1")
+        ):
+            raise ValueError("url: http would send the token readable to everyone: use https, or say plain_http: true")
+        return self
 
     @field_validator("settings")
     @classmethod
