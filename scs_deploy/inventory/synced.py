@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import time
 from contextlib import suppress
@@ -89,9 +90,36 @@ def dump(document: Document) -> str:
 def _part(key: str, value: Any) -> str:
     # innermost lists and mappings on one line: a link is a line or a few, and a thousand hosts stay readable in a diff
     flow = None if isinstance(value, dict | list) else False
-    return str(
+    text = str(
         yaml.dump({key: value}, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=110, default_flow_style=flow)
     )
+    return _indented(text) if _SEQUENCE.search(text) else text
+
+
+_SEQUENCE = re.compile(r"^ *- ", re.MULTILINE)
+
+
+def _indented(text: str) -> str:
+    """Block sequences two spaces further in than their key, as yamllint wants them; libyaml writes them level with it.
+
+    Where they begin and end, YAML's own parser says. Lines of a text that goes on move too, which changes nothing.
+    """
+    lines = text.splitlines(keepends=True)
+    deeper = [0] * (len(lines) + 1)
+    # -1: a mapping, -2: a sequence that stays, or the line where one begins that a mapping's key has
+    open_: list[int] = []
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.MappingStartEvent):
+            open_.append(-1)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            moves = not event.flow_style and open_[-1:] == [-1] and event.start_mark
+            open_.append(event.start_mark.line if moves and event.start_mark else -2)
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            start = open_.pop()
+            if start >= 0 and event.start_mark:
+                for number in range(start, event.start_mark.line):
+                    deeper[number] += 2
+    return "".join(" " * more + line if line.strip() else line for more, line in zip(deeper, lines, strict=False))
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError
 from scs_deploy.inventory import refresh, source, synced
 from scs_deploy.inventory.checks import ProblemsError
+from scs_deploy.inventory.model import grouped
 from scs_deploy.state.lock import RunLock
 from tests.netbox.replay import Behaviour, Replay
 from tests.netbox.site import ADDRESSES, edit, prepare
@@ -124,6 +126,32 @@ def test_runs_that_still_go_by_another_inventory_are_told(region: Environment) -
         prepare(region.path.parent, url=server.url)
         found = refresh.sync("small", "netbox", quiet)
     assert "set `inventory: inventory.yml`" in found.note
+
+
+def test_odd_values_survive_and_the_file_passes_yamllint(tmp_path: Path) -> None:
+    """Nested lists, texts of several lines with dashes and colons, empty things: generated, the same each time."""
+    choose = random.Random(1)
+
+    def value(depth: int = 0) -> Any:
+        kind = choose.randrange(8 if depth < 4 else 5)
+        if kind < 4:
+            return (choose.randrange(-5, 99999), choose.random(), None, choose.choice([True, False]))[kind]
+        if kind == 4:
+            return "".join(choose.choice("ab:- #'\"\\\nü{}[],&*!|>%@`0") for _ in range(choose.randrange(0, 160)))
+        if kind < 7:
+            return {f"{choose.choice('ab- :')}{i}": value(depth + 1) for i in range(choose.randrange(4))}
+        return [value(depth + 1) for _ in range(choose.randrange(5))]
+
+    file = tmp_path / "inventory.yml"
+    host = synced.load(GOLDEN).hosts["testbed-node-0"]
+    for _ in range(60):
+        odd = grouped({host.name: host.model_copy(update={"settings": {f"k{i}": value() for i in range(5)}})})
+        synced.write(synced.document("test", odd), file)
+        assert synced.load(file).hosts == odd.hosts
+    lint = subprocess.run(
+        [sys.executable, "-m", "yamllint", "--strict", str(GOLDEN)], capture_output=True, text=True, check=False
+    )
+    assert lint.stdout == ""
 
 
 def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) -> None:
