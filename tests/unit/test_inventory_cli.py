@@ -8,6 +8,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +70,31 @@ def test_diff_shows_what_moved_and_writes_nothing(tmp_path: Path) -> None:
     assert "network tunnel: address: 192.168.48.11 -> 192.168.48.111" in seen.stdout
     assert [h["host"] for h in data["diff"]["hosts"]] == ["testbed-node-1"]
     assert (tmp_path / "small" / "inventory.yml").read_bytes() == before
+
+
+def test_a_sync_that_is_killed_leaves_the_old_inventory_or_the_new_one(tmp_path: Path) -> None:
+    """SIGKILL while it reads a slow NetBox, resolves, compares, writes; the next sync does what this one did not."""
+    with Replay() as server:
+        prepare(tmp_path, url=server.url)
+        assert scs(tmp_path, "inventory", "sync").returncode == 0
+    file = tmp_path / "small" / "inventory.yml"
+    old = synced.load(file).hash
+    move = edit(ADDRESSES, {"address": "192.168.48.11/20"}, lambda o: o.update(address="192.168.48.111/20"))
+    variables = {**os.environ, "SCS_ENVIRONMENTS": str(tmp_path), "SCS_ENVIRONMENT": "small"}
+    with Replay(Behaviour(change=move, delay=0.1)) as server:
+        prepare(tmp_path, url=server.url)
+        for requests in (0, 1, 3, 6, 10):
+            seen = len(server.requests)
+            process = subprocess.Popen([*SCS, "inventory", "sync"], env=variables, stdout=subprocess.DEVNULL)
+            deadline = time.monotonic() + 30
+            while len(server.requests) < seen + requests and time.monotonic() < deadline:
+                time.sleep(0.005)
+            process.kill()
+            process.wait()
+            assert len(server.requests) >= seen + requests
+            assert synced.load(file).hosts
+        new = json.loads(scs(tmp_path, "inventory", "sync", "--json").stdout)["hash"]
+    assert synced.load(file).hash == new != old
 
 
 def test_problems_are_all_told_with_exit_code_2_and_without_a_traceback(tmp_path: Path) -> None:
