@@ -49,8 +49,9 @@ def apply(
         store = RunStore(state / "runs.sqlite3")
         try:
             record = store.start(
-                command, changes_total=len(plan.changes), inputs=inputs(context), secrets=context.secrets.values()
-            )
+                command, changes_total=len(plan.changes), inputs=inputs(context), inventory=context.inventory.hash,
+                secrets=context.secrets.values(),
+            )  # fmt: skip
             with record.recording():
                 pipeline.execute(context, plan, record, progress, lock.check)
                 progress("verify", {})

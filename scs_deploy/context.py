@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ from scs_deploy.config import Overrides
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError
 from scs_deploy.images import users
+from scs_deploy.inventory.checks import ProblemsError
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.release import Lock, Release
 
@@ -92,10 +94,9 @@ def load(name: str | None = None) -> Context:
     """
     environment = environments.load(name)
     catalog = catalogs.load()
-    from scs_deploy import bootstrap
-    from scs_deploy.inventory import yaml as inventories
+    from scs_deploy.inventory import source
 
-    inventory = inventories.load(environment, frozenset(catalog.settings) | bootstrap.variables())
+    inventory = source.load(environment, source.variables(catalog))
     context = Context(environment, catalog, inventory, releases.load_release(environment.settings.release))
     check(context)
     return context
@@ -104,7 +105,8 @@ def load(name: str | None = None) -> Context:
 def check(context: Context) -> None:
     """What spec, release and inventory must agree on.
 
-    :raises RefusedError: a required group is empty or even where its hosts vote, or an image is not in the release
+    :raises RefusedError: a required group is empty or even where its hosts vote, an image is not in the release, or a
+        host is not on a network that its services use
     """
     for service in context.catalog.services.values():
         voters = context.inventory.group(service.hosts)
@@ -127,13 +129,31 @@ def check(context: Context) -> None:
                     f"releases/{context.release.name}.yml: images: no '{image}'",
                     f"container {name} of {service.name} needs it",
                 )
+    from scs_deploy.inventory import source
 
+    if problems := source.network_problems(context.inventory, context.environment, context.catalog):
+        raise ProblemsError(str(context.environment.inventory), problems)
+
+
+INVENTORY = "SCS_INVENTORY"
+"""Environment variable: the hash of the inventory that a run began with."""
 
 _shared: dict[str, Context] = {}
 
 
 def shared(name: str) -> Context:
-    """The context of an environment, loaded once a process; forked workers inherit it."""
+    """The context of an environment, loaded once a process; forked workers inherit it.
+
+    :raises RefusedError: an error in it, or its inventory is another one than the run's
+    """
     if name not in _shared:
-        _shared[name] = load(name)
+        found = load(name)
+        expected = os.environ.get(INVENTORY, found.inventory.hash)
+        if found.inventory.hash != expected:
+            raise RefusedError(
+                f"{found.environment.inventory}: changed while a run goes by it ({expected[:23]} was planned, "
+                f"{found.inventory.hash[:23]} is there)",
+                "run it again",
+            )
+        _shared[name] = found
     return _shared[name]

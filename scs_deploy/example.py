@@ -28,6 +28,9 @@ def start(name: str, example: str) -> list[Path]:
         raise RefusedError(f"{target}: exists already", "choose another name, or remove it first")
     text = (paths.root() / "environments" / example / "environment.yml").read_text(encoding="utf-8")
     files = {target / "environment.yml": _INVENTORY.sub("inventory: inventory", text)}
+    mapping = paths.root() / "environments" / example / "netbox.yml"
+    if mapping.is_file():
+        files[target / mapping.name] = mapping.read_text(encoding="utf-8")
     inventory = paths.root() / "inventories" / example
     for file in sorted(p for p in inventory.rglob("*") if p.is_file()):
         files[target / "inventory" / file.relative_to(inventory)] = file.read_text(encoding="utf-8")

@@ -14,8 +14,9 @@ from typing import Any
 from scs_deploy import addresses, playbook, region, runner
 from scs_deploy import plan as plans
 from scs_deploy.change import Change, Kind
-from scs_deploy.context import Context
+from scs_deploy.context import INVENTORY, Context
 from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.inventory.synced import is_synced
 from scs_deploy.plan import HostPlan, Plan
 from scs_deploy.service import Impact
 from scs_deploy.state.runs import RunRecord, Status
@@ -81,7 +82,7 @@ def observe(context: Context, services: frozenset[str], states: bool = False) ->
     hosts = sorted(context.inventory.hosts)
     task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": states, "services": sorted(services)}}
     play = {"name": "Observe", "hosts": ",".join(hosts), "gather_facts": False, "tasks": [task]}
-    result = runner.run_playbook(context.environment, [play], keep_results=True)
+    result = runner.run_playbook(context.environment, [play], keep_results=True, variables=pinned(context))
     runner.refuse_unreachable(result)
     if result.refused:
         raise RefusedError(runner.summary(result.refused))
@@ -93,6 +94,14 @@ def observe(context: Context, services: frozenset[str], states: bool = False) ->
         hosts=[HostPlan.model_validate(result.results[h]["plan"]) for h in hosts],
         states=[s for h in hosts for s in result.results[h].get("states", ())],
     )
+
+
+def pinned(context: Context) -> dict[str, str]:
+    """Environment variables of a play: its action plugins refuse any other synced inventory than this run's.
+
+    An Ansible inventory may take values from its process's surroundings, so it is not held to a hash.
+    """
+    return {INVENTORY: context.inventory.hash} if is_synced(context.environment.inventory) else {}
 
 
 Progress = Callable[[str, dict[str, Any]], None]
@@ -136,7 +145,7 @@ def execute(
                 record.step_finished(step, Status.DONE if good else Status.FAILED, message, done)
             progress("ok" if good else "failed", {"name": task, "host": host, "message": message, "changes": done})
 
-    result = runner.run_playbook(context.environment, plays, on_event=handle, private=folder)
+    result = runner.run_playbook(context.environment, plays, on_event=handle, private=folder, variables=pinned(context))
     if result.unreachable:
         said = runner.summary(result.unreachable, verb="became unreachable")
         raise ScsError(said, f"what was done is in `scs runs show {record.id}`; apply again to go on")

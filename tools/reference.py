@@ -23,6 +23,9 @@ from reference_parts import code, codes, comments, kind, literal, model, page, s
 from scs_deploy import catalog, change, environment, paths, release, service, validate
 from scs_deploy.cli.main import COMMANDS
 from scs_deploy.images import recipe, users
+from scs_deploy.inventory import links, synced
+from scs_deploy.inventory import model as inventories
+from scs_deploy.inventory.netbox import mapping
 from scs_deploy.model import Model, load_yaml
 from scs_deploy.resolve import _impact
 from scs_deploy.validate import report
@@ -65,7 +68,7 @@ EXIT_CODES = {
     "0": "done, or nothing to do",
     "1": "failed: the message says what, and the next run continues from what is there",
     "2": "refused: wrong input or a condition that does not hold; nothing was changed",
-    "3": "`scs plan --exit-code` only: there are changes",
+    "3": "`scs plan` and `scs inventory diff` with `--exit-code` only: there are changes",
     "130": "interrupted by Ctrl-C; run the same command again to continue",
 }
 
@@ -110,6 +113,32 @@ def environment_page() -> str:
     for part in parts:
         body += model(part)
     return page("Environment", intro, body)
+
+
+def inventory_page() -> str:
+    """A host and its links, from any source, and the file of a sync."""
+    intro = (
+        "Every inventory source gives the same: hosts as below. `scs inventory sync` writes them to "
+        "`environments/<name>/inventory.yml`, one document with a hash of its content; in an Ansible inventory "
+        "`networks`, `links`, `zone`, `disks` and `oob` are host variables of the same form."
+    )
+    parts: tuple[type[Model], ...] = (
+        inventories.Host, inventories.Interface, links.Link, links.Route, inventories.Disk, synced.Document,
+        synced.NetworkFacts, synced.VirtualAddress,
+    )  # fmt: skip
+    return page("Inventory", intro, [line for part in parts for line in model(part)])
+
+
+def netbox_page() -> str:
+    """Keys of netbox.yml."""
+    intro = (
+        "`environments/<name>/netbox.yml` says which objects of NetBox are the region's hosts and what they become. "
+        "Only `url` and `sites` are required. How to use it: [NetBox](../how-to/netbox.md)."
+    )
+    parts: tuple[type[Model], ...] = (
+        mapping.Mapping, mapping.Selection, mapping.Groups, mapping.Networks, mapping.Gateways, mapping.Writeback,
+    )  # fmt: skip
+    return page("netbox.yml", intro, [line for part in parts for line in model(part)])
 
 
 def release_page() -> str:
@@ -367,7 +396,8 @@ def _said(parameter: Any) -> str:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
-    "cli.md": cli_page, "environment.md": environment_page, "hosts.md": hosts_page, "recipe.md": recipe_page,
+    "cli.md": cli_page, "environment.md": environment_page, "hosts.md": hosts_page,
+    "inventory.md": inventory_page, "netbox.md": netbox_page, "recipe.md": recipe_page,
     "release.md": release_page, "secrets.md": secrets_page, "service.md": service_page, "services.md": services_page,
     "settings.md": settings_page, "validate.md": validate_page,
 }  # fmt: skip

@@ -7,13 +7,15 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from scs_deploy.cli import show
 from scs_deploy.cli.common import EnvironmentOption, console
 from scs_deploy.cli.plan import Allow, Hosts, Names
-from scs_deploy.errors import RefusedError
+from scs_deploy.errors import RefusedError, ScsError
 
 if TYPE_CHECKING:
+    from scs_deploy.context import Context
     from scs_deploy.plan import Plan
 
 
@@ -42,6 +44,7 @@ def apply(
         def confirm(plan: Plan) -> bool:
             progress.__exit__()
             show.print_plan(plan)
+            show.print_inventory(region.inventory)
             if not yes and not typer.confirm("apply?"):
                 raise typer.Exit(1)
             progress.planned(plan)
@@ -51,7 +54,22 @@ def apply(
         done = applies.apply(region, selection, progress, confirm)
     if done.run:
         console.print(f"[green]done[/]: {done.changes} changes in run {done.run}, nothing left")
+        _tell_netbox(region)
     elif not done.held:
         console.print("[green]no changes[/]: the region is as desired")
     if done.held:
         console.print(f"[yellow]{done.held} changes are held back[/] until `scs apply --allow data-plane`")
+
+
+def _tell_netbox(region: Context) -> None:
+    """Opt-in, and no part of the run: it is over, and stays done when NetBox does not answer."""
+    from scs_deploy.inventory.netbox import mapping, writeback
+
+    if not (region.environment.path / mapping.FILE).is_file():
+        return
+    try:
+        if mapping.load(region.environment).writeback.enabled:
+            told = writeback.report(region, lambda _done, _total: None)
+            console.print(f"NetBox: {len(told.written)} device(s) written")
+    except ScsError as error:
+        console.print(f"[yellow]note:[/] NetBox was not told: {escape(str(error))} (scs inventory writeback)")

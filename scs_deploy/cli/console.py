@@ -57,10 +57,9 @@ def connect(environment: Environment, name: str, command: Sequence[str]) -> NoRe
 
 def load_inventory(environment: Environment) -> Inventory:
     """The inventory alone: a shell must be had on a region whose catalog and release disagree, too."""
-    from scs_deploy import bootstrap
-    from scs_deploy.inventory import yaml
+    from scs_deploy.inventory import source
 
-    return yaml.load(environment, frozenset(catalogs.load().settings) | bootstrap.variables())
+    return source.load(environment, source.variables(catalogs.load()))
 
 
 def ssh_command(environment: Environment, host: Host, command: Sequence[str], terminal: bool) -> list[str]:

@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
 from scs_deploy.cli import show
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.errors import RefusedError
 from scs_deploy.service import Impact
+
+if TYPE_CHECKING:
+    from scs_deploy.context import Context
+    from scs_deploy.pipeline import Selection
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="SERVICE|LAYER", help="Only these; default: everything.")]
 Hosts = Annotated[list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")]
@@ -31,19 +37,48 @@ def plan(
     host: Hosts = None,
     allow: Allow = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when there are changes.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no host: render what every host shall have, and sum it up.")
+    ] = False,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what an apply would change, and why. Changes nothing."""
     from scs_deploy import context, pipeline
 
+    if offline and (exit_code or allow):
+        raise RefusedError("--offline compares with no host", "leave out --exit-code and --allow")
     region = context.load(environment)
     selection = pipeline.Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
+    if offline:
+        _offline(region, selection, as_json)
+        return
     with console.status(f"observing {len(region.inventory.hosts)} host(s)"):
         found = pipeline.make_plan(region, selection)
     if as_json:
-        print_json(show.plan_json(found))
+        print_json({**show.plan_json(found), "inventory": region.inventory.hash})
     else:
         show.print_plan(found)
+        show.print_inventory(region.inventory)
     if exit_code and not found.empty:
         raise typer.Exit(3)
+
+
+def _offline(region: Context, selection: Selection, as_json: bool) -> None:
+    from scs_deploy import offline
+
+    with show.RunProgress() as progress:
+        progress.expect(len(selection.hosts or region.inventory.hosts))
+        found = offline.render(region, selection, lambda: progress("rendered", {}))
+    if as_json:
+        print_json({"inventory": region.inventory.hash, "hosts": [h.model_dump(mode="json") for h in found]})
+        return
+    table = Table("host", "containers", "files", "jobs", "KiB", "hash", box=None, pad_edge=False, header_style="bold")
+    for host in found:
+        table.add_row(
+            host.host, str(len(host.containers)), str(len(host.files)), str(len(host.jobs)),
+            str(-(-host.size // 1024)), host.hash[:23],
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"{len(found)} host(s), {sum(len(h.files) for h in found)} files; no host was asked")
+    show.print_inventory(region.inventory)

@@ -68,6 +68,8 @@ def show(
         f"by {run.owner} (pid {run.pid}), {run.started.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, took {_took(run)}, "
         f"{run.changes_done} of {run.changes_total} changes", soft_wrap=True,
     )  # fmt: skip
+    if run.inventory:
+        console.print(f"inventory {run.inventory}", soft_wrap=True)
     if run.message:
         console.print(run.message, markup=False, soft_wrap=True)
     if not steps:

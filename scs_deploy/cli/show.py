@@ -15,6 +15,7 @@ from rich.text import Text
 
 from scs_deploy.change import Change
 from scs_deploy.cli.common import console
+from scs_deploy.inventory.model import Inventory
 from scs_deploy.plan import Plan
 from scs_deploy.service import Impact
 
@@ -50,6 +51,11 @@ def print_plan(plan: Plan) -> None:
     kinds = ", ".join(f"{n} {k}" for k, n in Counter(c.kind.value for c in plan.changes).items())
     hosts = len({c.host for c in plan.changes})
     console.print(f"[bold]{len(plan.changes)} changes[/] on {hosts} host(s): {kinds or 'none'}")
+
+
+def print_inventory(inventory: Inventory) -> None:
+    """Which inventory a plan goes by; `scs runs show` and --json have the hash in full."""
+    console.print(f"[dim]inventory {inventory.hash[:23]}, {len(inventory.hosts)} host(s)[/]")
 
 
 def print_drained(hosts: Iterable[str]) -> None:
@@ -110,6 +116,8 @@ class RunProgress:
         """A scs_deploy.pipeline.Progress."""
         if kind == "task":
             self._bar.update(self._task, description=f"[bold]{data['play'].partition(':')[0]}[/] {data['name']}"[:100])
+        elif kind == "rendered":
+            self._bar.update(self._task, description="rendering", advance=1)
         elif kind == "ok":
             self._bar.advance(self._task, data["changes"])
             self._bar.console.print(f"  [green]done[/]    {data['host']}: {data['name']}", highlight=False)

@@ -10,7 +10,8 @@ import yaml
 
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError
-from scs_deploy.inventory.model import Host, Interface, Inventory
+from scs_deploy.inventory import checks
+from scs_deploy.inventory.model import Host, Interface, Inventory, grouped
 from scs_deploy.model import validate
 
 _ANSIBLE = {
@@ -27,27 +28,30 @@ _ANSIBLE = {
 }
 
 
-def load(environment: Environment, known: frozenset[str]) -> Inventory:
+_DESCRIBED = ("links", "zone", "disks", "oob")
+"""Host variables that are the host's own fields: see `Host`"""
+
+
+def load(environment: Environment, known: frozenset[str], path: Path | None = None) -> Inventory:
     """All hosts with their variables.
 
     :param known: operator variables that some service declares
+    :param path: another inventory than the environment's
     :raises RefusedError: no hosts, unknown variable, missing or foreign address, an address or name used twice
     """
-    path = environment.inventory
+    path = path or environment.inventory
     if not path.exists():
-        raise RefusedError(f"{environment.file}: inventory: {path} does not exist")
+        hint = "scs inventory sync writes it" if (environment.path / "netbox.yml").exists() else ""
+        raise RefusedError(f"{environment.file}: inventory: {path} does not exist", hint)
     raw = _read(path)
     if not raw:
         raise RefusedError(f"{path}: no hosts in this inventory")
-    hosts: dict[str, Host] = {}
-    groups: dict[str, list[str]] = {}
-    for name in sorted(raw):
-        variables, member_of = raw[name]
-        hosts[name] = _host(environment, path, name, variables, member_of, known)
-        for group in member_of:
-            groups.setdefault(group, []).append(name)
+    hosts = {name: _host(environment, path, name, *raw[name], known) for name in sorted(raw)}
     _check_addresses(environment, path, hosts)
-    return Inventory(hosts=hosts, groups={g: tuple(sorted(h)) for g, h in sorted(groups.items())})
+    inventory = grouped(hosts)
+    if problems := checks.check(inventory, environment.settings):
+        raise checks.ProblemsError(str(path), problems)
+    return inventory
 
 
 def _read(path: Path) -> dict[str, tuple[dict[str, Any], list[str]]]:
@@ -104,6 +108,7 @@ def _host(
         networks[network] = interface
     if "management" not in networks or networks["management"].address is None:
         raise RefusedError(f"{_find(path, name, 'networks')}: host {name} needs an address on network management")
+    described = {k: variables.pop(k) for k in _DESCRIBED if k in variables}
     connection = {k: v for k, v in variables.items() if k.startswith("ansible_")}
     settings = {k: v for k, v in variables.items() if not k.startswith("ansible_")}
     for key in settings:
@@ -116,9 +121,14 @@ def _host(
                 f"did you mean {close[0]}?" if close else "no service declares it",
             )
     address = str(connection.get("ansible_host", networks["management"].address))
-    return Host(
-        name=name, address=address, networks=networks, groups=tuple(groups), settings=settings, connection=connection
-    )
+    return validate(
+        Host,
+        {
+            "name": name, "address": address, "networks": networks, "groups": tuple(groups), "settings": settings,
+            "connection": connection, **described,
+        },
+        _file_of(_find(path, name, next(iter(described), "networks"))),
+    )  # fmt: skip
 
 
 def _check_addresses(environment: Environment, path: Path, hosts: dict[str, Host]) -> None:

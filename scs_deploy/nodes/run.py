@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from scs_deploy.apply import inputs
 from scs_deploy.context import Context
 from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.inventory.synced import is_synced
 from scs_deploy.nodes import inventory, observe, plan, trust
 from scs_deploy.nodes.effects import Effects
 from scs_deploy.nodes.plan import NodePlan, Options, Refusal
@@ -67,6 +68,7 @@ def perform(
                 f"scs node {verb} {host}",
                 changes_total=len(made.steps),
                 inputs=inputs(context),
+                inventory=context.inventory.hash,
                 secrets=context.secrets.values(),
             )
             with record.recording():
@@ -103,8 +105,15 @@ def look(context: Context, verb: str, host: str, options: Options) -> tuple[View
         "remove": lambda: plan.remove(view, host, options),
     }[verb]()
     if verb == "remove":
-        lines = inventory.mentions(context.environment.inventory, host)
-        notes = (*made.notes, f"afterwards take it out of the inventory: {', '.join(lines)}", NEXT)
+        if is_synced(context.environment.inventory):
+            origin = context.inventory.hosts[host].origin
+            where = f"give {origin} another status in NetBox" if origin else "take it out of the inventory's source"
+            where += ", then `scs inventory sync`"
+        else:
+            where = (
+                f"take it out of the inventory: {', '.join(inventory.mentions(context.environment.inventory, host))}"
+            )
+        notes = (*made.notes, f"afterwards {where}", NEXT)
         made = made.model_copy(update={"notes": notes})
     return view, made.model_copy(update={"refusals": (*refusals, *made.refusals)})
 

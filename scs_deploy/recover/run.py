@@ -64,8 +64,9 @@ def recover(
         store = RunStore(state / "runs.sqlite3")
         try:
             session.record = store.start(
-                command, changes_total=len(found.steps), inputs=inputs(context), secrets=context.secrets.values()
-            )
+                command, changes_total=len(found.steps), inputs=inputs(context), inventory=context.inventory.hash,
+                secrets=context.secrets.values(),
+            )  # fmt: skip
             with session.record.recording():
                 after = _rounds(session, procedure, found, confirm)
             return Recovered(found, after, session.record.id)

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -23,7 +23,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
   id TEXT PRIMARY KEY, command TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
   process INTEGER, started TEXT NOT NULL, finished TEXT, status TEXT NOT NULL, changes_total INTEGER NOT NULL,
-  changes_done INTEGER NOT NULL, inputs TEXT NOT NULL, message TEXT NOT NULL);
+  changes_done INTEGER NOT NULL, inputs TEXT NOT NULL, message TEXT NOT NULL, inventory TEXT NOT NULL DEFAULT '');
 CREATE TABLE IF NOT EXISTS steps (
   run TEXT NOT NULL REFERENCES runs(id), sequence INTEGER NOT NULL, phase TEXT NOT NULL, task TEXT NOT NULL,
   host TEXT NOT NULL, subject TEXT NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, finished TEXT,
@@ -80,6 +80,7 @@ class Run(Model):
     changes_done: int
     inputs: str
     message: str
+    inventory: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -104,13 +105,24 @@ class RunStore:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(SCHEMA)
+        if "inventory" not in {row["name"] for row in self.execute("PRAGMA table_info(runs)")}:
+            # records of releases that did not name it
+            with suppress(sqlite3.OperationalError):
+                self.execute("ALTER TABLE runs ADD COLUMN inventory TEXT NOT NULL DEFAULT ''")
 
     def start(
-        self, command: str, *, changes_total: int = 0, inputs: str = "", secrets: Iterable[str] = ()
+        self,
+        command: str,
+        *,
+        changes_total: int = 0,
+        inputs: str = "",
+        inventory: str = "",
+        secrets: Iterable[str] = (),
     ) -> RunRecord:
         """Begin a record for this process.
 
         :param inputs: hash of all that the run goes by
+        :param inventory: hash of the inventory that it goes by
         :param secrets: values that are masked should a message hold one
         """
         self._settle()
@@ -120,9 +132,9 @@ class RunStore:
             run = _encode(number)
             try:
                 self.execute(
-                    "INSERT INTO runs VALUES (?,?,?,?,?,?,?,NULL,?,?,0,?,'')",
+                    "INSERT INTO runs VALUES (?,?,?,?,?,?,?,NULL,?,?,0,?,'',?)",
                     run, _mask(command, mask), process.owner(), process.host(), os.getpid(),
-                    process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs,
+                    process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs, inventory,
                 )  # fmt: skip
             except sqlite3.IntegrityError:
                 number += 1
@@ -157,6 +169,16 @@ class RunStore:
         if self.get(run).status is Status.RUNNING:
             return steps
         return [s.model_copy(update={"status": Status.INTERRUPTED}) if s.status is Status.RUNNING else s for s in steps]
+
+    def last_done(self) -> dict[str, Run]:
+        """host: the newest run that ended well and did something there."""
+        rows = self.execute(
+            "SELECT s.host, MAX(r.id) AS run FROM steps s JOIN runs r ON r.id = s.run "
+            "WHERE r.status = ? AND r.finished IS NOT NULL AND s.host != '' GROUP BY s.host",
+            Status.DONE,
+        )
+        runs = {run: self.get(run) for run in {row["run"] for row in rows}}
+        return {row["host"]: runs[row["run"]] for row in rows}
 
     def execute(self, statement: str, *values: Any) -> builtins.list[sqlite3.Row]:
         """One statement in a transaction of its own."""

@@ -26,9 +26,9 @@ def inventory(environment: Environment) -> Inventory:
 
     :raises RefusedError: an error in the inventory
     """
-    from scs_deploy.inventory import yaml
+    from scs_deploy.inventory import source
 
-    return yaml.load(environment, frozenset(catalogs.load().settings) | bootstrap.variables())
+    return source.load(environment, source.variables(catalogs.load()))
 
 
 def provider(environment: Environment) -> Provider:

@@ -58,7 +58,8 @@ class Cluster:
 @pytest.fixture
 def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(run, "inputs", lambda _context: "0123")
-    return SimpleNamespace(environment=SimpleNamespace(state=tmp_path / "state"), secrets={})
+    surroundings = SimpleNamespace(state=tmp_path / "state")
+    return SimpleNamespace(environment=surroundings, inventory=SimpleNamespace(hash="sha256:0"), secrets={})
 
 
 def recover(region: Any, cluster: Cluster, *answers: bool) -> run.Recovered:

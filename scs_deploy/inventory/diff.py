@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What differs between two inventories, host by host, and what that means for services. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from scs_deploy.addresses import HOLDER
+from scs_deploy.catalog import Catalog
+from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.model import Model
+
+
+class Kind(StrEnum):
+    """What happens to a host."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    CHANGED = "changed"
+
+
+class HostChange(Model):
+    """One host's differences."""
+
+    host: str
+    kind: Kind
+    facts: tuple[str, ...] = Field(description="what differs, a line each")
+    effects: tuple[str, ...] = Field(description="what that means for services")
+
+
+class Diff(Model):
+    """All differences."""
+
+    hosts: tuple[HostChange, ...]
+    region: tuple[str, ...] = Field(description="what groups, members and quorum become")
+
+    @property
+    def empty(self) -> bool:
+        """Nothing differs."""
+        return not self.hosts and not self.region
+
+
+def compare(old: Inventory, new: Inventory, catalog: Catalog) -> Diff:
+    """What `new` changes."""
+    before, after = _services(old, catalog), _services(new, catalog)
+    changes = []
+    for name in sorted({*old.hosts, *new.hosts}):
+        was, now = old.hosts.get(name), new.hosts.get(name)
+        if was is None and now is not None:
+            facts = (f"groups {', '.join(now.groups) or 'none'}", *(f"network {n}" for n in _places(now)))
+            effects = (*_runs("runs", after.get(name, frozenset())), "scs node add brings it into the region")
+            changes.append(HostChange(host=name, kind=Kind.ADDED, facts=facts, effects=effects))
+        elif now is None and was is not None:
+            effects = (
+                *_runs("no longer runs", before.get(name, frozenset())),
+                "scs node remove must take it out while the inventory still has it",
+            )
+            changes.append(
+                HostChange(host=name, kind=Kind.REMOVED, facts=(f"groups {', '.join(was.groups)}",), effects=effects)
+            )
+        elif was is not None and now is not None and was != now:
+            facts = tuple(_facts(was, now))
+            effects = tuple(_effects(was, now, before.get(name, frozenset()), after.get(name, frozenset()), catalog))
+            # the object behind a host may be another one and give the same host
+            if facts:
+                changes.append(HostChange(host=name, kind=Kind.CHANGED, facts=facts, effects=effects))
+    return Diff(hosts=tuple(changes), region=tuple(_region(old, new, catalog)))
+
+
+def _services(inventory: Inventory, catalog: Catalog) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for service in catalog.services.values():
+        for group in {c.hosts or service.hosts for c in service.containers.values()}:
+            for host in inventory.groups.get(group, ()):
+                found.setdefault(host, set()).add(service.name)
+    return {h: frozenset(s) for h, s in found.items()}
+
+
+def _runs(word: str, services: frozenset[str]) -> tuple[str, ...]:
+    return (f"{word} {', '.join(sorted(services))}",) if services else ()
+
+
+def _places(host: Host) -> list[str]:
+    return [f"{n}: {p.address or 'no address'} on {p.interface}" for n, p in sorted(host.networks.items())]
+
+
+def _facts(was: Host, now: Host) -> Iterator[str]:
+    yield from _moved("address for SSH", was.address, now.address)
+    for group in sorted(set(now.groups) - set(was.groups)):
+        yield f"group {group}: added"
+    for group in sorted(set(was.groups) - set(now.groups)):
+        yield f"group {group}: removed"
+    for network in sorted({*was.networks, *now.networks}):
+        a, b = was.networks.get(network), now.networks.get(network)
+        if a is None or b is None:
+            yield f"network {network}: {'added' if a is None else 'removed'}"
+        else:
+            yield from _moved(f"network {network}: address", a.address, b.address)
+            yield from _moved(f"network {network}: interface", a.interface, b.interface)
+    for link in sorted({*was.links, *now.links}):
+        one, two = was.links.get(link), now.links.get(link)
+        if one is None or two is None:
+            yield f"link {link}: {'added' if one is None else 'removed'}"
+        else:
+            yield from _fields(f"link {link}", one.model_dump(mode="json"), two.model_dump(mode="json"))
+    yield from _fields("variable", was.settings, now.settings)
+    yield from _fields("variable", was.connection, now.connection)
+    disks = ({d.device: d for d in was.disks}, {d.device: d for d in now.disks})
+    for device in sorted({*disks[0], *disks[1]}):
+        yield from _moved(f"disk {device}", *("none" if d is None else d.device_class or "any" for d in (
+            disks[0].get(device), disks[1].get(device))))  # fmt: skip
+    yield from _moved("zone", was.zone, now.zone)
+    yield from _moved("management controller", was.oob, now.oob)
+    yield from _moved("object", was.origin, now.origin)
+
+
+def _fields(what: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted({*was, *now}):
+        yield from _moved(f"{what} {key}", was.get(key), now.get(key))
+
+
+def _moved(what: str, was: Any, now: Any) -> Iterator[str]:
+    if was != now:
+        yield f"{what}: {_text(was)} -> {_text(now)}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(str(v) for v in value) or "none"
+    return "none" if value is None else str(value)
+
+
+def _effects(was: Host, now: Host, before: frozenset[str], after: frozenset[str], catalog: Catalog) -> Iterator[str]:
+    yield from _runs("will run", after - before)
+    yield from _runs("will no longer run", before - after)
+    kept = before & after
+    if any(_address(was, n) != _address(now, n) for n in {*was.networks, *now.networks}):
+        clustered = sorted(s for s in kept if catalog.services[s].quorum)
+        yield "its certificates are issued anew"
+        if kept:
+            yield f"restarts with another address: {', '.join(sorted(kept))}"
+        if clustered:
+            yield f"members of {', '.join(clustered)} know it by its address: take it out and in again (scs node)"
+    if was.links != now.links:
+        yield "its network configuration is written anew (scs bootstrap)"
+    changed = {k for k in {*was.settings, *now.settings} if was.settings.get(k) != now.settings.get(k)}
+    users = sorted(s for s in kept if changed & set(catalog.services[s].settings))
+    if users:
+        yield f"reconfigured: {', '.join(users)}"
+
+
+def _address(host: Host, network: str) -> Any:
+    place = host.networks.get(network)
+    return place and place.address
+
+
+def _region(old: Inventory, new: Inventory, catalog: Catalog) -> Iterator[str]:
+    for group in sorted({*old.groups, *new.groups}):
+        was, now = old.groups.get(group, ()), new.groups.get(group, ())
+        if was == now:
+            continue
+        yield f"group {group}: {len(was)} -> {len(now)} hosts"
+        voters = sorted(s.name for s in catalog.services.values() if s.quorum and s.hosts == group)
+        if voters and now:
+            yield (
+                f"{', '.join(voters)}: {len(now)} members, {(len(now) - 1) // 2} may be lost"
+                + (" (even: refused by scs plan)" if len(now) % 2 == 0 else "")
+            )
+        if now != was and HOLDER in catalog.services and catalog.services[HOLDER].hosts == group:
+            yield "load balancer and API addresses: their hosts change, HAProxy is reconfigured on all of them"

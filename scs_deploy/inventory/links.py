@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host's network interfaces, as the host shall have them, from any inventory source.
+
+Values that can be wrong together (ranges, relations between links) are checked by `link_checks.problems`, which tells
+all of them at once; the model itself refuses only what has no meaning, such as text that is no address.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from scs_deploy.environment import IPAddress
+from scs_deploy.model import Model
+
+IPInterface = IPv4Interface | IPv6Interface
+
+BOND_MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
+"""As the kernel names them, https://docs.kernel.org/networking/bonding.html"""
+
+DEFAULT_BOND_MODE = "802.3ad"
+DEFAULT_MTU = 1500
+"""Bytes; what the kernel gives an Ethernet link that nobody set."""
+
+
+class Route(Model):
+    """A static route."""
+
+    to: IPv4Network | IPv6Network = Field(description="destination; 0.0.0.0/0 and ::/0 are default routes")
+    via: IPAddress = Field(description="next hop")
+    metric: int | None = Field(default=None, description="lower wins; absent: the kernel's default")
+
+
+class Link(Model):
+    """One network interface of a host, as the host shall have it; its name is the key in the host's `links`."""
+
+    kind: Literal["physical", "bond", "vlan", "bridge", "dummy"] = Field(default="physical", description="what it is")
+    mac: str | None = Field(
+        default=None, description="physical: how the port is recognised; others: the address it gets"
+    )
+    mtu: int | None = Field(default=None, description="bytes; absent: the kernel's default, or the parent's")
+    addresses: tuple[IPInterface, ...] = Field(default=(), description="with prefix length, `192.0.2.1/24`")
+    dhcp: bool = Field(default=False, description="takes addresses by DHCP")
+    accept_ra: bool = Field(default=False, description="takes IPv6 addresses and routes from router advertisements")
+    members: tuple[str, ...] = Field(default=(), description="bond, bridge: the links that are its ports")
+    mode: str | None = Field(default=None, description="bond: 802.3ad (default), active-backup, ...")
+    parent: str | None = Field(default=None, description="vlan: the link that carries it")
+    vlan: int | None = Field(default=None, description="vlan: its VLAN ID, 1 to 4094")
+    gateway4: IPAddress | None = Field(default=None, description="IPv4 default gateway")
+    gateway6: IPAddress | None = Field(default=None, description="IPv6 default gateway")
+    routes: tuple[Route, ...] = Field(default=(), description="static routes through this link")
+    nameservers: tuple[IPAddress, ...] = Field(default=(), description="DNS servers")
+    enabled: bool = Field(default=True, description="false: the link is kept down")
+    neighbour: str | None = Field(default=None, description="what LLDP shall show: `<switch>:<port>`")
+
+    @field_validator("mac", mode="before")
+    @classmethod
+    def _one_spelling(cls, value: Any) -> Any:
+        return value.strip().lower().replace("-", ":") if isinstance(value, str) else value
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The links that this one is built on."""
+        return (*self.members, *((self.parent,) if self.parent else ()))
