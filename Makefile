@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # The testbed needs root: Docker, /etc/hosts.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_CONFIG)
 
-.PHONY: help setup testbed test lint unit catalog golden golden-update molecule e2e fault docs format lock clean
+.PHONY: help setup testbed test lint unit catalog golden golden-update molecule host e2e fault docs format lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ molecule: ## The engine on a host container
 e2e: ## Tests of a deployed testbed, with a browser
 	@tools/setup --e2e
 	$(SUDO) $(CURDIR)/.venv/bin/pytest -m e2e tests/e2e
+
+host: ## The network of a host container: changed, cut off, taken back
+	$(SUDO) $(CURDIR)/.venv/bin/pytest -m host tests/host
 
 fault: ## Faults of a deployed testbed of three nodes: kills, stops and cuts off its nodes
 	@$(SUDO) env SCS_ENVIRONMENT=$${SCS_ENVIRONMENT:-testbed-ha} $(CURDIR)/.venv/bin/pytest -s -m fault tests/fault

@@ -13,6 +13,8 @@ from scs_deploy.context import Context
 from scs_deploy.errors import RefusedError, ScsError
 from scs_deploy.model import load_yaml
 from scs_deploy.runner import Event
+from scs_deploy.service import Impact
+from scs_deploy.state.lock import RunLock
 
 PLAYBOOK = "bootstrap.yml"
 
@@ -24,6 +26,8 @@ class Summary:
     hosts: tuple[str, ...]
     changed: dict[str, list[str]] = field(default_factory=dict)
     """host: names of the tasks that changed something there"""
+    held: tuple[str, ...] = ()
+    """hosts whose network differs from their links, and nobody consented to change it"""
 
 
 def variables() -> frozenset[str]:
@@ -51,12 +55,18 @@ def region(context: Context) -> dict[str, Any]:
 
 
 def run(
-    environment: str | None = None, hosts: Sequence[str] = (), on_event: Callable[[Event], None] | None = None
+    environment: str | None = None,
+    hosts: Sequence[str] = (),
+    on_event: Callable[[Event], None] | None = None,
+    allow: Sequence[Impact] = (),
+    lock: RunLock | None = None,
 ) -> Summary:
     """Prepare hosts. Changes nothing on a host that is prepared already.
 
     :param hosts: host names; empty: all of the inventory
     :param on_event: sees every event of ansible-runner
+    :param allow: impacts that the operator consents to; the hosts' networks change with `network` only
+    :param lock: the region's, where the caller has it
     :raises RefusedError: an unknown or unreachable host; nothing was changed anywhere
     :raises ScsError: a task failed on a host
     """
@@ -83,4 +93,20 @@ def run(
         raise ScsError(f"host {host}: {message}", more)
     if not result.ok:
         raise ScsError(f"bootstrap: {' '.join(result.output.split())[-500:] or result.status}")
+    _networks(context, summary, allow, lock)
     return summary
+
+
+def _networks(context: Context, summary: Summary, allow: Sequence[Impact], lock: RunLock | None) -> None:
+    """Last, so that a host whose new network fails is prepared all the same."""
+    from scs_deploy.host_network import run as networks
+
+    described = [h for h in summary.hosts if context.inventory.hosts[h].links]
+    plans = networks.plan(context, described) if described else {}
+    differ = tuple(h for h, found in plans.items() if not found.empty)
+    if differ and networks.may(context, allow):
+        networks.apply(context, plans, lambda _kind, _data: None, f"scs bootstrap {' '.join(differ)}", lock)
+        for host in differ:
+            summary.changed.setdefault(host, []).append("Configure the network")
+    else:
+        summary.held = differ

@@ -79,7 +79,9 @@ class Settings(Model):
     ssh: Ssh = Field(default=Ssh(), description="how hosts are reached")
     vault_password_file: str | None = Field(default=None, description="relative to the environment's folder")
     vault_password_command: str | None = Field(default=None, description="prints the vault password")
-    allow: tuple[Impact, ...] = Field(default=(), description="impacts that need no consent per run: [data-plane]")
+    allow: tuple[Impact, ...] = Field(
+        default=(), description="impacts that need no consent per run: data-plane, network"
+    )
     testbed: Testbed | None = Field(default=None, description="present where scs makes the hosts itself")
 
     @model_validator(mode="after")

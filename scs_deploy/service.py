@@ -30,13 +30,14 @@ class Phase(StrEnum):
 
 
 class Impact(StrEnum):
-    """What a change touches, from nothing to the guests' data plane."""
+    """What a change touches, from nothing to the guests' data plane and the hosts' own network."""
 
     NONE = "none"
     RELOAD = "reload"
     API = "api"
     CONTROL = "control"
     DATA_PLANE = "data-plane"
+    NETWORK = "network"
 
 
 def _argv(value: Any) -> Any:

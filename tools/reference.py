@@ -48,6 +48,7 @@ IMPACTS = {
     "api": "requests to one API fail or wait while its container restarts",
     "control": "work inside the region waits: scheduling, agents, database, queues",
     "data-plane": "guests' traffic or guests; held back without consent",
+    "network": "a host's own network (`scs host network`); refused without consent, taken back when the host is lost",
 }
 KINDS = {
     "pull": "fetch an image by its digest",
@@ -278,11 +279,12 @@ def secrets_page() -> str:
 def hosts_page() -> str:
     """Variables of the roles that `scs bootstrap` runs."""
     intro = (
-        "`scs bootstrap` prepares hosts with these roles, in this order. Variables go to the inventory, as those of "
+        "`scs bootstrap` prepares hosts with these roles, in this order; "
+        "`scs host network apply` runs the last one by itself. Variables go to the inventory, as those of "
         "[services](settings.md) do."
     )
     body = []
-    plays = load_yaml(paths.root() / "playbooks" / "bootstrap.yml")
+    plays = [p for n in ("bootstrap.yml", "host_network.yml") for p in load_yaml(paths.root() / "playbooks" / n)]
     for entry in (r for play in plays for r in play.get("roles", ())):
         name = entry["role"].rpartition(".")[2]
         spec = load_yaml(paths.layer("host") / "roles" / name / "meta" / "argument_specs.yml")

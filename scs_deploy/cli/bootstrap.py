@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.service import Impact
 
 
 def register(app: typer.Typer) -> None:
@@ -20,10 +21,14 @@ def bootstrap(
     host: Annotated[
         list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")
     ] = None,
+    allow: Annotated[
+        list[Impact] | None,
+        typer.Option("--allow", help="Consent to an impact: `network` lets the hosts' networks change, too."),
+    ] = None,
     environment: EnvironmentOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Prepare hosts: Docker engine, time, users, kernel parameters, names, trust in the registry.
+    """Prepare hosts: Docker engine, time, users, kernel parameters, names, trust in the registry, network.
 
     Safe to run again: a prepared host is left as it is.
     """
@@ -37,12 +42,16 @@ def bootstrap(
             if event.get("event") == "playbook_on_task_start":
                 status.update(str((event.get("event_data") or {}).get("task", "")))
 
-        summary = bootstraps.run(environment, host or (), show)
+        summary = bootstraps.run(environment, host or (), show, allow or ())
     seconds = time.monotonic() - started
     if json:
-        print_json({"hosts": summary.hosts, "changed": summary.changed, "seconds": round(seconds, 1)})
+        print_json(
+            {"hosts": summary.hosts, "changed": summary.changed, "held": summary.held, "seconds": round(seconds, 1)}
+        )
         return
     for name in summary.hosts:
         tasks = summary.changed.get(name, [])
         console.print(f"{name}: {'; '.join(dict.fromkeys(tasks)) if tasks else 'nothing to change'}", soft_wrap=True)
+    for name in summary.held:
+        console.print(f"[yellow]{name}: its network is not as its links say[/]: scs host network plan {name}")
     console.print(f"{len(summary.hosts)} hosts prepared in {seconds:.1f} s")

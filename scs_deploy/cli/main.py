@@ -31,6 +31,7 @@ COMMANDS = (
     "status",
     "service",
     "node",
+    "host",
     "logs",
     "config",
     "runs",

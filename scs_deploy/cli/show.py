@@ -25,6 +25,7 @@ COLOURS = {
     Impact.API: "yellow",
     Impact.CONTROL: "magenta",
     Impact.DATA_PLANE: "bold red",
+    Impact.NETWORK: "bold red",
 }
 
 

@@ -291,7 +291,7 @@ def _next_hop(key: str, hop: IPAddress, link: Link) -> Iterator[_Problem]:
     if any(a.ip == hop for a in link.addresses):
         yield _Problem(key, f"{hop} is this host's own address", "give the router's")
         return
-    if hop.is_link_local or (link.dhcp if isinstance(hop, IPv4Address) else link.accept_ra or link.dhcp):
+    if hop.is_link_local or (link.dhcp if isinstance(hop, IPv4Address) else link.accept_ra):
         return
     if not any(hop in a.network for a in link.addresses if a.version == hop.version):
         own = ", ".join(str(a.network) for a in link.addresses if a.version == hop.version)

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -21,6 +21,7 @@ from scs_deploy.inventory.model import Host, Inventory, digest
 from scs_deploy.model import Model, load_yaml, validate
 
 FILE = "inventory.yml"
+PLUGIN: Literal["scs.core.region"] = "scs.core.region"
 _HEAD = "---\n# Written by `scs inventory sync`; the next one replaces it. Keep it in git: it is what runs go by.\n"
 
 
@@ -48,6 +49,7 @@ class Document(Model):
     version: str = Field(default="", description="version of NetBox's API")
     changed: str = Field(default="", description="newest change of a NetBox object that it was made of")
     hash: str = Field(default="", description="of all that follows")
+    plugin: Literal["scs.core.region"] = Field(default=PLUGIN, description="what plain Ansible reads the file with")
     networks: dict[str, NetworkFacts] = Field(default={}, description="the region's networks")
     virtual_addresses: tuple[VirtualAddress, ...] = Field(default=(), description="addresses that move")
     groups: dict[str, tuple[str, ...]] = Field(default={}, description="group: its hosts")
@@ -82,8 +84,8 @@ def dump(document: Document) -> str:
     """The file's text, hash included: the same inventory gives the same bytes."""
     body = content(document)
     head = {"source": document.source, "version": document.version, "changed": document.changed}
-    whole = {**{k: v for k, v in head.items() if v}, "hash": digest(body), **body}
-    order = ("source", "version", "changed", "hash", "networks", "virtual_addresses", "groups", "hosts")
+    whole = {**{k: v for k, v in head.items() if v}, "hash": digest(body), "plugin": PLUGIN, **body}
+    order = ("source", "version", "changed", "hash", "plugin", "networks", "virtual_addresses", "groups", "hosts")
     return _HEAD + "".join(_part(key, whole[key]) for key in order if key in whole)
 
 

@@ -29,9 +29,11 @@ def bootstrap(effects: Effects, hosts: Sequence[str]) -> None:
             task = str((event.get("event_data") or {}).get("task", ""))
             effects.progress("task", {"name": task, "play": "bootstrap"})
 
-    summary = bootstraps.run(effects.context.environment.name, hosts, show)
+    summary = bootstraps.run(effects.context.environment.name, hosts, show, lock=effects.lock)
     for host, tasks in summary.changed.items():
         effects.say(f"{host}: {len(tasks)} tasks changed something")
+    for host in summary.held:
+        effects.say(f"{host}: its network is not as its links say: scs host network plan {host}")
 
 
 def mine(plan: Plan, host: str) -> Plan:

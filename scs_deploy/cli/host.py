@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs host network`: the networks of hosts, from the inventory's links."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from scs_deploy.cli import show
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.errors import RefusedError
+from scs_deploy.service import Impact
+
+if TYPE_CHECKING:
+    from scs_deploy.host_network.plan import HostNetwork
+
+app = typer.Typer(help="What belongs to a host itself.", no_args_is_help=True)
+network = typer.Typer(
+    help="Bonds, VLANs, bridges, addresses and routes, from the links of the inventory.", no_args_is_help=True
+)
+app.add_typer(network, name="network")
+
+Hosts = Annotated[list[str] | None, typer.Argument(metavar="HOST", help="Only these; default: all that have links.")]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `scs host`."""
+    parent.add_typer(app, name="host")
+
+
+@network.command(epilog="Example: scs host network plan compute-3")
+def plan(
+    hosts: Hosts = None,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when there are changes.")] = False,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what would change in the hosts' network files, line by line. Changes nothing."""
+    from scs_deploy import context
+    from scs_deploy.host_network import run
+
+    region = context.load(environment)
+    with errors.status("reading the hosts' networks"):
+        plans = run.plan(region, hosts or ())
+    if as_json:
+        print_json({"hosts": [p.model_dump(mode="json") for p in plans.values()]})
+    else:
+        print_plans(plans)
+    if exit_code and not all(p.empty for p in plans.values()):
+        raise typer.Exit(3)
+
+
+@network.command(epilog="Example: scs host network apply compute-3 --allow network")
+def apply(
+    hosts: Hosts = None,
+    allow: Annotated[
+        list[Impact] | None,
+        typer.Option("--allow", help="Consent to an impact for this run: `network` may cut a host off for moments."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    environment: EnvironmentOption = None,
+) -> None:
+    """Change the hosts' networks, one host after the other.
+
+    A host that the manager does not reach afterwards over a new connection puts its old network back by itself; then
+    the command fails, and no further host is touched.
+    """
+    from scs_deploy import context
+    from scs_deploy.host_network import run
+
+    region = context.load(environment)
+    if not yes and not sys.stdin.isatty():
+        raise RefusedError("apply asks before it changes anything, and there is nobody to ask", "add --yes")
+    with errors.status("reading the hosts' networks"):
+        plans = run.plan(region, hosts or ())
+    print_plans(plans)
+    if all(p.empty for p in plans.values()):
+        return
+    if not run.may(region, allow or ()):
+        raise RefusedError(
+            "these changes may cut hosts off", f"add --allow network, or allow in {region.environment.file}"
+        )
+    if not yes and not typer.confirm("apply?"):
+        raise typer.Exit(1)
+    with show.RunProgress() as progress:
+        progress.expect(sum(not p.empty for p in plans.values()))
+        done = run.apply(region, plans, progress, " ".join(["scs host network apply", *(hosts or ())]))
+    for host, said in done.warnings.items():
+        console.print(f"[yellow]{host}[/]: {escape('; '.join(said))}")
+    console.print(f"[green]done[/]: {len(done.hosts)} host(s) in run {done.run}, reached again over new connections")
+
+
+def print_plans(plans: dict[str, HostNetwork]) -> None:
+    """What changes, for people: host, file, lines, impact."""
+    from scs_deploy.host_network.plan import text
+
+    if not plans:
+        console.print("no host has links in the inventory: their networks are not scs's")
+    for host, found in plans.items():
+        if found.empty:
+            console.print(f"{host}: [green]no changes[/]")
+            continue
+        console.print(f"[bold]{host}[/] (impact [bold red]{found.impact}[/]):")
+        for line in text(found):
+            colour = {"+": "green", "-": "red"}.get(line.strip()[:1] if line.startswith("    ") else "", "")
+            console.print(f"  [{colour}]{escape(line)}[/]" if colour else f"  {escape(line)}", soft_wrap=True)
