@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from scs_deploy import pipeline
@@ -13,8 +14,10 @@ from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
 from scs_deploy.pipeline import Progress, Selection
 from scs_deploy.plan import Plan
+from scs_deploy.prober import watch
+from scs_deploy.prober.watch import Options
 from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import RunStore
+from scs_deploy.state.runs import RunRecord, RunStore
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,13 @@ def apply(
     progress: Progress,
     confirm: Callable[[Plan], bool] = lambda _plan: True,
     command: str = "scs apply",
+    probe: Options = Options(),
 ) -> Applied:
     """Bring the selected part of a region to its desired state.
 
     :param confirm: is shown the plan and says whether to go on
+    :param probe: how the region is measured meanwhile
+    :raises PausedError: too many requests failed, or the operator paused it; can be resumed
     :raises RefusedError: wrong input, or another run holds the region
     :raises ScsError: a change failed, or the region is not as desired afterwards
     """
@@ -51,7 +57,7 @@ def apply(
             record = store.start(
                 command, changes_total=len(plan.changes), inputs=inputs(context), secrets=context.secrets.values()
             )
-            with record.recording():
+            with record.recording(), _probed(context, probe, record, progress):
                 pipeline.execute(context, plan, record, progress, lock.check)
                 progress("verify", {})
                 left = pipeline.make_plan(context, selection)
@@ -69,6 +75,16 @@ def apply(
             return Applied(record.id, len(plan.changes), len(plan.held))
         finally:
             store.close()
+
+
+def _probed(
+    context: Context, options: Options, record: RunRecord, progress: Progress
+) -> AbstractContextManager[object]:
+    if not options.enabled or "keystone" not in context.catalog.services:
+        return nullcontext()
+    environment = context.environment
+    order = watch.order(context, options.ping)
+    return watch.watching(order, options, record, progress, lambda why: pipeline.pause(environment, record.id, why))
 
 
 def inputs(context: Context) -> str:

@@ -15,7 +15,8 @@ from scs_deploy import addresses, playbook, region, runner
 from scs_deploy import plan as plans
 from scs_deploy.change import Change, Kind
 from scs_deploy.context import Context
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.environment import Environment
+from scs_deploy.errors import PausedError, RefusedError, ScsError
 from scs_deploy.plan import HostPlan, Plan
 from scs_deploy.service import Impact
 from scs_deploy.state.runs import RunRecord, Status
@@ -108,8 +109,8 @@ def execute(
     :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
     """
     plays = playbook.plays(plan, context.catalog.waves)
-    base = context.environment.state / "runs" / record.id
-    folder = base / str(len(list(base.glob("*"))) + 1)
+    base = folder_of(context.environment, record.id)
+    folder = base / str(len(list(base.glob("[0-9]*"))) + 1)
     folder.mkdir(parents=True, mode=0o700)
     _forget_old(base.parent)
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
@@ -136,7 +137,17 @@ def execute(
                 record.step_finished(step, Status.DONE if good else Status.FAILED, message, done)
             progress("ok" if good else "failed", {"name": task, "host": host, "message": message, "changes": done})
 
-    result = runner.run_playbook(context.environment, plays, on_event=handle, private=folder)
+    gate = base / PAUSE
+    result = runner.run_playbook(
+        context.environment, plays, on_event=handle, private=folder, variables={"SCS_RUN_PAUSE": str(gate)}
+    )
+    if gate.exists() and not result.failures and not result.unreachable:
+        why = gate.read_text(encoding="utf-8").strip()
+        gate.unlink()
+        if not result.ok:
+            raise PausedError(
+                f"paused before the next play: {why}", f"scs runs resume {record.id}, or scs runs abandon {record.id}"
+            )
     if result.unreachable:
         said = runner.summary(result.unreachable, verb="became unreachable")
         raise ScsError(said, f"what was done is in `scs runs show {record.id}`; apply again to go on")
@@ -145,6 +156,24 @@ def execute(
         raise ScsError(said, f"mend it and apply again; `scs runs show {record.id}` tells what was done")
     if not result.ok:
         raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+
+
+PAUSE = "pause"
+"""File in a run's folder: the run stops before its next play and says what stands in it."""
+
+
+def folder_of(environment: Environment, run: str) -> Path:
+    """Where a run's playbooks and Ansible's output are."""
+    return environment.state / "runs" / run
+
+
+def pause(environment: Environment, run: str, why: str) -> None:
+    """Have a run stop before its next play; the scs.core.gate callback looks for it."""
+    folder = folder_of(environment, run)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = folder / f"{PAUSE}.new"
+    new.write_text(why + "\n", encoding="utf-8")
+    new.replace(folder / PAUSE)
 
 
 KEPT_RUNS = 100

@@ -47,6 +47,16 @@ Argv = Annotated[tuple[str, ...], BeforeValidator(_argv)]
 """A command: a string is split as a shell would, but no shell runs it. Each word may hold Jinja."""
 
 
+class Probe(Model):
+    """How a run measures a service from outside while it changes the region: see `scs apply`, `scs upgrade`."""
+
+    list: str = Field(description="path of a cheap list call below the catalogue's URL, or of a page without login")
+    create: str = Field(
+        default="", description="path of a collection where something small is made, read and removed every minute"
+    )
+    key: str = Field(default="", description="key that wraps such a resource in requests and answers")
+
+
 class Endpoint(Model):
     """A port that clients reach through HAProxy on the region's addresses, over TLS where it is HTTP.
 
@@ -73,6 +83,7 @@ class Endpoint(Model):
     copies: bool = Field(
         default=False, description="a new member copies data before HAProxy may use it: a roll does not fail for that"
     )
+    probe: Probe | None = Field(default=None, description="how runs measure it; absent: they do not")
 
 
 class Health(Model):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scs_deploy.cli import show
+from scs_deploy.cli import measured, show
 from scs_deploy.cli.common import EnvironmentOption, console
 from scs_deploy.cli.plan import Allow, Hosts, Names
 from scs_deploy.errors import RefusedError
@@ -27,14 +27,21 @@ def apply(
     host: Hosts = None,
     allow: Allow = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    max_failed_requests: measured.MaxFailed = None,
+    no_probe: measured.NoProbe = False,
+    ping: measured.Ping = None,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Change the region to its desired state: exactly what `scs plan` shows, then verify that nothing is left."""
+    """Change the region to its desired state: exactly what `scs plan` shows, then verify that nothing is left.
+
+    A region that answers before is measured meanwhile: a token, each API's list call, a small write a minute.
+    """
     from scs_deploy import apply as applies
     from scs_deploy import context, pipeline
 
     region = context.load(environment)
     selection = pipeline.Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
+    probe = measured.options(max_failed_requests, no_probe, ping)
     if not yes and not sys.stdin.isatty():
         raise RefusedError("apply asks before it changes anything, and there is nobody to ask", "add --yes")
     with show.RunProgress() as progress:
@@ -48,7 +55,7 @@ def apply(
             progress.__enter__()
             return True
 
-        done = applies.apply(region, selection, progress, confirm)
+        done = applies.apply(region, selection, progress, confirm, probe=probe)
     if done.run:
         console.print(f"[green]done[/]: {done.changes} changes in run {done.run}, nothing left")
     elif not done.held:

@@ -10,12 +10,14 @@ import typer
 from rich.table import Table
 
 from scs_deploy import environment as environments
+from scs_deploy.cli import measured
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.state.runs import Run, RunStore, Status
 
 STYLES = {
     Status.RUNNING: "cyan", Status.DONE: "green", Status.FAILED: "red",
     Status.INTERRUPTED: "yellow", Status.REFUSED: "yellow",
+    Status.PAUSED: "yellow", Status.ABANDONED: "dim",
 }  # fmt: skip
 
 app = typer.Typer(help="Past runs: what was done, how long it took, how it ended.", no_args_is_help=True)
@@ -59,9 +61,13 @@ def show(
     """Show a run and each of its steps with its duration."""
     store = _store(environment)
     run = store.get(run_id)
-    steps = store.steps(run.id)
+    steps, probes = store.steps(run.id), store.probes(run.id)
     if json:
-        print_json({**run.model_dump(mode="json"), "steps": [step.model_dump(mode="json") for step in steps]})
+        kept = {
+            "steps": [{**step.model_dump(mode="json"), "seconds": step.seconds} for step in steps],
+            "measured": [summary.model_dump(mode="json") for summary in probes],
+        }
+        print_json({**run.model_dump(mode="json"), "seconds": run.seconds, **kept})
         return
     console.print(f"[bold]{run.id}[/]  {_status(run.status)}  {run.command}", soft_wrap=True)
     console.print(
@@ -70,6 +76,9 @@ def show(
     )  # fmt: skip
     if run.message:
         console.print(run.message, markup=False, soft_wrap=True)
+    if probes:
+        console.print(measured.table(probes))
+        console.print(measured.total(probes), soft_wrap=True)
     if not steps:
         return
     table = Table("#", "Phase", "Task", "Host", "Subject", "Took", "Status", "Message", box=None, header_style="bold")

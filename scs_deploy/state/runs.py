@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import sqlite3
 import threading
@@ -15,20 +16,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from scs_deploy.errors import RefusedError
+from scs_deploy.errors import PausedError, RefusedError
 from scs_deploy.model import Model
-from scs_deploy.state import lock, process
+from scs_deploy.prober.record import Summary
+from scs_deploy.state import lock, process, schema
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-  id TEXT PRIMARY KEY, command TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
-  process INTEGER, started TEXT NOT NULL, finished TEXT, status TEXT NOT NULL, changes_total INTEGER NOT NULL,
-  changes_done INTEGER NOT NULL, inputs TEXT NOT NULL, message TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS steps (
-  run TEXT NOT NULL REFERENCES runs(id), sequence INTEGER NOT NULL, phase TEXT NOT NULL, task TEXT NOT NULL,
-  host TEXT NOT NULL, subject TEXT NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, finished TEXT,
-  message TEXT NOT NULL, PRIMARY KEY (run, sequence)) WITHOUT ROWID;
-"""
 EPOCH = 1577836800  # 2020-01-01, so that nine characters last for a thousand years
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 MESSAGE_LIMIT = 4000
@@ -42,6 +34,8 @@ class Status(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     REFUSED = "refused"
+    PAUSED = "paused"
+    ABANDONED = "abandoned"
 
 
 class Step(Model):
@@ -80,6 +74,14 @@ class Run(Model):
     changes_done: int
     inputs: str
     message: str
+    attempt: int = 1
+    """1, and one more each time that it was resumed"""
+    resume: str = ""
+    """what to give the command to go on, JSON; empty: it cannot be resumed"""
+    before: str = ""
+    """id of the inputs that the region was at before; empty: not known"""
+    after: str = ""
+    """id of the inputs that it goes to"""
 
     @property
     def seconds(self) -> float | None:
@@ -103,7 +105,7 @@ class RunStore:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(SCHEMA)
+        schema.migrate(self._db)
 
     def start(
         self, command: str, *, changes_total: int = 0, inputs: str = "", secrets: Iterable[str] = ()
@@ -120,7 +122,8 @@ class RunStore:
             run = _encode(number)
             try:
                 self.execute(
-                    "INSERT INTO runs VALUES (?,?,?,?,?,?,?,NULL,?,?,0,?,'')",
+                    "INSERT INTO runs (id, command, owner, host, pid, process, started, status, changes_total, inputs, "
+                    "changes_done, message) VALUES (?,?,?,?,?,?,?,?,?,?,0,'')",
                     run, _mask(command, mask), process.owner(), process.host(), os.getpid(),
                     process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs,
                 )  # fmt: skip
@@ -157,6 +160,13 @@ class RunStore:
         if self.get(run).status is Status.RUNNING:
             return steps
         return [s.model_copy(update={"status": Status.INTERRUPTED}) if s.status is Status.RUNNING else s for s in steps]
+
+    def probes(self, run: str) -> builtins.list[Summary]:
+        """What the prober saw during a run, or during its last attempt when it was resumed."""
+        rows = self.execute(
+            "SELECT summaries FROM probes WHERE run = ? AND attempt = (SELECT attempt FROM runs WHERE id = ?)", run, run
+        )
+        return [Summary.model_validate(s) for r in rows for s in json.loads(r["summaries"])]
 
     def execute(self, statement: str, *values: Any) -> builtins.list[sqlite3.Row]:
         """One statement in a transaction of its own."""
@@ -208,6 +218,13 @@ class RunRecord:
         if changes_done:
             self._store.execute("UPDATE runs SET changes_done = changes_done + ? WHERE id = ?", changes_done, self.id)
 
+    def measured(self, summaries: Iterable[Summary]) -> None:
+        """Note what the prober has seen so far."""
+        self._store.execute(
+            "INSERT OR REPLACE INTO probes SELECT id, attempt, ? FROM runs WHERE id = ?",
+            json.dumps([s.model_dump() for s in summaries]), self.id,
+        )  # fmt: skip
+
     def plan(self, changes_total: int, inputs: str = "") -> None:
         """Note how much there is to do, once it is known."""
         self._store.execute(
@@ -233,6 +250,9 @@ class RunRecord:
             yield self
         except KeyboardInterrupt:
             self.finish(Status.INTERRUPTED, "interrupted by the operator")
+            raise
+        except PausedError as error:
+            self.finish(Status.PAUSED, error.message)
             raise
         except RefusedError as error:
             self.finish(Status.REFUSED, str(error))
