@@ -150,10 +150,14 @@ def execute(
             )
     if result.unreachable:
         said = runner.summary(result.unreachable, verb="became unreachable")
-        raise ScsError(said, f"what was done is in `scs runs show {record.id}`; apply again to go on")
+        raise ScsError(
+            said, f"what was done is in `scs runs show {record.id}`; apply again or `scs runs resume` to go on"
+        )
     if result.failures:
         said = runner.summary(result.failures)
-        raise ScsError(said, f"mend it and apply again; `scs runs show {record.id}` tells what was done")
+        raise ScsError(
+            said, f"mend it, then apply again or `scs runs resume`; `scs runs show {record.id}` tells what was done"
+        )
     if not result.ok:
         raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
 
@@ -174,6 +178,11 @@ def pause(environment: Environment, run: str, why: str) -> None:
     new = folder / f"{PAUSE}.new"
     new.write_text(why + "\n", encoding="utf-8")
     new.replace(folder / PAUSE)
+
+
+def go_on(environment: Environment, run: str) -> None:
+    """Take a request to pause back: nobody saw it before the run ended."""
+    (folder_of(environment, run) / PAUSE).unlink(missing_ok=True)
 
 
 KEPT_RUNS = 100

@@ -14,6 +14,9 @@ from scs_deploy.cli.plan import Allow, Hosts, Names
 from scs_deploy.errors import RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scs_deploy.apply import Applied
     from scs_deploy.plan import Plan
 
 
@@ -45,17 +48,27 @@ def apply(
     if not yes and not sys.stdin.isatty():
         raise RefusedError("apply asks before it changes anything, and there is nobody to ask", "add --yes")
     with show.RunProgress() as progress:
+        done = applies.apply(region, selection, progress, confirming(progress, "apply?", yes), probe=probe)
+    finished(done)
 
-        def confirm(plan: Plan) -> bool:
-            progress.__exit__()
-            show.print_plan(plan)
-            if not yes and not typer.confirm("apply?"):
-                raise typer.Exit(1)
-            progress.planned(plan)
-            progress.__enter__()
-            return True
 
-        done = applies.apply(region, selection, progress, confirm, probe=probe)
+def confirming(progress: show.RunProgress, question: str, yes: bool) -> Callable[[Plan], bool]:
+    """What shows a plan and asks, unless everything is agreed to beforehand."""
+
+    def confirm(plan: Plan) -> bool:
+        progress.__exit__()
+        show.print_plan(plan)
+        if plan.changes and not yes and not typer.confirm(question):
+            raise typer.Exit(1)
+        progress.planned(plan)
+        progress.__enter__()
+        return True
+
+    return confirm
+
+
+def finished(done: Applied) -> None:
+    """How it ended, on one line."""
     if done.run:
         console.print(f"[green]done[/]: {done.changes} changes in run {done.run}, nothing left")
     elif not done.held:

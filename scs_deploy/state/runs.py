@@ -79,9 +79,7 @@ class Run(Model):
     resume: str = ""
     """what to give the command to go on, JSON; empty: it cannot be resumed"""
     before: str = ""
-    """id of the inputs that the region was at before; empty: not known"""
-    after: str = ""
-    """id of the inputs that it goes to"""
+    """`inputs` of the run before that reached its end; empty: there is none"""
 
     @property
     def seconds(self) -> float | None:
@@ -108,29 +106,59 @@ class RunStore:
         schema.migrate(self._db)
 
     def start(
-        self, command: str, *, changes_total: int = 0, inputs: str = "", secrets: Iterable[str] = ()
+        self, command: str, *, changes_total: int = 0, inputs: str = "", secrets: Iterable[str] = (), resume: str = ""
     ) -> RunRecord:
         """Begin a record for this process.
 
         :param inputs: hash of all that the run goes by
+        :param resume: what the command needs to go on after an interruption, JSON; empty: it is repeated instead
         :param secrets: values that are masked should a message hold one
         """
         self._settle()
-        mask = tuple(sorted((s for s in secrets if len(s) >= 4), key=len, reverse=True))
+        mask = _secrets(secrets)
+        before = self.execute(
+            "SELECT inputs FROM runs WHERE status = ? AND inputs != '' ORDER BY id DESC LIMIT 1", Status.DONE
+        )
         number = int((time.time() - EPOCH) * 1000)
         while True:
             run = _encode(number)
             try:
                 self.execute(
                     "INSERT INTO runs (id, command, owner, host, pid, process, started, status, changes_total, inputs, "
-                    "changes_done, message) VALUES (?,?,?,?,?,?,?,?,?,?,0,'')",
+                    "resume, before, changes_done, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
                     run, _mask(command, mask), process.owner(), process.host(), os.getpid(),
-                    process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs,
+                    process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs, resume,
+                    before[0]["inputs"] if before else "",
                 )  # fmt: skip
             except sqlite3.IntegrityError:
                 number += 1
                 continue
             return RunRecord(self, run, mask)
+
+    def resume(self, run: Run, *, changes_left: int, secrets: Iterable[str] = ()) -> RunRecord:
+        """Go on with a run's record as this process: another attempt, whose steps follow those of the last.
+
+        :param changes_left: changes that are still to do
+        """
+        self._settle()
+        self.execute(
+            "UPDATE steps SET status = ? WHERE run = ? AND status = ?", Status.INTERRUPTED, run.id, Status.RUNNING
+        )
+        self.execute(
+            "UPDATE runs SET owner = ?, host = ?, pid = ?, process = ?, status = ?, finished = NULL, message = '', "
+            "attempt = attempt + 1, changes_total = changes_done + ? WHERE id = ?",
+            process.owner(), process.host(), os.getpid(), process.started(os.getpid()), Status.RUNNING,
+            changes_left, run.id,
+        )  # fmt: skip
+        last = self.execute("SELECT MAX(sequence) AS last FROM steps WHERE run = ?", run.id)[0]["last"]
+        return RunRecord(self, run.id, _secrets(secrets), last or 0)
+
+    def abandon(self, run: Run) -> None:
+        """Note that nobody will resume a run."""
+        self.execute(
+            "UPDATE runs SET status = ?, message = message || ? WHERE id = ?",
+            Status.ABANDONED, f"{'; ' if run.message else ''}abandoned by {process.owner()}", run.id,
+        )  # fmt: skip
 
     def list(self, limit: int = 20) -> list[Run]:
         """The latest runs, newest first."""
@@ -189,11 +217,11 @@ class RunStore:
 class RunRecord:
     """The record of the run that this process is doing."""
 
-    def __init__(self, store: RunStore, run: str, mask: tuple[str, ...] = ()) -> None:
+    def __init__(self, store: RunStore, run: str, mask: tuple[str, ...] = (), sequence: int = 0) -> None:
         self.id = run
         self._store = store
         self._mask = mask
-        self._sequence = 0
+        self._sequence = sequence
         self._guard = threading.Lock()
 
     def step_started(self, task: str, *, phase: str = "", host: str = "", subject: str = "") -> int:
@@ -276,6 +304,10 @@ def _judge(run: Run, holder: lock.Holder | None) -> Run:
     else:
         lives = holder is not None and (holder.host, holder.pid) == (run.host, run.pid)
     return run if lives else run.model_copy(update={"status": Status.INTERRUPTED})
+
+
+def _secrets(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted((s for s in values if len(s) >= 4), key=len, reverse=True))
 
 
 def _mask(text: str, secrets: tuple[str, ...]) -> str:
