@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scs_deploy import addresses, playbook, region, runner
+from scs_deploy import addresses, playbook, region, rolling, runner
 from scs_deploy import plan as plans
 from scs_deploy.change import Change, Kind
 from scs_deploy.context import Context
@@ -59,14 +59,18 @@ def make_plan(context: Context, selection: Selection) -> Plan:
     # a daemon: hosts that cannot be reached are told at once, whatever the servers do meanwhile
     threading.Thread(target=read, daemon=True).start()
     observation = observe(context, chosen)
+    moving = rolling.of(context)
     plan = plans.assemble(
         observation.hosts,
-        _known(shared.result(), observation.hosts),
+        [*_known(shared.result(), observation.hosts), *rolling.leftovers(observation.hosts, moving.backends)],
         context.catalog.waves,
         chosen,
         only,
         frozenset(context.environment.settings.allow) | frozenset(selection.allow),
     )
+    api = str(context.environment.settings.api.internal.address)
+    holders = dict.fromkeys(("haproxy", "keepalived"), api)
+    plan = plan.model_copy(update={"in_use": rolling.last(observation.hosts, moving.backends, holders)})
     _check_registry(context, plan)
     if addresses.HOLDER in chosen and addresses.unheld(observation.hosts):
         addresses.refuse_taken(context.environment, (443, 5000, 3306))
@@ -108,7 +112,7 @@ def execute(
     :param still_ours: asked before every play; raises when another run has taken the region meanwhile
     :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
     """
-    plays = playbook.plays(plan, context.catalog.waves)
+    plays = playbook.plays(plan, context.catalog.waves, rolling.of(context))
     base = folder_of(context.environment, record.id)
     folder = base / str(len(list(base.glob("[0-9]*"))) + 1)
     folder.mkdir(parents=True, mode=0o700)

@@ -114,6 +114,20 @@ class Reload(Model):
         return self
 
 
+class Roll(Model):
+    """What a member of a cluster does before it is stopped: both run inside the container, while it still works."""
+
+    gate: Argv | None = Field(default=None, description="exits 0 when the others can do without this member now")
+    leave: Argv | None = Field(
+        default=None, description="run when the load balancers send elsewhere: ends what is left, e.g. idle sessions"
+    )
+    handover: bool = Field(
+        default=False,
+        description="the new container starts beside the old one, takes its sockets and has it finish: HAProxy",
+    )
+    timeout: int = Field(default=300, description="seconds that the gate is asked, and that a handover may take")
+
+
 class ConfigFile(Model):
     """A file rendered from `<name>.j2` beside service.yml. Written as a plain string when only the name is needed."""
 
@@ -153,6 +167,7 @@ class Container(Model):
     cgroupns: Literal["host"] | None = Field(default=None, description="see the host's control groups")
     environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
     health: Health | None = Field(default=None, description="absent: running is enough")
+    roll: Roll | None = Field(default=None, description="absent: it may be stopped at any time, one host after another")
     reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
     stop_signal: str | None = Field(default=None, description="default: SIGTERM")
     stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")
