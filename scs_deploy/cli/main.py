@@ -27,6 +27,7 @@ COMMANDS = (
     "bootstrap",
     "plan",
     "apply",
+    "upgrade",
     "recover",
     "status",
     "service",
