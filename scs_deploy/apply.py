@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 from scs_deploy import pipeline
 from scs_deploy.change import REGION
@@ -18,6 +20,8 @@ from scs_deploy.plan import Plan
 from scs_deploy.prober import watch
 from scs_deploy.prober.watch import Options
 from scs_deploy.service import Impact
+from scs_deploy.shared import revisions
+from scs_deploy.state import snapshot
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import Run, RunRecord, RunStore, Status
 
@@ -68,9 +72,11 @@ def apply(
     orders = Orders(services=selection.services, hosts=selection.hosts, allow=selection.allow, probe=probe)
 
     def begin(store: RunStore, plan: Plan) -> RunRecord:
+        found = revisions.read(context)
+        snapshot.keep(context.environment, inputs(context), specs(context))
         return store.start(
             command, changes_total=len(plan.changes), inputs=inputs(context), secrets=context.secrets.values(),
-            resume=orders.model_dump_json(),
+            resume=orders.model_dump_json(), revisions="" if found is None else json.dumps(found, sort_keys=True),
         )  # fmt: skip
 
     with RunLock(context.environment.state / "lock") as lock:
@@ -181,8 +187,19 @@ def inputs(context: Context) -> str:
     files = [context.environment.file, context.environment.lock_file]
     files += sorted(p for p in ([folder] if folder.is_file() else folder.rglob("*")) if p.is_file())
     files += [context.overrides.directory / f for f in sorted(context.overrides.files)]
-    for service in context.catalog.services.values():
-        files += sorted(p for p in service.directory.rglob("*") if p.is_file())
-    for file in files:
+    for file in [*files, *_specs(context)]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def specs(context: Context) -> str:
+    """Hash of the service specs and templates."""
+    digest = hashlib.sha256()
+    for file in _specs(context):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _specs(context: Context) -> list[Path]:
+    services = context.catalog.services.values()
+    return [p for s in services for p in sorted(s.directory.rglob("*")) if p.is_file()]

@@ -184,6 +184,9 @@ class Job(Model):
     command: Argv = Field(description="exits 0 when its work is done")
     phase: Phase = Field(default=Phase.MIGRATE, description="migrate, register, finish or verify")
     each: Literal["cluster", "host"] = Field(default="cluster", description="once per cluster or on every host")
+    schema_change: bool = Field(
+        default=False, description="changes a database's schema: older images may not work with it any more"
+    )
     once: bool = Field(
         default=False, description="creates the cluster: never again once any host has recorded a success"
     )
@@ -198,6 +201,13 @@ class Job(Model):
         return value
 
 
+class DataFormat(Model):
+    """Data that an earlier series of a program cannot read once a later one wrote it."""
+
+    package: str = Field(description="of the service's image")
+    parts: int = Field(default=2, description="parts of its version that make a series, e.g. 2 of 11.8.3")
+
+
 class Service(Model):
     """One service directory. What can be derived is never written."""
 
@@ -208,6 +218,7 @@ class Service(Model):
     hosts: str = Field(description="inventory group that runs it")
     requires: tuple[str, ...] = Field(default=(), description="services that must run before this one")
     quorum: bool = Field(default=False, description="its hosts vote: an odd number of them, and most must be there")
+    data_format: DataFormat | None = Field(default=None, description="absent: its images may go back")
     databases: tuple[str, ...] = Field(default=(), description="MariaDB schemas, owned by a user named as the service")
     messaging: bool = Field(default=False, description="RabbitMQ user and vhost named as the service")
     account: bool = Field(default=False, description="Keystone user in project `service`, roles admin and service")

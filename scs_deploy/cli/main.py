@@ -28,6 +28,7 @@ COMMANDS = (
     "plan",
     "apply",
     "upgrade",
+    "rollback",
     "recover",
     "status",
     "service",

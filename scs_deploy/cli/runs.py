@@ -15,7 +15,7 @@ from scs_deploy.cli import measured
 from scs_deploy.cli import show as shows
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.errors import RefusedError
-from scs_deploy.state import process
+from scs_deploy.state import process, snapshot
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import Run, RunStore, Status
 
@@ -83,6 +83,8 @@ def show(
         f"{run.changes_done} of {run.changes_total} changes"
         + (f", attempt {run.attempt}" if run.attempt > 1 else ""), soft_wrap=True,
     )  # fmt: skip
+    for line in _inputs(environment, run):
+        console.print(line, soft_wrap=True)
     if run.message:
         console.print(run.message, markup=False, soft_wrap=True)
     if probes:
@@ -167,6 +169,26 @@ def duration(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
+
+
+def _inputs(environment: str | None, run: Run) -> list[str]:
+    """What the run took the region from and to, as far as it is kept."""
+    region = environments.load(environment)
+    try:
+        after = snapshot.load(region, run.inputs).about
+    except RefusedError:
+        return []
+    try:
+        before = snapshot.load(region, run.before).about
+    except RefusedError:
+        return [f"release lock {after.lock}, overrides {after.config or 'none'}; what was before is not known"]
+    parts = (("release lock", "lock"), ("overrides", "config"), ("environment.yml", "settings"))
+    changed = [
+        f"{name} {getattr(before, key) or 'none'} -> {getattr(after, key) or 'none'}"
+        for name, key in parts
+        if getattr(before, key) != getattr(after, key)
+    ]
+    return [", ".join(changed)] if changed else []
 
 
 def _took(run: Run) -> str:

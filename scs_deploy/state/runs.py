@@ -80,6 +80,8 @@ class Run(Model):
     """what to give the command to go on, JSON; empty: it cannot be resumed"""
     before: str = ""
     """`inputs` of the run before that reached its end; empty: there is none"""
+    revisions: str = ""
+    """of the databases' schemas when it began, JSON; empty: not known"""
 
     @property
     def seconds(self) -> float | None:
@@ -106,11 +108,13 @@ class RunStore:
         schema.migrate(self._db)
 
     def start(
-        self, command: str, *, changes_total: int = 0, inputs: str = "", secrets: Iterable[str] = (), resume: str = ""
-    ) -> RunRecord:
+        self, command: str, *, changes_total: int = 0, inputs: str = "", secrets: Iterable[str] = (), resume: str = "",
+        revisions: str = "",
+    ) -> RunRecord:  # fmt: skip
         """Begin a record for this process.
 
         :param inputs: hash of all that the run goes by
+        :param revisions: of the databases' schemas, JSON
         :param resume: what the command needs to go on after an interruption, JSON; empty: it is repeated instead
         :param secrets: values that are masked should a message hold one
         """
@@ -125,9 +129,9 @@ class RunStore:
             try:
                 self.execute(
                     "INSERT INTO runs (id, command, owner, host, pid, process, started, status, changes_total, inputs, "
-                    "resume, before, changes_done, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
+                    "resume, revisions, before, changes_done, message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
                     run, _mask(command, mask), process.owner(), process.host(), os.getpid(),
-                    process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs, resume,
+                    process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs, resume, revisions,
                     before[0]["inputs"] if before else "",
                 )  # fmt: skip
             except sqlite3.IntegrityError:

@@ -25,6 +25,7 @@ CREATE TABLE probes (
 ALTER TABLE runs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE runs ADD COLUMN resume TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN before TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN revisions TEXT NOT NULL DEFAULT '';
 """,
 )
 """Each makes one version of the one before; a database tells its own in `PRAGMA user_version`."""
