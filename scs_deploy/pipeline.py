@@ -118,7 +118,7 @@ def execute(
     folder.mkdir(parents=True, mode=0o700)
     _forget_old(base.parent)
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
-    weights = {t["name"]: _weight(t) for p in plays for t in p["tasks"]}
+    weights = {(p["name"], t["name"]): _weight(p, t) for p in plays for t in p["tasks"]}
     open_steps: dict[tuple[str, str], int] = {}
 
     def handle(event: runner.Event) -> None:
@@ -136,7 +136,7 @@ def execute(
             step = open_steps.pop((task, host), None)
             good = kind == "runner_on_ok"
             message = "" if good else runner.message_of(data.get("res") or {})
-            done = weights.get(task, 0) if good else 0
+            done = weights.get((str(data.get("play", "")), task), 0) if good else 0
             if step is not None:
                 record.step_finished(step, Status.DONE if good else Status.FAILED, message, done)
             progress("ok" if good else "failed", {"name": task, "host": host, "message": message, "changes": done})
@@ -198,9 +198,13 @@ def _forget_old(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _weight(task: dict[str, Any]) -> int:
-    """How many changes of the plan a task holds."""
+def _weight(play: dict[str, Any], task: dict[str, Any]) -> int:
+    """How many changes of the plan a task holds; asking and draining are none."""
+    if str(play["name"]).partition(":")[0] in playbook.AROUND:
+        return 0
     arguments = next(v for k, v in task.items() if k != "name")
+    if "scs.core.balancer" in task:
+        return len(arguments["states"])
     return sum(len(v) for k, v in arguments.items() if isinstance(v, list) and k != "record")
 
 

@@ -16,6 +16,9 @@ from scs_deploy.service import Phase
 
 Play = dict[str, Any]
 
+AROUND = ("gate", "drain", "use")
+"""First words of plays that change nothing themselves: what is done around a change."""
+
 ACTIONS = {
     k: k.value for k in (Kind.CREATE, Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.START, Kind.STOP, Kind.REMOVE)
 }
