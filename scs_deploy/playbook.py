@@ -16,7 +16,7 @@ from scs_deploy.service import Phase
 
 Play = dict[str, Any]
 
-AROUND = ("gate", "drain", "use")
+AROUND = ("gate", "drain", "use", "alive")
 """First words of plays that change nothing themselves: what is done around a change."""
 
 ACTIONS = {
@@ -74,7 +74,11 @@ def _roll(phase: Phase, hosts: list[str], changes: list[Change], rolling: Rollin
         return [_play(phase, hosts, changes)]
     gates = rolling.gates(changes)
     if not gates and not any(rolling.drains(h, changes) for h in hosts):
-        return [_play(phase, hosts, changes) | {"serial": rolling.at_once(changes)}]
+        size = rolling.at_once(changes)
+        if not rolling.alive(hosts, changes):
+            return [_play(phase, hosts, changes) | {"serial": size}]
+        batches = [hosts[i : i + size] for i in range(0, len(hosts), size)]
+        return [p for b in batches for p in (_play(phase, b, changes) | {"serial": size}, *_alive(b, changes, rolling))]
     result: list[Play] = []
     services = _services(changes)
     for host in hosts:
@@ -86,6 +90,7 @@ def _roll(phase: Phase, hosts: list[str], changes: list[Change], rolling: Rollin
         own = _play(phase, [host], changes)
         if not drains:
             result.append(own | (_together() if gates else {}))
+            result += _alive([host], changes, rolling)
             continue
         where, names = list(rolling.balancers), _list([b.name for b in drains])
         drain = {
@@ -106,7 +111,20 @@ def _roll(phase: Phase, hosts: list[str], changes: list[Change], rolling: Rollin
         result.append(own | _together())
         tasks = [{"name": f"Use {names} of {host}", "scs.core.balancer": use}]
         result.append(_base(f"use: {services}", where, tasks) | _together())
+        result += _alive([host], changes, rolling)
     return result
+
+
+def _alive(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Play]:
+    """A play in which Nova and Neutron are asked for the processes of these hosts, before others are changed."""
+    agents = rolling.alive(hosts, changes)
+    if not agents:
+        return []
+    task = {
+        "name": f"Hear of {_list(list(dict.fromkeys(a['binary'] for a in agents)))}",
+        "scs.core.agents": {"agents": agents},
+    }
+    return [_base(f"alive: {_services(changes)}", ["localhost"], [task]) | {"connection": "local"}]
 
 
 def _together() -> Play:

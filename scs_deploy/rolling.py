@@ -44,6 +44,7 @@ class Rolling(Model):
     balancers: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = ()
     gated: frozenset[str] = Field(default=frozenset(), description="containers that ask before they stop")
+    agents: dict[str, tuple[str, str]] = Field(default={}, description="container: api and name that report on it")
     computes: frozenset[str] = Field(default=frozenset(), description="containers of compute hosts only")
     batch: int = Field(default=1, description="compute hosts at once")
 
@@ -63,6 +64,12 @@ class Rolling(Model):
     def gates(self, changes: Iterable[Change]) -> tuple[str, ...]:
         """Containers that must agree before these changes begin."""
         return tuple(c.subject for c in changes if c.kind in STOPPING and c.subject in self.gated)
+
+    def alive(self, hosts: Iterable[str], changes: Sequence[Change]) -> list[dict[str, str]]:
+        """Processes that must report again after these changes to these hosts."""
+        back = dict.fromkeys(c.subject for c in changes if c.kind in (Kind.REPLACE, Kind.RESTART))
+        known = [self.agents[name] for name in back if name in self.agents]
+        return [{"api": api, "binary": binary, "host": host} for host in hosts for api, binary in known]
 
     def at_once(self, changes: Sequence[Change]) -> int:
         """On how many hosts these changes may be made at the same time."""
@@ -92,6 +99,7 @@ def of(context: Context) -> Rolling:
         if "haproxy" in services else (),
         backends=tuple(backends),
         gated=frozenset(n for _, n, c in specs if c.roll and c.roll.gate),
+        agents={n: (c.agent.api, c.agent.binary) for _, n, c in specs if c.agent},
         computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == "compute"),
         batch=context.environment.settings.rolling.compute_hosts,
     )  # fmt: skip

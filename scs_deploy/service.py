@@ -128,6 +128,13 @@ class Roll(Model):
     timeout: int = Field(default=300, description="seconds that the gate is asked, and that a handover may take")
 
 
+class Agent(Model):
+    """A process that reports to an API; a rolling change waits until the API knows that it works again."""
+
+    api: Literal["compute", "network"] = Field(description="which one")
+    binary: str = Field(description="as the API calls it, e.g. nova-compute")
+
+
 class ConfigFile(Model):
     """A file rendered from `<name>.j2` beside service.yml. Written as a plain string when only the name is needed."""
 
@@ -168,6 +175,7 @@ class Container(Model):
     environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
     health: Health | None = Field(default=None, description="absent: running is enough")
     roll: Roll | None = Field(default=None, description="absent: it may be stopped at any time, one host after another")
+    agent: Agent | None = Field(default=None, description="how Nova or Neutron knows it")
     reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
     stop_signal: str | None = Field(default=None, description="default: SIGTERM")
     stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")

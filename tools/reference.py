@@ -87,6 +87,7 @@ def service_page() -> str:
         service.Health,
         service.Reload,
         service.Roll,
+        service.Agent,
         service.Endpoint,
         service.Probe,
         service.Job,

@@ -21,7 +21,12 @@ HOSTS = ("n1", "n2", "n3")
 API = Backend(name="web", service="web", containers=("web_api",), hosts=HOSTS, single=False, http=True)
 DATABASE = Backend(name="db", service="db", containers=("db", "db_check"), hosts=HOSTS, single=True, http=False)
 MOVING = Rolling(
-    balancers=HOSTS, backends=(API, DATABASE), gated=frozenset({"db"}), computes=frozenset({"agent"}), batch=5
+    balancers=HOSTS,
+    backends=(API, DATABASE),
+    gated=frozenset({"db"}),
+    computes=frozenset({"agent", "compute"}),
+    batch=5,
+    agents={"compute": ("compute", "nova-compute")},
 )
 
 
@@ -82,6 +87,14 @@ def test_a_member_is_asked_before_anything_happens_to_it_and_the_one_in_use_come
         # a container behind no load balancer, one host after the other; of compute hosts as many as the region says
         ((change("n1", "web_worker"), change("n2", "web_worker")), ["replace web_worker at n1,n2 by 1"]),
         ((change("n1", "agent"), change("n2", "agent")), ["replace agent at n1,n2 by 5"]),
+        # and the next ones wait until Nova hears of these
+        (
+            tuple(change(f"c{n}", "compute") for n in range(1, 8)),
+            [
+                "replace compute at c1,c2,c3,c4,c5 by 5", "hear of nova-compute at localhost",
+                "replace compute at c6,c7 by 5", "hear of nova-compute at localhost",
+            ],
+        ),
         # the one that tells of a server's health takes it out, too
         (
             (change("n1", "db_check", Kind.RESTART),),
