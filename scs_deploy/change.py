@@ -23,6 +23,7 @@ class Kind(StrEnum):
     START = "start"
     STOP = "stop"
     REMOVE = "remove"
+    UNDRAIN = "undrain"
     JOB = "job"
     DATABASE = "database"
     ACCOUNT = "account"

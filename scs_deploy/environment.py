@@ -60,6 +60,12 @@ class Ssh(Model):
     private_key: str = Field(default="state/ssh/id_ed25519", description="relative to the environment's folder")
 
 
+class Rolling(Model):
+    """How much changes at the same time."""
+
+    compute_hosts: int = Field(default=1, ge=1, description="compute hosts whose containers roll at once")
+
+
 class Testbed(Model):
     """Settings of `scs testbed` for this environment; absent in a real region."""
 
@@ -82,6 +88,7 @@ class Settings(Model):
     allow: tuple[Impact, ...] = Field(
         default=(), description="impacts that need no consent per run: data-plane, network"
     )
+    rolling: Rolling = Field(default=Rolling(), description="how much changes at the same time")
     testbed: Testbed | None = Field(default=None, description="present where scs makes the hosts itself")
 
     @model_validator(mode="after")

@@ -26,3 +26,7 @@ class RefusedError(ScsError):
     """Input that is refused before anything changes: exit code 2."""
 
     exit_code = 2
+
+
+class PausedError(ScsError):
+    """A run that stopped between two plays, as it was told to: nothing is half done, and it can be resumed."""

@@ -53,6 +53,10 @@ class Observed(BaseModel):
     reloads: dict[str, float] = Field(default={}, description="container: time of its last reload")
     stopped: list[str] = []
     drained: bool = False
+    forced: dict[str, str] = Field(default={}, description="backend/server: drain or maint, in this host's HAProxy")
+    down: list[str] = Field(default=[], description="backend/server that does not work, says this host's HAProxy")
+    used: dict[str, str] = Field(default={}, description="backend with one server in use: that server")
+    addresses: list[str] = Field(default=[], description="of the region's API, those that are here")
     listening: list[tuple[str, int]] = []
     free: int = Field(description="bytes free where Docker keeps images")
 

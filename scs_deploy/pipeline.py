@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scs_deploy import addresses, playbook, region, runner
+from scs_deploy import addresses, playbook, region, rolling, runner
 from scs_deploy import plan as plans
 from scs_deploy.change import Change, Kind
 from scs_deploy.context import INVENTORY, Context
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.environment import Environment
+from scs_deploy.errors import PausedError, RefusedError, ScsError
 from scs_deploy.inventory.synced import is_synced
 from scs_deploy.plan import HostPlan, Plan
 from scs_deploy.service import Impact
@@ -59,14 +60,18 @@ def make_plan(context: Context, selection: Selection) -> Plan:
     # a daemon: hosts that cannot be reached are told at once, whatever the servers do meanwhile
     threading.Thread(target=read, daemon=True).start()
     observation = observe(context, chosen)
+    moving = rolling.of(context)
     plan = plans.assemble(
         observation.hosts,
-        _known(shared.result(), observation.hosts),
+        [*_known(shared.result(), observation.hosts), *rolling.leftovers(observation.hosts, moving.backends)],
         context.catalog.waves,
         chosen,
         only,
         frozenset(context.environment.settings.allow) | frozenset(selection.allow),
     )
+    api = str(context.environment.settings.api.internal.address)
+    holders = dict.fromkeys(("haproxy", "keepalived"), api)
+    plan = plan.model_copy(update={"in_use": rolling.last(observation.hosts, moving.backends, holders)})
     _check_registry(context, plan)
     if addresses.HOLDER in chosen and addresses.unheld(observation.hosts):
         addresses.refuse_taken(context.environment, (443, 5000, 3306))
@@ -116,13 +121,13 @@ def execute(
     :param still_ours: asked before every play; raises when another run has taken the region meanwhile
     :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
     """
-    plays = playbook.plays(plan, context.catalog.waves)
-    base = context.environment.state / "runs" / record.id
-    folder = base / str(len(list(base.glob("*"))) + 1)
+    plays = playbook.plays(plan, context.catalog.waves, rolling.of(context))
+    base = folder_of(context.environment, record.id)
+    folder = base / str(len(list(base.glob("[0-9]*"))) + 1)
     folder.mkdir(parents=True, mode=0o700)
     _forget_old(base.parent)
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
-    weights = {t["name"]: _weight(t) for p in plays for t in p["tasks"]}
+    weights = {(p["name"], t["name"]): _weight(p, t) for p in plays for t in p["tasks"]}
     open_steps: dict[tuple[str, str], int] = {}
 
     def handle(event: runner.Event) -> None:
@@ -140,20 +145,61 @@ def execute(
             step = open_steps.pop((task, host), None)
             good = kind == "runner_on_ok"
             message = "" if good else runner.message_of(data.get("res") or {})
-            done = weights.get(task, 0) if good else 0
+            done = weights.get((str(data.get("play", "")), task), 0) if good else 0
             if step is not None:
                 record.step_finished(step, Status.DONE if good else Status.FAILED, message, done)
             progress("ok" if good else "failed", {"name": task, "host": host, "message": message, "changes": done})
 
-    result = runner.run_playbook(context.environment, plays, on_event=handle, private=folder, variables=pinned(context))
+    gate = base / PAUSE
+    result = runner.run_playbook(
+        context.environment,
+        plays,
+        on_event=handle,
+        private=folder,
+        variables={**pinned(context), "SCS_RUN_PAUSE": str(gate)},
+    )
+    if gate.exists() and not result.failures and not result.unreachable:
+        why = gate.read_text(encoding="utf-8").strip()
+        gate.unlink()
+        if not result.ok:
+            raise PausedError(
+                f"paused before the next play: {why}", f"scs runs resume {record.id}, or scs runs abandon {record.id}"
+            )
     if result.unreachable:
         said = runner.summary(result.unreachable, verb="became unreachable")
-        raise ScsError(said, f"what was done is in `scs runs show {record.id}`; apply again to go on")
+        raise ScsError(
+            said, f"what was done is in `scs runs show {record.id}`; apply again or `scs runs resume` to go on"
+        )
     if result.failures:
         said = runner.summary(result.failures)
-        raise ScsError(said, f"mend it and apply again; `scs runs show {record.id}` tells what was done")
+        raise ScsError(
+            said, f"mend it, then apply again or `scs runs resume`; `scs runs show {record.id}` tells what was done"
+        )
     if not result.ok:
         raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+
+
+PAUSE = "pause"
+"""File in a run's folder: the run stops before its next play and says what stands in it."""
+
+
+def folder_of(environment: Environment, run: str) -> Path:
+    """Where a run's playbooks and Ansible's output are."""
+    return environment.state / "runs" / run
+
+
+def pause(environment: Environment, run: str, why: str) -> None:
+    """Have a run stop before its next play; the scs.core.gate callback looks for it."""
+    folder = folder_of(environment, run)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = folder / f"{PAUSE}.new"
+    new.write_text(why + "\n", encoding="utf-8")
+    new.replace(folder / PAUSE)
+
+
+def go_on(environment: Environment, run: str) -> None:
+    """Take a request to pause back: nobody saw it before the run ended."""
+    (folder_of(environment, run) / PAUSE).unlink(missing_ok=True)
 
 
 KEPT_RUNS = 100
@@ -165,9 +211,13 @@ def _forget_old(folder: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _weight(task: dict[str, Any]) -> int:
-    """How many changes of the plan a task holds."""
+def _weight(play: dict[str, Any], task: dict[str, Any]) -> int:
+    """How many changes of the plan a task holds; asking and draining are none."""
+    if str(play["name"]).partition(":")[0] in playbook.AROUND:
+        return 0
     arguments = next(v for k, v in task.items() if k != "name")
+    if "scs.core.balancer" in task:
+        return len(arguments["states"])
     return sum(len(v) for k, v in arguments.items() if isinstance(v, list) and k != "record")
 
 

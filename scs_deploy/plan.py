@@ -32,6 +32,10 @@ class HostPlan(Model):
     once: frozenset[str] = Field(default=frozenset(), description="jobs that no recorded cluster runs again")
     stateful: tuple[str, ...] = Field(default=(), description="services that have a volume of theirs here already")
     drained: bool = Field(default=False, description="by `scs node drain`; no reason to change anything")
+    forced: dict[str, str] = Field(default={}, description="backend/server: drain or maint, in this host's HAProxy")
+    down: tuple[str, ...] = Field(default=(), description="backend/server that does not work, says this host's HAProxy")
+    used: dict[str, str] = Field(default={}, description="backend with one server in use: that server")
+    addresses: tuple[str, ...] = Field(default=(), description="of the region's API, those that are here")
     refusals: tuple[str, ...] = Field(default=(), description="why nothing must be changed on this host at all")
 
 
@@ -41,6 +45,7 @@ class Plan(Model):
     changes: tuple[Change, ...]
     held: tuple[Change, ...] = Field(default=(), description="changes that wait for --allow")
     drained: tuple[str, ...] = Field(default=(), description="hosts that `scs node drain` took out of use")
+    in_use: dict[str, str] = Field(default={}, description="service: the host that a rolling change comes to last")
 
     @property
     def empty(self) -> bool:
@@ -96,6 +101,10 @@ def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
             )
         ),
         drained=observed.drained,
+        forced=observed.forced,
+        down=tuple(observed.down),
+        used=observed.used,
+        addresses=tuple(observed.addresses),
         refusals=tuple(_refusals(desired, observed, changes, lock)),
     )
 

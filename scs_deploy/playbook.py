@@ -11,19 +11,24 @@ import yaml
 
 from scs_deploy.change import REGION, Change, Kind
 from scs_deploy.plan import Plan
+from scs_deploy.rolling import SESSIONS, STOPPING, UP, Rolling, ordered
 from scs_deploy.service import Phase
 
 Play = dict[str, Any]
+
+AROUND = ("gate", "drain", "use", "alive")
+"""First words of plays that change nothing themselves: what is done around a change."""
 
 ACTIONS = {
     k: k.value for k in (Kind.CREATE, Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.START, Kind.STOP, Kind.REMOVE)
 }
 
 
-def plays(plan: Plan, waves: Mapping[str, int]) -> list[Play]:
+def plays(plan: Plan, waves: Mapping[str, int], rolling: Rolling = Rolling()) -> list[Play]:
     """The plays of a plan, in its order.
 
     :param waves: service: wave; changes of one wave and phase share a play
+    :param rolling: what must be out of the load balancers, and asked, before it stops
     """
 
     def step(change: Change) -> tuple[int, Phase]:
@@ -32,8 +37,15 @@ def plays(plan: Plan, waves: Mapping[str, int]) -> list[Play]:
     result = []
     for (_, phase), group in groupby(plan.changes, key=step):
         changes = list(group)
-        for hosts, own in _alike(changes):
-            result.append(_play(phase, hosts, own))
+        groups = _alike(changes)
+        if phase is Phase.ROLL:
+            # what is missing comes first: members that stop need the others
+            groups.sort(key=lambda g: any(c.kind in STOPPING for c in g[1]))
+        for hosts, own in groups:
+            if phase is Phase.ROLL and hosts != [REGION]:
+                result += _roll(phase, ordered(hosts, own, plan.in_use), own, rolling.without(plan.drained))
+            else:
+                result.append(_play(phase, hosts, own))
         result += _records(phase, changes)
     return result
 
@@ -56,10 +68,81 @@ def _alike(changes: list[Change]) -> list[tuple[list[str], list[Change]]]:
     return list(result.values())
 
 
+def _roll(phase: Phase, hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Play]:
+    """Hosts side by side where nothing stops; else each one asked, drained, changed and used again before the next."""
+    if not any(c.kind in STOPPING for c in changes):
+        return [_play(phase, hosts, changes)]
+    gates = rolling.gates(changes)
+    if not gates and not any(rolling.drains(h, changes) for h in hosts):
+        size = rolling.at_once(changes)
+        if not rolling.alive(hosts, changes):
+            return [_play(phase, hosts, changes) | {"serial": size}]
+        batches = [hosts[i : i + size] for i in range(0, len(hosts), size)]
+        return [p for b in batches for p in (_play(phase, b, changes) | {"serial": size}, *_alive(b, changes, rolling))]
+    result: list[Play] = []
+    services = _services(changes)
+    for host in hosts:
+        drains = rolling.drains(host, changes)
+        if gates:
+            actions = [{"action": "gate", "container": name} for name in gates]
+            task = {"name": f"Ask {_list(list(gates))}", "scs.core.containers": {"actions": actions}}
+            result.append(_base(f"gate: {services}", [host], [task]))
+        own = _play(phase, [host], changes)
+        if not drains:
+            result.append(own | (_together() if gates else {}))
+            result += _alive([host], changes, rolling)
+            continue
+        where, names = list(rolling.balancers), _list([b.name for b in drains])
+        drain = {
+            "server": host,
+            "states": {b.name: "drain" for b in drains},
+            "move": [b.name for b in drains if b.single],
+            "quiet": [b.name for b in drains if b.http],
+            "wait": SESSIONS,
+        }
+        use: dict[str, Any] = {"server": host, "states": {b.name: "ready" for b in drains}}
+        if any(c.kind in (Kind.REPLACE, Kind.RESTART) for c in changes):
+            use |= {"up": [b.name for b in drains if not b.copies], "wait": UP}
+        tasks = [{"name": f"Drain {names} of {host}", "scs.core.balancer": drain}]
+        result.append(_base(f"drain: {services}", where, tasks) | (_together() if gates else {}))
+        for task in own["tasks"]:
+            for action in task.get("scs.core.containers", {}).get("actions", ()):
+                action["leave"] = True
+        result.append(own | _together())
+        tasks = [{"name": f"Use {names} of {host}", "scs.core.balancer": use}]
+        result.append(_base(f"use: {services}", where, tasks) | _together())
+        result += _alive([host], changes, rolling)
+    return result
+
+
+def _alive(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Play]:
+    """A play in which Nova and Neutron are asked for the processes of these hosts, before others are changed."""
+    agents = rolling.alive(hosts, changes)
+    if not agents:
+        return []
+    task = {
+        "name": f"Hear of {_list(list(dict.fromkeys(a['binary'] for a in agents)))}",
+        "scs.core.agents": {"agents": agents},
+    }
+    return [_base(f"alive: {_services(changes)}", ["localhost"], [task]) | {"connection": "local"}]
+
+
+def _together() -> Play:
+    """No pause between the play before and this one: a server is out of the load balancers."""
+    return {"vars": {"scs_together": True}}
+
+
+def _base(name: str, hosts: list[str], tasks: list[dict[str, Any]]) -> Play:
+    return {"name": name, "hosts": ",".join(hosts), "gather_facts": False, "any_errors_fatal": True, "tasks": tasks}
+
+
+def _services(changes: list[Change]) -> str:
+    return ", ".join(dict.fromkeys(c.service or "leftovers" for c in changes))
+
+
 def _play(phase: Phase, hosts: list[str], changes: list[Change]) -> Play:
-    services = ", ".join(dict.fromkeys(c.service or "leftovers" for c in changes))
     play: Play = {
-        "name": f"{phase.value}: {services}",
+        "name": f"{phase.value}: {_services(changes)}",
         "hosts": "localhost" if hosts == [REGION] else ",".join(hosts),
         "gather_facts": False,
     }
@@ -109,6 +192,18 @@ def _tasks(changes: list[Change]) -> list[dict[str, Any]]:
             tasks.append(
                 {"name": f"{what}: {_list(subjects)}", "scs.core.region": {"kind": kind.value, "subjects": subjects}}
             )
+    forced: dict[str, list[str]] = {}
+    for change in changes:
+        if change.kind is Kind.UNDRAIN:
+            backend, _, server = change.subject.partition("/")
+            forced.setdefault(server, []).append(backend)
+    tasks += [
+        {
+            "name": f"Use {_list(backends)} of {server}",
+            "scs.core.balancer": {"server": server, "states": dict.fromkeys(backends, "ready")},
+        }
+        for server, backends in forced.items()
+    ]
     rolls = [{"action": ACTIONS[c.kind], "container": c.subject} for c in changes if c.kind in ACTIONS]
     if rolls:
         verbs = "; ".join(

@@ -125,7 +125,8 @@ def _identity(context: Context) -> identity.Desired:
     )
 
 
-def _database_session(context: Context) -> database.Database:
+def database_session(context: Context) -> database.Database:
+    """A session with the database at its API address."""
     api = context.environment.settings.api.internal
     return database.Database(str(api.address), context.secrets["mariadb_root_password"], context.environment.ca_file)
 
@@ -144,7 +145,7 @@ def _identity_session(context: Context) -> keystone.Keystone:
 
 
 SERVERS = (
-    _Server("mariadb", _databases, _database_session, lambda s, d: s.read(d), database.diff),
+    _Server("mariadb", _databases, database_session, lambda s, d: s.read(d), database.diff),
     _Server("rabbitmq", _brokers, _broker_session, lambda s, _: s.read(), messaging.diff),
     _Server("keystone", _identity, _identity_session, lambda s, d: s.read(d), identity.diff),
 )

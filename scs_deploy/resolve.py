@@ -17,7 +17,7 @@ from scs_deploy import config, render
 from scs_deploy.context import Context
 from scs_deploy.inventory.model import Host
 from scs_deploy.model import Model
-from scs_deploy.service import Container, Health, Impact, Phase, Service
+from scs_deploy.service import Container, Health, Impact, Phase, Roll, Service
 
 NODE_CONFIG = "/etc/scs"
 """Folder of all rendered files on a node, one sub-folder per container."""
@@ -65,6 +65,10 @@ class RunContainer(Model):
     address: str = Field(description="management address of its host")
     ports: tuple[int, ...] = Field(description="listens there, on the management address")
     impact: Impact
+    gate: tuple[str, ...] | None = Field(default=None, description="exits 0 when the others can do without it")
+    leave: tuple[str, ...] | None = Field(default=None, description="ends what it still holds before it stops")
+    handover: bool = Field(default=False, description="the new container takes the old one's sockets")
+    roll_timeout: int = 300
 
 
 class RunJob(Model):
@@ -225,6 +229,7 @@ def _container(
         }
     body["Labels"]["scs.spec"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
     reload = spec.reload
+    roll = spec.roll or Roll()
     return RunContainer(
         name=name,
         service=service.name,
@@ -242,7 +247,15 @@ def _container(
         address=scope["address"],
         ports=ports,
         impact=spec.impact or _impact(service, ports),
+        gate=_argv(roll.gate, scope, f"{at}.roll.gate"),
+        leave=_argv(roll.leave, scope, f"{at}.roll.leave"),
+        handover=roll.handover,
+        roll_timeout=roll.timeout,
     )
+
+
+def _argv(words: tuple[str, ...] | None, scope: Mapping[str, Any], at: str) -> tuple[str, ...] | None:
+    return tuple(render.leaf(w, scope, at) for w in words) if words else None
 
 
 def _impact(service: Service, ports: tuple[int, ...]) -> Impact:

@@ -121,7 +121,7 @@ def settings(environment: Environment) -> dict[str, str]:
         )
     )
     return {
-        "ANSIBLE_CALLBACKS_ENABLED": "scs.core.preload",
+        "ANSIBLE_CALLBACKS_ENABLED": "scs.core.preload,scs.core.gate",
         "ANSIBLE_COLLECTIONS_PATH": str(paths.collections()),
         "ANSIBLE_CONFIG": str(paths.root() / "ansible.cfg"),
         "ANSIBLE_FORKS": "50",

@@ -48,6 +48,16 @@ Argv = Annotated[tuple[str, ...], BeforeValidator(_argv)]
 """A command: a string is split as a shell would, but no shell runs it. Each word may hold Jinja."""
 
 
+class Probe(Model):
+    """How a run measures a service from outside while it changes the region: see `scs apply`, `scs upgrade`."""
+
+    list: str = Field(description="path of a cheap list call below the catalogue's URL, or of a page without login")
+    create: str = Field(
+        default="", description="path of a collection where something small is made, read and removed every minute"
+    )
+    key: str = Field(default="", description="key that wraps such a resource in requests and answers")
+
+
 class Endpoint(Model):
     """A port that clients reach through HAProxy on the region's addresses, over TLS where it is HTTP.
 
@@ -74,6 +84,7 @@ class Endpoint(Model):
     copies: bool = Field(
         default=False, description="a new member copies data before HAProxy may use it: a roll does not fail for that"
     )
+    probe: Probe | None = Field(default=None, description="how runs measure it; absent: they do not")
 
 
 class Health(Model):
@@ -102,6 +113,27 @@ class Reload(Model):
         if (self.signal is None) == (self.command is None):
             raise ValueError("give exactly one of signal, command")
         return self
+
+
+class Roll(Model):
+    """What a member of a cluster does before it is stopped: both run inside the container, while it still works."""
+
+    gate: Argv | None = Field(default=None, description="exits 0 when the others can do without this member now")
+    leave: Argv | None = Field(
+        default=None, description="run when the load balancers send elsewhere: ends what is left, e.g. idle sessions"
+    )
+    handover: bool = Field(
+        default=False,
+        description="the new container starts beside the old one, takes its sockets and has it finish: HAProxy",
+    )
+    timeout: int = Field(default=300, description="seconds that the gate is asked, and that a handover may take")
+
+
+class Agent(Model):
+    """A process that reports to an API; a rolling change waits until the API knows that it works again."""
+
+    api: Literal["compute", "network"] = Field(description="which one")
+    binary: str = Field(description="as the API calls it, e.g. nova-compute")
 
 
 class ConfigFile(Model):
@@ -143,6 +175,8 @@ class Container(Model):
     cgroupns: Literal["host"] | None = Field(default=None, description="see the host's control groups")
     environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
     health: Health | None = Field(default=None, description="absent: running is enough")
+    roll: Roll | None = Field(default=None, description="absent: it may be stopped at any time, one host after another")
+    agent: Agent | None = Field(default=None, description="how Nova or Neutron knows it")
     reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
     stop_signal: str | None = Field(default=None, description="default: SIGTERM")
     stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")
@@ -159,6 +193,9 @@ class Job(Model):
     command: Argv = Field(description="exits 0 when its work is done")
     phase: Phase = Field(default=Phase.MIGRATE, description="migrate, register, finish or verify")
     each: Literal["cluster", "host"] = Field(default="cluster", description="once per cluster or on every host")
+    schema_change: bool = Field(
+        default=False, description="changes a database's schema: older images may not work with it any more"
+    )
     once: bool = Field(
         default=False, description="creates the cluster: never again once any host has recorded a success"
     )
@@ -173,6 +210,13 @@ class Job(Model):
         return value
 
 
+class DataFormat(Model):
+    """Data that an earlier series of a program cannot read once a later one wrote it."""
+
+    package: str = Field(description="of the service's image")
+    parts: int = Field(default=2, description="parts of its version that make a series, e.g. 2 of 11.8.3")
+
+
 class Service(Model):
     """One service directory. What can be derived is never written."""
 
@@ -183,6 +227,7 @@ class Service(Model):
     hosts: str = Field(description="inventory group that runs it")
     requires: tuple[str, ...] = Field(default=(), description="services that must run before this one")
     quorum: bool = Field(default=False, description="its hosts vote: an odd number of them, and most must be there")
+    data_format: DataFormat | None = Field(default=None, description="absent: its images may go back")
     databases: tuple[str, ...] = Field(default=(), description="MariaDB schemas, owned by a user named as the service")
     messaging: bool = Field(default=False, description="RabbitMQ user and vhost named as the service")
     account: bool = Field(default=False, description="Keystone user in project `service`, roles admin and service")

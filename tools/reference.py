@@ -60,6 +60,7 @@ KINDS = {
     "start": "start a container that is stopped",
     "stop": "stop a container (`scs stop` only)",
     "remove": "remove a container that the catalog no longer has for this host",
+    "undrain": "have a load balancer use a server again that an interrupted run took out",
     "job": "run a one-shot command",
     "database": "make a schema of the database or a vhost of the message broker",
     "account": "make an account of database, message broker or Keystone, or set its password or rights",
@@ -89,8 +90,12 @@ def service_page() -> str:
         service.ConfigFile,
         service.Health,
         service.Reload,
+        service.Roll,
+        service.Agent,
         service.Endpoint,
+        service.Probe,
         service.Job,
+        service.DataFormat,
     ]
     body = model(service.Service)
     for part in parts:
@@ -109,7 +114,7 @@ def environment_page() -> str:
     body = model(environment.Settings)
     parts: tuple[type[Model], ...] = (
         environment.Network, environment.Api, environment.ApiAddress, environment.Registry, environment.Ssh,
-        environment.Testbed,
+        environment.Rolling, environment.Testbed,
     )  # fmt: skip
     for part in parts:
         body += model(part)

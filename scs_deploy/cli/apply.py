@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from scs_deploy.cli import show
+from scs_deploy.cli import measured, show
 from scs_deploy.cli.common import EnvironmentOption, console
 from scs_deploy.cli.plan import Allow, Hosts, Names
 from scs_deploy.errors import RefusedError, ScsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scs_deploy.apply import Applied
     from scs_deploy.context import Context
     from scs_deploy.plan import Plan
 
@@ -29,29 +32,46 @@ def apply(
     host: Hosts = None,
     allow: Allow = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    max_failed_requests: measured.MaxFailed = None,
+    no_probe: measured.NoProbe = False,
+    ping: measured.Ping = None,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Change the region to its desired state: exactly what `scs plan` shows, then verify that nothing is left."""
+    """Change the region to its desired state: exactly what `scs plan` shows, then verify that nothing is left.
+
+    A region that answers before is measured meanwhile: a token, each API's list call, a small write a minute.
+    """
     from scs_deploy import apply as applies
     from scs_deploy import context, pipeline
 
     region = context.load(environment)
     selection = pipeline.Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
+    probe = measured.options(max_failed_requests, no_probe, ping)
     if not yes and not sys.stdin.isatty():
         raise RefusedError("apply asks before it changes anything, and there is nobody to ask", "add --yes")
     with show.RunProgress() as progress:
+        done = applies.apply(region, selection, progress, confirming(region, progress, "apply?", yes), probe=probe)
+    finished(region, done)
 
-        def confirm(plan: Plan) -> bool:
-            progress.__exit__()
-            show.print_plan(plan)
-            show.print_inventory(region.inventory)
-            if not yes and not typer.confirm("apply?"):
-                raise typer.Exit(1)
-            progress.planned(plan)
-            progress.__enter__()
-            return True
 
-        done = applies.apply(region, selection, progress, confirm)
+def confirming(region: Context, progress: show.RunProgress, question: str, yes: bool) -> Callable[[Plan], bool]:
+    """What shows a plan and asks, unless everything is agreed to beforehand."""
+
+    def confirm(plan: Plan) -> bool:
+        progress.__exit__()
+        show.print_plan(plan)
+        show.print_inventory(region.inventory)
+        if plan.changes and not yes and not typer.confirm(question):
+            raise typer.Exit(1)
+        progress.planned(plan)
+        progress.__enter__()
+        return True
+
+    return confirm
+
+
+def finished(region: Context, done: Applied) -> None:
+    """How it ended, on one line."""
     if done.run:
         console.print(f"[green]done[/]: {done.changes} changes in run {done.run}, nothing left")
         _tell_netbox(region)

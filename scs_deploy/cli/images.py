@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from scs_deploy import environment as environments
+from scs_deploy.cli import lockdiff
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
 
 ImagesArgument = Annotated[
@@ -97,8 +98,14 @@ def sbom(
 def _print(result: Any, seconds: float, as_json: bool) -> None:
     states = {name: built.state for name, built in result.images.items()}
     if as_json:
-        print_json({"images": states, "pushed": result.pushed, "lock_changed": result.lock_changed, "seconds": seconds})
+        changes = [c.model_dump(mode="json") for c in result.difference]
+        print_json(
+            {"images": states, "pushed": result.pushed, "lock_changed": result.lock_changed, "changes": changes,
+             "seconds": seconds}
+        )  # fmt: skip
         return
+    if result.difference:
+        lockdiff.show(result.difference)
     made = sum(state == "built" for state in states.values())
     lock = "release lock written" if result.lock_changed else "release lock unchanged"
     console.print(

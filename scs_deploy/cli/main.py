@@ -27,6 +27,8 @@ COMMANDS = (
     "bootstrap",
     "plan",
     "apply",
+    "upgrade",
+    "rollback",
     "recover",
     "status",
     "service",

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scs_deploy.change import Change
+from scs_deploy.cli import measured
 from scs_deploy.cli.common import console
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.plan import Plan
@@ -130,5 +131,10 @@ class RunProgress:
             self._bar.console.print(f"          {data['host']}: {escape(data['text'])}", highlight=False)
         elif kind == "more":
             self.expect(data["changes"])
+        elif kind == "probe":
+            self._bar.console.print(f"          prober: {escape(data['text'])}", highlight=False)
+        elif kind == "probed":
+            self._bar.console.print(measured.table(data["summaries"]))
+            self._bar.console.print(measured.total(data["summaries"]), highlight=False)
         elif kind == "verify":
             self._bar.update(self._task, description="verifying that nothing is left")

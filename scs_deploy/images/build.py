@@ -11,14 +11,16 @@ from typing import Any, NamedTuple
 from scs_deploy import docker_engine
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.images import advisories, registry, sbom
 from scs_deploy.images import lock as locks
 from scs_deploy.images import packages as pkg
-from scs_deploy.images import registry, sbom
 from scs_deploy.images.builder import LABEL_INPUTS, LABEL_RECIPE, Builder, Built, local_tag
+from scs_deploy.images.difference import ImageChange, advised, difference
 from scs_deploy.images.events import Event, OnEvent, ignore
 from scs_deploy.images.recipe import recipe_key
 from scs_deploy.images.store import Store
-from scs_deploy.release import LockedImage, load_release
+from scs_deploy.images.workbench import Workbench
+from scs_deploy.release import Lock, LockedImage, load_release
 
 
 class Result(NamedTuple):
@@ -27,6 +29,8 @@ class Result(NamedTuple):
     images: dict[str, Built]
     pushed: tuple[str, ...]
     lock_changed: bool
+    difference: tuple[ImageChange, ...] = ()
+    """what the written lock has that the one before had not"""
 
 
 class Region:
@@ -69,7 +73,21 @@ class Region:
                     self._take(name, reference)
                     pusher.add(name)
             built = self.builder.build(own, pusher.add) if own or not names else {}
-        return Result(built, tuple(self._pushed), self._write_lock() if push else False)
+        before = self.lock
+        changed = self._write_lock() if push else False
+        return Result(built, tuple(self._pushed), changed, self._difference(before) if changed else ())
+
+    def _difference(self, before: Lock) -> tuple[ImageChange, ...]:
+        found = difference(before, self.lock)
+        wanted = advisories.updates(found)
+        if not wanted or not self.builder.built:
+            return found
+        builder = self.builder
+        base = next(n for n, r in builder.recipes.items() if r.parent is None)
+        self.on_event(Event(base, "running", "advisories"))
+        bench = Workbench(self.engine, builder.tag(base), base, builder.volume, builder.store.log(base))
+        with bench:
+            return advised(found, advisories.ask(bench, wanted))
 
     def push(self, names: tuple[str, ...] = ()) -> Result:
         """Push images that are on this manager, without a build, and write the lock.

@@ -203,6 +203,17 @@ class Database:
                 users[name] = ObservedUser(hash=stored, ssl=ssl == "ANY", grants=self._grants_of(name))
         return Observed(schemas=schemas, users=users)
 
+    def revisions(self, schemas: Iterable[str]) -> dict[str, str]:
+        """Schema: what Alembic recorded in it, sorted and joined by `,`; '' where it recorded nothing."""
+        wanted = [s for s in schemas if _NAME.fullmatch(s)]
+        tables = self._ask("SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_NAME = 'alembic_version'")
+        there = {str(schema) for (schema,) in tables}
+        result = {}
+        for schema in wanted:
+            rows = self._ask(f"SELECT version_num FROM `{schema}`.alembic_version") if schema in there else []  # noqa: S608 - checked
+            result[schema] = ",".join(sorted(str(v) for (v,) in rows))
+        return result
+
     def _grants_of(self, user: str) -> tuple[str, ...]:
         found = []
         for (line,) in self._ask(f"SHOW GRANTS FOR `{user}`@'%'"):

@@ -4,31 +4,23 @@
 from __future__ import annotations
 
 import builtins
+import json
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from scs_deploy.errors import RefusedError
+from scs_deploy.errors import PausedError, RefusedError
 from scs_deploy.model import Model
-from scs_deploy.state import lock, process
+from scs_deploy.prober.record import Summary
+from scs_deploy.state import lock, process, schema
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-  id TEXT PRIMARY KEY, command TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
-  process INTEGER, started TEXT NOT NULL, finished TEXT, status TEXT NOT NULL, changes_total INTEGER NOT NULL,
-  changes_done INTEGER NOT NULL, inputs TEXT NOT NULL, message TEXT NOT NULL, inventory TEXT NOT NULL DEFAULT '');
-CREATE TABLE IF NOT EXISTS steps (
-  run TEXT NOT NULL REFERENCES runs(id), sequence INTEGER NOT NULL, phase TEXT NOT NULL, task TEXT NOT NULL,
-  host TEXT NOT NULL, subject TEXT NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, finished TEXT,
-  message TEXT NOT NULL, PRIMARY KEY (run, sequence)) WITHOUT ROWID;
-"""
 EPOCH = 1577836800  # 2020-01-01, so that nine characters last for a thousand years
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 MESSAGE_LIMIT = 4000
@@ -42,6 +34,8 @@ class Status(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     REFUSED = "refused"
+    PAUSED = "paused"
+    ABANDONED = "abandoned"
 
 
 class Step(Model):
@@ -81,6 +75,14 @@ class Run(Model):
     inputs: str
     message: str
     inventory: str = ""
+    attempt: int = 1
+    """1, and one more each time that it was resumed"""
+    resume: str = ""
+    """what to give the command to go on, JSON; empty: it cannot be resumed"""
+    before: str = ""
+    """`inputs` of the run before that reached its end; empty: there is none"""
+    revisions: str = ""
+    """of the databases' schemas when it began, JSON; empty: not known"""
 
     @property
     def seconds(self) -> float | None:
@@ -104,42 +106,66 @@ class RunStore:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        self._db.executescript(SCHEMA)
-        if "inventory" not in {row["name"] for row in self.execute("PRAGMA table_info(runs)")}:
-            # records of releases that did not name it
-            with suppress(sqlite3.OperationalError):
-                self.execute("ALTER TABLE runs ADD COLUMN inventory TEXT NOT NULL DEFAULT ''")
+        schema.migrate(self._db)
 
     def start(
-        self,
-        command: str,
-        *,
-        changes_total: int = 0,
-        inputs: str = "",
-        inventory: str = "",
-        secrets: Iterable[str] = (),
-    ) -> RunRecord:
+        self, command: str, *, changes_total: int = 0, inputs: str = "", inventory: str = "",
+        secrets: Iterable[str] = (), resume: str = "", revisions: str = "",
+    ) -> RunRecord:  # fmt: skip
         """Begin a record for this process.
 
         :param inputs: hash of all that the run goes by
         :param inventory: hash of the inventory that it goes by
+        :param revisions: of the databases' schemas, JSON
+        :param resume: what the command needs to go on after an interruption, JSON; empty: it is repeated instead
         :param secrets: values that are masked should a message hold one
         """
         self._settle()
-        mask = tuple(sorted((s for s in secrets if len(s) >= 4), key=len, reverse=True))
+        mask = _secrets(secrets)
+        before = self.execute(
+            "SELECT inputs FROM runs WHERE status = ? AND inputs != '' ORDER BY id DESC LIMIT 1", Status.DONE
+        )
         number = int((time.time() - EPOCH) * 1000)
         while True:
             run = _encode(number)
             try:
                 self.execute(
-                    "INSERT INTO runs VALUES (?,?,?,?,?,?,?,NULL,?,?,0,?,'',?)",
+                    "INSERT INTO runs (id, command, owner, host, pid, process, started, status, changes_total, inputs, "
+                    "inventory, resume, revisions, before, changes_done, message) "
+                    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
                     run, _mask(command, mask), process.owner(), process.host(), os.getpid(),
                     process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs, inventory,
+                    resume, revisions, before[0]["inputs"] if before else "",
                 )  # fmt: skip
             except sqlite3.IntegrityError:
                 number += 1
                 continue
             return RunRecord(self, run, mask)
+
+    def resume(self, run: Run, *, changes_left: int, secrets: Iterable[str] = ()) -> RunRecord:
+        """Go on with a run's record as this process: another attempt, whose steps follow those of the last.
+
+        :param changes_left: changes that are still to do
+        """
+        self._settle()
+        self.execute(
+            "UPDATE steps SET status = ? WHERE run = ? AND status = ?", Status.INTERRUPTED, run.id, Status.RUNNING
+        )
+        self.execute(
+            "UPDATE runs SET owner = ?, host = ?, pid = ?, process = ?, status = ?, finished = NULL, message = '', "
+            "attempt = attempt + 1, changes_total = changes_done + ? WHERE id = ?",
+            process.owner(), process.host(), os.getpid(), process.started(os.getpid()), Status.RUNNING,
+            changes_left, run.id,
+        )  # fmt: skip
+        last = self.execute("SELECT MAX(sequence) AS last FROM steps WHERE run = ?", run.id)[0]["last"]
+        return RunRecord(self, run.id, _secrets(secrets), last or 0)
+
+    def abandon(self, run: Run) -> None:
+        """Note that nobody will resume a run."""
+        self.execute(
+            "UPDATE runs SET status = ?, message = message || ? WHERE id = ?",
+            Status.ABANDONED, f"{'; ' if run.message else ''}abandoned by {process.owner()}", run.id,
+        )  # fmt: skip
 
     def list(self, limit: int = 20) -> list[Run]:
         """The latest runs, newest first."""
@@ -180,6 +206,13 @@ class RunStore:
         runs = {run: self.get(run) for run in {row["run"] for row in rows}}
         return {row["host"]: runs[row["run"]] for row in rows}
 
+    def probes(self, run: str) -> builtins.list[Summary]:
+        """What the prober saw during a run, or during its last attempt when it was resumed."""
+        rows = self.execute(
+            "SELECT summaries FROM probes WHERE run = ? AND attempt = (SELECT attempt FROM runs WHERE id = ?)", run, run
+        )
+        return [Summary.model_validate(s) for r in rows for s in json.loads(r["summaries"])]
+
     def execute(self, statement: str, *values: Any) -> builtins.list[sqlite3.Row]:
         """One statement in a transaction of its own."""
         with self._guard:
@@ -201,11 +234,11 @@ class RunStore:
 class RunRecord:
     """The record of the run that this process is doing."""
 
-    def __init__(self, store: RunStore, run: str, mask: tuple[str, ...] = ()) -> None:
+    def __init__(self, store: RunStore, run: str, mask: tuple[str, ...] = (), sequence: int = 0) -> None:
         self.id = run
         self._store = store
         self._mask = mask
-        self._sequence = 0
+        self._sequence = sequence
         self._guard = threading.Lock()
 
     def step_started(self, task: str, *, phase: str = "", host: str = "", subject: str = "") -> int:
@@ -229,6 +262,13 @@ class RunRecord:
         )  # fmt: skip
         if changes_done:
             self._store.execute("UPDATE runs SET changes_done = changes_done + ? WHERE id = ?", changes_done, self.id)
+
+    def measured(self, summaries: Iterable[Summary]) -> None:
+        """Note what the prober has seen so far."""
+        self._store.execute(
+            "INSERT OR REPLACE INTO probes SELECT id, attempt, ? FROM runs WHERE id = ?",
+            json.dumps([s.model_dump() for s in summaries]), self.id,
+        )  # fmt: skip
 
     def plan(self, changes_total: int, inputs: str = "") -> None:
         """Note how much there is to do, once it is known."""
@@ -256,6 +296,9 @@ class RunRecord:
         except KeyboardInterrupt:
             self.finish(Status.INTERRUPTED, "interrupted by the operator")
             raise
+        except PausedError as error:
+            self.finish(Status.PAUSED, error.message)
+            raise
         except RefusedError as error:
             self.finish(Status.REFUSED, str(error))
             raise
@@ -278,6 +321,10 @@ def _judge(run: Run, holder: lock.Holder | None) -> Run:
     else:
         lives = holder is not None and (holder.host, holder.pid) == (run.host, run.pid)
     return run if lives else run.model_copy(update={"status": Status.INTERRUPTED})
+
+
+def _secrets(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted((s for s in values if len(s) >= 4), key=len, reverse=True))
 
 
 def _mask(text: str, secrets: tuple[str, ...]) -> str:

@@ -15,11 +15,11 @@ import pytest
 
 from scs_deploy import context as contexts
 from scs_deploy.context import Context
+from scs_deploy.prober.record import Gap
 from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.faults import wait
 from tests.fault.members import Membership
 from tests.fault.prober import PROBES, Prober
-from tests.fault.record import Gap
 
 LONGEST_GAP = 15
 """Seconds: the API answers again after the loss of a node."""
@@ -174,7 +174,7 @@ def trial(region: RegionUnderTest, members: Membership, context: Context, reques
             "seconds": round(prober.end - prober.begin, 1),
             "requests": sum(s.requests for s in prober.summaries()),
             "requests_per_second": round(sum(s.per_second for s in prober.summaries() if s.kind in PROBES[:4]), 1),
-            "failures": sum(s.failures for s in prober.summaries()),
+            "failures": sum(s.failed for s in prober.summaries()),
             "acknowledged": {kind: len(w.acknowledged) for kind, w in prober.writes.items()},
             "problems": problems,
             "failed": failed,

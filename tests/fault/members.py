@@ -15,8 +15,9 @@ import requests
 
 from scs_deploy.context import Context
 from scs_deploy.model import Model
+from scs_deploy.prober.https import ApiError, Https
 from tests.fault import sockets
-from tests.fault.client import ApiError, Https, database, say
+from tests.fault.client import database, say
 from tests.fault.faults import FaultError, Node, run, wait
 
 RAFT = {"ovn_nb": ("/run/ovn/ovnnb_db.ctl", "OVN_Northbound"), "ovn_sb": ("/run/ovn/ovnsb_db.ctl", "OVN_Southbound")}

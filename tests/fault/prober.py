@@ -26,10 +26,12 @@ from rich.table import Table
 from scs_deploy import context as contexts
 from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
-from tests.fault import record
-from tests.fault.client import TIMEOUT, ApiError, Https, database, say
-from tests.fault.record import Gap, Sample, Summary
-from tests.fault.schedule import Schedule
+from scs_deploy.prober import record
+from scs_deploy.prober.https import TIMEOUT, ApiError, Https
+from scs_deploy.prober.record import Gap, Sample, Summary
+from scs_deploy.prober.schedule import Schedule
+from tests.fault.client import database, say
+from tests.fault.record import discrepancies
 
 SCHEMA = "scs_prober"
 WRITES = "database write"
@@ -277,11 +279,11 @@ class Prober:
                 cursor.execute("SET SESSION wsrep_sync_wait = 1")
                 cursor.execute(f"SELECT number FROM {SCHEMA}.writes_{self.id}")
                 found = [int(n) for (n,) in cursor.fetchall()]
-            problems += record.discrepancies(f"rows on {name}", rows.attempted, rows.acknowledged, found)
+            problems += discrepancies(f"rows on {name}", rows.attempted, rows.acknowledged, found)
         for kind, resources in ((PROJECTS, self._projects()), (NETWORKS, self._networks())):
             writes = self.writes[kind]
             numbers = [int(n) for n in resources.values() if n.isdecimal()]
-            problems += record.discrepancies(kind, writes.attempted, writes.acknowledged, numbers)
+            problems += discrepancies(kind, writes.attempted, writes.acknowledged, numbers)
             other = sorted(n for n, i in writes.acknowledged.items() if n in numbers and i not in resources)
             if other:
                 problems.append(f"{kind}: {len(other)} have another id than was acknowledged: {other[:10]}")
@@ -342,7 +344,7 @@ def table(prober: Prober) -> Table:
     for s in prober.summaries():
         errors = "; ".join(f"{text} x{count}" for text, count in s.errors.items())
         found.add_row(
-            s.kind, str(s.requests), f"{s.per_second:.2f}", str(s.failures), f"{s.median * 1000:.0f} ms",
+            s.kind, str(s.requests), f"{s.per_second:.2f}", str(s.failed), f"{s.p50 * 1000:.0f} ms",
             str(s.gap).replace(f"{s.kind}, ", ""), errors,
         )  # fmt: skip
     return found

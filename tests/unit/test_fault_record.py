@@ -8,10 +8,11 @@ import time
 
 import pytest
 
+from scs_deploy.prober.record import Sample, longest_gap, summary
+from scs_deploy.prober.schedule import Schedule
 from tests.fault.faults import wait
 from tests.fault.members import parse_haproxy, parse_raft
-from tests.fault.record import Sample, discrepancies, longest_gap, summary
-from tests.fault.schedule import Schedule
+from tests.fault.record import discrepancies
 
 
 def ok(start: float, seconds: float = 0.1, kind: str = "a") -> Sample:
@@ -49,7 +50,7 @@ def test_longest_gap(samples: list[Sample], gap: float, begin: float) -> None:
 
 def test_summary() -> None:
     found = summary("a", [ok(1), ok(2, 0.3), failed(3), failed(4), ok(5, kind="b")], 0, 8)
-    assert (found.requests, found.failures, found.per_second) == (4, 2, 0.5)
+    assert (found.requests, found.failed, found.per_second) == (4, 2, 0.5)
     assert found.errors == {"HTTP 503": 2}
     assert found.gap.seconds == pytest.approx(5.7)
 

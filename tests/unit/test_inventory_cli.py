@@ -196,6 +196,7 @@ def test_records_of_an_older_release_are_read_and_added_to(tmp_path: Path) -> No
     old.close()
     with sqlite3.connect(file) as database:
         database.execute("ALTER TABLE runs DROP COLUMN inventory")
+        database.execute("PRAGMA user_version = 2")
     store = RunStore(file)
     store.start("scs apply new", inventory="sha256:1")
     assert [(r.command, r.inventory) for r in store.list()] == [("scs apply new", "sha256:1"), ("scs apply old", "")]

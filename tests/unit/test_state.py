@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,41 @@ def hold(path: Path) -> subprocess.Popen[str]:
         held = RunLock(Path({str(path)!r}), "scs apply")
         held.acquire()
     """)
+
+
+OLD = """
+CREATE TABLE runs (
+  id TEXT PRIMARY KEY, command TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
+  process INTEGER, started TEXT NOT NULL, finished TEXT, status TEXT NOT NULL, changes_total INTEGER NOT NULL,
+  changes_done INTEGER NOT NULL, inputs TEXT NOT NULL, message TEXT NOT NULL);
+CREATE TABLE steps (
+  run TEXT NOT NULL REFERENCES runs(id), sequence INTEGER NOT NULL, phase TEXT NOT NULL, task TEXT NOT NULL,
+  host TEXT NOT NULL, subject TEXT NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, finished TEXT,
+  message TEXT NOT NULL, PRIMARY KEY (run, sequence)) WITHOUT ROWID;
+INSERT INTO runs VALUES ('05aaaaaaa', 'scs apply', 'me@here', 'here', 1, 1, '2026-01-01T00:00:00Z',
+  '2026-01-01T00:01:00Z', 'done', 3, 3, 'abc', '');
+INSERT INTO steps VALUES ('05aaaaaaa', 1, 'roll', 'Create keystone', 'a', '', 'done', '2026-01-01T00:00:00Z',
+  '2026-01-01T00:00:30Z', '');
+"""
+
+
+def test_records_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite3")) as db:
+        db.executescript(OLD)
+    for _ in range(2):
+        store = RunStore(tmp_path / "runs.sqlite3")
+        assert [(r.id, r.status, r.seconds) for r in store.list()][-1] == ("05aaaaaaa", Status.DONE, 60)
+        assert [s.seconds for s in store.steps("05aaaaaaa")] == [30]
+        store.start("scs apply").finish()
+        store.close()
+    assert len(RunStore(tmp_path / "runs.sqlite3").list()) == 3
+
+
+def test_records_of_a_newer_version_are_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite3")) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(RefusedError, match="of version 99"):
+        RunStore(tmp_path / "runs.sqlite3")
 
 
 def test_second_holder_is_refused_and_told_who(path: Path) -> None:

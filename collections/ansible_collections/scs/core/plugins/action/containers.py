@@ -13,7 +13,7 @@ from scs_deploy.resolve import RunContainer
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.containers: takes actions, each with `action`, `container`, and `wait`, default true."""
+    """Action of scs.core.containers: actions with `action`, `container`, `wait` (default true), `leave` (false)."""
 
     module = "scs.core.containers"
 
@@ -25,6 +25,8 @@ class ActionModule(RegionAction):
         host = variables["inventory_hostname"]
         actions = [_spec(a["action"], a["container"], containers, render.endpoints(region), host) for a in wanted]
         for action, asked in zip(actions, wanted, strict=True):
+            if not asked.get("leave"):
+                action["leave"] = None
             if not asked.get("wait", True):
                 # somebody else waits, for more than health or for several hosts at once
                 action |= {"health": [], "members": []}
@@ -37,6 +39,7 @@ def _spec(
     spec: dict[str, Any] = {"action": action, "container": name}
     if action != "remove":
         keys = {"body", "health", "health_timeout", "reload_signal", "reload_command", "volumes", "directories"}
+        keys |= {"gate", "leave", "handover", "roll_timeout"}
         spec |= containers[name].model_dump(mode="json", include=keys)
         own = [(e, b.name) for e in endpoints for b in e.backends if e.container == name and b.name == host]
         spec["members"] = [(e.name, member) for e, member in own]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scs_deploy import plan
+from scs_deploy import plan, render
 from scs_deploy.ansible.action import RegionAction
 from scs_deploy.context import Context
 from scs_deploy.observed import Observed
@@ -19,7 +19,13 @@ class ActionModule(RegionAction):
     def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
         """Changes of this host, and the states of its containers when `states` is asked for."""
         desired = self.desired(region, variables, self._task.args.get("services"))
-        answer = self.on_node({"files": {p: f.sha256 for p, f in desired.files.items()}}, variables)
+        api = region.environment.settings.api
+        asked = {
+            "files": {p: f.sha256 for p, f in desired.files.items()},
+            "tables": [e.name for e in render.endpoints(region) if e.balance == "single" and len(e.backends) > 1],
+            "addresses": [str(api.internal.address), str(api.external.address)],
+        }
+        answer = self.on_node(asked, variables)
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         observed = Observed.model_validate({k: answer[k] for k in Observed.model_fields if k in answer})

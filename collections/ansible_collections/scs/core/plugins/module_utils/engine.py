@@ -114,6 +114,14 @@ class Engine:
             if error.status != 404:
                 raise
 
+    def rename(self, name: str, new: str) -> None:
+        """Give a container another name."""
+        self.request("POST", f"/containers/{quote(name)}/rename?name={quote(new)}")
+
+    def restart_policy(self, name: str, policy: str) -> None:
+        """Whether the engine starts a container again when it ends: `no`, `unless-stopped`."""
+        self.request("POST", f"/containers/{quote(name)}/update", {"RestartPolicy": {"Name": policy}})
+
     def signal(self, name: str, signal: str) -> None:
         """Send a signal to the container's main process."""
         self.request("POST", f"/containers/{quote(name)}/kill?signal={quote(signal)}")

@@ -37,6 +37,14 @@ def command(text: str) -> str:
     return b"".join(parts).decode("utf-8", "replace")
 
 
+def started() -> float:
+    """When the process that answers was started, seconds since the epoch; 0 when none answers."""
+    for line in command("show info").splitlines():
+        if line.startswith("Start_time_sec:"):
+            return float(line.partition(":")[2])
+    return 0.0
+
+
 def states() -> dict:
     """{(backend, server): status}, status as HAProxy words it: `UP`, `DOWN`, `UP 1/3`, `DRAIN`, `no check` ..."""
     text = command("show stat -1 4 -1").lstrip("# ")

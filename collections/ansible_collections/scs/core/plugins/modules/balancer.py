@@ -20,9 +20,27 @@ options:
     type: dict
     default: {}
   wait:
-    description: Seconds for sessions of drained servers to end.
+    description: Seconds for sessions of drained servers to end, and for servers to be up.
     type: int
     default: 0
+  quiet:
+    description:
+      - Backends whose sessions are waited for. Not given, all drained ones.
+      - When given, every drained backend must have another server that works; it is waited for.
+    type: list
+    elements: str
+  move:
+    description:
+      - Backends with one server in use that must not be this one any more.
+      - Sessions that are open go on; new ones go to another server.
+    type: list
+    elements: str
+    default: []
+  up:
+    description: Backends that must have the server up at the end.
+    type: list
+    elements: str
+    default: []
   mark:
     description: Whether this node itself is drained. Not given, the mark stays as it is.
     type: bool
@@ -48,6 +66,9 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.core.plugins.module_utils import haproxy
 
+SETTLED = 3
+"""Looks, 0.2 s apart, that must find a server out of use."""
+
 MARK = "/run/scs/haproxy/drained"
 KEPT = "/var/lib/scs/haproxy-servers"
 TMPFILES = "/etc/tmpfiles.d/scs-drained.conf"
@@ -65,6 +86,48 @@ def sessions(server: str, backends: list) -> dict:
         for row in rows
         if row["svname"] == server and row["pxname"] in backends and int(row["scur"] or 0)
     }
+
+
+def alone(server: str, backends: list) -> list:
+    """Backends in which the server works and no other does: without it, nobody would answer."""
+    up: dict = {}
+    for row in haproxy.servers():
+        if row["srv_op_state"] == "2" and haproxy.forced(row) == "ready":
+            up.setdefault(row["be_name"], set()).add(row["srv_name"])
+    return [backend for backend in backends if up.get(backend) == {server}]
+
+
+def moved(server: str, backends: list) -> list:
+    """Have HAProxy forget that a server is the one in use; returns backends where it still is.
+
+    A stick table's entry counts for more than a drain. The other load balancers tell theirs, so one round may not do.
+    """
+    left = []
+    for backend in backends:
+        if server in used(backend):
+            haproxy.command(f"clear table {backend}")
+            left.append(backend)
+    return left
+
+
+def used(backend: str) -> list:
+    """Servers that entries of a backend's stick table name."""
+    words = haproxy.command(f"show table {backend}").split()
+    return [word.partition("=")[2] for word in words if word.startswith("server_key=")]
+
+
+def wait_gone(server: str, draining: list, moves: list, deadline: float) -> dict:
+    """Until no session is open, and the server has been in use nowhere for a while; sessions that are left.
+
+    A request that ends names its server in the stick table once more, and load balancers tell each other.
+    """
+    settled = 0
+    while True:
+        left = sessions(server, draining)
+        settled = 0 if moved(server, moves) or left else settled + 1
+        if settled > (SETTLED if moves else 0) or time.monotonic() > deadline:
+            return left
+        time.sleep(0.2)
 
 
 def set_states(server: str, states: dict) -> list:
@@ -124,6 +187,9 @@ def main() -> None:
             "server": {"type": "str", "required": True},
             "states": {"type": "dict", "default": {}},
             "wait": {"type": "int", "default": 0},
+            "quiet": {"type": "list", "elements": "str"},
+            "move": {"type": "list", "elements": "str", "default": []},
+            "up": {"type": "list", "elements": "str", "default": []},
             "mark": {"type": "bool"},
         },
         supports_check_mode=True,
@@ -138,6 +204,13 @@ def main() -> None:
     if states and not haproxy.servers():
         # it would come back with these servers in use
         module.fail_json(msg="HAProxy does not answer on this host, so its servers cannot be set; scs start haproxy")
+    deadline = time.monotonic() + module.params["wait"]
+    if module.params["quiet"] is not None:
+        leaving = [backend for backend, state in states.items() if state == "drain"]
+        while (left := alone(server, leaving)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        if left:
+            module.fail_json(msg="{} is not drained: no other server of {} works".format(server, ", ".join(left)))
     changed = False
     marked = os.path.exists(MARK)
     if mark is not None and mark != marked:
@@ -148,12 +221,15 @@ def main() -> None:
         module.fail_json(msg=f"HAProxy: {error}")
     changed = haproxy.remember(haproxy.SERVERS, KEPT) or changed
     changed = keep(marked if mark is None else mark) or changed
-    draining = [backend for backend, state in states.items() if state == "drain"]
     deadline = time.monotonic() + module.params["wait"]
-    left = sessions(server, draining)
-    while left and time.monotonic() < deadline:
-        time.sleep(0.5)
-        left = sessions(server, draining)
+    down = haproxy.wait_up([(backend, server) for backend in module.params["up"]], deadline)
+    if down:
+        module.fail_json(msg="HAProxy does not send to {}".format(", ".join(down)))
+    quiet = module.params["quiet"]
+    draining = [b for b, state in states.items() if state == "drain" and (quiet is None or b in quiet)]
+    left = wait_gone(server, draining, module.params["move"], deadline)
+    if still := moved(server, module.params["move"]):
+        module.fail_json(msg="HAProxy goes on using {} for {}".format(server, ", ".join(still)))
     module.exit_json(changed=changed, sessions=left)
 
 

@@ -11,7 +11,8 @@ description:
 options:
   actions:
     description:
-      - Each with C(container) and C(action), one of create, replace, restart, reload, start, stop, remove.
+      - Each with C(container) and C(action), one of gate, create, replace, restart, reload, start, stop, remove.
+      - C(gate) asks a member of a cluster whether the others can do without it, until they can.
       - The action plugin adds the rest.
     type: list
     elements: dict
@@ -46,6 +47,12 @@ from ansible_collections.scs.core.plugins.module_utils.engine import (
 
 LOGS, RELOADS, STOPPED, LOCK = "/var/log/scs", "/var/lib/scs/reloads", "/var/lib/scs/stopped", "/run/scs-engine.lock"
 
+NO_COMMAND = (126, 127)
+"""Exit codes of a command that a container does not have: it is older than its gate."""
+
+LEAVING = "_leaving"
+"""Ends the name of a container that finishes its work beside the one that took its place."""
+
 BALANCER = 60
 """Seconds until HAProxy must have taken up a healthy container; its checks take a few."""
 
@@ -64,6 +71,9 @@ class Roller:
             ensure_directory(path, uid, gid)
         ensure_volume_all(self.engine, spec["volumes"])
         old = self.engine.inspect(name)
+        if old and old["State"]["Running"] and spec.get("handover") and haproxy.started():
+            self.hand_over(spec)
+            return
         if old:
             if old["State"]["Running"]:
                 self.engine.stop(name)
@@ -71,6 +81,49 @@ class Roller:
         self.engine.create(name, spec["body"])
         self.start(spec)
         self.link_log(name)
+
+    def hand_over(self, spec: dict) -> None:
+        """A new container beside the old one, whose listening sockets it takes; the old one finishes its requests.
+
+        Until the new one answers nothing has happened to the old one: one that does not start is removed again.
+        Source: HAProxy management guide, section 4 (seamless reload), options -x and `expose-fd listeners`.
+
+        :raises EngineError: the new one does not work
+        """
+        name, old = spec["container"], spec["container"] + LEAVING
+        haproxy.remember()
+        self.engine.remove(old)
+        self.engine.restart_policy(name, "no")
+        self.engine.rename(name, old)
+        try:
+            self.engine.create(name, spec["body"])
+            # the two are told apart by whole seconds
+            first = haproxy.started()
+            while time.time() < first + 1:
+                time.sleep(0.1)
+            self.start(spec)
+            self.wait_taken(spec, first)
+        except EngineError:
+            self.engine.remove(name)
+            self.engine.rename(old, name)
+            self.engine.restart_policy(name, "unless-stopped")
+            raise
+        self.link_log(name)
+        # soft stop: finishes what it works on and ends
+        self.engine.signal(old, "SIGUSR1")
+        deadline = time.monotonic() + spec["roll_timeout"]
+        while (state := self.engine.inspect(old)) and state["State"]["Running"] and time.monotonic() < deadline:
+            time.sleep(0.5)
+        self.engine.remove(old)
+
+    def wait_taken(self, spec: dict, first: float) -> None:
+        """Until the process that answers at the admin socket is the new one."""
+        name, deadline = spec["container"], time.monotonic() + spec["health_timeout"]
+        while haproxy.started() <= first:
+            state = self.engine.inspect(name)
+            if state is None or not state["State"]["Running"] or state["RestartCount"] or time.monotonic() > deadline:
+                raise EngineError(f"{name} does not take over; its log ends with: {self.tail(name)}")
+            time.sleep(0.1)
 
     def start(self, spec: dict) -> None:
         """Start, and forget that an operator stopped it."""
@@ -109,6 +162,29 @@ class Roller:
         log = os.path.join(LOGS, f"{name}.log")
         if os.path.islink(log):
             os.unlink(log)
+
+    def gate(self, spec: dict) -> None:
+        """Until the others can do without this member; one that does not run is missed by nobody.
+
+        :raises EngineError: they cannot in time; with what the gate said
+        """
+        name, deadline = spec["container"], time.monotonic() + spec["roll_timeout"]
+        while True:
+            state = self.engine.inspect(name)
+            if state is None or not state["State"]["Running"] or not spec.get("gate"):
+                return
+            code, said = self.engine.execute(name, spec["gate"], timeout=30)
+            if code == 0 or code in NO_COMMAND:
+                return
+            if time.monotonic() > deadline:
+                raise EngineError(f"{name} is not stopped: {' '.join(said.split())[-400:] or 'its gate said nothing'}")
+            time.sleep(2)
+
+    def leave(self, spec: dict) -> None:
+        """What a member does when nobody sends to it any more, before it stops; that it fails stops nothing."""
+        state = self.engine.inspect(spec["container"])
+        if spec.get("leave") and state and state["State"]["Running"]:
+            self.engine.execute(spec["container"], spec["leave"], timeout=60)
 
     def link_log(self, name: str) -> None:
         """/var/log/scs/<container>.log -> the engine's log file (JSON lines, rotated by the engine)."""
@@ -202,11 +278,13 @@ def run(roller: Roller, actions: list) -> None:
             for waiting in pending:
                 roller.wait(waiting)
             pending = []
+        if action in ("replace", "restart", "stop"):
+            roller.leave(spec)
         getattr(roller, "create" if action == "replace" else action)(spec)
         roller.done.append(f"{action} {spec['container']}")
         if action == "create":
             pending.append(spec)
-        elif action not in ("stop", "remove"):
+        elif action not in ("gate", "stop", "remove"):
             roller.wait(spec)
     for waiting in pending:
         roller.wait(waiting)
@@ -228,7 +306,7 @@ def main() -> None:
             run(roller, actions)
         except EngineError as error:
             module.fail_json(msg=str(error), done=roller.done)
-    module.exit_json(changed=bool(roller.done), done=roller.done)
+    module.exit_json(changed=any(not d.startswith("gate ") for d in roller.done), done=roller.done)
 
 
 if __name__ == "__main__":

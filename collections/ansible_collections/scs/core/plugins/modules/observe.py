@@ -149,6 +149,68 @@ def listening():
     return result
 
 
+def balancer(text):
+    """One answer of this node's HAProxy over its admin socket; nothing when there is none."""
+    parts = []
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(5)
+            connection.connect("/run/scs/haproxy/admin.sock")
+            connection.sendall(text.encode() + b"\n")
+            while True:
+                part = connection.recv(65536)
+                if not part:
+                    break
+                parts.append(part)
+    except OSError:
+        return ""
+    return b"".join(parts).decode("utf-8", "replace")
+
+
+def servers():
+    """({backend/server: drain or maint}, [backend/server that is down]) of this node's HAProxy.
+
+    HAProxy management guide, `show servers state`: bits of srv_admin_state, srv_op_state 2 is running.
+    """
+    lines = [line for line in balancer("show servers state").splitlines() if line]
+    forced, down = {}, []
+    if len(lines) > 1:
+        names = lines[1].lstrip("# ").split()
+        for line in lines[2:]:
+            row = dict(zip(names, line.split(), strict=False))
+            name, bits = row["be_name"] + "/" + row["srv_name"], int(row["srv_admin_state"])
+            if bits & 9:
+                forced[name] = "maint" if bits & 1 else "drain"
+            if row["srv_op_state"] != "2":
+                down.append(name)
+    return forced, down
+
+
+def used(tables):
+    """{backend: server that its only stick table entry names}."""
+    result = {}
+    for table in tables:
+        found = [w[11:] for w in balancer("show table " + table).split() if w.startswith("server_key=")]
+        if found:
+            result[table] = found[-1]
+    return result
+
+
+def here(addresses):
+    """Those of some addresses that this node has: what goes there has it as its source, too. Nothing is sent."""
+    result = []
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect((address, 9))
+            except OSError:
+                continue
+            if probe.getsockname()[0] == address:
+                result.append(address)
+    return result
+
+
 def records(folder):
     result = {}
     if os.path.isdir(folder):
@@ -187,6 +249,7 @@ def main():
         )
         sys.exit(1)
     found, texts = files(wanted)
+    forced, down = servers()
     space = os.statvfs(root)
     print(
         json.dumps(
@@ -201,6 +264,10 @@ def main():
                 "reloads": {k: v[1] for k, v in records(RELOADS).items()},
                 "stopped": sorted(records(STOPPED)),
                 "drained": os.path.exists(DRAINED),
+                "forced": forced,
+                "down": down,
+                "used": used(arguments.get("tables") or ()),
+                "addresses": here(arguments.get("addresses") or ()),
                 "listening": listening(),
                 "free": space.f_bavail * space.f_frsize,
             }

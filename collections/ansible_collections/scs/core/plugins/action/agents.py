@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waits until Nova and Neutron know that processes work again. Works on the manager, no module is sent."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from scs_deploy import agents
+from scs_deploy.agents import Agent
+from scs_deploy.ansible.action import RegionAction
+from scs_deploy.context import Context
+
+
+class ActionModule(RegionAction):
+    """Action of scs.core.agents."""
+
+    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+        """Wait for reports that are newer than this task."""
+        if not self._task.check_mode:
+            wanted = [Agent.model_validate(a) for a in self._task.args["agents"]]
+            agents.wait(region.environment, wanted, time.time() - 1)
+        return {"changed": False}

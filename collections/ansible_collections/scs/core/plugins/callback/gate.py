@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ends a run before its next play when somebody asked for that: what began is finished, nothing else begins."""
+
+from __future__ import annotations
+
+import os
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = r"""
+name: gate
+type: notification
+short_description: Stop before the next play
+description:
+  - Looks for the file that C(SCS_RUN_PAUSE) names before every play, and before every host of a serial play.
+  - In Ansible's own process, so that no task of the next play has begun.
+author: SCS deploy contributors
+"""
+
+PAUSED = 75
+"""Exit code: temporary failure, sysexits.h."""
+
+
+class CallbackModule(CallbackBase):
+    """Looks, and ends the process; prints nothing."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "notification"
+    CALLBACK_NAME = "scs.core.gate"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def v2_playbook_on_play_start(self, play) -> None:
+        """The play has not begun yet."""
+        gate = os.environ.get("SCS_RUN_PAUSE")
+        if play.vars.get("scs_together"):
+            # a server is out of the load balancers: it comes back first
+            return
+        if gate and os.path.exists(gate):  # noqa: PTH110
+            raise SystemExit(PAUSED)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs rollback`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scs_deploy.cli import lockdiff, measured, show
+from scs_deploy.cli.apply import confirming
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.errors import RefusedError
+
+if TYPE_CHECKING:
+    from scs_deploy.context import Context
+    from scs_deploy.rollback import Back
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog="Example: scs rollback 06afj0awy --service nova --plan")(rollback)
+
+
+def rollback(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Run to take back. Default: the latest that changed something.")
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--service", metavar="SERVICE|LAYER", help="Only this; may be given several times."),
+    ] = None,
+    images_only: Annotated[bool, typer.Option("--images-only", help="Leave the override files as they are.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would go back, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    max_failed_requests: measured.MaxFailed = None,
+    no_probe: measured.NoProbe = False,
+    ping: measured.Ping = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go back to the images and override files that the region had before a run.
+
+    Writes the earlier release lock and overrides into the environment's folder, then rolls as any apply does. Refuses
+    where a schema changed since, or a program wrote data that the earlier one cannot read.
+    """
+    from scs_deploy import context
+    from scs_deploy import rollback as rollbacks
+
+    probe = measured.options(max_failed_requests, no_probe, ping)
+    if as_json and not plan:
+        raise RefusedError("--json goes with --plan", "scs runs show --json tells what a rollback did")
+    if not yes and not plan and not sys.stdin.isatty():
+        raise RefusedError("rollback asks before it changes anything, and there is nobody to ask", "add --yes")
+    region = context.load(environment)
+    with console.status("comparing with then"):
+        back, reasons = rollbacks.look(region, run, tuple(names or ()), images_only)
+    if as_json:
+        print_json(_json(back, reasons))
+        return
+    _show(back)
+    rollbacks.refuse(back, reasons)
+    if plan or back.empty:
+        return
+    with show.RunProgress() as progress:
+        done = rollbacks.perform(region, back, progress, confirming(region, progress, "roll back?", yes), probe)
+    console.print(f"[green]rolled back[/]: {done.changes} changes in run {done.run or '-'}; {_kept(region)}")
+    if done.held:
+        console.print(f"[yellow]{done.held} changes are held back[/] until `scs apply --allow data-plane`")
+
+
+def _kept(region: Context) -> str:
+    return (
+        f"{region.environment.lock_file.name} is the earlier one now: commit it, or the next build goes forward again"
+    )
+
+
+def _show(back: Back) -> None:
+    if back.empty:
+        console.print(f"[green]nothing to roll back[/]: images and overrides are those from before run {back.run}")
+        return
+    lockdiff.show(back.images)
+    for path, content in back.overrides.items():
+        console.print(f"config/{path}: {'removed' if content is None else 'as it was then'}", markup=False)
+    for note in back.notes:
+        console.print(f"[yellow]note[/]: {note}")
+
+
+def _json(back: Back, reasons: list[str]) -> dict[str, object]:
+    found: dict[str, object] = json.loads(back.model_dump_json(include={"run", "images", "notes"}))
+    return found | {"overrides": sorted(back.overrides), "refused": reasons}

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one release lock has that another has not: packages, image by image. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import Field
+
+from scs_deploy.model import Model
+from scs_deploy.release import Lock
+
+
+class Advisory(Model):
+    """What Debian says of an update."""
+
+    security: bool = Field(default=False, description="a security suite has it")
+    names: tuple[str, ...] = Field(default=(), description="DSA and CVE numbers in the changelog since the old version")
+
+
+class PackageChange(Model):
+    """A package of an image's own layer."""
+
+    name: str
+    old: str = Field(description="version; empty: it was not there")
+    new: str = Field(description="version; empty: it is gone")
+    advisory: Advisory = Advisory()
+
+
+class ImageChange(Model):
+    """An image whose digest changed."""
+
+    image: str
+    old: str = Field(description="digest; empty: it was not there")
+    new: str = Field(description="digest; empty: the release has it no more")
+    packages: tuple[PackageChange, ...] = Field(description="empty: its recipe or its parent changed")
+
+
+def difference(old: Lock | None, new: Lock) -> tuple[ImageChange, ...]:
+    """Images that changed, in the order of their names; none when another release is locked now."""
+    before = old.images if old and old.release == new.release else {}
+    result = []
+    for image in sorted(before.keys() | new.images.keys()):
+        a, b = before.get(image), new.images.get(image)
+        if a and b and a.digest == b.digest:
+            continue
+        packages = _packages(a.packages if a else {}, b.packages if b else {}) if a and b else ()
+        result.append(
+            ImageChange(image=image, old=a.digest if a else "", new=b.digest if b else "", packages=tuple(packages))
+        )
+    return tuple(result)
+
+
+def _packages(old: Mapping[str, str], new: Mapping[str, str]) -> Iterable[PackageChange]:
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield PackageChange(name=name, old=old.get(name, ""), new=new.get(name, ""))
+
+
+def advised(changes: Iterable[ImageChange], advisories: Mapping[tuple[str, str], Advisory]) -> tuple[ImageChange, ...]:
+    """The same, with what Debian says of each update.
+
+    :param advisories: by package and new version
+    """
+    return tuple(
+        c.model_copy(
+            update={
+                "packages": tuple(
+                    p.model_copy(update={"advisory": advisories.get((p.name, p.new), Advisory())}) for p in c.packages
+                )
+            }
+        )
+        for c in changes
+    )

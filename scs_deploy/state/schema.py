@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of the run records, and how a database of an earlier version becomes one of this."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from scs_deploy.errors import RefusedError
+
+STEPS = (
+    """
+CREATE TABLE IF NOT EXISTS runs (
+  id TEXT PRIMARY KEY, command TEXT NOT NULL, owner TEXT NOT NULL, host TEXT NOT NULL, pid INTEGER NOT NULL,
+  process INTEGER, started TEXT NOT NULL, finished TEXT, status TEXT NOT NULL, changes_total INTEGER NOT NULL,
+  changes_done INTEGER NOT NULL, inputs TEXT NOT NULL, message TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS steps (
+  run TEXT NOT NULL REFERENCES runs(id), sequence INTEGER NOT NULL, phase TEXT NOT NULL, task TEXT NOT NULL,
+  host TEXT NOT NULL, subject TEXT NOT NULL, status TEXT NOT NULL, started TEXT NOT NULL, finished TEXT,
+  message TEXT NOT NULL, PRIMARY KEY (run, sequence)) WITHOUT ROWID;
+""",
+    """
+CREATE TABLE probes (
+  run TEXT NOT NULL REFERENCES runs(id), attempt INTEGER NOT NULL, summaries TEXT NOT NULL,
+  PRIMARY KEY (run, attempt)) WITHOUT ROWID;
+ALTER TABLE runs ADD COLUMN attempt INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE runs ADD COLUMN resume TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN before TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN revisions TEXT NOT NULL DEFAULT '';
+""",
+    """
+ALTER TABLE runs ADD COLUMN inventory TEXT NOT NULL DEFAULT '';
+""",
+)
+"""Each makes one version of the one before; a database tells its own in `PRAGMA user_version`."""
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a database to the newest version; several processes may try at once.
+
+    :raises RefusedError: a newer scs wrote it
+    """
+    if _version(db) == len(STEPS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        found = _version(db)
+        if found > len(STEPS):
+            raise RefusedError(
+                f"run records are of version {found}, this scs knows {len(STEPS)}", "use the newer scs for this region"
+            )
+        for number in range(found, len(STEPS)):
+            for statement in filter(str.strip, STEPS[number].split(";")):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number + 1}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run goes by, kept so that a rollback finds it: release lock, settings and overrides, named by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from scs_deploy.environment import Environment
+from scs_deploy.errors import RefusedError
+from scs_deploy.images.store import replace
+from scs_deploy.model import Model, load_model
+
+KEPT = 50
+"""Snapshots that stay; those used last."""
+
+LOCK = "release.lock.yml"
+CONFIG = "config"
+ABOUT = "about.yml"
+
+
+class About(Model):
+    """Hashes of a snapshot's parts."""
+
+    lock: str
+    config: str
+    """of the override files"""
+    settings: str
+    """of environment.yml"""
+    specs: str
+    """of service specs and templates, which belong to scs itself and are not kept"""
+
+
+class Snapshot:
+    """A region's inputs at some time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.about = load_model(About, folder / ABOUT)
+
+    @property
+    def lock(self) -> Path:
+        """Its release lock."""
+        return self.folder / LOCK
+
+    def overrides(self) -> dict[str, bytes]:
+        """path below config/: content."""
+        return contents(self.folder / CONFIG)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Path below a folder: content, of all its files."""
+    if not folder.is_dir():
+        return {}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def about(environment: Environment, specs: str) -> About:
+    """Hashes of a region's present inputs.
+
+    :param specs: of service specs and templates
+    """
+    config = contents(environment.path / CONFIG)
+    return About(
+        lock=_hash(environment.lock_file.read_bytes()),
+        config=_hash(*(p.encode() + b"\0" + c for p, c in config.items())) if config else "",
+        settings=_hash(environment.file.read_bytes()),
+        specs=specs,
+    )
+
+
+def keep(environment: Environment, name: str, specs: str) -> Snapshot:
+    """Keep a region's present inputs.
+
+    :param name: what runs call them: `apply.inputs`
+    :param specs: hash of service specs and templates
+    """
+    base = environment.state / "inputs"
+    folder = base / name
+    if not (folder / ABOUT).is_file():
+        new = base / f".{name}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        # overrides may hold what others must not read
+        new.mkdir(parents=True, mode=0o700)
+        shutil.copyfile(environment.lock_file, new / LOCK)
+        for path, content in contents(environment.path / CONFIG).items():
+            (new / CONFIG / path).parent.mkdir(parents=True, exist_ok=True)
+            (new / CONFIG / path).write_bytes(content)
+        text = "".join(f'{k}: "{v}"\n' for k, v in about(environment, specs).model_dump().items())
+        replace(new / ABOUT, text)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.replace(folder)
+    folder.touch()
+    old = sorted((f for f in base.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime)[:-KEPT]
+    for other in old:
+        shutil.rmtree(other, ignore_errors=True)
+    return Snapshot(folder)
+
+
+def load(environment: Environment, name: str) -> Snapshot:
+    """Inputs that were kept.
+
+    :raises RefusedError: they are not there (any more)
+    """
+    folder = environment.state / "inputs" / name
+    if not name or not (folder / ABOUT).is_file():
+        raise RefusedError(
+            f"the inputs {name or 'of the time before'} were not kept on this manager",
+            f"take {LOCK} and config/ of that time from the environment's git, then scs apply",
+        )
+    return Snapshot(folder)
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part + b"\0")
+    return digest.hexdigest()[:12]

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of the base suite, then with its security updates: only what changed is built, and the lock says what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scs_deploy import docker_engine
+from scs_deploy.images import advisories
+from scs_deploy.images import packages as pkg
+from scs_deploy.images.builder import Builder
+from scs_deploy.images.difference import difference
+from scs_deploy.images.store import Store
+from scs_deploy.images.workbench import Workbench
+from scs_deploy.release import ImageSpec, Lock, LockedImage, Release, load_release
+
+pytestmark = pytest.mark.e2e
+
+NAME = "scs-test-updates"
+IMAGES = ("base", "haproxy", "memcached")
+
+
+def release(security: bool) -> Release:
+    """A small release of the shipped one's distribution."""
+    shipped = load_release("2025.1")
+    suites = tuple(s for s in shipped.suites if security or s.suite == shipped.distribution)
+    return shipped.model_copy(update={"name": NAME, "suites": suites, "images": {n: ImageSpec() for n in IMAGES}})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    engine = docker_engine.connect()
+    for image in IMAGES[::-1]:
+        if engine.images.list(name=f"scs/{image}:{NAME}"):
+            engine.images.remove(f"scs/{image}:{NAME}", force=True)
+    for volume in engine.volumes.list(filters={"name": f"scs-images-{NAME}"}):
+        volume.remove(force=True)
+
+
+def made(folder: Path, security: bool) -> tuple[Builder, Lock, dict[str, str]]:
+    """Builds, and the lock that a push would write."""
+    builder = Builder(docker_engine.connect(), release(security), Store(NAME, folder))
+    built = builder.build()
+    images = {}
+    for name in IMAGES:
+        parent = builder.recipes[name].parent
+        own = pkg.own(builder.packages(name), builder.packages(parent) if parent else ())
+        digest = f"sha256:{built[name].inputs}"
+        images[name] = LockedImage(reference=f"scs/{name}", digest=digest, size=1, packages=own)
+    return builder, Lock(release=NAME, images=images), {n: b.state for n, b in built.items()}
+
+
+def test_security_updates_are_built_and_named(folder: Path) -> None:
+    _, before, states = made(folder, security=False)
+    assert set(states.values()) == {"built"}
+    builder, after, states = made(folder, security=True)
+    changes = difference(before, after)
+    raised = advisories.updates(changes)
+    assert raised
+    base = Workbench(builder.engine, builder.tag("base"), "base", builder.volume, builder.store.log("base"))
+    with base as bench:
+        advice = advisories.ask(bench, raised)
+    security = {name for (name, _), a in advice.items() if a.security}
+    assert security
+    # the same packages again: nothing is built
+    _, again, states = made(folder, security=True)
+    assert set(states.values()) == {"reused"}
+    assert difference(after, again) == ()

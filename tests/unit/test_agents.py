@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A rolling change goes on only when the control plane hears of a process again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import pytest
+
+from scs_deploy import agents
+from scs_deploy.agents import Agent, Seen
+from scs_deploy.context import Context
+from scs_deploy.environment import Environment
+from scs_deploy.errors import ScsError
+
+COMPUTE = Agent(api="compute", binary="nova-compute", host="c1")
+OTHER = COMPUTE.model_copy(update={"host": "c2"})
+METADATA = Agent(api="network", binary="neutron-ovn-metadata-agent", host="c1")
+
+
+def seen(agent: Agent, up: bool = True, reported: float | None = None) -> Seen:
+    return Seen(**agent.model_dump(), up=up, reported=reported)
+
+
+@pytest.mark.parametrize(
+    ("states", "left"),
+    [
+        ([seen(COMPUTE, reported=101), seen(METADATA)], []),
+        # still up for Nova, because the report from before the restart is young enough
+        ([seen(COMPUTE, reported=99), seen(METADATA)], ["nova-compute on c1 has not reported since its start"]),
+        ([seen(COMPUTE, up=False, reported=101), seen(METADATA)], ["nova-compute on c1 is down"]),
+        ([seen(COMPUTE, reported=101)], ["neutron-ovn-metadata-agent on c1 is not known"]),
+        ([seen(OTHER, reported=101), seen(METADATA)], ["nova-compute on c1 is not known"]),
+    ],
+)  # fmt: skip
+def test_who_is_silent(states: list[Seen], left: list[str]) -> None:
+    assert agents.silent([COMPUTE, METADATA], states, since=100) == left
+
+
+def test_an_api_that_fails_for_a_while_is_asked_again(testbed: Context) -> None:
+    answers: list[list[Seen] | Exception] = [OSError("no answer"), [seen(COMPUTE, reported=time.time() + 9)]]
+
+    def ask(_environment: Environment, apis: Iterable[str]) -> list[Seen]:
+        assert set(apis) == {"compute"}
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    agents.wait(testbed.environment, [COMPUTE], time.time(), ask=ask)
+    assert answers == []
+
+
+def test_silence_ends_the_run(testbed: Context) -> None:
+    with pytest.raises(ScsError, match="nova-compute on c1 is down, after 0 s"):
+        agents.wait(testbed.environment, [COMPUTE], 0, 0, lambda *_: [seen(COMPUTE, up=False)])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("2026-11-21T10:00:00.000000", 1795255200.0), ("2026-11-21T10:00:00Z", 1795255200.0), (None, None)],
+)
+def test_times_are_utc(text: str | None, found: float | None) -> None:
+    assert agents._seconds(text) == found

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HAProxy is replaced by another container, and no connection is refused: the module against a real engine."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from scs_deploy import paths
+from tests.unit.live_haproxy import IMAGE, Balancer, Web, answers, ask, balancing, docker, needs_haproxy
+from tests.unit.peer_hosts import eventually
+
+pytestmark = needs_haproxy
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[tuple[Balancer, dict[str, Web]]]:
+    with balancing(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(paths.layer("core").parents[2]))
+    for name in [n for n in sys.modules if n.startswith("ansible_collections")]:
+        monkeypatch.delitem(sys.modules, name)
+    module = importlib.import_module("ansible_collections.scs.core.plugins.modules.containers")
+    monkeypatch.setattr(module.haproxy, "SOCKET", str(tmp_path / "admin.sock"))
+    monkeypatch.setattr(module.haproxy, "SERVERS", str(tmp_path / "servers"))
+    for name in ("LOGS", "RELOADS", "STOPPED"):
+        monkeypatch.setattr(module, name, str(tmp_path / name))
+    return module
+
+
+def spec(balancer: Balancer, config: str = "haproxy.cfg") -> dict[str, Any]:
+    """As the action plugin makes it, with this test's folder."""
+    command = ["haproxy", "-W", "-db", "-x", "/run/scs/haproxy/admin.sock", "-f", f"/run/scs/haproxy/{config}"]
+    host = {
+        "NetworkMode": "host",
+        "Binds": [f"{balancer.folder}:/run/scs/haproxy"],
+        "RestartPolicy": {"Name": "unless-stopped"},
+    }
+    return {
+        "container": balancer.names[-1], "action": "replace", "handover": True, "roll_timeout": 20,
+        "health_timeout": 20, "directories": {}, "volumes": {},
+        "body": {"Image": IMAGE, "Cmd": command, "HostConfig": host},
+        "health": ["sh", "-c", "echo show info | nc -N -U -w 5 /run/scs/haproxy/admin.sock | grep -q ^Uptime_sec:"],
+    }  # fmt: skip
+
+
+class Load:
+    """Requests one after the other, each on a new connection."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.done, self.failed = port, 0, [""]
+        self.failed.clear()
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self.over.is_set():
+            try:
+                ask(self.port, timeout=5)
+                self.done += 1
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
+                self.failed.append(repr(error))
+            time.sleep(0.005)
+
+    def __enter__(self) -> Load:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join(10)
+
+
+def test_no_request_fails_while_haproxy_is_replaced(live: tuple[Balancer, dict[str, Web]], module: ModuleType) -> None:
+    balancer, servers = live
+    port, name = balancer.ports["many"], balancer.names[-1]
+    before = docker("inspect", "--format", "{{.Id}}", name)
+    roller = module.Roller()
+    got: list[str] = []
+    slow = threading.Thread(target=lambda: got.append(ask(port, "/slow")))
+    slow.start()
+    eventually(lambda: any(w.busy.is_set() for w in servers.values()))
+    with Load(port) as load:
+        time.sleep(0.3)
+        replaced = threading.Thread(target=lambda: module.run(roller, [spec(balancer)]))
+        replaced.start()
+        eventually(lambda: docker("ps", "--quiet", "--no-trunc", "--filter", f"name=^{name}$") not in ("", before))
+        time.sleep(2)
+        for web in servers.values():
+            web.release.set()
+        replaced.join(60)
+        time.sleep(0.3)
+    slow.join(10)
+    assert got and got[0] in servers
+    assert load.failed == []
+    assert load.done > 100
+    assert docker("inspect", "--format", "{{.Id}}", name) != before
+    assert docker("ps", "--all", "--quiet", "--filter", f"name={name}_leaving") == ""
+    assert roller.done == [f"replace {name}"]
+
+
+def test_one_that_does_not_start_leaves_the_old_one_at_work(
+    live: tuple[Balancer, dict[str, Web]], module: ModuleType
+) -> None:
+    balancer, _ = live
+    name = balancer.names[-1]
+    before = docker("inspect", "--format", "{{.Id}}", name)
+    (balancer.folder / "wrong.cfg").write_text(f"listen {uuid.uuid4().hex}\n  no such keyword\n")
+    with Load(balancer.ports["many"]) as load, pytest.raises(module.EngineError, match="unknown keyword 'such'"):
+        module.run(module.Roller(), [spec(balancer, "wrong.cfg")])
+    assert load.failed == []
+    assert (
+        docker("inspect", "--format", "{{.Id}} {{.HostConfig.RestartPolicy.Name}}", name) == f"{before} unless-stopped"
+    )
+
+
+def test_it_starts_alone_where_there_is_no_old_one(live: tuple[Balancer, dict[str, Web]], module: ModuleType) -> None:
+    balancer, _ = live
+    docker("kill", balancer.names[-1])
+    assert not answers(balancer.ports["many"])
+    module.run(module.Roller(), [spec(balancer)])
+    eventually(lambda: answers(balancer.ports["many"]))

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In which order members change, and what is asked and drained before: from changes to plays."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scs_deploy import playbook, resolve, rolling
+from scs_deploy.change import Change, Kind
+from scs_deploy.context import Context
+from scs_deploy.plan import HostPlan, Plan
+from scs_deploy.rolling import Backend, Rolling
+from scs_deploy.service import Impact, Phase
+from tests.conftest import dummy_context
+
+HOSTS = ("n1", "n2", "n3")
+API = Backend(name="web", service="web", containers=("web_api",), hosts=HOSTS, single=False, http=True)
+DATABASE = Backend(name="db", service="db", containers=("db", "db_check"), hosts=HOSTS, single=True, http=False)
+MOVING = Rolling(
+    balancers=HOSTS,
+    backends=(API, DATABASE),
+    gated=frozenset({"db"}),
+    computes=frozenset({"agent", "compute"}),
+    batch=5,
+    agents={"compute": ("compute", "nova-compute")},
+)
+
+
+@pytest.fixture(scope="module")
+def three() -> Context:
+    return dummy_context("testbed-ha")
+
+
+def change(host: str, subject: str, kind: Kind = Kind.REPLACE, service: str = "") -> Change:
+    return Change(
+        kind=kind, service=service or subject.partition("_")[0], host=host, subject=subject, reason="",
+        phase=Phase.ROLL, impact=Impact.API,
+    )  # fmt: skip
+
+
+def steps(*changes: Change, **plan: Any) -> list[str]:
+    """The plays in short: `drain web of n1 at n1,n2,n3`."""
+    result = []
+    for play in playbook.plays(Plan(changes=changes, **plan), {"db": 0, "web": 1, "agent": 1}, MOVING):
+        for task in play["tasks"]:
+            name = task["name"][:1].lower() + task["name"][1:]
+            unit = " (goes on)" if play.get("vars") == {"scs_together": True} else ""
+            serial = f" by {play['serial']}" if "serial" in play else ""
+            result.append(f"{name} at {play['hosts']}{serial}{unit}")
+    return result
+
+
+def test_an_api_leaves_the_load_balancers_while_it_is_replaced() -> None:
+    assert steps(change("n1", "web_api"), change("n2", "web_api")) == [
+        "drain web of n1 at n1,n2,n3",
+        "replace web_api at n1 by 1 (goes on)",
+        "use web of n1 at n1,n2,n3 (goes on)",
+        "drain web of n2 at n1,n2,n3",
+        "replace web_api at n2 by 1 (goes on)",
+        "use web of n2 at n1,n2,n3 (goes on)",
+    ]
+
+
+def test_a_member_is_asked_before_anything_happens_to_it_and_the_one_in_use_comes_last() -> None:
+    assert steps(change("n1", "db"), change("n2", "db"), in_use={"db": "n1"}) == [
+        "ask db at n2",
+        "drain db of n2 at n1,n2,n3 (goes on)",
+        "replace db at n2 by 1 (goes on)",
+        "use db of n2 at n1,n2,n3 (goes on)",
+        "ask db at n1",
+        "drain db of n1 at n1,n2,n3 (goes on)",
+        "replace db at n1 by 1 (goes on)",
+        "use db of n1 at n1,n2,n3 (goes on)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # what does not stop is not drained
+        ((change("n1", "web_api", Kind.RELOAD), change("n2", "web_api", Kind.RELOAD)), ["reload web_api at n1,n2"]),
+        ((change("n1", "web_api", Kind.CREATE),), ["create web_api at n1"]),
+        # a container behind no load balancer, one host after the other; of compute hosts as many as the region says
+        ((change("n1", "web_worker"), change("n2", "web_worker")), ["replace web_worker at n1,n2 by 1"]),
+        ((change("n1", "agent"), change("n2", "agent")), ["replace agent at n1,n2 by 5"]),
+        # and the next ones wait until Nova hears of these
+        (
+            tuple(change(f"c{n}", "compute") for n in range(1, 8)),
+            [
+                "replace compute at c1,c2,c3,c4,c5 by 5", "hear of nova-compute at localhost",
+                "replace compute at c6,c7 by 5", "hear of nova-compute at localhost",
+            ],
+        ),
+        # the one that tells of a server's health takes it out, too
+        (
+            (change("n1", "db_check", Kind.RESTART),),
+            [
+                "drain db of n1 at n1,n2,n3", "restart db_check at n1 by 1 (goes on)",
+                "use db of n1 at n1,n2,n3 (goes on)",
+            ],
+        ),
+        # members that are missing come first: the others' gates need them
+        (
+            (change("n1", "web_worker"), change("n2", "web_worker", Kind.CREATE)),
+            ["create web_worker at n2", "replace web_worker at n1 by 1"],
+        ),
+    ],
+)  # fmt: skip
+def test_order(changes: tuple[Change, ...], expected: list[str]) -> None:
+    assert steps(*changes) == expected
+
+
+def test_what_the_operator_drained_stays_out() -> None:
+    assert steps(change("n1", "web_api"), drained=("n1",)) == ["replace web_api at n1 by 1"]
+
+
+def test_stopped_servers_are_not_waited_for() -> None:
+    plays = playbook.plays(Plan(changes=(change("n1", "web_api", Kind.STOP),)), {"web": 0}, MOVING)
+    use = plays[-1]["tasks"][0]["scs.core.balancer"]
+    assert use == {"server": "n1", "states": {"web": "ready"}}
+
+
+def host(name: str, **fields: Any) -> HostPlan:
+    return HostPlan(**{"host": name, "changes": (), "cluster_jobs": {}, "phases": {}, **fields})
+
+
+@pytest.mark.parametrize(
+    ("hosts", "found"),
+    [
+        ([host("n1", forced={"web/n2": "drain"}), host("n2")], [("n1", "web/n2")]),
+        # a wish of the operator
+        ([host("n1", forced={"web/n2": "drain"}), host("n2", drained=True)], []),
+        # this very plan takes it back
+        ([host("n1", forced={"web/n2": "drain"}), host("n2", changes=(change("n2", "web_api"),))], []),
+        # somebody else's backend
+        ([host("n1", forced={"other/n2": "maint"})], []),
+    ],
+)
+def test_servers_that_an_interrupted_run_left_out_come_back(
+    hosts: list[HostPlan], found: list[tuple[str, str]]
+) -> None:
+    changes = rolling.leftovers(hosts, MOVING.backends)
+    assert [(c.host, c.subject) for c in changes] == found
+    if changes:
+        (play,) = playbook.plays(Plan(changes=tuple(changes)), {"web": 0}, MOVING)
+        assert play["hosts"] == "n1"
+        assert play["tasks"][0]["scs.core.balancer"] == {"server": "n2", "states": {"web": "ready"}}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "in_use"),
+    [
+        ([host("n1", used={"db": "n2"}), host("n2", addresses=("10.0.0.5",))], {"db": "n2", "haproxy": "n2"}),
+        ([host("n1", used={"db": "n2"}, down=("db/n2", "db/n1"))], {"db": "n3"}),
+        ([host("n1", down=("web/n1", "web/n3")), host("n2")], {"web": "n2"}),
+        ([host("n1"), host("n2")], {}),
+    ],
+)
+def test_who_comes_last(hosts: list[HostPlan], in_use: dict[str, str]) -> None:
+    assert rolling.last(hosts, MOVING.backends, {"haproxy": "10.0.0.5"}) == in_use
+
+
+def test_every_api_of_three_control_hosts_is_drained_and_every_voter_asked(three: Context) -> None:
+    found = rolling.of(three)
+    http = {n for s in three.catalog.services.values() for n, e in s.endpoints.items() if e.protocol == "http"}
+    assert {b.name for b in found.backends} == http | {"database"}
+    voters = {s.name for s in three.catalog.services.values() if s.quorum}
+    assert {three.catalog.owner[c] for c in found.gated} == voters
+    assert "nova_compute" in found.computes
+
+
+def test_one_control_host_drains_nothing(testbed: Context) -> None:
+    assert rolling.of(testbed).backends == ()
+
+
+RAFT = """e2c4
+Name: OVN_Northbound
+Cluster ID: 3b5c (3b5c0000-0000-0000-0000-000000000000)
+Status: cluster member
+Role: follower
+Leader: 1a2b
+Connections: {connections}
+Disconnections: 2
+Servers:
+    e2c4 (e2c4 at ssl:10.0.0.11:6643) (self)
+    1a2b (1a2b at ssl:10.0.0.12:6643) last msg 120 ms ago
+    77aa (77aa at ssl:10.0.0.13:6643)
+"""
+
+
+@pytest.mark.parametrize(
+    ("connections", "code", "says"),
+    [
+        ("->1a2b <-1a2b ->77aa <-77aa", 0, ""),
+        ("->1a2b <-1a2b (->77aa)", 1, "1 of 2 other members are connected, 2 are needed"),
+        ("(->1a2b) (->77aa)", 1, "0 of 2 other members are connected, 2 are needed"),
+    ],
+)
+def test_ovn_lets_a_member_go_while_the_others_have_a_majority(
+    three: Context, tmp_path: Path, connections: str, code: int, says: str
+) -> None:
+    desired = resolve.resolve(three, "ha-1", {"ovn"})
+    gate = desired.files["/etc/scs/ovn_nb/gate.sh"].content.replace("/etc/scs/ovn/health.sh", str(tmp_path / "health"))
+    for name, text in (("health", "exit 0"), ("ovs-appctl", f"cat <<'E'\n{RAFT.format(connections=connections)}E")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    found = subprocess.run(
+        ["sh", "-c", gate], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout.strip()) == (code, says)

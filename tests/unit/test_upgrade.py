@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Upgrades without anybody at hand: when they begin at all, and what systemd is told."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from scs_deploy import upgrade
+from scs_deploy.cli import measured
+from scs_deploy.errors import RefusedError
+from scs_deploy.prober.watch import Options
+from scs_deploy.state.runs import Run, Status
+
+
+def run(status: Status, message: str = "") -> Run:
+    return Run(
+        id="06afj0awy", command="scs apply", owner="me@here", host="here", pid=1, process=1,
+        started=datetime.now(UTC), finished=None, status=status, changes_total=3, changes_done=1, inputs="x",
+        message=message,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("latest", [None, run(Status.DONE), run(Status.ABANDONED), run(Status.REFUSED)])
+def test_an_unattended_upgrade_begins(latest: Run | None) -> None:
+    upgrade.check_unattended(latest)
+
+
+@pytest.mark.parametrize(
+    ("latest", "says"),
+    [
+        (run(Status.PAUSED, "3 requests failed"), "is paused: 3 requests failed"),
+        (run(Status.FAILED, "host a: no space"), "is failed: host a: no space"),
+        (run(Status.INTERRUPTED), "is interrupted: its manager ended"),
+    ],
+)
+def test_an_unattended_upgrade_judges_no_half_done_run(latest: Run, says: str) -> None:
+    with pytest.raises(RefusedError, match=says) as error:
+        upgrade.check_unattended(latest)
+    assert "scs runs resume 06afj0awy" in error.value.hint
+
+
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    texts = upgrade.units("testbed", "*-*-* 03:00", "/usr/bin/true", {"SCS_ROOT": "/opt/s c s"})
+    assert set(texts) == {"scs-upgrade-testbed.service", "scs-upgrade-testbed.timer"}
+    assert "ExecStart=/usr/bin/true upgrade --unattended --images --environment testbed\n" in "".join(texts.values())
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("no systemd here to verify them")
+    found = subprocess.run(
+        ["systemd-analyze", "verify", *map(str, sorted(tmp_path.iterdir()))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert [line for line in found.stderr.splitlines() if "scs-upgrade" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [
+        ((None, False, None), Options()),
+        ((0, False, "192.0.2.1"), Options(max_failed=0, ping="192.0.2.1")),
+        ((None, True, None), Options(enabled=False)),
+        ((None, False, "2001:db8::1"), Options(ping="2001:db8::1")),
+    ],
+)
+def test_options_of_the_prober(given: tuple[int | None, bool, str | None], options: Options) -> None:
+    assert measured.options(*given) == options
+
+
+@pytest.mark.parametrize("given", [(3, True, None), (None, True, "192.0.2.1"), (None, False, "vm-1")])
+def test_options_that_make_no_sense_are_refused(given: tuple[int | None, bool, str | None]) -> None:
+    with pytest.raises(RefusedError):
+        measured.options(*given)
