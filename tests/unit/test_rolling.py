@@ -118,6 +118,16 @@ def test_what_the_operator_drained_stays_out() -> None:
     assert steps(change("n1", "web_api"), drained=("n1",)) == ["replace web_api at n1 by 1"]
 
 
+def test_after_a_failure_the_load_balancers_judge_again_themselves() -> None:
+    plays = playbook.plays(Plan(changes=(change("n1", "web_api"), change("n2", "db"))), {"db": 0, "web": 1}, MOVING)
+    (again,) = playbook.take_back(plays, "Drain web of n1", without=["n3"])
+    assert again["hosts"] == "n1,n2"
+    assert again["tasks"][0]["scs.core.balancer"] == {"server": "n1", "states": {"web": "ready"}}
+    # what was drained last is used again already, or nothing was drained
+    assert playbook.take_back(plays, "") == []
+    assert playbook.take_back(plays, "Drain web of n1", without=HOSTS) == []
+
+
 def test_stopped_servers_are_not_waited_for() -> None:
     plays = playbook.plays(Plan(changes=(change("n1", "web_api", Kind.STOP),)), {"web": 0}, MOVING)
     use = plays[-1]["tasks"][0]["scs.core.balancer"]
