@@ -68,8 +68,9 @@ def make_plan(context: Context, selection: Selection) -> Plan:
         only,
         frozenset(context.environment.settings.allow) | frozenset(selection.allow),
     )
-    api = str(context.environment.settings.api.internal.address)
-    holders = dict.fromkeys(("haproxy", "keepalived"), api)
+    api = context.environment.settings.api
+    both = (str(api.internal.address), str(api.external.address))
+    holders = dict.fromkeys(("haproxy", "keepalived"), both)
     plan = plan.model_copy(update={"in_use": rolling.last(observation.hosts, moving.backends, holders)})
     _check_registry(context, plan)
     if addresses.HOLDER in chosen and addresses.unheld(observation.hosts):

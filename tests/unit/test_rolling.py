@@ -66,7 +66,7 @@ def test_an_api_leaves_the_load_balancers_while_it_is_replaced() -> None:
 
 
 def test_a_member_is_asked_before_anything_happens_to_it_and_the_one_in_use_comes_last() -> None:
-    assert steps(change("n1", "db"), change("n2", "db"), in_use={"db": "n1"}) == [
+    assert steps(change("n1", "db"), change("n2", "db"), in_use={"db": ("n1",)}) == [
         "ask db at n2",
         "drain db of n2 at n1,n2,n3 (goes on)",
         "replace db at n2 by 1 (goes on)",
@@ -164,14 +164,19 @@ def test_servers_that_an_interrupted_run_left_out_come_back(
 @pytest.mark.parametrize(
     ("hosts", "in_use"),
     [
-        ([host("n1", used={"db": "n2"}), host("n2", addresses=("10.0.0.5",))], {"db": "n2", "haproxy": "n2"}),
-        ([host("n1", used={"db": "n2"}, down=("db/n2", "db/n1"))], {"db": "n3"}),
-        ([host("n1", down=("web/n1", "web/n3")), host("n2")], {"web": "n2"}),
+        ([host("n1", used={"db": "n2"}), host("n2", addresses=("10.0.0.5",))], {"db": ("n2",), "haproxy": ("n2",)}),
+        ([host("n1", used={"db": "n2"}, down=("db/n2", "db/n1"))], {"db": ("n3",)}),
+        ([host("n1", down=("web/n1", "web/n3")), host("n2")], {"web": ("n2",)}),
+        # two addresses, two hosts
+        (
+            [host("n1", addresses=("10.0.0.5",)), host("n2"), host("n3", addresses=("10.0.0.6",))],
+            {"haproxy": ("n1", "n3")},
+        ),
         ([host("n1"), host("n2")], {}),
     ],
 )
-def test_who_comes_last(hosts: list[HostPlan], in_use: dict[str, str]) -> None:
-    assert rolling.last(hosts, MOVING.backends, {"haproxy": "10.0.0.5"}) == in_use
+def test_who_comes_last(hosts: list[HostPlan], in_use: dict[str, tuple[str, ...]]) -> None:
+    assert rolling.last(hosts, MOVING.backends, {"haproxy": ("10.0.0.5", "10.0.0.6")}) == in_use
 
 
 def test_every_api_of_three_control_hosts_is_drained_and_every_voter_asked(three: Context) -> None:
