@@ -69,8 +69,9 @@ def make_plan(context: Context, selection: Selection) -> Plan:
         only,
         frozenset(context.environment.settings.allow) | frozenset(selection.allow),
     )
-    api = str(context.environment.settings.api.internal.address)
-    holders = dict.fromkeys(("haproxy", "keepalived"), api)
+    api = context.environment.settings.api
+    both = (str(api.internal.address), str(api.external.address))
+    holders = dict.fromkeys(("haproxy", "keepalived"), both)
     plan = plan.model_copy(update={"in_use": rolling.last(observation.hosts, moving.backends, holders)})
     _check_registry(context, plan)
     if addresses.HOLDER in chosen and addresses.unheld(observation.hosts):
@@ -129,15 +130,21 @@ def execute(
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
     weights = {(p["name"], t["name"]): _weight(p, t) for p in plays for t in p["tasks"]}
     open_steps: dict[tuple[str, str], int] = {}
+    drained = ""
 
     def handle(event: runner.Event) -> None:
+        nonlocal drained
         kind, data = event.get("event"), event.get("event_data") or {}
         task, host = str(data.get("task", "")), str(data.get("host", ""))
         if kind == "playbook_on_play_start":
             still_ours()
+            if str(data.get("play", "")).partition(":")[0] not in ("roll", "use"):
+                drained = ""
             progress("play", {"name": str(data.get("play", ""))})
         elif kind == "playbook_on_task_start":
             progress("task", {"name": task, "play": str(data.get("play", ""))})
+            if str(data.get("play", "")).startswith("drain:"):
+                drained = task
         elif kind == "runner_on_start":
             phase = str(data.get("play", "")).partition(":")[0]
             open_steps[(task, host)] = record.step_started(task, phase=phase, host=host)
@@ -149,6 +156,12 @@ def execute(
             if step is not None:
                 record.step_finished(step, Status.DONE if good else Status.FAILED, message, done)
             progress("ok" if good else "failed", {"name": task, "host": host, "message": message, "changes": done})
+
+    def take_back() -> None:
+        again = playbook.take_back(plays, drained, result.unreachable)
+        if again:
+            # what fails here, the next plan finds
+            runner.run_playbook(context.environment, again, on_event=handle)
 
     gate = base / PAUSE
     result = runner.run_playbook(
@@ -165,6 +178,8 @@ def execute(
             raise PausedError(
                 f"paused before the next play: {why}", f"scs runs resume {record.id}, or scs runs abandon {record.id}"
             )
+    if not result.ok:
+        take_back()
     if result.unreachable:
         said = runner.summary(result.unreachable, verb="became unreachable")
         raise ScsError(

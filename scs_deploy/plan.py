@@ -45,7 +45,9 @@ class Plan(Model):
     changes: tuple[Change, ...]
     held: tuple[Change, ...] = Field(default=(), description="changes that wait for --allow")
     drained: tuple[str, ...] = Field(default=(), description="hosts that `scs node drain` took out of use")
-    in_use: dict[str, str] = Field(default={}, description="service: the host that a rolling change comes to last")
+    in_use: dict[str, tuple[str, ...]] = Field(
+        default={}, description="service: hosts that a rolling change comes to last"
+    )
 
     @property
     def empty(self) -> bool:

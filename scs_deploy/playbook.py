@@ -115,6 +115,28 @@ def _roll(phase: Phase, hosts: list[str], changes: list[Change], rolling: Rollin
     return result
 
 
+def take_back(play_list: Iterable[Play], drained: str, without: Iterable[str] = ()) -> list[Play]:
+    """After a failure: what the load balancers use again, whose own checks decide whether it works.
+
+    :param drained: name of the last drain's task; '' when what it took out was used again
+    :param without: hosts that cannot be reached
+    """
+    gone = set(without)
+    for play in play_list:
+        task = play["tasks"][0]
+        if not drained or task["name"] != drained or "scs.core.balancer" not in task:
+            continue
+        arguments = task["scs.core.balancer"]
+        states = dict.fromkeys(arguments["states"], "ready")
+        use = {
+            "name": f"Use {_list(list(states))} of {arguments['server']} again",
+            "scs.core.balancer": {"server": arguments["server"], "states": states},
+        }
+        hosts = [h for h in play["hosts"].split(",") if h not in gone]
+        return [_base("use: after a failure", hosts, [use])] if hosts else []
+    return []
+
+
 def _alive(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Play]:
     """A play in which Nova and Neutron are asked for the processes of these hosts, before others are changed."""
     agents = rolling.alive(hosts, changes)

@@ -129,27 +129,30 @@ def leftovers(hosts: Sequence[HostPlan], backends: Iterable[Backend]) -> list[Ch
     return result
 
 
-def last(hosts: Sequence[HostPlan], backends: Iterable[Backend], holders: Mapping[str, str]) -> dict[str, str]:
-    """Service: the host that its change comes to last, because what is used moves away from there, once.
+def last(
+    hosts: Sequence[HostPlan], backends: Iterable[Backend], holders: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Service: hosts that its change comes to last, because what is used moves away from there, once.
 
-    :param holders: service: an address that makes its host the one in use
+    :param holders: service: addresses that make their hosts the ones in use
     """
-    result = {}
-    for service, address in holders.items():
-        if found := next((h.host for h in hosts if address in h.addresses), ""):
-            result[service] = found
+    result = {
+        service: {h.host for h in hosts if not set(addresses).isdisjoint(h.addresses)}
+        for service, addresses in holders.items()
+    }
     down = {name for h in hosts for name in h.down}
     for backend in backends:
+        late = result.setdefault(backend.service, set())
         if found := next((h.used[backend.name] for h in hosts if backend.name in h.used), ""):
-            result[backend.service] = found
+            late.add(found)
         up = [h for h in backend.hosts if f"{backend.name}/{h}" not in down]
         if len(up) == 1:
             # the others are mended first
-            result[backend.service] = up[0]
-    return result
+            result[backend.service] = set(up)
+    return {service: tuple(sorted(late)) for service, late in result.items() if late}
 
 
-def ordered(hosts: Iterable[str], changes: Iterable[Change], in_use: Mapping[str, str]) -> list[str]:
-    """Hosts in the order of their change: by name, the one in use last."""
-    late = {in_use[c.service] for c in changes if c.service in in_use}
+def ordered(hosts: Iterable[str], changes: Iterable[Change], in_use: Mapping[str, Iterable[str]]) -> list[str]:
+    """Hosts in the order of their change: by name, those in use last."""
+    late = {h for c in changes for h in in_use.get(c.service, ())}
     return sorted(hosts, key=lambda h: (h in late, h))

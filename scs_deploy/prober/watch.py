@@ -116,6 +116,8 @@ def watching(
             process.kill()
             process.wait()
         thread.join(5)
+        if not watch.news.final and not watch.news.absent:
+            progress("probe", {"text": "ended before the run did: its numbers are incomplete"})
         for thing in watch.news.left:
             progress("probe", {"text": f"not removed: {thing}"})
         if watch.news.summaries:

@@ -81,12 +81,12 @@ def ask(port: int, path: str = "/", timeout: float = 30) -> str:
 class Balancer:
     """HAProxy in a container, its folder of sockets, and its ports."""
 
-    def __init__(self, folder: Path, servers: dict[str, Web]) -> None:
+    def __init__(self, folder: Path, servers: dict[str, Web], expose: str) -> None:
         self.folder = folder
         self.ports = {"many": free_port("127.0.0.1"), "one": free_port("127.0.0.1")}
         self.names: list[str] = []
         lines = [
-            "global", "  stats socket /run/scs/haproxy/admin.sock mode 600 level admin expose-fd listeners",
+            "global", "  stats socket /run/scs/haproxy/admin.sock mode 600 level admin" + expose,
             "  server-state-file /run/scs/haproxy/servers", "  hard-stop-after 30s",
             "defaults", "  mode http", "  load-server-state-from-file global", "  timeout connect 2s",
             "  timeout client 60s", "  timeout server 60s", "  default-server check inter 200ms rise 1 fall 2",
@@ -114,10 +114,10 @@ class Balancer:
 
 
 @contextmanager
-def balancing(folder: Path) -> Iterator[tuple[Balancer, dict[str, Web]]]:
+def balancing(folder: Path, expose: str = " expose-fd listeners") -> Iterator[tuple[Balancer, dict[str, Web]]]:
     """HAProxy before servers `a` and `b`: backend `many` uses both, `one` keeps to one of them."""
     servers = {"a": Web("a"), "b": Web("b")}
-    balancer = Balancer(folder, servers)
+    balancer = Balancer(folder, servers, expose)
     try:
         balancer.start()
         eventually(lambda: (folder / "admin.sock").exists())

@@ -127,6 +127,19 @@ def test_one_that_does_not_start_leaves_the_old_one_at_work(
     )
 
 
+def test_one_that_cannot_hand_over_yet_is_replaced_too(tmp_path: Path, module: ModuleType) -> None:
+    """A HAProxy from before its configuration had `expose-fd listeners`: the new one binds beside it."""
+    with balancing(tmp_path, expose="") as (balancer, _):
+        name = balancer.names[-1]
+        before = docker("inspect", "--format", "{{.Id}}", name)
+        with Load(balancer.ports["many"]) as load:
+            module.run(module.Roller(), [spec(balancer)])
+            time.sleep(0.3)
+        assert docker("inspect", "--format", "{{.Id}}", name) != before
+        assert answers(balancer.ports["many"])
+        assert len(load.failed) <= load.done // 50
+
+
 def test_it_starts_alone_where_there_is_no_old_one(live: tuple[Balancer, dict[str, Web]], module: ModuleType) -> None:
     balancer, _ = live
     docker("kill", balancer.names[-1])

@@ -66,7 +66,7 @@ def test_an_api_leaves_the_load_balancers_while_it_is_replaced() -> None:
 
 
 def test_a_member_is_asked_before_anything_happens_to_it_and_the_one_in_use_comes_last() -> None:
-    assert steps(change("n1", "db"), change("n2", "db"), in_use={"db": "n1"}) == [
+    assert steps(change("n1", "db"), change("n2", "db"), in_use={"db": ("n1",)}) == [
         "ask db at n2",
         "drain db of n2 at n1,n2,n3 (goes on)",
         "replace db at n2 by 1 (goes on)",
@@ -118,6 +118,16 @@ def test_what_the_operator_drained_stays_out() -> None:
     assert steps(change("n1", "web_api"), drained=("n1",)) == ["replace web_api at n1 by 1"]
 
 
+def test_after_a_failure_the_load_balancers_judge_again_themselves() -> None:
+    plays = playbook.plays(Plan(changes=(change("n1", "web_api"), change("n2", "db"))), {"db": 0, "web": 1}, MOVING)
+    (again,) = playbook.take_back(plays, "Drain web of n1", without=["n3"])
+    assert again["hosts"] == "n1,n2"
+    assert again["tasks"][0]["scs.core.balancer"] == {"server": "n1", "states": {"web": "ready"}}
+    # what was drained last is used again already, or nothing was drained
+    assert playbook.take_back(plays, "") == []
+    assert playbook.take_back(plays, "Drain web of n1", without=HOSTS) == []
+
+
 def test_stopped_servers_are_not_waited_for() -> None:
     plays = playbook.plays(Plan(changes=(change("n1", "web_api", Kind.STOP),)), {"web": 0}, MOVING)
     use = plays[-1]["tasks"][0]["scs.core.balancer"]
@@ -154,14 +164,19 @@ def test_servers_that_an_interrupted_run_left_out_come_back(
 @pytest.mark.parametrize(
     ("hosts", "in_use"),
     [
-        ([host("n1", used={"db": "n2"}), host("n2", addresses=("10.0.0.5",))], {"db": "n2", "haproxy": "n2"}),
-        ([host("n1", used={"db": "n2"}, down=("db/n2", "db/n1"))], {"db": "n3"}),
-        ([host("n1", down=("web/n1", "web/n3")), host("n2")], {"web": "n2"}),
+        ([host("n1", used={"db": "n2"}), host("n2", addresses=("10.0.0.5",))], {"db": ("n2",), "haproxy": ("n2",)}),
+        ([host("n1", used={"db": "n2"}, down=("db/n2", "db/n1"))], {"db": ("n3",)}),
+        ([host("n1", down=("web/n1", "web/n3")), host("n2")], {"web": ("n2",)}),
+        # two addresses, two hosts
+        (
+            [host("n1", addresses=("10.0.0.5",)), host("n2"), host("n3", addresses=("10.0.0.6",))],
+            {"haproxy": ("n1", "n3")},
+        ),
         ([host("n1"), host("n2")], {}),
     ],
 )
-def test_who_comes_last(hosts: list[HostPlan], in_use: dict[str, str]) -> None:
-    assert rolling.last(hosts, MOVING.backends, {"haproxy": "10.0.0.5"}) == in_use
+def test_who_comes_last(hosts: list[HostPlan], in_use: dict[str, tuple[str, ...]]) -> None:
+    assert rolling.last(hosts, MOVING.backends, {"haproxy": ("10.0.0.5", "10.0.0.6")}) == in_use
 
 
 def test_every_api_of_three_control_hosts_is_drained_and_every_voter_asked(three: Context) -> None:
