@@ -50,7 +50,7 @@ def write(entry: dict, check: bool) -> bool:
             same = stream.read() == content
         if same and (info.st_mode & 0o7777, info.st_uid, info.st_gid) == (mode, entry["uid"], entry["gid"]):
             return False
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         pass
     if check:
         return True
