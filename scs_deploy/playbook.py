@@ -99,6 +99,7 @@ def _roll(phase: Phase, hosts: list[str], changes: list[Change], rolling: Rollin
             "move": [b.name for b in drains if b.single],
             "quiet": [b.name for b in drains if b.http],
             "wait": SESSIONS,
+            "outlast": False,
         }
         use: dict[str, Any] = {"server": host, "states": {b.name: "ready" for b in drains}}
         if any(c.kind in (Kind.REPLACE, Kind.RESTART) for c in changes):

@@ -41,6 +41,12 @@ options:
     type: list
     elements: str
     default: []
+  outlast:
+    description:
+      - Whether the states outlast a restart of this node.
+      - Not while something is changed; a node that dies meanwhile judges by health when it is back.
+    type: bool
+    default: true
   mark:
     description: Whether this node itself is drained. Not given, the mark stays as it is.
     type: bool
@@ -190,6 +196,7 @@ def main() -> None:
             "quiet": {"type": "list", "elements": "str"},
             "move": {"type": "list", "elements": "str", "default": []},
             "up": {"type": "list", "elements": "str", "default": []},
+            "outlast": {"type": "bool", "default": True},
             "mark": {"type": "bool"},
         },
         supports_check_mode=True,
@@ -219,8 +226,11 @@ def main() -> None:
         changed = bool(set_states(server, states)) or changed
     except ValueError as error:
         module.fail_json(msg=f"HAProxy: {error}")
-    changed = haproxy.remember(haproxy.SERVERS, KEPT) or changed
-    changed = keep(marked if mark is None else mark) or changed
+    if module.params["outlast"]:
+        changed = haproxy.remember(haproxy.SERVERS, KEPT) or changed
+        changed = keep(marked if mark is None else mark) or changed
+    else:
+        changed = haproxy.remember() or changed
     deadline = time.monotonic() + module.params["wait"]
     down = haproxy.wait_up([(backend, server) for backend in module.params["up"]], deadline)
     if down:
