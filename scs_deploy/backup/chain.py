@@ -17,6 +17,7 @@ class Source(Model):
     host: str
     version: str
     directory: str
+    directory_size: int = 0
 
 
 class Choice(Model):

@@ -214,6 +214,7 @@ class _Job:
             host=host,
             version=about.version,
             directory=about.directory,
+            directory_size=about.directory_size,
             from_lsn=base.to_lsn if base else 0,
             to_lsn=log.to_lsn,
             position=log.position,

@@ -62,6 +62,7 @@ class Database(Model):
     host: str = Field(description="the member that was copied")
     version: str = Field(description="of the server, e.g. 11.8.6-MariaDB")
     directory: str = Field(description="identity of the data directory: log sequence numbers of another say nothing")
+    directory_size: int = Field(ge=0, description="bytes of the data directory")
     from_lsn: int
     to_lsn: int = Field(description="InnoDB's checkpoint, where an incremental backup goes on")
     position: str = Field(description="Galera's, <uuid>:<seqno>")

@@ -29,8 +29,12 @@ mariadb-backup --defaults-file=/etc/mysql/client.cnf --backup --datadir=/var/lib
 """
 """client.cnf holds the account and its password. A stream needs no room on the host."""
 
-IDENTITY = "stat --format='%i.%W' /var/lib/mysql/ibdata1"
-"""Inode and birth: a copy from another member, and a restore, bring a new file."""
+IDENTITY = """
+cd /var/lib/mysql
+stat --format='%i.%W' ibdata1
+du --summarize --block-size=1 --exclude=galera.cache . | cut -f 1
+"""
+"""Inode and birth: a copy from another member, and a restore, bring a new file. Then the size, bytes."""
 
 
 def tables_query() -> str:
@@ -161,8 +165,13 @@ def identify(context: Context, host: str) -> Source:
     """Version and data directory of a member."""
     query = "SELECT VERSION();"
     version = stream.ask(context, host, stream.inside(DATABASE, SQL), query).strip()
-    directory = stream.ask(context, host, stream.inside(DATABASE, ["sh", "-c", IDENTITY])).strip()
-    return Source(host=host, version="-".join(version.split("-")[:2]), directory=f"{host}:{directory}")
+    directory, size = stream.ask(context, host, stream.inside(DATABASE, ["sh", "-c", IDENTITY])).split()
+    return Source(host=host, version=base_version(version), directory=f"{host}:{directory}", directory_size=int(size))
+
+
+def base_version(text: str) -> str:
+    """`11.8.6-MariaDB` of `11.8.6-MariaDB-0+deb13u1 from Debian`."""
+    return "-".join(text.split()[0].split("-")[:2])
 
 
 def count(context: Context, host: str) -> dict[str, int]:
