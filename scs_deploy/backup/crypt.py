@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import pyrage
@@ -36,15 +37,25 @@ class Writes(Protocol):
         """All of them."""
 
 
-def identity(environment: Environment) -> str:
-    """The region's secret key.
+def identity(environment: Environment, file: Path | None = None) -> str:
+    """The secret key that opens the region's backups.
 
+    :param file: has another one than the vault's, as `age-keygen` writes it
     :raises RefusedError: there is none, or it is no age key
     """
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RefusedError(f"{file}: cannot be read: {error}") from None
+        found = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
+        public(found, str(file))
+        return found
     found = secrets.load(environment).get(SECRET, "")
     if not found:
         raise RefusedError(
-            f"{environment.secrets_file}: no secret '{SECRET}'", "the first `scs backup create` makes it"
+            f"{environment.secrets_file}: no secret '{SECRET}'",
+            "`scs backup create` makes it; to read older backups, restore the secrets.yml of that time",
         )
     public(found, str(environment.secrets_file))
     return found
@@ -143,6 +154,6 @@ def _refusal(name: str, said: str) -> RefusedError:
     if "matching keys" in said or "No matching" in said:
         return RefusedError(
             f"{name}: encrypted to another key than {SECRET}",
-            "use the secrets.yml of that time, or an extra recipient's key",
+            "use the secrets.yml of that time, or --identity",
         )
     return RefusedError(f"{name}: cannot be decrypted, it is damaged: {said}", "choose another backup: scs backup list")

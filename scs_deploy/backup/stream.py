@@ -16,6 +16,7 @@ from scs_deploy.backup.crypt import Counter
 from scs_deploy.backup.target import Target
 from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
+from scs_deploy.resolve import RunContainer
 
 Say = Callable[[str, str], None]
 """Called with (`done` or `now`; what); the same as that of scs_deploy.recover.session."""
@@ -111,6 +112,22 @@ def inside(container: str, argv: Sequence[str]) -> list[str]:
 def guarded(container: str, argv: Sequence[str]) -> list[str]:
     """The same, ended when the manager goes away. For commands that take no input."""
     return inside(container, ["bash", "-c", GUARD, "backup", *argv])
+
+
+def beside(run: RunContainer, argv: Sequence[str]) -> list[str]:
+    """A command in a new container with a service's image, user and mounts, without network, whatever the service does.
+
+    It is gone afterwards; one that an interrupted restore left is removed first.
+    """
+    host_config = run.body["HostConfig"]
+    name = f"restore_{run.name}"
+    options = ["--rm", "--interactive", f"--name={name}", "--network=none", f"--user={run.body['User']}"]
+    options += [f"--cap-drop={c}" for c in host_config["CapDrop"]] + [f"--cap-add={c}" for c in host_config["CapAdd"]]
+    options += [f"--volume={b}" for b in host_config["Binds"]]
+    options += [f"--tmpfs={path}:{mount}" for path, mount in host_config["Tmpfs"].items()]
+    options.append("--label=scs.execute=" + run.name)
+    script = f'docker rm --force {name} > /dev/null 2>&1; exec docker run "$@"'
+    return ["sh", "-c", script, "run", *options, run.image, *argv]
 
 
 def ask(context: Context, host: str, argv: Sequence[str], text: str = "") -> str:

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scs_deploy import docker_engine
@@ -75,16 +76,23 @@ def _range(rows: Rows) -> range:
 
 
 def verify(
-    context: Context, target: Target, backup: Manifest, links: Sequence[Manifest], wanted: Sequence[str], say: Say
+    context: Context,
+    target: Target,
+    backup: Manifest,
+    links: Sequence[Manifest],
+    wanted: Sequence[str],
+    say: Say,
+    identity: Path | None = None,
 ) -> Verified:
     """Read every file of the wanted parts, and restore the database for a trial.
 
     :param links: what the database needs, the full backup first
+    :param identity: file with an age secret key, instead of the vault's
     :raises RefusedError: a file is damaged or was encrypted to another key; no image, no room
     :raises ScsError: it does not start, or has other tables and rows than the manifest says
     """
     begin = time.monotonic()
-    secret = crypt.identity(context.environment)
+    secret = crypt.identity(context.environment, identity)
     for owner, part in unpack.files_of(links, backup, wanted):
         unpack.check_file(target, owner, part, say)
         unpack.check_key(target, owner, part, secret)

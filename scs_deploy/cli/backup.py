@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,12 +18,18 @@ from scs_deploy.errors import RefusedError
 
 if TYPE_CHECKING:
     from scs_deploy.backup.manifest import Manifest
+    from scs_deploy.backup.restore_plan import RestorePlan
 
 OnlyOption = Annotated[
     list[str] | None, typer.Option("--only", metavar="PART", help="This part, or this service's; may be repeated.")
 ]
 BackupArgument = Annotated[
     str, typer.Argument(metavar="[BACKUP]", help="Its id, as in `scs backup list`. Default: the last one.")
+]
+
+IdentityOption = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, metavar="FILE", help="An age secret key, instead of the vault's."),
 ]
 
 commands = typer.Typer(
@@ -90,6 +97,7 @@ def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
 def verify(
     backup: BackupArgument = "",
     only: OnlyOption = None,
+    identity: IdentityOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,7 +112,7 @@ def verify(
     region = context.load(environment)
     with Progress(as_json) as progress:
         chosen = choose.choose(region, backup, tuple(only or ()), progress)
-        proved = proving.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, progress)
+        proved = proving.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, progress, identity)
     if as_json:
         print_json(proved.model_dump(mode="json"))
         return
@@ -112,6 +120,70 @@ def verify(
         console.print(f"[yellow]note[/]: {escape(name)} was written to during the copy, and its count is another one")
     held = f": {proved.tables} tables, {proved.rows} rows, at {proved.position}" if proved.tables else ""
     console.print(f"[green]good[/]: backup {proved.backup}{held} in {proved.seconds:.0f} s", soft_wrap=True)
+
+
+@commands.command(epilog="Example: scs backup restore 20260131T023000Z --only mariadb --plan")
+def restore(
+    backup: BackupArgument = "",
+    only: OnlyOption = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Check everything and show the steps; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    host: Annotated[
+        str,
+        typer.Option(metavar="HOST", help="Restore the database on this member. Default: the one it was taken from."),
+    ] = "",
+    no_copy: Annotated[bool, typer.Option("--no-copy", help="Keep no copy of the data directory.")] = False,
+    identity: IdentityOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a backup back: services stop, one member gets the data, the others join it, services start.
+
+    The region's description is extracted beside the present one. Safe to run again: it begins anew.
+    """
+    from scs_deploy import context
+    from scs_deploy.backup import choose
+    from scs_deploy.backup import restore as restoring
+
+    region = context.load(environment)
+    if not plan:
+        nobody_to_ask(yes, as_json, "backup restore")
+    with Progress(as_json) as progress:
+        chosen = choose.choose(region, backup, tuple(only or ()), progress)
+        options = restoring.Options(host=host, copies=not no_copy, identity=identity)
+
+        def confirm(made: RestorePlan) -> bool:
+            progress.pause()
+            if not as_json:
+                _print_plan(made)
+            elif plan:
+                print_json(made.model_dump(mode="json"))
+            if plan:
+                return False
+            if not yes and not typer.confirm(f"restore {', '.join(made.parts)} of {made.backup}?"):
+                raise typer.Exit(1)
+            progress.go_on()
+            return True
+
+        done = restoring.restore(region, chosen, options, progress, confirm)
+    if not done.run:
+        return
+    if as_json:
+        print_json({**done.plan.model_dump(mode="json"), "run": done.run, "extracted": done.extracted})
+        return
+    for name in done.uncertain:
+        console.print(f"[yellow]note[/]: {escape(name)} was written to during the copy, and its count is another one")
+    if done.extracted:
+        console.print(f"the region's description is in {escape(done.extracted)}", soft_wrap=True)
+    console.print(f"[green]restored[/] {', '.join(done.plan.parts)} of {done.plan.backup} in run {done.run}")
+
+
+def _print_plan(made: RestorePlan) -> None:
+    console.print(f"backup {made.backup}: {', '.join(made.parts)}")
+    for number, step in enumerate(made.steps, 1):
+        console.print(f"{number:>3}. [bold]{', '.join(step.hosts)}[/]: {escape(step.what)}", soft_wrap=True)
+    for note in made.notes:
+        console.print(f"  [cyan]note[/]  {escape(note)}", soft_wrap=True)
 
 
 def _row(found: Manifest) -> dict[str, Any]:
