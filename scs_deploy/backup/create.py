@@ -159,7 +159,7 @@ class _Job:
             if name == DATABASE:
                 found = self._copy_database()
             elif name == ENVIRONMENT:
-                found = self._keep(name, "environment.tar.gz", parts.archive(self.context), (), "", "")
+                found = self._keep(name, "environment.tar.gz", parts.archive(self.context.environment), (), "", "")
             else:
                 assert saved
                 found = self._save(name, saved)

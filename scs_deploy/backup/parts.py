@@ -12,7 +12,6 @@ from pathlib import Path
 from scs_deploy import vault
 from scs_deploy.backup.manifest import DATABASE, ENVIRONMENT
 from scs_deploy.catalog import Catalog
-from scs_deploy.context import Context
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError
 from scs_deploy.service import Saved
@@ -37,9 +36,13 @@ def chosen(catalog: Catalog, only: Collection[str], every: Collection[str]) -> l
     known = [n for n in names(catalog) if n in every]
     known += sorted(n for n in every if n not in known)
     for word in only:
-        if not any(n in (word, f"{n.partition('.')[0]}") or n.startswith(f"{word}.") for n in known):
+        if not any(word in _names_of(n) for n in known):
             raise RefusedError(f"no part '{word}'", f"there are: {', '.join(known)}")
-    return [n for n in known if not only or n in only or n.partition(".")[0] in only]
+    return [n for n in known if not only or _names_of(n) & set(only)]
+
+
+def _names_of(part: str) -> set[str]:
+    return {part, part.partition(".")[0]}
 
 
 def description(environment: Environment) -> Iterator[tuple[str, Path | bytes]]:
@@ -53,6 +56,8 @@ def description(environment: Environment) -> Iterator[tuple[str, Path | bytes]]:
     if password is not None:
         out.add(password.resolve())
     out.add(environment.ssh_key.resolve())
+    if "://" not in environment.settings.backup.target:
+        out.add((environment.path / environment.settings.backup.target).resolve())
     yield from _files(environment.path, "environment", out)
     if not environment.inventory.is_relative_to(environment.path.resolve()):
         yield from _files(environment.inventory, "inventory", out)
@@ -69,18 +74,18 @@ def _files(folder: Path, name: str, out: Collection[Path]) -> Iterator[tuple[str
         return
     for base, folders, files in os.walk(folder):
         here = Path(base)
-        folders[:] = sorted(f for f in folders if f not in (".git", ".target") and (here / f).resolve() not in out)
+        folders[:] = sorted(f for f in folders if f != ".git" and (here / f).resolve() not in out)
         for file in sorted(files):
             path = here / file
             if path.resolve() not in out and path.is_file():
                 yield f"{name}/{path.relative_to(folder)}", path
 
 
-def archive(context: Context) -> io.BytesIO:
+def archive(environment: Environment) -> io.BytesIO:
     """The description as tar.gz; small, so it is made in memory."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as tar:
-        for name, content in description(context.environment):
+        for name, content in description(environment):
             if isinstance(content, Path):
                 tar.add(content.resolve(), arcname=name, recursive=False)
             else:

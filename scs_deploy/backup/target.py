@@ -17,7 +17,7 @@ from scs_deploy.backup.manifest import ID, NAME
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError, ScsError
 
-URL = re.compile(r"ssh://(?:(?P<user>[\w.-]+)@)?(?P<host>[\w.:-]+?|\[[0-9a-fA-F:]+\])(?::(?P<port>\d+))?(?P<path>/.+)")
+URL = re.compile(r"ssh://(?:(?P<user>[\w.-]+)@)?(?P<host>\w[\w.-]*|\[[0-9a-fA-F:]+\])(?::(?P<port>\d+))?(?P<path>/.+)")
 
 
 class Target(Protocol):

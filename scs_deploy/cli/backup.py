@@ -178,6 +178,34 @@ def restore(
     console.print(f"[green]restored[/] {', '.join(done.plan.parts)} of {done.plan.backup} in run {done.run}")
 
 
+@commands.command(epilog="Example: scs backup schedule --install")
+def schedule(
+    install: Annotated[
+        bool, typer.Option("--install", help="Write the units to /etc/systemd and start the timer.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Stop the timer and remove the units.")] = False,
+    environment: EnvironmentOption = None,
+) -> None:
+    """Show the systemd units that make a backup by the clock (backup.schedule in environment.yml), or install them."""
+    from scs_deploy import environment as environments
+    from scs_deploy.backup import schedule as timing
+
+    region = environments.load(environment)
+    if install and remove:
+        raise RefusedError("--install and --remove exclude each other", "choose one")
+    if remove:
+        files = timing.remove(region)
+        console.print(f"removed {', '.join(map(str, files))}" if files else "there was no timer", soft_wrap=True)
+        return
+    if install:
+        for written in timing.install(region):
+            console.print(f"wrote {written}", soft_wrap=True)
+        console.print(f"[green]done[/]: the next backup begins {timing.check_calendar(region)}, or a little later")
+        return
+    for file, text in timing.units(region, timing.program(), timing.variables()).items():
+        typer.echo(f"# {timing.FOLDER / file}\n{text}")
+
+
 def _print_plan(made: RestorePlan) -> None:
     console.print(f"backup {made.backup}: {', '.join(made.parts)}")
     for number, step in enumerate(made.steps, 1):
