@@ -222,7 +222,7 @@ class Saved(Model):
 
     container: str = Field(description="whose image, mounts and user the commands take")
     save: Argv = Field(description="in the running container; prints what is to be kept")
-    load: Argv = Field(description="takes it back from its standard input")
+    load: Argv = Field(description="takes it back from its standard input, a file")
     offline: bool = Field(
         default=False, description="`load` runs on every host while the container is stopped; else on one, in it"
     )

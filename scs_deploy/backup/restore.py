@@ -114,7 +114,13 @@ def make_plan(context: Context, chosen: Chosen, options: Options, say: Say) -> R
     quiet = tuple(c for c in quiet if any(c in hosts[h].containers for h in where[c]))
     where |= {c: [h for h in where[c] if hosts[h].unreachable or c in hosts[h].containers] for c in quiet}
     members = hosts_of(context, DATABASE) if DATABASE in chosen.parts else []
-    needed = {s.container: hosts_of(context, s.container) for s in declared.values()}
+    needed: dict[str, list[str]] = {}
+    for saved in declared.values():
+        own = where[saved.container]
+        if not saved.offline:
+            # one member takes it for all
+            own = [h for h in own if saved.container in hosts[h].containers][:1] or own[:1]
+        needed[saved.container] = where[saved.container] = own
     if members:
         needed[DATABASE] = members
     refuse(chosen.backup, context.release.name, hosts, needed, None)

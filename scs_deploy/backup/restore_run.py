@@ -46,7 +46,14 @@ sync -f .
 FORGET = "cd /var/lib/mysql && rm -f grastate.dat gvwstate.dat && sync -f ."
 """A member without a position takes a full copy."""
 
-LOAD = 'set -o pipefail; gunzip | "$@"'
+LOAD = """
+umask 077
+file=$(mktemp)
+trap 'rm -f "$file"' EXIT
+gunzip > "$file"
+timeout 1800 "$@" < "$file"
+"""
+"""bash -e; from a file, because some commands seek in their input, and none shall begin with half of it."""
 
 SLOW = 3600
 """Seconds that a step on a host's disk may take."""
@@ -162,7 +169,7 @@ class Restoring:
         saved = parts.declared(self.context.catalog)[step.target]
         part = self.chosen.backup.part(step.target)
         assert part
-        argv = ["bash", "-c", LOAD, "load", *saved.load]
+        argv = ["bash", "-ec", LOAD, "load", *saved.load]
         for host in step.hosts:
             session.say("now", f"loading {step.target} on {host}")
             if saved.offline:
