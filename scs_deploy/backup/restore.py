@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +76,7 @@ def restore(
                 command, changes_total=len(plan.steps), inputs=inputs(context),
                 secrets=[*context.secrets.values(), secret],
             )  # fmt: skip
-            restoring = Restoring(context, chosen, plan, secret, options.copies, lock.check)
+            restoring = Restoring(context, chosen, plan, secret)
             with session.record.recording():
                 for step in plan.steps:
                     session.carry_out(step, restoring.act)
@@ -110,9 +110,9 @@ def make_plan(context: Context, chosen: Chosen, options: Options, say: Say) -> R
     where = {c: hosts_of(context, c) for c in involved}
     say("now", "looking at the hosts")
     hosts = look(context, sorted({h for own in where.values() for h in own}))
-    # a container that is not there needs no rest, and gets none
-    quiet = tuple(c for c in quiet if any(c in hosts[h].containers for h in where[c]))
-    where |= {c: [h for h in where[c] if hosts[h].unreachable or c in hosts[h].containers] for c in quiet}
+    # a container that is not there needs no rest; without its API or conductor, one out of reach cannot write
+    resting = {c: tuple(h for h in where[c] if c in hosts[h].containers) for c in quiet}
+    resting = {c: own for c, own in resting.items() if own}
     members = hosts_of(context, DATABASE) if DATABASE in chosen.parts else []
     needed: dict[str, list[str]] = {}
     for saved in declared.values():
@@ -135,9 +135,9 @@ def make_plan(context: Context, chosen: Chosen, options: Options, say: Say) -> R
         backup=chosen.backup.id,
         links=tuple(m.id for m in chosen.links),
         parts=chosen.parts,
-        quiet=quiet,
-        steps=steps(chosen.links, chosen.parts, declared, where, quiet, members, host, options.copies),
-        notes=tuple(_notes(context, chosen)),
+        quiet=resting,
+        steps=steps(chosen.links, chosen.parts, declared, where, resting, members, host, options.copies),
+        notes=(*_notes(context, chosen), *_silent(hosts)),
     )
 
 
@@ -160,6 +160,10 @@ def _notes(context: Context, chosen: Chosen) -> list[str]:
     if DATABASE in chosen.parts:
         notes.append("run `scs apply` afterwards: accounts of services get their present passwords")
     return notes
+
+
+def _silent(hosts: Mapping[str, HostFacts]) -> list[str]:
+    return [f"host {h} does not answer: nothing is stopped there" for h, f in sorted(hosts.items()) if f.unreachable]
 
 
 def look(context: Context, hosts: Sequence[str]) -> dict[str, HostFacts]:

@@ -42,8 +42,8 @@ class RestorePlan(Model):
     backup: str
     links: tuple[str, ...]
     parts: tuple[str, ...]
-    quiet: tuple[str, ...]
-    """containers that are stopped meanwhile"""
+    quiet: dict[str, tuple[str, ...]]
+    """container that is stopped meanwhile: its hosts"""
     steps: tuple[Step, ...]
     notes: tuple[str, ...] = ()
 
@@ -101,9 +101,12 @@ def refuse(
             f"backup {backup.id} is of release {backup.release}: services of {release} do not know its schemas",
             f"restore it with release: {backup.release} in environment.yml, then upgrade",
         )
-    for host, facts in sorted(hosts.items()):
-        if facts.unreachable:
-            raise RefusedError(f"host {host} does not answer: {facts.unreachable}", "every member must take part")
+    for host in sorted({h for where in needed.values() for h in where}):
+        if hosts[host].unreachable:
+            raise RefusedError(
+                f"host {host} does not answer: {hosts[host].unreachable}",
+                "every member must take part: bring it back, or `scs node remove`",
+            )
     for container, where in sorted(needed.items()):
         for host in sorted(where):
             if container not in hosts[host].containers:
@@ -135,14 +138,15 @@ def steps(
     parts: Sequence[str],
     declared: Mapping[str, Saved],
     where: Mapping[str, Sequence[str]],
-    quiet: Sequence[str],
+    quiet: Mapping[str, Sequence[str]],
     members: Sequence[str],
     host: str,
     copies: bool,
 ) -> tuple[Step, ...]:
     """The steps, in order. What takes long and can fail comes before anything stops.
 
-    :param where: container: its hosts
+    :param where: container that a part is loaded in: its hosts
+    :param quiet: container that is stopped meanwhile: its hosts
     :param host: the member that the database is restored on
     :param copies: keep a copy of the data directory that is replaced
     """  # fmt: skip
@@ -159,7 +163,7 @@ def steps(
         chain = " and ".join(filter(None, [links[0].id, f"{len(links) - 1} incremental" if len(links) > 1 else ""]))
         add("stage", (host,), f"unpack {chain} beside the present data, apply the log", DATABASE)
     if quiet:
-        on = sorted({h for c in quiet for h in where[c]})
+        on = sorted({h for own in quiet.values() for h in own})
         add("quiet", on, f"stop {len(quiet)} containers that use what is replaced")
     if database:
         add("stop", members, "stop the database", DATABASE)
@@ -176,5 +180,5 @@ def steps(
             on = list(where[saved.container]) if saved.offline else list(where[saved.container])[:1]
             add("load", on, f"load {name}", saved.container, name)
     if quiet:
-        add("wake", sorted({h for c in quiet for h in where[c]}), f"start the {len(quiet)} containers again")
+        add("wake", sorted({h for own in quiet.values() for h in own}), f"start the {len(quiet)} containers again")
     return tuple(result)

@@ -6,24 +6,21 @@ from __future__ import annotations
 import io
 import tarfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from scs_deploy import pipeline, resolve
+from scs_deploy import resolve
 from scs_deploy.backup import crypt, parts, source, stream, unpack, verify
 from scs_deploy.backup.choose import Chosen
 from scs_deploy.backup.manifest import DATABASE, ENVIRONMENT
 from scs_deploy.backup.restore_plan import RestorePlan
 from scs_deploy.backup.stream import Meter, Remote
-from scs_deploy.change import Change, Kind
 from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
-from scs_deploy.plan import Plan
 from scs_deploy.recover import mariadb_run
 from scs_deploy.recover.model import Step
 from scs_deploy.recover.session import Session
 from scs_deploy.remote import Command
-from scs_deploy.service import Impact, Phase
 
 STAGE = "/var/lib/mysql/.scs_restore"
 """In the volume, so that putting the data in place copies nothing."""
@@ -59,15 +56,15 @@ SLOW = 3600
 """Seconds that a step on a host's disk may take."""
 
 
+WAKE_SECONDS = 900.0
+"""Until all services that were stopped are healthy again."""
+
+
 class Restoring:
     """A restore that is being carried out."""
 
-    def __init__(
-        self, context: Context, chosen: Chosen, plan: RestorePlan, secret: str, copies: bool,
-        still_ours: Callable[[], None],
-    ) -> None:  # fmt: skip
-        self.context, self.chosen, self.plan, self.secret, self.copies = context, chosen, plan, secret, copies
-        self.still_ours = still_ours
+    def __init__(self, context: Context, chosen: Chosen, plan: RestorePlan, secret: str) -> None:
+        self.context, self.chosen, self.plan, self.secret = context, chosen, plan, secret
         self.stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.extracted = ""
         self.uncertain: tuple[str, ...] = ()
@@ -80,8 +77,8 @@ class Restoring:
         actions: dict[str, Callable[[Session, Step], None]] = {
             "extract": self._extract,
             "stage": self._stage,
-            "quiet": lambda s, t: self._containers(s, Kind.STOP, t),
-            "wake": lambda s, t: self._containers(s, Kind.START, t),
+            "quiet": self._quiet,
+            "wake": self._wake,
             "stop": lambda s, t: s.containers("stop", DATABASE, t.hosts),
             "copy": self._copy,
             "swap": lambda s, t: self._script(s, t, SWAP),
@@ -118,28 +115,42 @@ class Restoring:
             stream.ask(self.context, host, stream.beside(run, ["rm", "-rf", STAGE]))
             raise
 
-    def _containers(self, session: Session, kind: Kind, step: Step) -> None:
-        """Stop or start the quiet containers, by the same engine as `scs stop` and `scs start`."""
-        services = {self.context.catalog.owner[c] for c in self.plan.quiet}
-        changes = [
-            Change(
-                kind=kind, service=run.service, host=host, subject=run.name, reason="restore", phase=Phase.ROLL,
-                impact=Impact.CONTROL,
-            )
-            for host in step.hosts
-            for run in resolve.resolve(self.context, host, services).containers.values()
-            if run.name in self.plan.quiet
-        ]  # fmt: skip
-        if kind is Kind.STOP:
-            changes.reverse()
-        assert session.record
-        pipeline.execute(
-            self.context,
-            Plan(changes=tuple(changes)),
-            session.record,
-            lambda k, d: _tell(session, k, d),
-            self.still_ours,
-        )
+    def _quiet(self, session: Session, _step: Step) -> None:
+        self._containers(session, "stop", reverse=True)
+
+    def _wake(self, session: Session, step: Step) -> None:
+        """Start all, then wait for all: a service waits for another one by itself."""
+        self._containers(session, "start")
+
+        def ready() -> str:
+            waiting = [w for host in step.hosts for w in self._not_ready(host)]
+            return f"{len(waiting)} start: {', '.join(waiting[:4])}" if waiting else ""
+
+        session.until(ready, WAKE_SECONDS, "not all services work")
+
+    def _containers(self, session: Session, action: str, reverse: bool = False) -> None:
+        """On all hosts at once; nothing is drained, for there is nothing that these services could answer."""
+        catalog = self.context.catalog
+        order = [c for s in catalog.services.values() for c in s.containers if c in self.plan.quiet]
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for container in reversed(order) if reverse else order:
+            groups.setdefault(self.plan.quiet[container], []).append(container)
+        for hosts, names in groups.items():
+            actions = [{"action": action, "container": c, "wait": False} for c in names]
+            session.say("now", f"{action} {', '.join(names)}")
+            task = {"name": f"{action.capitalize()} containers", "scs.core.containers": {"actions": actions}}
+            session.task(task, hosts)
+
+    def _not_ready(self, host: str) -> list[str]:
+        """Quiet containers of a host that do not work yet."""
+        text = stream.ask(self.context, host, ["docker", "ps", "--all", "--format", "{{.Names}}\t{{.Status}}"])
+        states = dict(line.partition("\t")[::2] for line in text.splitlines())
+        return [
+            f"{c} on {host}: {states[c]}"
+            for c in self.plan.quiet
+            if c in states
+            and (not states[c].startswith("Up") or "starting)" in states[c] or "(unhealthy)" in states[c])
+        ]
 
     def _copy(self, session: Session, step: Step) -> None:
         task = {"volume": DATABASE, "name": self.stamp, "exclude": [*mariadb_run.REMADE, Path(STAGE).name]}
@@ -182,11 +193,6 @@ class Restoring:
                 unpack.plain(self.chosen.target, self.chosen.backup, part, self.secret, remote.input)
 
 
-def _tell(session: Session, kind: str, data: dict[str, object]) -> None:
-    if kind == "task":
-        session.say("now", str(data["name"]))
-
-
 def extract(folder: Path, data: bytes) -> Path:
     """Unpack the region's description into an empty folder.
 
@@ -198,8 +204,3 @@ def extract(folder: Path, data: bytes) -> Path:
     except (tarfile.TarError, OSError) as error:
         raise ScsError(f"{folder}: {error}") from None
     return folder
-
-
-def lines(plan: RestorePlan) -> Sequence[str]:
-    """The plan's steps, for people."""
-    return [f"{', '.join(s.hosts)}: {s.what}" for s in plan.steps]

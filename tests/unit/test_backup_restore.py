@@ -35,6 +35,10 @@ def test_a_backup_that_fits_is_not_refused() -> None:
     refuse()
 
 
+def test_a_compute_host_that_is_down_does_not_hinder_the_databases() -> None:
+    refuse(hosts={**HOSTS, "compute-7": HostFacts(unreachable="No route to host")})
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
@@ -79,12 +83,12 @@ def test_what_can_fail_comes_before_anything_stops(region: Context) -> None:
     declared = {n: s for n, s in parts.declared(region.catalog).items() if n in ("ovn.nb", "keystone.keys")}
     where = {c: ["a", "b", "c"] for c in ("ovn_nb", "keystone_fernet", "keystone")}
     found = restore_plan.steps(
-        (BACKUP, later), ["mariadb", "ovn.nb", "keystone.keys"], declared, where, ["keystone", "keystone_fernet"],
-        ["a", "b", "c"], "b", copies=True,
+        (BACKUP, later), ["mariadb", "ovn.nb", "keystone.keys"], declared, where,
+        {"keystone": ["a", "b", "c"], "nova_compute": ["d"]}, ["a", "b", "c"], "b", copies=True,
     )  # fmt: skip
     assert [(s.action, s.hosts) for s in found] == [
         ("stage", ("b",)),
-        ("quiet", ("a", "b", "c")),
+        ("quiet", ("a", "b", "c", "d")),
         ("stop", ("a", "b", "c")),
         ("copy", ("b",)),
         ("swap", ("b",)),
@@ -94,7 +98,7 @@ def test_what_can_fail_comes_before_anything_stops(region: Context) -> None:
         ("join", ("c",)),
         ("load", ("a",)),
         ("load", ("a", "b", "c")),
-        ("wake", ("a", "b", "c")),
+        ("wake", ("a", "b", "c", "d")),
     ]
     assert BACKUP.id in found[0].what
     assert "1 incremental" in found[0].what
