@@ -66,6 +66,25 @@ class Rolling(Model):
     compute_hosts: int = Field(default=1, ge=1, description="compute hosts whose containers roll at once")
 
 
+class Backup(Model):
+    """Settings of `scs backup`."""
+
+    target: str = Field(
+        default="state/backups",
+        description="folder, relative to the environment's, or `ssh://user@host[:port]/folder`; one in it per region",
+    )
+    ssh_key: str | None = Field(
+        default=None, description="for ssh://, relative to the environment's folder; default: the hosts' key"
+    )
+    recipients: tuple[str, ...] = Field(
+        default=(), description="further public age keys that can read backups, e.g. one whose secret half is in a safe"
+    )
+    daily: int = Field(default=7, ge=1, description="days of which the last backup is kept")
+    weekly: int = Field(default=4, ge=0, description="weeks of which the last backup is kept")
+    full_every_days: int = Field(default=7, ge=1, description="days until the database is copied in full again")
+    schedule: str = Field(default="*-*-* 02:30:00", description="systemd calendar expression of `scs backup schedule`")
+
+
 class Testbed(Model):
     """Settings of `scs testbed` for this environment; absent in a real region."""
 
@@ -89,6 +108,7 @@ class Settings(Model):
         default=(), description="impacts that need no consent per run: data-plane, network"
     )
     rolling: Rolling = Field(default=Rolling(), description="how much changes at the same time")
+    backup: Backup = Field(default=Backup(), description="where backups go, how many are kept")
     testbed: Testbed | None = Field(default=None, description="present where scs makes the hosts itself")
 
     @model_validator(mode="after")

@@ -217,6 +217,18 @@ class DataFormat(Model):
     parts: int = Field(default=2, description="parts of its version that make a series, e.g. 2 of 11.8.3")
 
 
+class Saved(Model):
+    """What of a service a backup holds, beside its databases: a command's output, taken from one host."""
+
+    container: str = Field(description="whose image, mounts and user the commands take")
+    save: Argv = Field(description="in the running container; prints what is to be kept")
+    load: Argv = Field(description="takes it back from its standard input, a file")
+    offline: bool = Field(
+        default=False, description="`load` runs on every host while the container is stopped; else on one, in it"
+    )
+    quiet: bool = Field(default=False, description="services that require this one are stopped while it is loaded")
+
+
 class Service(Model):
     """One service directory. What can be derived is never written."""
 
@@ -238,6 +250,7 @@ class Service(Model):
     endpoints: dict[str, Endpoint] = Field(default_factory=dict, description="by service type or name")
     containers: dict[str, Container] = Field(description="by name, unique in the catalog; started in this order")
     jobs: dict[str, Job] = Field(default_factory=dict, description="by name; one phase's run in this order")
+    backup: dict[str, Saved] = Field(default_factory=dict, description="by name; loaded in this order")
 
     @property
     def all_secrets(self) -> tuple[str, ...]:
@@ -258,6 +271,9 @@ class Service(Model):
         for name, job in self.jobs.items():
             if job.container not in self.containers:
                 raise ValueError(f"jobs.{name}.container: no container '{job.container}' in this service")
+        for name, saved in self.backup.items():
+            if saved.container not in self.containers:
+                raise ValueError(f"backup.{name}.container: no container '{saved.container}' in this service")
         for name, endpoint in self.endpoints.items():
             if endpoint.container and endpoint.container not in self.containers:
                 raise ValueError(f"endpoints.{name}.container: no container '{endpoint.container}' in this service")

@@ -96,6 +96,7 @@ def service_page() -> str:
         service.Probe,
         service.Job,
         service.DataFormat,
+        service.Saved,
     ]
     body = model(service.Service)
     for part in parts:
@@ -114,7 +115,7 @@ def environment_page() -> str:
     body = model(environment.Settings)
     parts: tuple[type[Model], ...] = (
         environment.Network, environment.Api, environment.ApiAddress, environment.Registry, environment.Ssh,
-        environment.Rolling, environment.Testbed,
+        environment.Rolling, environment.Backup, environment.Testbed,
     )  # fmt: skip
     for part in parts:
         body += model(part)

@@ -30,6 +30,7 @@ COMMANDS = (
     "upgrade",
     "rollback",
     "recover",
+    "backup",
     "status",
     "service",
     "node",

@@ -125,7 +125,7 @@ def observe(context: Context, guests_of: Sequence[str] | None = None, empty: fro
         servers=tuple(_servers(seen)),
         balancers=tuple(h.name for h in context.inventory.group(context.group_of("haproxy"))),
         backends=leaving(context),
-        used=_used(context, seen),
+        used=used(context, seen),
         computes=computes,
         guests=guests,
         no_compute=no_compute,
@@ -182,7 +182,7 @@ def _servers(seen: Asked) -> list[Server]:
     ]
 
 
-def _used(context: Context, seen: Asked) -> dict[str, str]:
+def used(context: Context, seen: Asked) -> dict[str, str]:
     used = {}
     servers = _servers(seen)
     for backend in singles(context):

@@ -109,14 +109,14 @@ class Procedure:
             argv = ("sh", "-ec", MARK, "mark", step.target)
             session.require({host: [Command(container=SERVICE, argv=argv, one_shot=True)]})
             session.containers("create" if step.create else "start", SERVICE, step.hosts)
-            _wait(session, host, START_SECONDS)
+            wait_synced(session, host, START_SECONDS)
             # what was spelled out is done: from here on there is a cluster like any other
             self.options = self.options.model_copy(update={"bootstrap_from": ""})
         elif step.action == "join":
             session.containers("create" if step.create else "start", SERVICE, step.hosts)
-            _wait(session, host, JOIN_SECONDS)
+            wait_synced(session, host, JOIN_SECONDS)
         elif step.action == "wait":
-            _wait(session, host, JOIN_SECONDS)
+            wait_synced(session, host, JOIN_SECONDS)
         else:
             raise ScsError(f"mariadb: no such step: {step.action}")
 
@@ -197,7 +197,7 @@ def _with_positions(session: Session, members: list[Member]) -> list[Member]:
     return result
 
 
-def _wait(session: Session, host: str, seconds: float) -> None:
+def wait_synced(session: Session, host: str, seconds: float) -> None:
     """Until a server is in the primary component and synchronised."""
     ended = 0
 

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`scs backup`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.errors import RefusedError
+
+if TYPE_CHECKING:
+    from scs_deploy.backup.manifest import Manifest
+    from scs_deploy.backup.restore_plan import RestorePlan
+
+OnlyOption = Annotated[
+    list[str] | None, typer.Option("--only", metavar="PART", help="This part, or this service's; may be repeated.")
+]
+BackupArgument = Annotated[
+    str, typer.Argument(metavar="[BACKUP]", help="Its id, as in `scs backup list`. Default: the last one.")
+]
+
+IdentityOption = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, metavar="FILE", help="An age secret key, instead of the vault's."),
+]
+
+commands = typer.Typer(
+    no_args_is_help=True, help="Keep copies of databases, keys and the region's description; check and restore them."
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(commands, name="backup")
+
+
+@commands.command(epilog="Example: scs backup create --full")
+def create(
+    full: Annotated[bool, typer.Option("--full", help="Copy the whole database, not what changed.")] = False,
+    only: OnlyOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a backup, encrypted, and remove those that are too old. The region goes on working meanwhile.
+
+    The database is copied from a member that does not write. A copy goes on from the one before when it can.
+    """
+    from scs_deploy import context
+    from scs_deploy.backup import create as making
+    from scs_deploy.backup.stream import mebibytes
+
+    region = context.load(environment)
+    with Progress(as_json) as progress:
+        made, old = making.create(region, progress, full, tuple(only or ()))
+    if as_json:
+        print_json({**_row(made), "removed": list(old)})
+    else:
+        console.print(f"[green]done[/]: backup {made.id}, {mebibytes(made.size)} in {made.seconds:.0f} s")
+
+
+@commands.command("list", epilog="Example: scs backup list --json")
+def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """List all backups: when, what, how large, and what a copy of the database continues."""
+    from scs_deploy import environment as environments
+    from scs_deploy.backup import create as making
+    from scs_deploy.backup.stream import mebibytes
+    from scs_deploy.backup.target import open_target
+
+    target = open_target(environments.load(environment))
+    good, bad = making.load(target)
+    if as_json:
+        print_json({"target": target.where, "backups": [_row(m) for m in good.values()], "damaged": bad})
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("backup", "release", "database", "continues", "size", "seconds", "parts"):
+        table.add_column(name, overflow="fold")
+    for m in good.values():
+        kind, base = (m.database.kind.value, m.database.base) if m.database else ("", "")
+        table.add_row(
+            m.id, m.release, kind, base, mebibytes(m.size), f"{m.seconds:.0f}", ", ".join(p.name for p in m.parts)
+        )
+    console.print(table)
+    for backup, why in bad.items():
+        console.print(f"[yellow]{backup}[/] is no backup: {escape(why)}", soft_wrap=True)
+    console.print(f"{len(good)} in {escape(target.where)}", soft_wrap=True)
+
+
+@commands.command(epilog="Example: scs backup verify 20260131T023000Z")
+def verify(
+    backup: BackupArgument = "",
+    only: OnlyOption = None,
+    identity: IdentityOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove that a backup can be restored: read all its files, start its database in a container, compare every table.
+
+    Nothing of the region is touched.
+    """
+    from scs_deploy import context
+    from scs_deploy.backup import choose
+    from scs_deploy.backup import verify as proving
+
+    region = context.load(environment)
+    with Progress(as_json) as progress:
+        chosen = choose.choose(region, backup, tuple(only or ()), progress)
+        proved = proving.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, progress, identity)
+    if as_json:
+        print_json(proved.model_dump(mode="json"))
+        return
+    for name in proved.uncertain:
+        console.print(f"[yellow]note[/]: {escape(name)} was written to during the copy, and its count is another one")
+    held = f": {proved.tables} tables, {proved.rows} rows, at {proved.position}" if proved.tables else ""
+    console.print(f"[green]good[/]: backup {proved.backup}{held} in {proved.seconds:.0f} s", soft_wrap=True)
+
+
+@commands.command(epilog="Example: scs backup restore 20260131T023000Z --only mariadb --plan")
+def restore(
+    backup: BackupArgument = "",
+    only: OnlyOption = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Check everything and show the steps; change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    host: Annotated[
+        str,
+        typer.Option(metavar="HOST", help="Restore the database on this member. Default: the one it was taken from."),
+    ] = "",
+    no_copy: Annotated[bool, typer.Option("--no-copy", help="Keep no copy of the data directory.")] = False,
+    identity: IdentityOption = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a backup back: services stop, one member gets the data, the others join it, services start.
+
+    The region's description is extracted beside the present one. Safe to run again: it begins anew.
+    """
+    from scs_deploy import context
+    from scs_deploy.backup import choose
+    from scs_deploy.backup import restore as restoring
+
+    region = context.load(environment)
+    if not plan:
+        nobody_to_ask(yes, as_json, "backup restore")
+    with Progress(as_json) as progress:
+        chosen = choose.choose(region, backup, tuple(only or ()), progress)
+        options = restoring.Options(host=host, copies=not no_copy, identity=identity)
+
+        def confirm(made: RestorePlan) -> bool:
+            progress.pause()
+            if not as_json:
+                _print_plan(made)
+            elif plan:
+                print_json(made.model_dump(mode="json"))
+            if plan:
+                return False
+            if not yes and not typer.confirm(f"restore {', '.join(made.parts)} of {made.backup}?"):
+                raise typer.Exit(1)
+            progress.go_on()
+            return True
+
+        done = restoring.restore(region, chosen, options, progress, confirm)
+    if not done.run:
+        return
+    if as_json:
+        print_json({**done.plan.model_dump(mode="json"), "run": done.run, "extracted": done.extracted})
+        return
+    for name in done.uncertain:
+        console.print(f"[yellow]note[/]: {escape(name)} was written to during the copy, and its count is another one")
+    if done.extracted:
+        console.print(f"the region's description is in {escape(done.extracted)}", soft_wrap=True)
+    console.print(f"[green]restored[/] {', '.join(done.plan.parts)} of {done.plan.backup} in run {done.run}")
+
+
+@commands.command(epilog="Example: scs backup schedule --install")
+def schedule(
+    install: Annotated[
+        bool, typer.Option("--install", help="Write the units to /etc/systemd and start the timer.")
+    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Stop the timer and remove the units.")] = False,
+    environment: EnvironmentOption = None,
+) -> None:
+    """Show the systemd units that make a backup by the clock (backup.schedule in environment.yml), or install them."""
+    from scs_deploy import environment as environments
+    from scs_deploy.backup import schedule as timing
+
+    region = environments.load(environment)
+    if install and remove:
+        raise RefusedError("--install and --remove exclude each other", "choose one")
+    if remove:
+        files = timing.remove(region)
+        console.print(f"removed {', '.join(map(str, files))}" if files else "there was no timer", soft_wrap=True)
+        return
+    if install:
+        for written in timing.install(region):
+            console.print(f"wrote {written}", soft_wrap=True)
+        console.print(f"[green]done[/]: the next backup begins {timing.check_calendar(region)}, or a little later")
+        return
+    for file, text in timing.units(region, timing.program(), timing.variables()).items():
+        typer.echo(f"# {timing.FOLDER / file}\n{text}")
+
+
+def _print_plan(made: RestorePlan) -> None:
+    console.print(f"backup {made.backup}: {', '.join(made.parts)}")
+    for number, step in enumerate(made.steps, 1):
+        console.print(f"{number:>3}. [bold]{', '.join(step.hosts)}[/]: {escape(step.what)}", soft_wrap=True)
+    for note in made.notes:
+        console.print(f"  [cyan]note[/]  {escape(note)}", soft_wrap=True)
+
+
+def _row(found: Manifest) -> dict[str, Any]:
+    database = found.database
+    return {
+        "id": found.id,
+        "started": found.started.isoformat(),
+        "seconds": found.seconds,
+        "release": found.release,
+        "size": found.size,
+        "parts": [p.name for p in found.parts],
+        "database": database.model_dump(mode="json", exclude={"tables"}) if database else None,
+        "tables": len(database.tables) if database else 0,
+    }
+
+
+def nobody_to_ask(yes: bool, as_json: bool, command: str) -> None:
+    """Refuse what asks where nobody answers.
+
+    :raises RefusedError: there is no terminal and no --yes
+    """
+    if not yes and (as_json or not sys.stdin.isatty()):
+        raise RefusedError(f"{command} asks before it changes anything, and there is nobody to ask", "add --yes")
+
+
+class Progress:
+    """What goes on, and a line for each thing that is done; on stderr when stdout is for a script."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._console = Console(stderr=True, highlight=False) if as_json else console
+        self._status = self._console.status("reading")
+
+    def __enter__(self) -> Progress:
+        self.go_on()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pause()
+
+    def pause(self) -> None:
+        """Nothing moves while somebody reads or answers."""
+        self._status.stop()
+
+    def go_on(self) -> None:
+        """Move again."""
+        self._status.start()
+
+    def __call__(self, kind: str, text: str) -> None:
+        """A scs_deploy.backup.stream.Say."""
+        if kind == "done":
+            self._console.print(f"  [green]done[/]  {escape(text)}", soft_wrap=True)
+        self._status.update(escape(text))

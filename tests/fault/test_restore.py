@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The restore drill: all databases of a region of three nodes are dropped, and come back with every row.
+
+Destroys the region's data on purpose; takes about ten minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+from tests.e2e.blackbox import RegionUnderTest
+
+pytestmark = pytest.mark.fault
+
+MYSQL = ("mariadb", "--defaults-file=/etc/mysql/client.cnf", "--batch", "--skip-column-names", "--raw", "--execute")
+
+TABLES = (
+    "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' "
+    "AND TABLE_SCHEMA NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys') ORDER BY 1"
+)
+
+ALIVE = ("nova.services", "neutron.agents", "neutron.ovn_hash_ring", "nova_cell0.services")
+"""Tables of heartbeats: services that start may add rows."""
+
+
+@pytest.fixture(scope="module")
+def site() -> RegionUnderTest:
+    """A testbed with nothing to change."""
+    found = RegionUnderTest(os.environ.setdefault("SCS_ENVIRONMENT", "testbed-ha"))
+    if "testbed" not in found.settings:
+        pytest.fail(f"environment {found.name} is no testbed: this test drops its databases")
+    assert found.plan() == []
+    return found
+
+
+@pytest.fixture(scope="module")
+def hosts(site: RegionUnderTest) -> list[str]:
+    """Hosts of the members."""
+    return sorted({host for host, container in site.containers() if container == "mariadb"})
+
+
+def sql(site: RegionUnderTest, host: str, statement: str) -> str:
+    return site.on(host, "docker", "exec", "mariadb", *MYSQL, statement).strip()
+
+
+def checksums(site: RegionUnderTest, host: str) -> dict[str, str]:
+    """Table: CHECKSUM TABLE EXTENDED, which every value of every row goes into."""
+    tables = [t for t in sql(site, host, TABLES).split() if t not in ALIVE]
+    assert len(tables) > 100, "a region has some hundred tables"
+    quoted = ", ".join("`{}`.`{}`".format(*t.split(".", 1)) for t in tables)
+    rows = sql(site, host, f"CHECKSUM TABLE {quoted} EXTENDED").splitlines()
+    return dict(row.split("\t") for row in rows)
+
+
+def marks(site: RegionUnderTest) -> set[str]:
+    """Projects that this test made."""
+    return {p["Name"] for p in site.openstack("project", "list") if p["Name"].startswith("scs-restore-")}
+
+
+def test_all_databases_come_back(site: RegionUnderTest, hosts: list[str]) -> None:
+    stamp = str(int(time.time()))
+    site.scs("backup", "create", "--full")
+    site.scs("openstack", "project", "create", f"scs-restore-{stamp}")
+    made = site.scs("backup", "create", "--json").json()
+    assert made["database"]["kind"] == "incremental"
+    proved = site.scs("backup", "verify", made["id"], "--json").json()
+    assert proved["tables"] == made["tables"] > 100
+    site.scs("openstack", "project", "create", f"scs-restore-{stamp}-too-late")
+
+    services = ("keystone", "glance", "placement", "nova", "neutron")
+    site.scs("stop", *services, expect=0)
+    # what the second backup holds, without the project that came after it
+    sql(site, hosts[0], f"DELETE FROM keystone.project WHERE name = 'scs-restore-{stamp}-too-late'")
+    before = checksums(site, hosts[0])
+    for schema in sorted({t.split(".")[0] for t in before}):
+        sql(site, hosts[0], f"DROP DATABASE `{schema}`")
+    assert sql(site, hosts[-1], TABLES) == "", "the loss reached every member"
+
+    planned = site.scs("backup", "restore", made["id"], "--only", "mariadb", "--plan", "--json").json()
+    assert [s["action"] for s in planned["steps"]][:2] == ["stage", "quiet"]
+    begin = time.monotonic()
+    done = site.scs("backup", "restore", made["id"], "--only", "mariadb", "--yes")
+    print(f"{done.out}\nrestored in {time.monotonic() - begin:.0f} s")
+
+    for host in hosts:
+        assert sql(site, host, "SHOW STATUS LIKE 'wsrep_cluster_size'").split()[1] == str(len(hosts))
+    after = checksums(site, hosts[-1])
+    assert set(before) <= set(after)
+    # a token's life goes on as soon as services run: what nobody writes to at rest must be equal, value by value
+    differ = sorted(t for t in before if before[t] != after[t])
+    quiet = [t for t in differ if t.split(".")[0] in ("glance", "placement", "nova_api", "neutron")]
+    assert quiet == [], f"tables differ: {quiet}"
+    assert marks(site) == {f"scs-restore-{stamp}"}, "exactly what the backup held"
+    site.scs("apply", "--yes")
+    assert site.plan() == []
+    site.scs("validate", "token", "catalogue", "flavor", "network")
+    site.scs("openstack", "project", "delete", f"scs-restore-{stamp}")
+
+
+def test_the_whole_backup_loads(site: RegionUnderTest, hosts: list[str]) -> None:
+    made = site.scs("backup", "create", "--json").json()
+    keys = "import hashlib, pathlib; p = pathlib.Path('/etc/keystone/credential-keys'); " + (
+        "print(hashlib.sha256(b''.join(f.read_bytes() for f in sorted(p.glob('[0-9]*')))).hexdigest())"
+    )
+
+    def credential_keys() -> set[str]:
+        return {site.on(h, "docker", "exec", "keystone_fernet", "python3", "-c", keys).strip() for h in hosts}
+
+    before = credential_keys()
+    networks = {n["Name"] for n in site.openstack("network", "list")}
+    switches = site.on(hosts[0], "docker", "exec", "ovn_nb", "ovn-nbctl", "--no-leader-only", "--bare", "ls-list")
+    done = site.scs("backup", "restore", made["id"], "--yes")
+    print(done.out)
+    assert credential_keys() == before
+    assert len(before) == 1
+    assert {n["Name"] for n in site.openstack("network", "list")} == networks
+    assert sorted(
+        site.on(hosts[0], "docker", "exec", "ovn_nb", "ovn-nbctl", "--no-leader-only", "--bare", "ls-list").split()
+    ) == sorted(switches.split())
+    site.scs("apply", "--yes")
+    assert site.plan() == []
+
+
+def test_a_killed_backup_leaves_nothing_behind(site: RegionUnderTest, hosts: list[str]) -> None:
+    killed = site.start("backup", "create", "--full", "--only", "mariadb")
+    deadline = time.monotonic() + 120
+    running = "ps -eo args | grep -c '^mariadb-backup ' || true"
+    while not any(int(site.on(h, "sh", "-c", running).strip()) for h in hosts):
+        assert time.monotonic() < deadline, "no mariadb-backup was seen"
+        assert killed.poll() is None, "it ended before it could be killed"
+    killed.kill()
+    killed.wait()
+    time.sleep(5)
+    assert [site.on(h, "sh", "-c", running).strip() for h in hosts] == ["0"] * len(hosts)
+    listed = json.loads(site.scs("backup", "list", "--json").out)
+    assert [w for w in listed["damaged"].values() if w.startswith("interrupted")]
+    site.scs("backup", "create", "--only", "mariadb")
+    assert site.scs("backup", "list", "--json").json()["damaged"] == {}
