@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 STOPPING = frozenset({Kind.REPLACE, Kind.RESTART, Kind.STOP, Kind.REMOVE})
 """Kinds during which a container does not answer."""
 
+ROLLING = STOPPING - {Kind.STOP}
+"""Those for which others must do. `scs stop` is the operator's word: whoever stops a whole cluster stops its last
+member too."""
+
 SESSIONS = 30
 """Seconds for requests that a drained server still works on."""
 
@@ -56,14 +60,14 @@ class Rolling(Model):
 
     def drains(self, host: str, changes: Iterable[Change]) -> tuple[Backend, ...]:
         """Backends that a host leaves while these changes are made to it."""
-        stopping = {c.subject for c in changes if c.kind in STOPPING}
+        stopping = {c.subject for c in changes if c.kind in ROLLING}
         return tuple(
             b for b in self.backends if self.balancers and host in b.hosts and not stopping.isdisjoint(b.containers)
         )
 
     def gates(self, changes: Iterable[Change]) -> tuple[str, ...]:
         """Containers that must agree before these changes begin."""
-        return tuple(c.subject for c in changes if c.kind in STOPPING and c.subject in self.gated)
+        return tuple(c.subject for c in changes if c.kind in ROLLING and c.subject in self.gated)
 
     def alive(self, hosts: Iterable[str], changes: Sequence[Change]) -> list[dict[str, str]]:
         """Processes that must report again after these changes to these hosts."""

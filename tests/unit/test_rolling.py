@@ -128,12 +128,6 @@ def test_after_a_failure_the_load_balancers_judge_again_themselves() -> None:
     assert playbook.take_back(plays, "Drain web of n1", without=HOSTS) == []
 
 
-def test_stopped_servers_are_not_waited_for() -> None:
-    plays = playbook.plays(Plan(changes=(change("n1", "web_api", Kind.STOP),)), {"web": 0}, MOVING)
-    use = plays[-1]["tasks"][0]["scs.core.balancer"]
-    assert use == {"server": "n1", "states": {"web": "ready"}}
-
-
 def host(name: str, **fields: Any) -> HostPlan:
     return HostPlan(**{"host": name, "changes": (), "cluster_jobs": {}, "phases": {}, **fields})
 
@@ -227,3 +221,10 @@ def test_ovn_lets_a_member_go_while_the_others_have_a_majority(
         ["sh", "-c", gate], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False
     )
     assert (found.returncode, found.stdout.strip()) == (code, says)
+
+
+def test_what_the_operator_stops_stops_also_as_the_last_of_its_cluster() -> None:
+    assert steps(change("n1", "db", Kind.STOP), change("n2", "db", Kind.STOP)) == [
+        "stop db at n1,n2 by 1",
+    ]
+    assert steps(change("n3", "web_api", Kind.STOP)) == ["stop web_api at n3 by 1"]
