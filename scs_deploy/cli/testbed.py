@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -18,7 +19,10 @@ from scs_deploy.testbed.stages import Stages
 
 app = typer.Typer(help="A region on this machine: hosts made, deployed, validated, removed.", no_args_is_help=True)
 
-LayoutOption = Annotated[str, typer.Option("--layout", help="How many hosts: single, or another shipped testbed.")]
+LayoutOption = Annotated[
+    str | None,
+    typer.Option("--layout", help="How many hosts: single, ha. Default: that of SCS_ENVIRONMENT, or single."),
+]
 GIB = 1024**3
 
 
@@ -27,13 +31,15 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="testbed")
 
 
-def _environment(name: str | None, layout: str) -> Environment:
-    return environments.load(name or environment_of(layout))
+def _environment(name: str | None, layout: str | None) -> Environment:
+    # not `scs env use`: it may name the region that is no testbed
+    named = None if layout else os.environ.get("SCS_ENVIRONMENT")
+    return environments.load(name or named or environment_of(layout or "single"))
 
 
 @app.command(epilog="Example: scs testbed up --layout single")
 def up(
-    layout: LayoutOption = "single",
+    layout: LayoutOption = None,
     environment: EnvironmentOption = None,
     deploy: Annotated[bool, typer.Option(help="Apply the region's plan once the hosts are ready.")] = True,
     validate: Annotated[bool, typer.Option(help="Use the region once it is deployed.")] = True,
@@ -72,7 +78,7 @@ def up(
 
 @app.command(epilog="Example: scs testbed down --no-keep-images")
 def down(
-    layout: LayoutOption = "single",
+    layout: LayoutOption = None,
     environment: EnvironmentOption = None,
     keep_images: Annotated[bool, typer.Option(help="Keep the built images for the next `up`.")] = True,
 ) -> None:
@@ -85,7 +91,7 @@ def down(
 
 
 @app.command(epilog="Example: scs testbed status --json")
-def status(layout: LayoutOption = "single", environment: EnvironmentOption = None, json: JsonOption = False) -> None:
+def status(layout: LayoutOption = None, environment: EnvironmentOption = None, json: JsonOption = False) -> None:
     """Show the hosts: running, stopped or absent, and the memory that their processes use."""
     from scs_deploy.testbed import up as testbed
 
@@ -112,7 +118,7 @@ def ssh(
     command: Annotated[
         list[str] | None, typer.Argument(metavar="COMMAND", help="What to run there. Default: a shell.")
     ] = None,
-    layout: LayoutOption = "single",
+    layout: LayoutOption = None,
     environment: EnvironmentOption = None,
 ) -> None:
     """Log in to a host of the testbed, or run one command there.
