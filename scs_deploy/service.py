@@ -103,15 +103,23 @@ class Health(Model):
 
 
 class Reload(Model):
-    """How a container takes new configuration without a restart: one of the two."""
+    """How a container takes new configuration without a restart: one of the three."""
 
     signal: str | None = Field(default=None, description="sent to the container's main process, e.g. SIGUSR2")
     command: Argv | None = Field(default=None, description="run inside the container")
+    itself: bool = Field(
+        default=False, description="nothing is done: it reads these files anew when it needs them, or never"
+    )
+    only: Literal["leaf", "tls"] | None = Field(
+        default=None,
+        description="`leaf`: takes its host's new certificate and key only, `tls`: the CA's too; any other file "
+        "restarts it; absent: takes every file",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Reload:
-        if (self.signal is None) == (self.command is None):
-            raise ValueError("give exactly one of signal, command")
+        if sum((self.signal is not None, self.command is not None, self.itself)) != 1:
+            raise ValueError("give exactly one of signal, command, itself")
         return self
 
 
@@ -146,6 +154,9 @@ class ConfigFile(Model):
     )
     mode: str = Field(default="0640", pattern="^0[0-7]{3}$", description="octal permissions")
     template: str | None = Field(default=None, description="default: <name>.j2")
+    live: bool = Field(
+        default=False, description="read anew by each command that needs it: a change restarts and reloads nothing"
+    )
 
 
 def _config(value: Any) -> Any:
@@ -182,6 +193,11 @@ class Container(Model):
     stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")
     tls: bool = Field(
         default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls"
+    )
+    tls_ports: tuple[str, ...] = Field(
+        default=(),
+        description="where it serves TLS with the host's certificate, on the management address, for `scs certs`: "
+        "`port`, or `mysql:port` where a greeting comes first; may hold Jinja",
     )
     impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
 
