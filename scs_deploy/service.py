@@ -226,6 +226,19 @@ class Job(Model):
         return value
 
 
+class Rotate(StrEnum):
+    """How a secret gets a new value while the region works."""
+
+    BOTH = "both"
+    """its server, or those that share it, accept the old value beside the new one"""
+    SECOND_USER = "second user"
+    """its server makes a second user with the new value"""
+    AT_ONCE = "at once"
+    """one value at a time: who has the other one is refused until it has been restarted"""
+    BY_HAND = "by hand"
+    """scs does not rotate it"""
+
+
 class DataFormat(Model):
     """Data that an earlier series of a program cannot read once a later one wrote it."""
 
@@ -260,6 +273,9 @@ class Service(Model):
     messaging: bool = Field(default=False, description="RabbitMQ user and vhost named as the service")
     account: bool = Field(default=False, description="Keystone user in project `service`, roles admin and service")
     secrets: tuple[str, ...] = Field(default=(), description="further secrets, beside the derived ones")
+    rotate: dict[str, Rotate] = Field(
+        default_factory=dict, description="further secret: how it gets a new value; absent: at once"
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="operator variables with their defaults, each named <service>_<what>"
     )
@@ -280,6 +296,12 @@ class Service(Model):
             derived.append(f"{self.name}_keystone_password")
         return (*self.secrets, *derived)
 
+    def how_to_rotate(self, secret: str) -> Rotate:
+        """How one of `all_secrets` gets a new value."""
+        if secret in self.secrets:
+            return self.rotate.get(secret, Rotate.AT_ONCE)
+        return Rotate.BOTH if secret == f"{self.name}_database_password" else Rotate.SECOND_USER
+
     @model_validator(mode="after")
     def _references(self) -> Service:
         if not self.containers:
@@ -293,6 +315,9 @@ class Service(Model):
         for name, endpoint in self.endpoints.items():
             if endpoint.container and endpoint.container not in self.containers:
                 raise ValueError(f"endpoints.{name}.container: no container '{endpoint.container}' in this service")
+        for secret in self.rotate:
+            if secret not in self.secrets:
+                raise ValueError(f"rotate.{secret}: not in `secrets`")
         for key in self.settings:
             if not key.startswith(f"{self.name}_"):
                 raise ValueError(f"settings.{key}: must start with '{self.name}_'")
