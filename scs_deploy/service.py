@@ -239,6 +239,14 @@ class Rotate(StrEnum):
     """scs does not rotate it"""
 
 
+class KeyRotation(Model):
+    """How keys that a service makes and keeps itself are rotated, beside the times that it does so on its own."""
+
+    container: str = Field(description="where, on the first host that has it")
+    command: Argv = Field(description="exits 0 when the new keys are in use everywhere")
+    timeout: int = Field(default=300, description="seconds")
+
+
 class DataFormat(Model):
     """Data that an earlier series of a program cannot read once a later one wrote it."""
 
@@ -275,6 +283,9 @@ class Service(Model):
     secrets: tuple[str, ...] = Field(default=(), description="further secrets, beside the derived ones")
     rotate: dict[str, Rotate] = Field(
         default_factory=dict, description="further secret: how it gets a new value; absent: at once"
+    )
+    key_rotations: dict[str, KeyRotation] = Field(
+        default_factory=dict, description="keys that are in no secrets.yml, by the name that `scs secrets rotate` takes"
     )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="operator variables with their defaults, each named <service>_<what>"
@@ -315,6 +326,9 @@ class Service(Model):
         for name, endpoint in self.endpoints.items():
             if endpoint.container and endpoint.container not in self.containers:
                 raise ValueError(f"endpoints.{name}.container: no container '{endpoint.container}' in this service")
+        for name, keys in self.key_rotations.items():
+            if keys.container not in self.containers:
+                raise ValueError(f"key_rotations.{name}.container: no container '{keys.container}' in this service")
         for secret in self.rotate:
             if secret not in self.secrets:
                 raise ValueError(f"rotate.{secret}: not in `secrets`")

@@ -123,7 +123,11 @@ def edit(
 def rotate(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="SECRET|all", help="As in `scs secrets list`; all: every one that scs rotates."),
+        typer.Argument(
+            metavar="SECRET|all",
+            help="As in `scs secrets list`, keystone_fernet_keys or keystone_credential_keys; "
+            "all: every secret that scs rotates.",
+        ),
     ],
     plan: rotating.PlanOption = False,
     yes: rotating.YesOption = False,
@@ -146,11 +150,15 @@ def rotate(
     rotation_of.refuse_others(region.secrets, chosen)
     rotation = state.begin(region.environment, "secrets", tuple(sorted(set(names))))
     engine = rotating.engine(region.environment.name, allow, probe, yes, rotation.command)
-    table = Table("secret", "services", "the old value", box=None, pad_edge=False, header_style="bold")
-    for secret in chosen:
-        table.add_row(secret.name, ", ".join(secret.services), rotation_of.OLD[secret.how])
-    console.print(table)
-    rotating.run(region.environment, rotation, rotation_of.steps(engine, chosen, rotation.command), plan, yes)
+    kept = set(rotation_of.keys(region.catalog)) & set(names)
+    steps = rotation_of.key_steps(engine, kept)
+    if chosen:
+        steps += rotation_of.steps(engine, chosen, rotation.command)
+        table = Table("secret", "services", "the old value", box=None, pad_edge=False, header_style="bold")
+        for secret in chosen:
+            table.add_row(secret.name, ", ".join(secret.services), rotation_of.OLD[secret.how])
+        console.print(table)
+    rotating.run(region.environment, rotation, steps, plan, yes)
 
 
 def rotate_file_key(

@@ -8,10 +8,11 @@ the old one is forgotten. What a step must do follows from secrets.yml, so a pla
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from pydantic import Field
 
-from scs_deploy import clouds, region, secrets
+from scs_deploy import clouds, region, remote, secrets
 from scs_deploy.apply import inputs
 from scs_deploy.catalog import Catalog
 from scs_deploy.change import REGION, Kind
@@ -20,7 +21,7 @@ from scs_deploy.errors import RefusedError, ScsError
 from scs_deploy.model import Model
 from scs_deploy.rotation.roll import Engine
 from scs_deploy.rotation.state import Step
-from scs_deploy.service import Phase, Rotate
+from scs_deploy.service import KeyRotation, Phase, Rotate
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
 
@@ -58,12 +59,12 @@ def known(catalog: Catalog) -> dict[str, Rotated]:
 
 
 def choose(names: Iterable[str], catalog: Catalog) -> list[Rotated]:
-    """The named secrets, sorted; `all` stands for every one that scs rotates.
+    """The named secrets of secrets.yml, sorted; `all` stands for every one that scs rotates.
 
     :raises RefusedError: a name that is no secret of a service, or one that scs does not rotate
     """
     there = known(catalog)
-    wanted = set(names)
+    wanted = set(names) - set(keys(catalog))
     if ALL in wanted:
         wanted.remove(ALL)
         wanted |= {n for n, r in there.items() if r.how is not Rotate.BY_HAND}
@@ -78,6 +79,40 @@ def choose(names: Iterable[str], catalog: Catalog) -> list[Rotated]:
                 "docs/how-to/secrets.md says how",
             )
     return [there[n] for n in sorted(wanted)]
+
+
+def keys(catalog: Catalog) -> dict[str, tuple[str, KeyRotation]]:
+    """Keys that services keep themselves: name -> service, how."""
+    return {n: (s.name, how) for s in catalog.services.values() for n, how in s.key_rotations.items()}
+
+
+def key_steps(engine: Engine, names: Iterable[str]) -> list[Step]:
+    """Rotate keys that services keep themselves."""
+    found = keys(engine.context().catalog)
+    return [
+        Step(f"rotate {n}", f"rotate {n} where {found[n][0]} keeps them", partial(rotate_keys, engine, n))
+        for n in sorted(names)
+    ]
+
+
+def rotate_keys(engine: Engine, name: str) -> str:
+    """Have a service rotate its keys; says what it said.
+
+    :raises ScsError: it refuses, or its host cannot be reached
+    """
+    context = engine.context()
+    service, how = keys(context.catalog)[name]
+    host = context.inventory.group(context.group_of(service, how.container))[0].name
+    command = remote.Command(container=how.container, argv=how.command, timeout=how.timeout)
+    with RunLock(context.environment.state / "lock"):
+        answers = remote.execute(context, {host: [command]})
+    if host not in answers.by_host:
+        raise ScsError(f"host {host}: {answers.unreachable.get(host, 'no answer')}", f"scs status {service}")
+    answer = answers.by_host[host][0]
+    said = " ".join(answer.output.split())[-300:]
+    if answer.code:
+        raise ScsError(f"{name} on {host}: {said}", f"scs logs {how.container}")
+    return said
 
 
 def refuse_others(values: Mapping[str, str], chosen: Iterable[Rotated]) -> None:

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from scs_deploy import credentials, region, render, resolve, secrets
+from scs_deploy import credentials, region, remote, render, resolve, secrets
 from scs_deploy import environment as environments
 from scs_deploy.apply import Applied
 from scs_deploy.cli import env
@@ -340,3 +340,26 @@ def test_the_plan_shows_steps_and_changes_nothing(environment: Environment) -> N
     with pytest.raises(RefusedError, match="add --yes"):
         run("secrets", "rotate", "all")
     assert environment.secrets_file.read_bytes() == before
+
+
+def test_keys_are_rotated_where_their_service_keeps_them(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = run("secrets", "rotate", "keystone_fernet_keys", SESSIONS, "--plan")
+    assert said.index("rotate keystone_fernet_keys") < said.index("forget the old values")
+    engine = Engine("berlin", lambda *_: Applied("", 0, 0))
+    asked: dict[str, list[remote.Command]] = {}
+    answer = remote.Answer(code=1, output="no fernet keys are rotated:\n the oldest key opens valid tokens yet")
+
+    def execute(_context: Context, commands: dict[str, list[remote.Command]]) -> remote.Answers:
+        asked.update(commands)
+        return remote.Answers({"testbed-1": (answer,)})
+
+    monkeypatch.setattr(rotation.remote, "execute", execute)
+    (step,) = rotation.key_steps(engine, ["keystone_fernet_keys"])
+    with pytest.raises(ScsError, match=r"testbed-1: no fernet keys are rotated: the oldest key.*scs logs keystone_fernet"):
+        step.do()
+    (command,) = asked["testbed-1"]
+    assert (command.container, command.argv) == ("keystone_fernet", ("/etc/keystone/keys.py", "rotate", "fernet"))
+    # nothing of them is in secrets.yml, and `all` means what is
+    assert "fernet" not in run("secrets", "rotate", "all", "--plan")
