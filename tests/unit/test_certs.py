@@ -18,14 +18,16 @@ import typer
 from cryptography import x509
 from typer.testing import CliRunner
 
-from scs_deploy import certs, pki, tls, vault
+from scs_deploy import certs, pki, plan, resolve, tls, vault
 from scs_deploy.certs import Entry, Target
+from scs_deploy.change import Kind
 from scs_deploy.cli import certs as certs_cli
 from scs_deploy.cli import env
 from scs_deploy.cli import secrets as secrets_cli
 from scs_deploy.context import Context
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.service import Impact
 from tests.unit.test_secrets import region
 
 WANTED = {"a": ["127.0.0.1", "a.example"], "b": ["127.0.0.1", "b.example"]}
@@ -179,6 +181,19 @@ def test_every_container_with_a_servers_certificate_says_where_it_serves(testbed
     clients |= set(testbed.catalog.services["neutron"].containers)
     specs = {n: c for s in testbed.catalog.services.values() for n, c in s.containers.items() if c.tls}
     assert {n for n, c in specs.items() if not c.tls_ports} == clients
+
+
+def test_a_renewal_restarts_nothing(testbed: Context) -> None:
+    """Every container that has a certificate takes a new one while it works: by a command, or it looks itself."""
+    host = next(iter(testbed.inventory.hosts))
+    runs = resolve.resolve(testbed, host).containers.values()
+    with_leaf = [r for r in runs if any(f.endswith("/tls/host.crt") for f in r.files)]
+    assert len(with_leaf) > 10
+    assert [r.name for r in with_leaf if plan.taken_by(r, "tls/host.crt") is Kind.RESTART] == []
+    # the data plane is not touched by another CA either
+    chassis = [r for r in runs if r.impact is Impact.DATA_PLANE]
+    assert {r.name for r in chassis} >= {"ovn_controller", "ovs_vswitchd", "nova_libvirt"}
+    assert [r.name for r in chassis if plan.taken_by(r, "ca.crt") is Kind.RESTART] == []
 
 
 def handshake(environment: Environment, leaf: pki.Leaf, trusted: str, folder: Path) -> bool:

@@ -357,7 +357,9 @@ def test_keys_are_rotated_where_their_service_keeps_them(
 
     monkeypatch.setattr(rotation.remote, "execute", execute)
     (step,) = rotation.key_steps(engine, ["keystone_fernet_keys"])
-    with pytest.raises(ScsError, match=r"testbed-1: no fernet keys are rotated: the oldest key.*scs logs keystone_fernet"):
+    with pytest.raises(
+        ScsError, match=r"testbed-1: no fernet keys are rotated: the oldest key.*scs logs keystone_fernet"
+    ):
         step.do()
     (command,) = asked["testbed-1"]
     assert (command.container, command.argv) == ("keystone_fernet", ("/etc/keystone/keys.py", "rotate", "fernet"))
