@@ -96,6 +96,7 @@ def service_page() -> str:
         service.Probe,
         service.Job,
         service.DataFormat,
+        service.KeyRotation,
         service.Saved,
     ]
     body = model(service.Service)
