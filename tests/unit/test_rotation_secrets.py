@@ -16,16 +16,19 @@ from typer.testing import CliRunner
 from scs_deploy import credentials, region, remote, render, resolve, secrets
 from scs_deploy import environment as environments
 from scs_deploy.apply import Applied
+from scs_deploy.change import Change, Kind
 from scs_deploy.cli import env
 from scs_deploy.cli import secrets as secrets_cli
 from scs_deploy.context import Context
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError, ScsError
 from scs_deploy.pipeline import Selection
+from scs_deploy.plan import Plan
 from scs_deploy.rotation import roll, state
 from scs_deploy.rotation import secrets as rotation
 from scs_deploy.rotation.roll import Engine
-from scs_deploy.service import Rotate
+from scs_deploy.service import Impact, Phase, Rotate
+from scs_deploy.state.runs import RunStore, Status
 
 DATABASE, BROKER, IDENTITY = "nova_database_password", "nova_rabbitmq_password", "nova_keystone_password"
 ADMIN, SESSIONS, COOKIE = "keystone_admin_password", "horizon_secret_key", "rabbitmq_erlang_cookie"
@@ -312,10 +315,6 @@ def test_held_back_changes_keep_the_old_value(environment: Environment) -> None:
 
 
 def test_pending_changes_are_refused(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scs_deploy.change import Change, Kind
-    from scs_deploy.plan import Plan
-    from scs_deploy.service import Impact, Phase
-
     change = Change(
         kind=Kind.RESTART,
         service="nova",
@@ -365,3 +364,46 @@ def test_keys_are_rotated_where_their_service_keeps_them(
     assert (command.container, command.argv) == ("keystone_fernet", ("/etc/keystone/keys.py", "rotate", "fernet"))
     # nothing of them is in secrets.yml, and `all` means what is
     assert "fernet" not in run("secrets", "rotate", "all", "--plan")
+
+
+def changed_accounts(*subjects: str) -> list[Change]:
+    return [
+        Change(
+            kind=Kind.ACCOUNT, service="nova", host="region", subject=s, reason="password differs",
+            phase=Phase.DATABASE, impact=Impact.API,
+        )
+        for s in subjects
+    ]  # fmt: skip
+
+
+def test_accounts_are_changed_in_a_run_that_is_on_record(
+    environment: Environment, testbed: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = dataclasses.replace(with_secrets(testbed, secrets.load(environment)), environment=environment)
+    context.__dict__["secrets"] = secrets.load(environment)
+    environment.lock_file.write_text("release: '2025.1'\nimages: {}\n")
+    state_of = region.SharedState(changes=changed_accounts("mariadb user nova", "keystone user nova_b"))
+    applied: list[str] = []
+    monkeypatch.setattr(region, "read", lambda _context: state_of)
+    monkeypatch.setattr(region, "apply", lambda _context, subjects: applied.extend(subjects))
+    assert "2 accounts changed in run" in rotation.accounts(context, "scs secrets rotate nova_database_password")
+    assert applied == ["mariadb user nova", "keystone user nova_b"]
+    store = RunStore(environment.state / "runs.sqlite3")
+    (found,) = store.list()
+    assert (found.command, found.status) == ("scs secrets rotate nova_database_password", Status.DONE)
+    assert [(s.host, s.status) for s in store.steps(found.id)] == [("region", Status.DONE)]
+    store.close()
+
+
+def test_no_account_is_changed_while_a_server_does_not_answer(
+    environment: Environment, testbed: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = dataclasses.replace(with_secrets(testbed, secrets.load(environment)), environment=environment)
+    context.__dict__["secrets"] = secrets.load(environment)
+    down = region.SharedState(
+        changes=changed_accounts("mariadb user nova"), failed={"keystone": "keystone at x: refused"}
+    )
+    monkeypatch.setattr(region, "read", lambda _context: down)
+    monkeypatch.setattr(region, "apply", lambda *_: pytest.fail("an account was changed"))
+    with pytest.raises(ScsError, match="keystone at x: refused"):
+        rotation.accounts(context, "x")
