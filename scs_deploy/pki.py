@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import yaml
@@ -41,6 +42,7 @@ class Certificates(Model):
     """All certificates of a region."""
 
     ca_pem: str
+    """every CA that is trusted: one, or two while the CA is being exchanged; the one that issues comes first"""
     leaves: dict[str, Leaf]
 
     def leaf(self, name: str) -> Leaf:
@@ -58,6 +60,21 @@ class _Store(Model):
 
     ca: Leaf
     leaves: dict[str, Leaf] = Field(default_factory=dict)
+    next_ca: Leaf | None = Field(default=None, description="trusted, issues nothing yet")
+    previous_ca: str | None = Field(default=None, description="still trusted, issues nothing any more; no key is kept")
+
+    @property
+    def bundle(self) -> str:
+        """What everybody trusts."""
+        return "".join((self.ca.cert, self.next_ca.cert if self.next_ca else "", self.previous_ca or ""))
+
+
+class Exchange(StrEnum):
+    """How far an exchange of the CA is."""
+
+    NONE = "none"
+    TRUSTED = "both are trusted, the old one issues"
+    ISSUED = "both are trusted, the new one issues"
 
 
 def load(environment: Environment) -> Certificates:
@@ -66,7 +83,7 @@ def load(environment: Environment) -> Certificates:
     :raises RefusedError: no certificates.yml, no or another vault password, or a wrong content
     """
     store = _load(environment)
-    return Certificates(ca_pem=store.ca.cert, leaves=store.leaves)
+    return Certificates(ca_pem=store.bundle, leaves=store.leaves)
 
 
 def wanted_leaves(environment: Environment, inventory: Inventory) -> dict[str, list[str]]:
@@ -110,12 +127,124 @@ def ensure(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> lis
         issued = _stale(_Store(ca=ca, leaves=kept), leaves)
         for name in issued:
             kept[name] = _issue(ca, list(leaves[name]))
+        store = (present or _Store(ca=ca)).model_copy(update={"leaves": dict(sorted(kept.items()))})
         if issued or not present:
-            plain = _Store(ca=ca, leaves=dict(sorted(kept.items()))).model_dump()
-            vault.save(environment, environment.certificates_file, "---\n" + yaml.safe_dump(plain, default_style="|"))
-        if not environment.ca_file.is_file() or environment.ca_file.read_text(encoding="utf-8") != ca.cert:
-            vault.write(environment.ca_file, ca.cert, mode=0o644)
+            _save(environment, store)
+        _publish(environment, store)
         return issued
+
+
+def renew(environment: Environment, leaves: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[str]:
+    """Issue certificates anew, whatever is left of them; returns their names, sorted.
+
+    :param leaves: as for `ensure`
+    :param names: which
+    :raises RefusedError: no such certificate in this region, or certificates.yml cannot be read
+    """
+    chosen = sorted(set(names))
+    check_names(chosen, leaves)
+    with vault.locked(environment):
+        store = _load(environment)
+        fresh = {n: _issue(store.ca, list(leaves[n])) for n in chosen}
+        _save(environment, store.model_copy(update={"leaves": dict(sorted((store.leaves | fresh).items()))}))
+    return chosen
+
+
+def check_names(names: Iterable[str], leaves: Mapping[str, Iterable[str]]) -> None:
+    """Whether all are certificates of the region.
+
+    :raises RefusedError: the first one that is not
+    """
+    for name in names:
+        if name not in leaves:
+            raise RefusedError(f"no certificate '{name}' in this region", f"there are: {', '.join(sorted(leaves))}")
+
+
+def exchange(environment: Environment) -> Exchange:
+    """How far an exchange of the CA is.
+
+    :raises RefusedError: certificates.yml is missing or cannot be read
+    """
+    return _exchange(_load(environment))
+
+
+def trust_next(environment: Environment) -> None:
+    """Make the CA that shall follow and have it trusted beside the one that issues; again: changes nothing.
+
+    :raises RefusedError: the CA before the present one is still trusted, or certificates.yml cannot be read
+    """
+    with vault.locked(environment):
+        store = _load(environment)
+        if store.previous_ca:
+            raise RefusedError(
+                f"{environment.certificates_file}: an exchange of the CA is not finished", "scs certs rotate --ca"
+            )
+        if not store.next_ca:
+            store = store.model_copy(update={"next_ca": _new_ca(environment.settings.region)})
+            _save(environment, store)
+        _publish(environment, store)
+
+
+def issue_with_next(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:
+    """Let the next CA issue every certificate, from now on; both stay trusted. The old one's key is forgotten.
+
+    :returns: names of the certificates issued, sorted; empty when it does so already
+    :raises RefusedError: there is no next CA
+    """
+    with vault.locked(environment):
+        store = _load(environment)
+        if store.previous_ca and not store.next_ca:
+            return []
+        if not store.next_ca:
+            raise RefusedError(f"{environment.certificates_file}: there is no next CA", "scs certs rotate --ca")
+        ca = store.next_ca
+        fresh = {n: _issue(ca, list(names)) for n, names in sorted(leaves.items())}
+        store = _Store(ca=ca, leaves=fresh, previous_ca=store.ca.cert)
+        _save(environment, store)
+        _publish(environment, store)
+        return sorted(fresh)
+
+
+def forget_previous(environment: Environment) -> bool:
+    """Trust the CA that issues only; false: there was no other.
+
+    :raises RefusedError: certificates.yml is missing or cannot be read
+    """
+    with vault.locked(environment):
+        store = _load(environment)
+        present = store.previous_ca is not None
+        store = store.model_copy(update={"previous_ca": None})
+        if present:
+            _save(environment, store)
+        _publish(environment, store)
+        return present
+
+
+def authorities(environment: Environment) -> list[tuple[str, str]]:
+    """(role, PEM) of every trusted CA; the role is `issues`, `next` or `previous`.
+
+    :raises RefusedError: certificates.yml is missing or cannot be read
+    """
+    store = _load(environment)
+    found = [("issues", store.ca.cert), ("next", store.next_ca.cert if store.next_ca else "")]
+    return [(role, pem) for role, pem in [*found, ("previous", store.previous_ca or "")] if pem]
+
+
+def _exchange(store: _Store) -> Exchange:
+    if store.next_ca:
+        return Exchange.TRUSTED
+    return Exchange.ISSUED if store.previous_ca else Exchange.NONE
+
+
+def _save(environment: Environment, store: _Store) -> None:
+    plain = yaml.safe_dump(store.model_dump(exclude_none=True), default_style="|")
+    vault.save(environment, environment.certificates_file, "---\n" + plain)
+
+
+def _publish(environment: Environment, store: _Store) -> None:
+    file = environment.ca_file
+    if not file.is_file() or file.read_text(encoding="utf-8") != store.bundle:
+        vault.write(file, store.bundle, mode=0o644)
 
 
 def _load(environment: Environment) -> _Store:

@@ -63,7 +63,7 @@ def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
     """
     hidden = tuple(secrets)
     changes: list[Change] = []
-    touched: dict[str, list[str]] = {}
+    touched: dict[str, dict[str, str]] = {}
     for file in desired.files.values():
         reason, content = _file(file, observed, hidden)
         if reason:
@@ -71,7 +71,7 @@ def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
                 _change(desired, Kind.FILE, file.service, _subject(file.path), reason, Phase.CONFIG, Impact.NONE)
             )
             if content:
-                touched.setdefault(file.container, []).append(f"{file.name}: {reason}")
+                touched.setdefault(file.container, {})[file.name] = reason
     owners = {f.container: f.service for f in desired.files.values()}
     for path in sorted(observed.files.keys() - desired.files.keys()):
         service = owners.get(_subject(path).partition("/")[0], "")
@@ -218,7 +218,7 @@ def _file(file: File, observed: Observed, secrets: tuple[str, ...]) -> tuple[str
     return "", False
 
 
-def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, list[str]]) -> list[Change]:
+def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, dict[str, str]]) -> list[Change]:
     changes = []
     for name, seen in observed.containers.items():
         if seen.managed and name not in desired.containers:
@@ -229,15 +229,17 @@ def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, lis
                 )
             )
     for name, run in desired.containers.items():
-        kind, reason = _container(run, observed.containers.get(name), observed, touched.get(name, []))
+        kind, reason = _container(run, observed.containers.get(name), observed, touched.get(name, {}))
         if kind:
-            impact = Impact.RELOAD if kind is Kind.RELOAD and run.impact is not Impact.DATA_PLANE else run.impact
+            # new certificates alone interrupt nothing, whatever the container is for
+            gentle = kind is Kind.RELOAD and (run.impact is not Impact.DATA_PLANE or run.reload_only)
+            impact = Impact.RELOAD if gentle else run.impact
             changes.append(_change(desired, kind, run.service, name, reason, Phase.ROLL, impact))
     return changes
 
 
 def _container(
-    run: RunContainer, seen: ObservedContainer | None, observed: Observed, files: list[str]
+    run: RunContainer, seen: ObservedContainer | None, observed: Observed, files: dict[str, str]
 ) -> tuple[Kind | None, str]:
     if seen is None:
         return Kind.CREATE, "missing"
@@ -247,13 +249,34 @@ def _container(
     if seen.status != "running":
         why = "stopped with `scs stop`" if run.name in observed.stopped else f"{seen.status} with code {seen.exit_code}"
         return Kind.START, why
-    can_reload = run.reload_signal is not None or run.reload_command is not None
-    since = max(seen.started_at, observed.reloads.get(run.name, 0.0) if can_reload else 0.0)
-    newer = [p.rpartition("/")[2] for p in run.files if p in observed.files and observed.files[p][4] > since]
-    if files or newer:
-        why = "; ".join(files) if files else f"{', '.join(newer)} newer than the running process"
-        return (Kind.RELOAD if can_reload else Kind.RESTART), why
-    return None, ""
+    reloaded = max(seen.started_at, observed.reloads.get(run.name, 0.0))
+    needs: dict[str, Kind] = {}
+    for path in run.files:
+        name = path.removeprefix(f"{NODE_CONFIG}/{run.name}/")
+        kind = taken_by(run, name)
+        since = reloaded if kind is Kind.RELOAD else seen.started_at
+        if kind and (name in files or (path in observed.files and observed.files[path][4] > since)):
+            needs[name] = kind
+    if not needs:
+        return None, ""
+    said = [f"{name}: {files[name]}" for name in needs if name in files]
+    newer = [name.rpartition("/")[2] for name in needs if name not in files]
+    why = "; ".join(said) if said else f"{', '.join(newer)} newer than the running process"
+    return (Kind.RESTART if Kind.RESTART in needs.values() else Kind.RELOAD), why
+
+
+_LEAF = frozenset({"tls/host.crt", "tls/host.key"})
+_RELOADED = {"leaf": _LEAF, "tls": _LEAF | {"ca.crt", "tls/ca.crt"}}
+
+
+def taken_by(run: RunContainer, name: str) -> Kind | None:
+    """What has a running container use a file's new content: a restart, a reload, or nothing at all."""
+    if name in run.live:
+        return None
+    able = run.reload_itself or run.reload_signal is not None or run.reload_command is not None
+    if not able or (run.reload_only and name not in _RELOADED[run.reload_only]):
+        return Kind.RESTART
+    return None if run.reload_itself else Kind.RELOAD
 
 
 def _pulls(desired: DesiredHost, observed: Observed, rolls: list[Change]) -> list[Change]:

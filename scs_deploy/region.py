@@ -7,12 +7,12 @@ Read, compared and changed from the manager, each server in one session. The cat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from scs_deploy import render
+from scs_deploy import clouds, credentials, render
 from scs_deploy.change import Change
 from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
@@ -98,17 +98,50 @@ def _patiently(server: _Server, context: Context) -> Any:
             return session
 
 
+OWN_DATABASE_ACCOUNTS = {
+    "root@%": "mariadb_root_password",
+    "root@localhost": "mariadb_root_password",
+    "monitor@%": "mariadb_monitor_password",
+    "sst@localhost": "mariadb_sst_password",
+}
+"""Accounts that init.sql makes: the secret that each logs in with."""
+BROKER_ADMINISTRATOR = "scs"
+
+
 def _databases(context: Context) -> database.Desired:
     services = [s for s in context.catalog.services.values() if s.databases]
     return database.Desired.build(
         {s.name: s.databases for s in services},
-        {s.name: context.secrets[f"{s.name}_database_password"] for s in services},
+        {s.name: credentials.passwords(context.secrets, f"{s.name}_database_password") for s in services},
+        {who: credentials.passwords(context.secrets, secret) for who, secret in OWN_DATABASE_ACCOUNTS.items()},
     )
+
+
+def _accounts(
+    context: Context, names: Iterable[str], suffix: str
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """(user: password), (user: service) of all that are used, and (user: service) of those that are not."""
+    used: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    retired: dict[str, str] = {}
+    for name in names:
+        for login in credentials.users(context.secrets, f"{name}_{suffix}_password", name):
+            used[login.user], owners[login.user] = login.password, name
+        retired |= {u: name for u in (name, name + credentials.SECOND) if u not in used}
+    return used, owners, retired
 
 
 def _brokers(context: Context) -> messaging.Desired:
     services = [s.name for s in context.catalog.services.values() if s.messaging]
-    return messaging.Desired(users={s: context.secrets[f"{s}_rabbitmq_password"] for s in services})
+    used, owners, retired = _accounts(context, services, "rabbitmq")
+    administrators = {a.user: a.password for a in _administrators(context)}
+    both = (BROKER_ADMINISTRATOR, BROKER_ADMINISTRATOR + credentials.SECOND)
+    retired |= {u: messaging.OWNER for u in both if u not in administrators}
+    return messaging.Desired(users=used, services=owners, administrators=administrators, retired=retired)
+
+
+def _administrators(context: Context) -> tuple[credentials.Login, ...]:
+    return credentials.users(context.secrets, "rabbitmq_admin_password", BROKER_ADMINISTRATOR)
 
 
 def _identity(context: Context) -> identity.Desired:
@@ -120,28 +153,35 @@ def _identity(context: Context) -> identity.Desired:
             if e.public:
                 urls.append((e.service, e.name, "public", f"https://{settings.api.external.name}:{e.port}{e.path}"))
     accounts = [s.name for s in context.catalog.services.values() if s.account]
-    return identity.Desired.build(
-        settings.region, {s: context.secrets[f"{s}_keystone_password"] for s in accounts}, urls
-    )
+    used, owners, retired = _accounts(context, accounts, "keystone")
+    return identity.Desired.build(settings.region, used, urls, owners, retired)
 
 
 def database_session(context: Context) -> database.Database:
     """A session with the database at its API address."""
     api = context.environment.settings.api.internal
-    return database.Database(str(api.address), context.secrets["mariadb_root_password"], context.environment.ca_file)
+    passwords = credentials.passwords(context.secrets, "mariadb_root_password")
+    return database.Database(str(api.address), passwords, context.environment.ca_file)
+
+
+def broker_session(context: Context, hosts: Sequence[str], timeout: float = 10) -> messaging.Messaging:
+    """A session with whichever of these brokers answers.
+
+    :param hosts: their management addresses
+    :param timeout: seconds for connecting and for each answer
+    """
+    return messaging.Messaging(hosts, _administrators(context), context.environment.ca_file, timeout=timeout)
 
 
 def _broker_session(context: Context) -> messaging.Messaging:
-    hosts = [h.management for h in context.inventory.group(context.group_of("rabbitmq"))]
-    return messaging.Messaging(hosts, context.secrets["rabbitmq_admin_password"], context.environment.ca_file)
+    return broker_session(context, [h.management for h in context.inventory.group(context.group_of("rabbitmq"))])
 
 
 def _identity_session(context: Context) -> keystone.Keystone:
     api = context.environment.settings.api.internal
     port = context.catalog.services["keystone"].endpoints["identity"].port
-    return keystone.Keystone(
-        f"https://{api.address}:{port}/v3", context.secrets["keystone_admin_password"], context.environment.ca_file
-    )
+    passwords = credentials.passwords(context.secrets, clouds.PASSWORD)
+    return keystone.Keystone(f"https://{api.address}:{port}/v3", passwords, context.environment.ca_file)
 
 
 SERVERS = (

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import jinja2
 from pydantic import Field
 
-from scs_deploy import paths
+from scs_deploy import credentials, paths
 from scs_deploy.context import Context
 from scs_deploy.environment import ApiAddress
 from scs_deploy.errors import ScsError
@@ -171,7 +171,7 @@ class SecretScope(Mapping[str, str]):
         self._secrets, self._allowed, self._service = secrets, allowed, service
 
     def __getitem__(self, key: str) -> str:
-        if key not in self._allowed:
+        if key not in self._allowed and credentials.base(key) not in self._allowed:
             raise KeyError(f"secret '{key}' is not declared by {self._service} or by what it requires")
         return self._secrets[key]
 
@@ -232,8 +232,19 @@ def _service_scope(context: Context, service: Service, secrets: Mapping[str, str
 
     def transport_url(of: str = service.name) -> str:
         password = quote(view[f"{of}_rabbitmq_password"], safe="")
+        user = user_of(f"{of}_rabbitmq_password", of)
         group = context.group_of("rabbitmq")
-        return "rabbit://" + ",".join(f"{of}:{password}@{h.management}:5671" for h in inventory.group(group)) + f"/{of}"
+        return (
+            "rabbit://" + ",".join(f"{user}:{password}@{h.management}:5671" for h in inventory.group(group)) + f"/{of}"
+        )
+
+    def user_of(secret: str, name: str = service.name) -> str:
+        _ = view[secret]
+        return credentials.user(secrets, secret, name)
+
+    def previous(secret: str) -> str:
+        _ = view[secret]
+        return credentials.previous(secrets, secret) or ""
 
     def memcached() -> list[str]:
         return [f"{h.management}:11211" for h in inventory.group(context.group_of("memcached"))]
@@ -250,6 +261,8 @@ def _service_scope(context: Context, service: Service, secrets: Mapping[str, str
         "database_url": database_url,
         "transport_url": transport_url,
         "hosts": inventory.group,
+        "user_of": user_of,
+        "previous": previous,
     }
     return {
         **functions,

@@ -60,6 +60,9 @@ class RunContainer(Model):
     health_timeout: int
     reload_signal: str | None
     reload_command: tuple[str, ...] | None
+    reload_itself: bool = Field(default=False, description="takes them without being told")
+    reload_only: str = Field(default="", description="files that a reload takes: leaf, tls; empty: all")
+    live: tuple[str, ...] = Field(default=(), description="names of files that are read anew at each use")
     volumes: dict[str, tuple[int, int]] = Field(description="named volume: uid, gid of a new one")
     directories: dict[str, tuple[int, int]] = Field(description="host directory: uid, gid of a new one")
     address: str = Field(description="management address of its host")
@@ -242,6 +245,9 @@ def _container(
         reload_command=tuple(render.leaf(w, scope, f"{at}.reload") for w in reload.command)
         if reload and reload.command
         else None,
+        reload_itself=reload.itself if reload else False,
+        reload_only=(reload and reload.only) or "",
+        live=tuple(f.name for f in spec.config if f.live),
         volumes=volumes,
         directories=directories,
         address=scope["address"],
@@ -286,7 +292,7 @@ def _config_binds(service: Service, name: str, spec: Container) -> list[str]:
     binds = [f"{NODE_CONFIG}/{name}/ca.crt:{render.CA_FILE}:ro"]
     if spec.tls:
         binds.append(f"{NODE_CONFIG}/{name}/tls:/etc/scs/tls:ro")
-    if spec.reload and spec.config:
+    if ((spec.reload and not spec.reload.only) or any(f.live for f in spec.config)) and spec.config:
         # a single mounted file keeps its inode: only a mounted directory shows a new version to a running process
         return [*binds, f"{NODE_CONFIG}/{name}:{directory}:ro"]
     return binds + [f"{NODE_CONFIG}/{name}/{f.name}:{f.path or f'{directory}/{f.name}'}:ro" for f in spec.config]

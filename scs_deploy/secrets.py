@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
 
-from scs_deploy import vault
+from scs_deploy import credentials, vault
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError
 from scs_deploy.model import parse_yaml
@@ -63,3 +63,48 @@ def ensure(environment: Environment, names: Iterable[str]) -> list[str]:
             values = present | {name: vault.random_password() for name in added}
             vault.save(environment, environment.secrets_file, dump(values))
         return added
+
+
+def replace(environment: Environment, names: Mapping[str, str]) -> list[str]:
+    """Give secrets new random values, in one write; the old ones stay as `<name>_previous`.
+
+    Those that have a previous value are being rotated already, and stay as they are.
+
+    :param names: secret: name of the first of its two users, or '' where its user stays
+    :returns: names of the secrets that are new, sorted
+    :raises RefusedError: there is no such secret, or secrets.yml cannot be read
+    """
+    with vault.locked(environment):
+        values = load(environment)
+        if missing := sorted(set(names) - set(values)):
+            raise RefusedError(f"{environment.secrets_file}: missing secret: {missing[0]}", "scs secrets init")
+        new = sorted(n for n in names if n + credentials.PREVIOUS not in values)
+        for name in new:
+            values[name + credentials.PREVIOUS] = values[name]
+            values[name] = vault.random_password()
+            if first := names[name]:
+                key = credentials.user_key(name)
+                # absent: the first one. Its name in a value would hide that word wherever secrets are hidden.
+                if values.pop(key, None) is None:
+                    values[key] = credentials.other(first, first)
+        if new:
+            vault.save(environment, environment.secrets_file, dump(values))
+        return new
+
+
+def forget_previous(environment: Environment, names: Iterable[str]) -> list[str]:
+    """Remove `<name>_previous` of these secrets, in one write; returns the secrets that had one, sorted.
+
+    :raises RefusedError: secrets.yml cannot be read
+    """
+    with vault.locked(environment):
+        values = load(environment)
+        gone = sorted(n for n in set(names) if values.pop(n + credentials.PREVIOUS, None) is not None)
+        if gone:
+            vault.save(environment, environment.secrets_file, dump(values))
+        return gone
+
+
+def being_rotated(values: Mapping[str, str]) -> list[str]:
+    """Secrets that have a previous value, sorted."""
+    return sorted(n.removesuffix(credentials.PREVIOUS) for n in values if n.endswith(credentials.PREVIOUS))

@@ -103,15 +103,23 @@ class Health(Model):
 
 
 class Reload(Model):
-    """How a container takes new configuration without a restart: one of the two."""
+    """How a container takes new configuration without a restart: one of the three."""
 
     signal: str | None = Field(default=None, description="sent to the container's main process, e.g. SIGUSR2")
     command: Argv | None = Field(default=None, description="run inside the container")
+    itself: bool = Field(
+        default=False, description="nothing is done: it reads these files anew when it needs them, or never"
+    )
+    only: Literal["leaf", "tls"] | None = Field(
+        default=None,
+        description="`leaf`: takes its host's new certificate and key only, `tls`: the CA's too; any other file "
+        "restarts it; absent: takes every file",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Reload:
-        if (self.signal is None) == (self.command is None):
-            raise ValueError("give exactly one of signal, command")
+        if sum((self.signal is not None, self.command is not None, self.itself)) != 1:
+            raise ValueError("give exactly one of signal, command, itself")
         return self
 
 
@@ -146,6 +154,9 @@ class ConfigFile(Model):
     )
     mode: str = Field(default="0640", pattern="^0[0-7]{3}$", description="octal permissions")
     template: str | None = Field(default=None, description="default: <name>.j2")
+    live: bool = Field(
+        default=False, description="read anew by each command that needs it: a change restarts and reloads nothing"
+    )
 
 
 def _config(value: Any) -> Any:
@@ -183,6 +194,11 @@ class Container(Model):
     tls: bool = Field(
         default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls"
     )
+    tls_ports: tuple[str, ...] = Field(
+        default=(),
+        description="where it serves TLS with the host's certificate, on the management address, for `scs certs`: "
+        "`port`, or `mysql:port` where a greeting comes first; may hold Jinja",
+    )
     impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
 
 
@@ -208,6 +224,27 @@ class Job(Model):
         if value not in (Phase.MIGRATE, Phase.REGISTER, Phase.FINISH, Phase.VERIFY):
             raise ValueError("a job runs in phase migrate, register, finish or verify")
         return value
+
+
+class Rotate(StrEnum):
+    """How a secret gets a new value while the region works."""
+
+    BOTH = "both"
+    """its server, or those that share it, accept the old value beside the new one"""
+    SECOND_USER = "second user"
+    """its server makes a second user with the new value"""
+    AT_ONCE = "at once"
+    """one value at a time: who has the other one is refused until it has been restarted"""
+    BY_HAND = "by hand"
+    """scs does not rotate it"""
+
+
+class KeyRotation(Model):
+    """How keys that a service makes and keeps itself are rotated, beside the times that it does so on its own."""
+
+    container: str = Field(description="where, on the first host that has it")
+    command: Argv = Field(description="exits 0 when the new keys are in use everywhere")
+    timeout: int = Field(default=300, description="seconds")
 
 
 class DataFormat(Model):
@@ -244,6 +281,12 @@ class Service(Model):
     messaging: bool = Field(default=False, description="RabbitMQ user and vhost named as the service")
     account: bool = Field(default=False, description="Keystone user in project `service`, roles admin and service")
     secrets: tuple[str, ...] = Field(default=(), description="further secrets, beside the derived ones")
+    rotate: dict[str, Rotate] = Field(
+        default_factory=dict, description="further secret: how it gets a new value; absent: at once"
+    )
+    key_rotations: dict[str, KeyRotation] = Field(
+        default_factory=dict, description="keys that are in no secrets.yml, by the name that `scs secrets rotate` takes"
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict, description="operator variables with their defaults, each named <service>_<what>"
     )
@@ -264,6 +307,12 @@ class Service(Model):
             derived.append(f"{self.name}_keystone_password")
         return (*self.secrets, *derived)
 
+    def how_to_rotate(self, secret: str) -> Rotate:
+        """How one of `all_secrets` gets a new value."""
+        if secret in self.secrets:
+            return self.rotate.get(secret, Rotate.AT_ONCE)
+        return Rotate.BOTH if secret == f"{self.name}_database_password" else Rotate.SECOND_USER
+
     @model_validator(mode="after")
     def _references(self) -> Service:
         if not self.containers:
@@ -277,6 +326,12 @@ class Service(Model):
         for name, endpoint in self.endpoints.items():
             if endpoint.container and endpoint.container not in self.containers:
                 raise ValueError(f"endpoints.{name}.container: no container '{endpoint.container}' in this service")
+        for name, keys in self.key_rotations.items():
+            if keys.container not in self.containers:
+                raise ValueError(f"key_rotations.{name}.container: no container '{keys.container}' in this service")
+        for secret in self.rotate:
+            if secret not in self.secrets:
+                raise ValueError(f"rotate.{secret}: not in `secrets`")
         for key in self.settings:
             if not key.startswith(f"{self.name}_"):
                 raise ValueError(f"settings.{key}: must start with '{self.name}_'")

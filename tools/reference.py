@@ -96,6 +96,7 @@ def service_page() -> str:
         service.Probe,
         service.Job,
         service.DataFormat,
+        service.KeyRotation,
         service.Saved,
     ]
     body = model(service.Service)
@@ -272,14 +273,15 @@ def secrets_page() -> str:
     intro = (
         "`scs secrets init` makes every secret that is missing. Services declare some; the passwords of accounts in "
         "the database, the message broker and Keystone follow from `databases`, `messaging` and `account`. "
-        "See [how to keep and rotate them](../how-to/secrets.md)."
+        "See [how to keep and rotate them](../how-to/secrets.md): what the old value is worth while "
+        "`scs secrets rotate` brings the new one."
     )
     rows = [
-        (code(name), code(each.name), "declared" if name in each.secrets else "derived")
+        (code(name), code(each.name), "declared" if name in each.secrets else "derived", each.how_to_rotate(name))
         for each in catalog.load().services.values()
         for name in each.all_secrets
     ]
-    return page("Secrets", intro, table(("secret", "service", "origin"), sorted(rows)))
+    return page("Secrets", intro, table(("secret", "service", "origin", "rotation"), sorted(rows)))
 
 
 def hosts_page() -> str:

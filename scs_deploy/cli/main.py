@@ -22,6 +22,7 @@ COMMANDS = (
     "env",
     "inventory",
     "secrets",
+    "certs",
     "images",
     "testbed",
     "bootstrap",

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from scs_deploy.cli import measured, rotating
 from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli.plan import Allow
 from scs_deploy.errors import RefusedError
 
 
@@ -20,6 +22,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example: EDITOR=nano scs secrets edit")(edit)
     group.command("list", epilog="Example: scs secrets list --json")(list_secrets)
     group.command(epilog="Example: scs secrets show keystone_admin_password")(show)
+    group.command(epilog="Example: scs secrets rotate nova_database_password --plan")(rotate)
     group.command(epilog="Example: scs secrets rotate-file-key --new-vault-password-file new_password")(rotate_file_key)
     app.add_typer(group, name="secrets")
 
@@ -56,7 +59,7 @@ def init(
 
 def list_secrets(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
     """List every secret's name, who needs it, and whether it is there. Exits 1 when one is missing."""
-    from scs_deploy import catalog, secrets
+    from scs_deploy import catalog, credentials, secrets
     from scs_deploy import environment as environments
 
     present = secrets.load(environments.load(environment))
@@ -65,6 +68,9 @@ def list_secrets(environment: EnvironmentOption = None, as_json: JsonOption = Fa
     for service in services.services.values():
         for name in service.all_secrets:
             users[name].append(service.name)
+    for name in users:
+        if not users[name] and credentials.base(name) in users:
+            users[name] = users[credentials.base(name)]
     rows = [{"name": n, "services": users[n], "present": n in present} for n in sorted(users)]
     if as_json:
         print_json(rows)
@@ -112,6 +118,47 @@ def edit(
     if clouds.PASSWORD in changed:
         clouds.write(region)
     console.print(f"changed: {', '.join(changed)}" if changed else "nothing changed")
+
+
+def rotate(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SECRET|all",
+            help="As in `scs secrets list`, keystone_fernet_keys or keystone_credential_keys; "
+            "all: every secret that scs rotates.",
+        ),
+    ],
+    plan: rotating.PlanOption = False,
+    yes: rotating.YesOption = False,
+    allow: Allow = None,
+    max_failed_requests: measured.MaxFailed = None,
+    no_probe: measured.NoProbe = False,
+    environment: EnvironmentOption = None,
+) -> None:
+    """Give secrets new values in servers and services, rolling, the old ones accepted as long as somebody has them.
+
+    Interrupted? The same command goes on where it was.
+    """
+    from scs_deploy import context
+    from scs_deploy.rotation import secrets as rotation_of
+    from scs_deploy.rotation import state
+
+    probe = measured.options(max_failed_requests, no_probe, None)
+    region = context.load(environment)
+    chosen = rotation_of.choose(names, region.catalog)
+    rotation_of.refuse_others(region.secrets, chosen)
+    rotation = state.begin(region.environment, "secrets", tuple(sorted(set(names))))
+    engine = rotating.engine(region.environment.name, allow, probe, yes, rotation.command)
+    kept = set(rotation_of.keys(region.catalog)) & set(names)
+    steps = rotation_of.key_steps(engine, kept)
+    if chosen:
+        steps += rotation_of.steps(engine, chosen, rotation.command)
+        table = Table("secret", "services", "the old value", box=None, pad_edge=False, header_style="bold")
+        for secret in chosen:
+            table.add_row(secret.name, ", ".join(secret.services), rotation_of.OLD[secret.how])
+        console.print(table)
+    rotating.run(region.environment, rotation, steps, plan, yes)
 
 
 def rotate_file_key(

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from scs_deploy import remote, render
+from scs_deploy import region, remote, render
 from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
 from scs_deploy.nodes import parse
@@ -245,7 +245,7 @@ def broker(context: Context, but: str = "") -> Messaging:
     hosts = [h.management for h in context.inventory.group(context.group_of("rabbitmq")) if h.name != but]
     if not hosts:
         raise ScsError("rabbitmq: no broker to ask")
-    return Messaging(hosts, context.secrets["rabbitmq_admin_password"], context.environment.ca_file, timeout=5)
+    return region.broker_session(context, hosts, timeout=5)
 
 
 def _compute(

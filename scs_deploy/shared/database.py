@@ -8,6 +8,7 @@ Schemas and users that nothing wants any more are left alone: removing data is a
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,9 @@ CHARSET = "utf8mb4"
 KEPT = frozenset({CHARSET, "utf8mb3"})
 """Character sets that are left alone: Keystone's first migration sets its schema's default to utf8mb3 itself."""
 COLLATION = "utf8mb4_general_ci"
+OWNER = "mariadb"
+"""The service that the server's own accounts belong to."""
+_DENIED = 1045
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _OPTION = " WITH GRANT OPTION"
 _GRANT = re.compile(r"GRANT (?P<what>.+) ON (?P<on>\S+) TO ")
@@ -33,7 +37,7 @@ _GRANT = re.compile(r"GRANT (?P<what>.+) ON (?P<on>\S+) TO ")
 class User(Model):
     """A wanted user."""
 
-    password: str = Field(repr=False)
+    passwords: tuple[str, ...] = Field(repr=False, description="all that it may log in with, the current one first")
     schemas: tuple[str, ...]
 
 
@@ -41,23 +45,32 @@ class Desired(Model):
     """Users by name, which is their service's; each owns its schemas."""
 
     users: dict[str, User]
+    own: dict[str, tuple[str, ...]] = Field(
+        default={}, repr=False, description="`user@host` of the server's own accounts, made with it: their passwords"
+    )
 
     @classmethod
-    def build(cls, schemas: Mapping[str, Iterable[str]], passwords: Mapping[str, str]) -> Desired:
-        """From service -> its schemas, and service -> its password.
+    def build(
+        cls,
+        schemas: Mapping[str, Iterable[str]],
+        passwords: Mapping[str, tuple[str, ...]],
+        own: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Desired:
+        """From service -> its schemas, and service -> its passwords.
 
         :raises ScsError: a name that is no plain identifier
         """
         for name in [*schemas, *(s for names in schemas.values() for s in names)]:
             if not _NAME.fullmatch(name):
                 raise ScsError(f"database: '{name}' is no name for a schema or user", "use [a-z0-9_]")
-        return cls(users={s: User(password=passwords[s], schemas=tuple(n)) for s, n in schemas.items() if n})
+        users = {s: User(passwords=passwords[s], schemas=tuple(n)) for s, n in schemas.items() if n}
+        return cls(users=users, own=dict(own or {}))
 
 
 class ObservedUser(Model):
     """A user as the server has it."""
 
-    hash: str = Field(repr=False)
+    hashes: tuple[str, ...] = Field(repr=False, description="of every password that it may log in with")
     ssl: bool
     grants: tuple[str, ...] = Field(description="`what ON schema`, USAGE left out, sorted")
 
@@ -67,6 +80,7 @@ class Observed(Model):
 
     schemas: dict[str, str]
     users: dict[str, ObservedUser]
+    own: dict[str, tuple[str, ...]] = Field(default={}, repr=False, description="`user@host`: hashes, as of a user")
 
 
 def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
@@ -85,7 +99,21 @@ def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
             exists = observed is not None and name in observed.users
             impact = Impact.API if exists else Impact.NONE
             changes.append(_change(Kind.ACCOUNT, name, f"user {name}", reason, impact))
+    for who, passwords in desired.own.items():
+        # what is missing was not made with this server, and is not made later
+        reason = _password_reason(passwords, observed.own[who]) if observed and who in observed.own else ""
+        if reason:
+            changes.append(_change(Kind.ACCOUNT, OWNER, f"user {who}", reason, Impact.API))
     return tuple(changes)
+
+
+def _password_reason(wanted: tuple[str, ...], hashes: tuple[str, ...]) -> str:
+    expected = [native_hash(p) for p in wanted]
+    if expected[0] not in hashes:
+        return "password differs"
+    if not set(expected) <= set(hashes):
+        return "the password before is refused, and somebody may still use it"
+    return "" if set(hashes) <= set(expected) else "a password from before is accepted"
 
 
 def native_hash(password: str) -> str:
@@ -113,9 +141,8 @@ def _user_reason(name: str, user: User, observed: Observed | None) -> str:
     found = observed.users.get(name)
     if found is None:
         return "missing"
-    reasons = []
-    if found.hash != native_hash(user.password):
-        reasons.append("password differs")
+    password = _password_reason(user.passwords, found.hashes)
+    reasons = [password] if password else []
     if not found.ssl:
         reasons.append("TLS is not required")
     wanted = set(_grants(user))
@@ -143,18 +170,25 @@ class Database:
     """A session with the server as its administrator; a context manager.
 
     :param host: internal API name or address; the server's certificate must name it
+    :param passwords: the current one, and the one before while it is rotated
     :param ca_file: the region CA
     :param timeout: seconds for connecting and for each answer
     """
 
     def __init__(
-        self, host: str, password: str, ca_file: Path, user: str = "root", port: int = 3306, timeout: float = 10
+        self,
+        host: str,
+        passwords: tuple[str, ...],
+        ca_file: Path,
+        user: str = "root",
+        port: int = 3306,
+        timeout: float = 10,
     ) -> None:
+        self._passwords = passwords
         self._parameters: dict[str, Any] = {
             "host": host,
             "port": port,
             "user": user,
-            "password": password,
             "ssl_ca": str(ca_file),
             "ssl_verify_cert": True,
             "ssl_verify_identity": True,
@@ -170,10 +204,14 @@ class Database:
         # imported here: plans of regions without a database need not pay for it
         import pymysql
 
-        try:
-            self._connection = pymysql.connect(**self._parameters)
-        except (pymysql.Error, OSError, RuntimeError) as error:
-            raise ScsError(f"mariadb at {self._at}: {_say(error)}", "scs status mariadb") from None
+        for number, password in enumerate(self._passwords, 1):
+            try:
+                self._connection = pymysql.connect(**self._parameters, password=password)
+                break
+            except (pymysql.Error, OSError, RuntimeError) as error:
+                denied = bool(error.args) and error.args[0] == _DENIED
+                if not denied or number == len(self._passwords):
+                    raise ScsError(f"mariadb at {self._at}: {_say(error)}", "scs status mariadb") from None
         return self
 
     def __exit__(
@@ -196,12 +234,18 @@ class Database:
                 "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA"
             )
         }
-        rows = self._ask("SELECT User, authentication_string, ssl_type FROM mysql.user WHERE Host = '%'")
-        users = {}
-        for name, stored, ssl in rows:
-            if name in desired.users:
-                users[name] = ObservedUser(hash=stored, ssl=ssl == "ANY", grants=self._grants_of(name))
-        return Observed(schemas=schemas, users=users)
+        rows = self._ask(
+            "SELECT u.User, u.Host, u.ssl_type, g.Priv FROM mysql.user u "
+            "JOIN mysql.global_priv g ON g.User = u.User AND g.Host = u.Host"
+        )
+        users, own = {}, {}
+        for name, host, ssl, stored in rows:
+            hashes = stored_hashes(stored)
+            if name in desired.users and host == "%":
+                users[name] = ObservedUser(hashes=hashes, ssl=ssl == "ANY", grants=self._grants_of(name))
+            elif f"{name}@{host}" in desired.own:
+                own[f"{name}@{host}"] = hashes
+        return Observed(schemas=schemas, users=users, own=own)
 
     def revisions(self, schemas: Iterable[str]) -> dict[str, str]:
         """Schema: what Alembic recorded in it, sorted and joined by `,`; '' where it recorded nothing."""
@@ -230,10 +274,15 @@ class Database:
         """
         for change in changes:
             kind, _, name = change.subject.partition(" ")
-            statements = _schema_statements(name) if kind == "schema" else _user_statements(name, desired.users[name])
+            if kind == "schema":
+                statements = _schema_statements(name)
+            elif name in desired.own:
+                statements = [_own_statement(name, desired.own[name])]
+            else:
+                statements = _user_statements(name, desired.users[name])
             for statement, parameters in statements:
                 self._ask(statement, parameters, change.subject)
-            if kind == "user":
+            if kind == "user" and name in desired.users:
                 self._grant(name, desired.users[name], change.subject)
 
     def _grant(self, name: str, user: User, subject: str) -> None:
@@ -268,10 +317,38 @@ def _schema_statements(schema: str) -> list[tuple[str, tuple[str, ...]]]:
 
 def _user_statements(name: str, user: User) -> list[tuple[str, tuple[str, ...]]]:
     who = f"`{name}`@'%%'"
-    # the hash, so that the password itself is in no query log or binary log
-    identified = f"{who} IDENTIFIED VIA mysql_native_password USING %s REQUIRE SSL"
-    hashed = (native_hash(user.password),)
+    identified = f"{who} IDENTIFIED VIA {_either(user.passwords)} REQUIRE SSL"
+    hashed = tuple(native_hash(p) for p in user.passwords)
     return [(f"CREATE USER IF NOT EXISTS {identified}", hashed), (f"ALTER USER {identified}", hashed)]
+
+
+def _own_statement(who: str, passwords: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    name, _, host = who.partition("@")
+    # what it may do and whether over TLS only stays as it is
+    statement = f"ALTER USER `{name}`@'{host.replace('%', '%%')}' IDENTIFIED VIA {_either(passwords)}"
+    return statement, tuple(native_hash(p) for p in passwords)
+
+
+def _either(passwords: tuple[str, ...]) -> str:
+    """Any of several passwords. Parameters are hashes, so that no password is in a query log or binary log.
+
+    https://mariadb.com/docs/server/reference/sql-statements/account-management-sql-statements/create-user
+    """
+    return " OR ".join("mysql_native_password USING %s" for _ in passwords)
+
+
+def stored_hashes(text: str) -> tuple[str, ...]:
+    """Hashes of all passwords of a row of mysql.global_priv; another plugin's is named with it, and matches nothing.
+
+    `auth_or` lists alternatives; the empty one among them stands for what the row itself says.
+    """
+    row = json.loads(text)
+    found = []
+    for one in [e or row for e in row.get("auth_or", [row])]:
+        plugin = one.get("plugin", "mysql_native_password")
+        hashed = str(one.get("authentication_string", ""))
+        found.append(hashed if plugin == "mysql_native_password" else f"{plugin}:{hashed}")
+    return tuple(found)
 
 
 def _say(error: BaseException) -> str:

@@ -25,6 +25,8 @@ DOMAIN = "default"
 """Id of domain Default, fixed by Keystone's bootstrap."""
 PROJECT = "service"
 ROLES = ("admin", "service")
+ADMINISTRATOR = "admin"
+"""The administrator's user and project, made by Keystone's bootstrap."""
 FINGERPRINT = "scs_password"
 """Attribute of a user: fingerprint of its password."""
 IDENTITY = "keystone"
@@ -45,7 +47,9 @@ class Desired(Model):
     """What Keystone shall know."""
 
     region: str
-    accounts: dict[str, str] = Field(repr=False, description="service: password; the user is named as the service")
+    accounts: dict[str, str] = Field(repr=False, description="user: password")
+    services: dict[str, str] = Field(default={}, description="user: its service; absent: named as the user")
+    retired: dict[str, str] = Field(default={}, description="user that is not used: its service")
     entries: dict[str, Entry] = Field(description="by service type")
 
     @classmethod
@@ -54,13 +58,18 @@ class Desired(Model):
         region: str,
         accounts: Mapping[str, str],
         endpoints: Iterable[tuple[str, str, str, str]],
+        services: Mapping[str, str] | None = None,
+        retired: Mapping[str, str] | None = None,
     ) -> Desired:
-        """From service -> password, and (service, type, interface, URL) of every endpoint."""
+        """From user -> password, (service, type, interface, URL) of every endpoint, and whose the users are."""
         entries: dict[str, Entry] = {}
         for service, kind, interface, url in endpoints:
             known = entries[kind].endpoints if kind in entries else {}
             entries[kind] = Entry(service=service, type=kind, name=service, endpoints={**known, interface: url})
-        return cls(region=region, accounts=dict(accounts), entries=entries)
+        return cls(
+            region=region, accounts=dict(accounts), entries=entries, services=dict(services or {}),
+            retired=dict(retired or {}),
+        )  # fmt: skip
 
 
 class User(Model):
@@ -101,6 +110,7 @@ class Observed(Model):
     users: dict[str, User]
     services: tuple[CatalogueService, ...]
     endpoints: tuple[Endpoint, ...] = Field(description="of the wanted region")
+    administrator_stale: bool = Field(default=False, description="`admin` has the password before")
 
     def service(self, entry: Entry) -> CatalogueService | None:
         """The service that shall stand for an entry: with its name if there is one, else the first of its type."""
@@ -138,7 +148,7 @@ def parse(desired: Desired, raw: Mapping[str, Sequence[Mapping[str, Any]]]) -> O
                 roles=tuple(sorted(held.get(u["id"], ()))),
             )
             for u in raw["users"]
-            if u["name"] in desired.accounts
+            if u["name"] in desired.accounts or u["name"] in desired.retired
         },
         services=tuple(
             CatalogueService(id=s["id"], type=s["type"], name=s.get("name") or "", enabled=s["enabled"])
@@ -182,11 +192,15 @@ def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
         known = bool(observed and name in observed.users)
         add(
             Kind.ACCOUNT,
-            name,
+            desired.services.get(name, name),
             f"user {name}",
             missing(known) or "; ".join(user_reasons(name, password, observed)),
             Impact.API if known else Impact.NONE,
         )
+    for name, service in desired.retired.items():
+        add(Kind.ACCOUNT, service, f"user {name}", "is used no more" if observed and name in observed.users else "")
+    if observed and observed.administrator_stale:
+        add(Kind.ACCOUNT, IDENTITY, f"user {ADMINISTRATOR}", "has the password before", Impact.API)
     if desired.entries:
         there = bool(observed and desired.region in observed.regions)
         add(Kind.CATALOGUE, IDENTITY, f"region {desired.region}", missing(there))

@@ -14,42 +14,57 @@ from typing import Any
 from scs_deploy.change import Change
 from scs_deploy.errors import ScsError
 from scs_deploy.shared import identity
-from scs_deploy.shared.identity import DOMAIN, FINGERPRINT, PROJECT, ROLES, Desired, Entry, Observed
+from scs_deploy.shared.identity import ADMINISTRATOR, DOMAIN, FINGERPRINT, PROJECT, ROLES, Desired, Entry, Observed
+
+
+class _DeniedError(ScsError):
+    """Keystone does not know this password, or no longer this token."""
 
 
 class Keystone:
     """A session; a context manager.
 
     :param url: of the identity API, with /v3; its certificate must name the host
-    :param password: of user `admin`
+    :param passwords: of user `admin`: the current one, and the one before while it is rotated
     :param ca_file: the region CA
     :param timeout: seconds for connecting and for each answer
     """
 
-    def __init__(self, url: str, password: str, ca_file: Path, user: str = "admin", timeout: float = 30) -> None:
+    def __init__(self, url: str, passwords: tuple[str, ...], ca_file: Path, timeout: float = 30) -> None:
         import requests
 
         self._url = url.rstrip("/")
         self._timeout = timeout
-        self._user, self._password = user, password
+        self._passwords, self._with = passwords, 0
+        self._id = ""
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.verify = str(ca_file)
 
     def __enter__(self) -> Keystone:
+        for number in range(len(self._passwords)):
+            try:
+                self._log_in(number)
+                break
+            except _DeniedError:
+                if number + 1 == len(self._passwords):
+                    raise
+        return self
+
+    def _log_in(self, number: int) -> None:
+        """:raises _DeniedError: it is another password."""
         domain = {"id": DOMAIN}
+        user = {"name": ADMINISTRATOR, "domain": domain, "password": self._passwords[number]}
         body = {
             "auth": {
-                "identity": {
-                    "methods": ["password"],
-                    "password": {"user": {"name": self._user, "domain": domain, "password": self._password}},
-                },
-                "scope": {"project": {"name": "admin", "domain": domain}},
+                "identity": {"methods": ["password"], "password": {"user": user}},
+                "scope": {"project": {"name": ADMINISTRATOR, "domain": domain}},
             }
         }
+        self._session.headers.pop("X-Auth-Token", None)
         answer = self._request("POST", "/auth/tokens?nocatalog", body)
         self._session.headers["X-Auth-Token"] = answer.headers["X-Subject-Token"]
-        return self
+        self._with, self._id = number, answer.json()["token"]["user"]["id"]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -63,7 +78,7 @@ class Keystone:
         """
         projects = self._list("projects", f"/projects?domain_id={DOMAIN}&name={PROJECT}")
         scope = f"/role_assignments?scope.project.id={projects[0]['id']}" if projects else ""
-        return identity.parse(
+        found = identity.parse(
             desired,
             {
                 "regions": self._list("regions", "/regions"),
@@ -75,6 +90,7 @@ class Keystone:
                 "endpoints": self._list("endpoints", f"/endpoints?region_id={desired.region}"),
             },
         )
+        return found.model_copy(update={"administrator_stale": self._with > 0})
 
     def apply(self, desired: Desired, changes: Iterable[Change]) -> None:
         """Carry out changes that `diff` named; each looks at what is there now and may be repeated without harm.
@@ -90,6 +106,13 @@ class Keystone:
                 self._project(observed)
             elif kind == "role":
                 self._role(observed, names[0])
+            elif kind == "user" and names[0] == ADMINISTRATOR:
+                self._request("PATCH", f"/users/{self._id}", {"user": {"password": self._passwords[0]}})
+                # its tokens ended with the password
+                self._log_in(0)
+            elif kind == "user" and names[0] in desired.retired:
+                if names[0] in observed.users:
+                    self._request("DELETE", f"/users/{observed.users[names[0]].id}")
             elif kind == "user":
                 observed = self._base(desired, observed)
                 self._account(observed, names[0], desired.accounts[names[0]])
@@ -179,8 +202,8 @@ class Keystone:
         except requests.RequestException as error:
             raise ScsError(f"keystone at {self._url}: {_say(error)}", "scs status keystone") from None
         if answer.status_code == 401:
-            raise ScsError(
-                f"keystone at {self._url}: refuses user {self._user}",
+            raise _DeniedError(
+                f"keystone at {self._url}: refuses user {ADMINISTRATOR}",
                 "secret keystone_admin_password is not the one that Keystone has",
             )
         if answer.status_code >= 400:

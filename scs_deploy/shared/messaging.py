@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """RabbitMQ vhosts, users and permissions, through the management API: one GET reads all, what differs is put.
 
-Each service has a user and a vhost of its own name; the user may do anything there and nothing elsewhere.
+Each service has a user and a vhost of its own name; the user may do anything there and nothing elsewhere. The broker
+knows one password a user: to rotate it, a second user is made (`nova_b`), used instead, and the first one removed.
 https://www.rabbitmq.com/docs/http-api-reference
 """
 
@@ -20,19 +21,36 @@ from urllib.parse import quote
 from pydantic import Field
 
 from scs_deploy.change import REGION, Change, Kind
+from scs_deploy.credentials import Login
 from scs_deploy.errors import ScsError
 from scs_deploy.model import Model
 from scs_deploy.service import Impact, Phase
 
 QUEUE_TYPE = "quorum"
+OWNER = "rabbitmq"
+"""The service that the broker's administrators belong to."""
+ADMINISTRATOR = ("administrator",)
+UNAUTHORIZED = 401
 _ALL = (".*", ".*", ".*")
+_EVERYTHING = dict(zip(("configure", "write", "read"), _ALL, strict=True))
 _HASHING = "rabbit_password_hashing_sha256"
 
 
 class Desired(Model):
-    """service: its password. User and vhost are named as the service."""
+    """The users that are wanted, and those that are not."""
 
-    users: dict[str, str] = Field(repr=False)
+    users: dict[str, str] = Field(repr=False, description="user: password")
+    services: dict[str, str] = Field(
+        default={}, description="user: its service, which its vhost is named as; absent: named as the user"
+    )
+    administrators: dict[str, str] = Field(
+        default={}, repr=False, description="user: password; the first one of a broker is made with it"
+    )
+    retired: dict[str, str] = Field(default={}, description="user that is not used: its service")
+
+    def service(self, user: str) -> str:
+        """The service that a user is for."""
+        return self.services.get(user, user)
 
 
 class ObservedUser(Model):
@@ -85,19 +103,26 @@ def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
 
     `Change.subject` is `vhost <name>`, `user <name>` or `permissions <name>`.
     """
-    changes = []
+    changes: list[Change] = []
+
+    def add(kind: Kind, service: str, subject: str, reason: str, impact: Impact = Impact.NONE) -> None:
+        if reason:
+            changes.append(_change(kind, service, subject, reason, impact))
+
+    for vhost in dict.fromkeys(desired.service(u) for u in desired.users):
+        add(Kind.DATABASE, vhost, f"vhost {vhost}", _vhost_reason(vhost, observed))
     for name, password in desired.users.items():
-        reason = _vhost_reason(name, observed)
-        if reason:
-            changes.append(_change(Kind.DATABASE, name, f"vhost {name}", reason, Impact.NONE))
-        reason = _user_reason(name, password, observed)
-        if reason:
-            exists = observed is not None and name in observed.users
-            impact = Impact.API if exists else Impact.NONE
-            changes.append(_change(Kind.ACCOUNT, name, f"user {name}", reason, impact))
-        reason = _permission_reason(name, observed)
-        if reason:
-            changes.append(_change(Kind.ACCOUNT, name, f"permissions {name}", reason, Impact.NONE))
+        service = desired.service(name)
+        exists = observed is not None and name in observed.users
+        impact = Impact.API if exists else Impact.NONE
+        add(Kind.ACCOUNT, service, f"user {name}", _user_reason(name, password, observed), impact)
+        add(Kind.ACCOUNT, service, f"permissions {name}", _permission_reason(name, service, observed))
+    if observed is None:
+        return tuple(changes)
+    for name, password in desired.administrators.items():
+        add(Kind.ACCOUNT, OWNER, f"user {name}", _user_reason(name, password, observed, ADMINISTRATOR))
+    for name, service in desired.retired.items():
+        add(Kind.ACCOUNT, service, f"user {name}", "is used no more" if name in observed.users else "")
     return tuple(changes)
 
 
@@ -128,7 +153,7 @@ def _vhost_reason(name: str, observed: Observed | None) -> str:
     return "" if found == QUEUE_TYPE else f"default queue type {found or 'unset'} -> {QUEUE_TYPE}"
 
 
-def _user_reason(name: str, password: str, observed: Observed | None) -> str:
+def _user_reason(name: str, password: str, observed: Observed | None, tags: tuple[str, ...] = ()) -> str:
     if observed is None:
         return "not there yet"
     found = observed.users.get(name)
@@ -137,21 +162,21 @@ def _user_reason(name: str, password: str, observed: Observed | None) -> str:
     reasons = []
     if found.hashing != _HASHING or not matches(password, found.hash):
         reasons.append("password differs")
-    if found.tags:
-        reasons.append(f"tags {', '.join(found.tags)} -> none")
+    if found.tags != tags:
+        reasons.append(f"tags {', '.join(found.tags) or 'none'} -> {', '.join(tags) or 'none'}")
     return "; ".join(reasons)
 
 
-def _permission_reason(name: str, observed: Observed | None) -> str:
+def _permission_reason(name: str, wanted: str, observed: Observed | None) -> str:
     if observed is None:
         return "not there yet"
     found = observed.permissions.get(name, {})
     reasons = []
-    if name not in found:
-        reasons.append(f"none on vhost {name}")
-    elif found[name] != _ALL:
-        reasons.append(f"on vhost {name}: {' '.join(found[name])} -> {' '.join(_ALL)}")
-    reasons += [f"too many: on vhost {vhost}" for vhost in sorted(found) if vhost != name]
+    if wanted not in found:
+        reasons.append(f"none on vhost {wanted}")
+    elif found[wanted] != _ALL:
+        reasons.append(f"on vhost {wanted}: {' '.join(found[wanted])} -> {' '.join(_ALL)}")
+    reasons += [f"too many: on vhost {vhost}" for vhost in sorted(found) if vhost != wanted]
     return "; ".join(reasons)
 
 
@@ -165,6 +190,7 @@ class Messaging:
     """A session with the management API; a context manager.
 
     :param hosts: the brokers' addresses, which their certificates name; the first that answers is asked
+    :param logins: the administrator, and the one before while its password is rotated
     :param ca_file: the region CA
     :param timeout: seconds for connecting and for each answer
     """
@@ -172,9 +198,8 @@ class Messaging:
     def __init__(
         self,
         hosts: Sequence[str],
-        password: str,
+        logins: Sequence[Login],
         ca_file: Path,
-        user: str = "scs",
         port: int = 15671,
         timeout: float = 10,
     ) -> None:
@@ -184,7 +209,8 @@ class Messaging:
         self._timeout = timeout
         self._session = requests.Session()
         self._session.trust_env = False
-        self._session.auth = (user, password)
+        self._logins = list(logins)
+        self._session.auth = (logins[0].user, logins[0].password)
         self._session.verify = str(ca_file)
 
     def __enter__(self) -> Messaging:
@@ -212,11 +238,22 @@ class Messaging:
             path = quote(name, safe="")
             if kind == "vhost":
                 self._ask("PUT", f"/vhosts/{path}", {"default_queue_type": QUEUE_TYPE})
+            elif kind == "user" and name in desired.retired:
+                # ends what is left of its connections too
+                self._ask("DELETE", f"/users/{path}")
+            elif kind == "user" and name in desired.administrators:
+                body = {
+                    "password_hash": hashed(desired.administrators[name]),
+                    "hashing_algorithm": _HASHING,
+                    "tags": ",".join(ADMINISTRATOR),
+                }
+                self._ask("PUT", f"/users/{path}", body)
+                self._ask("PUT", f"/permissions/%2F/{path}", _EVERYTHING)
             elif kind == "user":
                 body = {"password_hash": hashed(desired.users[name]), "hashing_algorithm": _HASHING, "tags": ""}
                 self._ask("PUT", f"/users/{path}", body)
             else:
-                self._put_permissions(name, path)
+                self._put_permissions(desired.service(name), path)
 
     def nodes(self) -> dict[str, bool]:
         """Members of the cluster, as `rabbit@<host>`: whether it runs.
@@ -236,12 +273,11 @@ class Messaging:
             if q.get("type") == "quorum"
         }
 
-    def _put_permissions(self, name: str, path: str) -> None:
+    def _put_permissions(self, vhost: str, path: str) -> None:
         for found in self._ask("GET", f"/users/{path}/permissions").json():
-            if found["vhost"] != name:
+            if found["vhost"] != vhost:
                 self._ask("DELETE", f"/permissions/{quote(found['vhost'], safe='')}/{path}")
-        configure, write, read = _ALL
-        self._ask("PUT", f"/permissions/{path}/{path}", {"configure": configure, "write": write, "read": read})
+        self._ask("PUT", f"/permissions/{quote(vhost, safe='')}/{path}", _EVERYTHING)
 
     def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
         import requests
@@ -255,6 +291,10 @@ class Messaging:
                 failed = failed or f"rabbitmq at {url}: {_say(error)}"
                 self._urls.append(self._urls.pop(0))
                 continue
+            if answer.status_code == UNAUTHORIZED and len(self._logins) > 1:
+                del self._logins[0]
+                self._session.auth = (self._logins[0].user, self._logins[0].password)
+                return self._ask(method, path, body)
             if answer.status_code >= 400:
                 raise ScsError(f"rabbitmq at {url}: {method} {path}: {_reason(answer)}", "scs logs rabbitmq")
             return answer

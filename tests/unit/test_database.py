@@ -8,21 +8,24 @@ import pytest
 from scs_deploy.change import REGION
 from scs_deploy.errors import ScsError
 from scs_deploy.service import Phase
-from scs_deploy.shared.database import Desired, Observed, ObservedUser, diff, native_hash
+from scs_deploy.shared.database import Desired, Observed, ObservedUser, diff, native_hash, stored_hashes
 
 DESIRED = Desired.build(
-    {"nova": ["nova", "nova_api"], "memcached": []}, {"nova": "nova-password", "memcached": "unused"}
+    {"nova": ["nova", "nova_api"], "memcached": []},
+    {"nova": ("nova-password",), "memcached": ("unused",)},
+    {"root@%": ("root-password",), "sst@localhost": ("sst-password",)},
 )
+OWN = {"root@%": (native_hash("root-password"),)}
 USER = ObservedUser(
-    hash=native_hash("nova-password"),
+    hashes=(native_hash("nova-password"),),
     ssl=True,
     grants=("ALL PRIVILEGES ON `nova\\_api`.*", "ALL PRIVILEGES ON `nova`.*"),
 )
-GOOD = Observed(schemas={"nova": "utf8mb4", "nova_api": "utf8mb4", "mysql": "latin1"}, users={"nova": USER})
+GOOD = Observed(schemas={"nova": "utf8mb4", "nova_api": "utf8mb4", "mysql": "latin1"}, users={"nova": USER}, own=OWN)
 
 
 def seen(schemas: dict[str, str] | None = None, **user: object) -> Observed:
-    return Observed(schemas=schemas or GOOD.schemas, users={"nova": USER.model_copy(update=user)})
+    return Observed(schemas=schemas or GOOD.schemas, users={"nova": USER.model_copy(update=user)}, own=OWN)
 
 
 CASES = {
@@ -48,7 +51,7 @@ CASES = {
         seen({"nova": "latin1", "nova_api": "utf8mb4"}),
         [("schema nova", "character set latin1 -> utf8mb4", "none")],
     ),
-    "another password": (seen(hash=native_hash("old")), [("user nova", "password differs", "api")]),
+    "another password": (seen(hashes=(native_hash("old"),)), [("user nova", "password differs", "api")]),
     "no TLS": (seen(ssl=False), [("user nova", "TLS is not required", "api")]),
     "a lost grant": (
         seen(grants=USER.grants[1:]),
@@ -74,6 +77,46 @@ def test_diff(case: str) -> None:
     assert "password" not in "".join(c.reason for c in changes).replace("password differs", "")
 
 
+ROTATING = Desired.build(
+    {"nova": ["nova"]}, {"nova": ("new", "old")}, {"root@%": ("new", "old"), "sst@localhost": ("new", "old")}
+)
+NEW, OLD = native_hash("new"), native_hash("old")
+
+
+@pytest.mark.parametrize(
+    ("hashes", "reason"),
+    [
+        ((NEW, OLD), ""),
+        ((OLD, NEW), ""),
+        ((OLD,), "password differs"),
+        ((NEW,), "the password before is refused, and somebody may still use it"),
+        ((NEW, OLD, native_hash("older")), "a password from before is accepted"),
+        (("ed25519:x",), "password differs"),
+    ],
+)
+def test_two_passwords_while_one_is_rotated(hashes: tuple[str, ...], reason: str) -> None:
+    """Of a service's user and of the server's own accounts alike; an account that is not there is not made."""
+    user = USER.model_copy(update={"hashes": hashes, "grants": ("ALL PRIVILEGES ON `nova`.*",)})
+    found = diff(ROTATING, Observed(schemas={"nova": "utf8mb4"}, users={"nova": user}, own={"root@%": hashes}))
+    said = [("user nova", "nova", reason), ("user root@%", "mariadb", reason)]
+    assert [(c.subject, c.service, c.reason) for c in found] == (said if reason else [])
+
+
+def test_the_old_password_is_refused_when_the_rotation_is_over() -> None:
+    found = diff(DESIRED, seen(hashes=(native_hash("nova-password"), OLD)))
+    assert [(c.subject, c.reason) for c in found] == [("user nova", "a password from before is accepted")]
+
+
+def test_stored_passwords_are_read_from_a_real_servers_rows() -> None:
+    one = '{"access":0,"plugin":"mysql_native_password","authentication_string":"*A","ssl_type":1}'
+    assert stored_hashes(one) == ("*A",)
+    # MariaDB 11.8, after IDENTIFIED VIA mysql_native_password USING '*A' OR mysql_native_password USING '*B'
+    two = one[:-1] + ',"auth_or":[{},{"plugin":"mysql_native_password","authentication_string":"*B"}]}'
+    assert stored_hashes(two) == ("*A", "*B")
+    socket = one[:-1] + ',"auth_or":[{"plugin":"unix_socket"},{}]}'
+    assert stored_hashes(socket) == ("unix_socket:", "*A")
+
+
 def test_password_hash_is_the_servers() -> None:
     # SELECT PASSWORD('mariadb')
     assert native_hash("mariadb") == "*54958E764CE10E50764C2EECBB71D01F08549980"
@@ -82,9 +125,9 @@ def test_password_hash_is_the_servers() -> None:
 @pytest.mark.parametrize("name", ["a b", "a`b", "A", "", "1a", "a-b"])
 def test_a_name_that_needs_quoting_is_refused(name: str) -> None:
     with pytest.raises(ScsError, match="is no name for a schema or user"):
-        Desired.build({"nova": [name]}, {"nova": "x"})
+        Desired.build({"nova": [name]}, {"nova": ("x",)})
 
 
 def test_passwords_are_not_shown() -> None:
     assert "nova-password" not in repr(DESIRED)
-    assert USER.hash not in repr(GOOD)
+    assert USER.hashes[0] not in repr(GOOD)

@@ -157,3 +157,20 @@ def test_fingerprints_are_salted_and_secrets_hidden() -> None:
     assert not matches("y", fingerprint("x"))
     assert "nova-password" not in repr(DESIRED)
     assert PRINT not in repr(seen())
+
+
+def test_two_users_while_a_password_is_rotated() -> None:
+    turn = Desired.build("RegionOne", {"nova_b": "new", "nova": "nova-password"}, [], {"nova_b": "nova"})
+    found = diff(turn, parse(turn, RAW))
+    assert [(c.subject, c.service, c.reason) for c in found] == [("user nova_b", "nova", "missing")]
+    over = Desired.build("RegionOne", {"nova_b": "new"}, [], {"nova_b": "nova"}, {"nova": "nova"})
+    second = {**RAW["users"][1], "id": "u2", "name": "nova_b", "scs_password": fingerprint("new")}
+    held = [*RAW["assignments"], *({"user": {"id": "u2"}, "role": {"id": r}} for r in ("r1", "r2"))]
+    found = diff(over, parse(over, RAW | {"users": [*RAW["users"], second], "assignments": held}))
+    assert [(c.subject, c.service, c.reason) for c in found] == [("user nova", "nova", "is used no more")]
+    assert diff(over, parse(over, RAW | {"users": [RAW["users"][0], second], "assignments": held})) == ()
+
+
+def test_the_administrator_gets_its_new_password() -> None:
+    stale = seen().model_copy(update={"administrator_stale": True})
+    assert [(c.subject, c.reason) for c in diff(DESIRED, stale)] == [("user admin", "has the password before")]

@@ -488,3 +488,48 @@ def test_may_create(own: str, b: str, c: str, users: bool | None, may: bool, pro
         "away": program.peers.Unreachable("x"),
     }
     assert (program.may_create(own, "a", {"b": kinds[b], "c": kinds[c]}, users) == "") is may
+
+
+def test_an_operator_rotates_now(running: Hosts) -> None:
+    before = keys(running, "ha-1", "credential")
+    assert running.run("ha-1", "keys.py", "rotate", "credential").returncode == 0
+    # it came back when every host had them
+    after = [keys(running, n, "credential") for n in running.names]
+    assert after[0] == after[1] == after[2]
+    assert max(after[0]) == max(before) + 1
+    assert after[0][max(after[0])] == before[0]
+    # what was encrypted with the old key is encrypted anew
+    assert manage(running, "ha-1")[-2:] == ["credential_rotate", "credential_migrate"]
+
+
+def test_a_rotation_by_hand_is_refused_where_it_would_harm(running: Hosts) -> None:
+    before = keys(running, "ha-1")
+    elsewhere = running.run("ha-2", "keys.py", "rotate", "fernet")
+    assert (elsewhere.returncode, "rotated on ha-1" in elsewhere.stderr) == (1, True)
+    running.stop("ha-3")
+    alone = running.run("ha-1", "keys.py", "rotate", "fernet")
+    assert alone.returncode == 1
+    assert "no fernet keys are rotated: ha-3" in alone.stderr
+    assert keys(running, "ha-1") == before
+
+
+@pytest.mark.parametrize(
+    ("made", "most", "left"),
+    [
+        # there is room for one more
+        ({1: 0, 2: 900, 0: 990}, 4, 0),
+        # key 1 signed until key 2 did, which was when key 3 was made, 600 s ago
+        ({1: 0, 2: 100, 3: 400, 0: 900}, 4, 400),
+        ({1: 0, 2: 100, 3: -100, 0: 900}, 4, -100),
+        # key 1 signed until key 2 did, when the one that stands by was made
+        ({1: 0, 2: 100, 0: 700}, 3, 700),
+        # key 1 signs
+        ({1: 0, 0: 100}, 2, 1000),
+    ],
+)
+def test_a_key_is_kept_as_long_as_tokens_need_it(
+    installed: Hosts, made: dict[int, float], most: int, left: float
+) -> None:
+    with module(installed.path("ha-1", "etc"), "keyset") as keyset:
+        present = keyset.KeySet(dict.fromkeys(made, "k"), made)
+        assert keyset.needed_for(present, most, 1000, 1000) == left

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from scs_deploy.change import REGION
+from scs_deploy.credentials import Login
 from scs_deploy.errors import ScsError
 from scs_deploy.service import Phase
 from scs_deploy.shared.messaging import Desired, Messaging, Observed, diff, hashed, matches
 
+LOGIN = Login(user="scs", password="secret")
 DESIRED = Desired(users={"nova": "nova-password"})
 VHOST = {"name": "nova", "metadata": {"default_queue_type": "quorum"}, "limits": []}
 USER = {
@@ -106,6 +108,46 @@ def test_password_hash_is_the_brokers() -> None:
     assert matches("x", hashed("x"))
 
 
+TURN = Desired(
+    users={"nova_b": "new", "nova": "nova-password"},
+    services={"nova_b": "nova", "nova": "nova"},
+    administrators={"scs": "secret"},
+)
+OVER = Desired(
+    users={"nova_b": "new"}, services={"nova_b": "nova"}, administrators={"scs": "secret"}, retired={"nova": "nova"}
+)
+SECOND = {**USER, "name": "nova_b", "password_hash": hashed("new")}
+
+
+def both(password: str = "secret", tags: str = "administrator") -> Observed:
+    scs = {**USER, "name": "scs", "password_hash": hashed(password), "tags": tags}
+    return Observed.parse(
+        {
+            "vhosts": [VHOST],
+            "users": [USER, SECOND, scs],
+            "permissions": [PERMISSION, {**PERMISSION, "user": "nova_b"}],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("desired", "observed", "expected"),
+    [
+        (TURN, None, ["vhost nova", "user nova_b", "permissions nova_b", "user nova", "permissions nova"]),
+        (TURN, both(), []),
+        (TURN, both(password="other"), ["user scs"]),
+        (TURN, both(tags="management"), ["user scs"]),
+        (OVER, both(), ["user nova"]),
+        # a broker that never heard of the rotation
+        (OVER, None, ["vhost nova", "user nova_b", "permissions nova_b"]),
+    ],
+)
+def test_two_users_share_a_vhost_while_a_password_is_rotated(
+    desired: Desired, observed: Observed | None, expected: list[str]
+) -> None:
+    assert [c.subject for c in diff(desired, observed)] == expected
+
+
 def test_passwords_are_not_shown() -> None:
     assert "nova-password" not in repr(DESIRED)
 
@@ -134,10 +176,10 @@ def test_next_broker_is_asked_when_the_first_is_gone(tmp_path: Path) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.server_address[1]
         # nothing listens on the first address
-        with Messaging(["127.0.0.3", "127.0.0.2"], "secret", certificate, port=port) as session:
+        with Messaging(["127.0.0.3", "127.0.0.2"], [LOGIN], certificate, port=port) as session:
             assert session.nodes() == {"rabbit@b": True}
         with (
-            Messaging(["127.0.0.3", "127.0.0.4"], "secret", certificate, port=port) as session,
+            Messaging(["127.0.0.3", "127.0.0.4"], [LOGIN], certificate, port=port) as session,
             pytest.raises(ScsError, match=r"127\.0\.0\.3"),
         ):
             session.nodes()

@@ -130,6 +130,30 @@ def changed(text: str, mtime: float = 50.0) -> dict[str, Any]:
     return {"files": {path: (sha(text), "0640", 0, 7, mtime)}, "texts": {path: text}}
 
 
+LEAF, CA = "tls/host.crt", "ca.crt"
+
+
+def with_files(run: RunContainer, *names: str) -> DesiredHost:
+    """A host whose container reads these files, all with the same text."""
+    paths = {name: f"/etc/scs/web/{name}" for name in names}
+    one = desired().files["/etc/scs/web/web.conf"]
+    files = {p: one.model_copy(update={"path": p, "name": n, "format": "text"}) for n, p in paths.items()}
+    run = run.model_copy(update={"files": tuple(paths.values())})
+    return DesiredHost(host="n1", containers={"web": run}, files=files, jobs={})
+
+
+def same_files(*names: str, mtime: float = 50.0) -> dict[str, Any]:
+    return {f"/etc/scs/web/{n}": (sha(TEXT), "0640", 0, 7, mtime) for n in names}
+
+
+def old_files(*names: str) -> dict[str, Any]:
+    return {f"/etc/scs/web/{n}": (sha("old"), "0640", 0, 7, 50.0) for n in names}
+
+
+def new_files(*names: str) -> list[tuple[str, str, str]]:
+    return [("file", f"web/{n}", "lines +2 -0") for n in names]
+
+
 CASES = {
     "as desired": (desired(), observed(seen()), []),
     "new host": (
@@ -178,6 +202,41 @@ CASES = {
         desired(container(reload_signal="SIGHUP")),
         observed(seen(), **changed(TEXT, mtime=101.0), reloads={"web": 102.0}),
         [],
+    ),
+    "new certificates, which it takes by a command": (
+        with_files(container(reload_command=("flush",), reload_only="tls"), LEAF, CA),
+        observed(seen(), files=old_files(LEAF, CA)),
+        [*new_files(LEAF, CA), ("reload", "web", "tls/host.crt: lines +2 -0; ca.crt: lines +2 -0")],
+    ),
+    "new certificates beside new configuration": (
+        with_files(container(reload_command=("flush",), reload_only="tls"), LEAF, "web.conf"),
+        observed(seen(), files=old_files(LEAF, "web.conf")),
+        [*new_files(LEAF, "web.conf"), ("restart", "web", "tls/host.crt: lines +2 -0; web.conf: lines +2 -0")],
+    ),
+    "a new certificate that it looks for itself": (
+        with_files(container(reload_itself=True, reload_only="leaf"), LEAF),
+        observed(seen(), files=old_files(LEAF)),
+        new_files(LEAF),
+    ),
+    "a new CA that it reads once": (
+        with_files(container(reload_itself=True, reload_only="leaf"), LEAF, CA),
+        observed(seen(), files=old_files(LEAF, CA)),
+        [*new_files(LEAF, CA), ("restart", "web", "ca.crt: lines +2 -0")],
+    ),
+    "a certificate written, and not taken before the run was interrupted": (
+        with_files(container(reload_command=("flush",), reload_only="tls"), LEAF),
+        observed(seen(), files=same_files(LEAF, mtime=101.0)),
+        [("reload", "web", "host.crt newer than the running process")],
+    ),
+    "configuration restarted by hand after a reload of certificates": (
+        with_files(container(reload_command=("flush",), reload_only="tls"), "web.conf"),
+        observed(seen(), files=same_files("web.conf", mtime=101.0), reloads={"web": 102.0}),
+        [("restart", "web", "web.conf newer than the running process")],
+    ),
+    "a file that each command reads": (
+        with_files(container(live=("web.conf",)), "web.conf"),
+        observed(seen(), files=old_files("web.conf")),
+        new_files("web.conf"),
     ),
     "mode changed by hand": (
         desired(),

@@ -4,6 +4,7 @@
 
   keys.py serve           hands this host's keys to the others, takes theirs, rotates on the first control host
   keys.py setup <kind>    makes the first keys of a new region; takes them from another host when one has them
+  keys.py rotate <kind>   rotates now, on the first control host, and waits until every host has the new key
   keys.py check           exits 0 when this host's keys are here and up to date
   keys.py status          versions on all hosts, as JSON
 
@@ -20,12 +21,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 import peers
-from keyset import KeySet, State, hold, locked, may_create, read, settle, source, write
+from keyset import KeySet, State, hold, locked, may_create, needed_for, read, settle, source, write
 
 REPOSITORIES = {"fernet": Path("/etc/keystone/fernet-keys"), "credential": Path("/etc/keystone/credential-keys")}
 CONFIG = "/etc/keystone/keystone.conf"
 PORT = 5009
 PERIOD = 86400
+# As in keystone.conf: a token must outlive the rotations of its lifetime.
+LIFETIME = 176400
+KEYS = -(-LIFETIME // PERIOD) + 2
 ALL_LOST = False
 INTERVAL = 10  # seconds between two looks at the other hosts
 RETRY = 2  # the same, of a host that is out of step
@@ -227,6 +231,32 @@ def setup(kind: str) -> None:
     peers.log(f"{kind} keys: version {present.version}")
 
 
+def rotate(kind: str) -> None:
+    """Exits when a new key is in use on all hosts; fails, with nothing changed, when it may not rotate."""
+    if peers.OWN != peers.FIRST:
+        sys.exit(f"keys are rotated on {peers.FIRST}")
+    repository = REPOSITORIES[kind]
+    with locked(repository):
+        present = read(repository)
+        reason = hold(present.state, ask_states(kind))
+        if not reason and kind == "fernet" and (left := needed_for(present, KEYS, LIFETIME, time.time())) > 0:
+            reason = f"the oldest key opens valid tokens for {left:.0f} s yet"
+        if reason:
+            sys.exit(f"no {kind} keys are rotated: {reason}")
+        manage(f"{kind}_rotate")
+        settle(repository)
+    peers.ask_all(PORT, "/news", "POST")
+    deadline = time.monotonic() + SETUP_TIMEOUT
+    while behind := hold(own(kind).state, ask_states(kind)):
+        if time.monotonic() > deadline:
+            sys.exit(f"{kind} keys are rotated here only yet: {behind}")
+        time.sleep(RETRY)
+    if kind == "credential":
+        # the next rotation drops the key that they are encrypted with
+        manage("credential_migrate")
+    peers.log(f"rotated: version {own(kind).state.version} of {kind} keys, on every host")
+
+
 def has_users() -> "bool | None":
     """Whether Keystone has been in use: the administrator is made after the keys. None: the database does not say."""
     import database
@@ -264,6 +294,8 @@ def main(arguments: "list[str]") -> None:
             serve()
         case ["setup", kind] if kind in REPOSITORIES:
             setup(kind)
+        case ["rotate", kind] if kind in REPOSITORIES:
+            rotate(kind)
         case ["check"]:
             check()
         case ["status"]:

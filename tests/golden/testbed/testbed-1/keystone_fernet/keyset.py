@@ -104,6 +104,20 @@ def hold(own: State, answers: "Mapping[str, State | Exception]") -> str:
     return ""
 
 
+def needed_for(present: KeySet, most: int, lifetime: float, now: float) -> float:
+    """Seconds that the key which a rotation would drop is needed yet; at most 0: it drops none that is.
+
+    :param most: keys that Keystone keeps
+    :param lifetime: seconds that a token is accepted
+    """
+    if len(present.keys) < most:
+        return 0
+    # A key begins to stand by when the one before begins to sign: the oldest ended when the third one was made.
+    order = [*sorted(i for i in present.keys if i), 0]
+    ended = present.made.get(order[2], now) if len(order) > 2 else now
+    return lifetime - (now - ended)
+
+
 # ---- files
 
 

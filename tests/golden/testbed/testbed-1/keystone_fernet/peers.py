@@ -128,10 +128,16 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = 64
 
     def __init__(self, address: str, port: int, answer: Answer) -> None:
-        self.tls, self.answer = _context(ssl.Purpose.CLIENT_AUTH), answer
+        _context(ssl.Purpose.CLIENT_AUTH)
+        self.answer = answer
         self.free = threading.BoundedSemaphore(CONNECTIONS)
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         super().__init__((address, port), _Handler)
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """Of one connection: new certificates count from the next one on."""
+        return _context(ssl.Purpose.CLIENT_AUTH)
 
     # HTTPServer's would look its own name up in DNS.
     server_bind = socketserver.TCPServer.server_bind
