@@ -10,6 +10,14 @@ from typing import Any
 import pytest
 from blackbox import RegionUnderTest
 
+DIAGNOSIS = """
+docker exec ovn_nb ovn-nbctl --no-leader-only --columns=name,up,dhcpv4_options,addresses list Logical_Switch_Port
+docker exec ovn_sb ovn-sbctl --no-leader-only show
+docker exec ovs_vswitchd ovs-vsctl show
+for name in ovn_controller ovs_vswitchd nova_compute; do docker logs --tail 15 $name 2>&1 | cut -c1-200; done
+"""
+"""What tells, on a host, why a server has no network."""
+
 
 @pytest.fixture(scope="session")
 def region() -> RegionUnderTest:
@@ -33,6 +41,10 @@ class Server:
 def report(region: RegionUnderTest) -> dict[str, Any]:
     """What `scs validate --keep` told, once for all tests: a later validation removes what this one keeps."""
     found: dict[str, Any] = region.scs("validate", "--keep", "--json", expect=None).json()
+    if not found["passed"]:
+        # what was found is gone when somebody could look
+        for host in sorted({host for host, _ in region.containers()}):
+            print(f"--- {host}\n{region.on(host, 'sh', '-c', DIAGNOSIS, expect=None)}")
     return found
 
 

@@ -104,7 +104,8 @@ def test_failure_is_named_its_dependants_skipped_all_removed(environment: Any, c
     cloud.console = lambda: "SYSLINUX\r\nscs-guest: boot kernel=6 uptime=1\r\n"  # type: ignore[method-assign]
     report = validate.run(environment, ["floating-ip", "console-url"])
     results = {r.check: r for r in report.results}
-    assert "got no DHCP lease" in results["console-log"].message
+    message = results["console-log"].message
+    assert "got no DHCP lease; its console ends: SYSLINUX | scs-guest: boot kernel=6 uptime=1" in message
     assert results["floating-ip"].verdict is Verdict.SKIPPED
     assert results["console-url"].verdict is Verdict.PASSED
     assert results[validate.CLEANUP].verdict is Verdict.PASSED

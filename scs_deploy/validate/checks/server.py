@@ -51,24 +51,32 @@ def guest_lines(console: str) -> dict[str, dict[str, str]]:
     return found
 
 
+def ending(console: str) -> str:
+    """The last lines that a guest wrote, on one line."""
+    lines = [" ".join(line.split()) for line in console.splitlines()]
+    return " | ".join([line for line in lines if line.isprintable() and line][-3:])
+
+
 @check("console-log", requires=("server",), budget=240.0)
 def console_log(region: Region) -> Outcome:
     """The guest got its address by DHCP and its identity from the metadata service."""
     compute, server = region.cloud.compute, region.made["server"]
     seen: dict[str, dict[str, str]] = {}
+    console = [""]
 
     def look() -> bool:
-        answer = compute.get_server_console_output(server.id)
-        seen.update(guest_lines(answer["output"] or ""))
+        console[0] = compute.get_server_console_output(server.id)["output"] or ""
+        seen.update(guest_lines(console[0]))
         return "ready" in seen
 
     ready = measure.seconds(lambda: measure.until(look, CONSOLE_DEADLINE, 2))
     if "boot" not in seen:
         raise CheckFailedError(f"server {server.name} wrote nothing on its console in {CONSOLE_DEADLINE} s")
     if "lease" not in seen:
-        raise CheckFailedError(f"server {server.name} got no DHCP lease")
+        raise CheckFailedError(f"server {server.name} got no DHCP lease; its console ends: {ending(console[0])}")
     if "metadata" not in seen:
-        raise CheckFailedError(f"server {server.name} got a lease, but the metadata service did not answer it")
+        said = "got a lease, but the metadata service did not answer it"
+        raise CheckFailedError(f"server {server.name} {said}; its console ends: {ending(console[0])}")
     port = _port(region)
     fixed = port.fixed_ips[0]["ip_address"]
     if seen["lease"].get("ip") != fixed:
