@@ -11,6 +11,7 @@ import pytest
 from blackbox import RegionUnderTest
 
 DIAGNOSIS = """
+top -b -n 1 -w 150 | head -20
 docker exec ovn_nb ovn-nbctl --no-leader-only --columns=name,up,dhcpv4_options,addresses list Logical_Switch_Port
 docker exec ovn_sb ovn-sbctl --no-leader-only show
 docker exec ovs_vswitchd ovs-vsctl show
