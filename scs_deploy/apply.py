@@ -13,6 +13,7 @@ from pathlib import Path
 from scs_deploy import pipeline
 from scs_deploy.change import REGION
 from scs_deploy.context import Context
+from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError, ScsError
 from scs_deploy.model import Model
 from scs_deploy.pipeline import Progress, Selection
@@ -177,8 +178,15 @@ def _probed(
     if not options.enabled or not plan.changes or "keystone" not in context.catalog.services:
         return nullcontext()
     environment = context.environment
-    order = watch.order(context, options.ping)
+    order = watch.order(context, options.ping).model_copy(update={"samples": probe_log(environment, record.id)})
     return watch.watching(order, options, record, progress, lambda why: pipeline.pause(environment, record.id, why))
+
+
+def probe_log(environment: Environment, run: str) -> Path:
+    """Every request that a run's prober made, as lines of JSON: kind, start and seconds, error where it failed."""
+    file = pipeline.folder_of(environment, run) / "probe.jsonl"
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return file
 
 
 def inputs(context: Context) -> str:

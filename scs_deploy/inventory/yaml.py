@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,9 @@ def load(environment: Environment, known: frozenset[str], path: Path | None = No
     raw = _read(path)
     if not raw:
         raise RefusedError(f"{path}: no hosts in this inventory")
-    hosts = {name: _host(environment, path, name, *raw[name], known) for name in sorted(raw)}
-    _check_addresses(environment, path, hosts)
+    sources = _Sources(path)
+    hosts = {name: _host(environment, sources, name, *raw[name], known) for name in sorted(raw)}
+    _check_addresses(environment, sources, hosts)
     inventory = grouped(hosts)
     if problems := checks.check(inventory, environment.settings):
         raise checks.ProblemsError(str(path), problems)
@@ -88,17 +90,22 @@ def _magic(key: str) -> bool:
 
 
 def _host(
-    environment: Environment, path: Path, name: str, variables: dict[str, Any], groups: list[str], known: frozenset[str]
+    environment: Environment,
+    sources: _Sources,
+    name: str,
+    variables: dict[str, Any],
+    groups: list[str],
+    known: frozenset[str],
 ) -> Host:
     networks: dict[str, Interface] = {}
     raw_networks = variables.pop("networks", None)
     if not isinstance(raw_networks, dict):
         raise RefusedError(
-            f"{_find(path, name, 'networks')}: host {name} has no networks",
+            f"{sources.find(name, 'networks')}: host {name} has no networks",
             "give networks.<name>.interface and .address",
         )
+    at = sources.find(name, "networks")
     for network, value in raw_networks.items():
-        at = _find(path, name, "networks")
         if network not in environment.settings.networks:
             raise RefusedError(f"{at}: host {name}: no network '{network}' in {environment.file}")
         interface = validate(Interface, value, _file_of(at), ("networks", network))
@@ -107,7 +114,7 @@ def _host(
             raise RefusedError(f"{at}: host {name}: networks.{network}.address {interface.address} is outside {cidr}")
         networks[network] = interface
     if "management" not in networks or networks["management"].address is None:
-        raise RefusedError(f"{_find(path, name, 'networks')}: host {name} needs an address on network management")
+        raise RefusedError(f"{sources.find(name, 'networks')}: host {name} needs an address on network management")
     described = {k: variables.pop(k) for k in _DESCRIBED if k in variables}
     connection = {k: v for k, v in variables.items() if k.startswith("ansible_")}
     settings = {k: v for k, v in variables.items() if not k.startswith("ansible_")}
@@ -117,7 +124,7 @@ def _host(
 
             close = difflib.get_close_matches(key, known, n=1)
             raise RefusedError(
-                f"{_find(path, name, key)}: {key}: unknown variable",
+                f"{sources.find(name, key)}: {key}: unknown variable",
                 f"did you mean {close[0]}?" if close else "no service declares it",
             )
     address = str(connection.get("ansible_host", networks["management"].address))
@@ -127,11 +134,11 @@ def _host(
             "name": name, "address": address, "networks": networks, "groups": tuple(groups), "settings": settings,
             "connection": connection, **described,
         },
-        _file_of(_find(path, name, next(iter(described), "networks"))),
+        _file_of(sources.find(name, next(iter(described), "networks"))),
     )  # fmt: skip
 
 
-def _check_addresses(environment: Environment, path: Path, hosts: dict[str, Host]) -> None:
+def _check_addresses(environment: Environment, sources: _Sources, hosts: dict[str, Host]) -> None:
     seen: dict[str, str] = {
         str(environment.settings.api.internal.address): "api.internal.address",
         str(environment.settings.api.external.address): "api.external.address",
@@ -144,7 +151,7 @@ def _check_addresses(environment: Environment, path: Path, hosts: dict[str, Host
                 continue
             text = str(interface.address)
             if text in seen:
-                at = _find(path, host.name, "networks")
+                at = sources.find(host.name, "networks")
                 raise RefusedError(
                     f"{at}: host {host.name}: networks.{network}.address {text} belongs to {seen[text]} too"
                 )
@@ -153,30 +160,51 @@ def _check_addresses(environment: Environment, path: Path, hosts: dict[str, Host
     for host in hosts.values():
         if host.address in reached:
             raise RefusedError(
-                f"{_find(path, host.name, 'ansible_host')}: host {host.name}: ansible_host {host.address} "
+                f"{sources.find(host.name, 'ansible_host')}: host {host.name}: ansible_host {host.address} "
                 f"is host {reached[host.address]} too",
                 "one host has one name",
             )
         reached[host.address] = host.name
 
 
-def _find(path: Path, host: str, key: str) -> str:
-    """`file:line` of the variable, strongest source first; the inventory itself when it is nowhere."""
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(path.rglob("*.y*ml"), key=lambda p: (p.stem != host, p.parent.name != "host_vars", str(p)))
-    )
-    for file in files:
-        try:
-            node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        except (OSError, yaml.YAMLError):
-            continue
-        if isinstance(node, yaml.MappingNode):
-            for key_node, _ in node.value:
-                if key_node.value == key:
-                    return f"{file}:{key_node.start_mark.line + 1}"
-    return f"{path}:1"
+class _Sources:
+    """Where an inventory's variables stand. Files are read once, when somebody asks."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        files = [self._path] if self._path.is_file() else self._path.rglob("*.y*ml")
+        return sorted(files, key=lambda p: (p.parent.name != "host_vars", str(p)))
+
+    @cached_property
+    def _own(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for file in self._files:
+            found.setdefault(file.stem, []).append(file)
+        return found
+
+    @cached_property
+    def _lines(self) -> dict[Path, dict[str, int]]:
+        return {}
+
+    def find(self, host: str, key: str) -> str:
+        """`file:line` of the variable, strongest source first; the inventory itself when it is nowhere."""
+        for file in (*self._own.get(host, ()), *self._files):
+            if line := self._keys(file).get(key):
+                return f"{file}:{line}"
+        return f"{self._path}:1"
+
+    def _keys(self, file: Path) -> dict[str, int]:
+        if file not in self._lines:
+            try:
+                node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+            except (OSError, yaml.YAMLError):
+                node = None
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            self._lines[file] = {k.value: k.start_mark.line + 1 for k, _ in pairs}
+        return self._lines[file]
 
 
 def _file_of(at: str) -> Path:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from scs_deploy.prober import record
@@ -41,6 +42,8 @@ class Prober:
         self.samples: dict[str, list[Sample]] = {}
         self.schedules: list[Schedule] = []
         self.begin = 0.0
+        # a line is one write: threads need no lock, and what was seen outlives this process
+        self.log = (order.samples or Path(os.devnull)).open("a", buffering=1, encoding="utf-8")
 
     def prepare(self) -> News:
         """See what answers; only that is measured."""
@@ -88,7 +91,9 @@ class Prober:
             answer = work()
         except FAILURES as problem:
             error = say(problem)
-        self.samples[kind].append(Sample(kind=kind, start=start, seconds=time.monotonic() - clock, error=error))
+        sample = Sample(kind=kind, start=start, seconds=time.monotonic() - clock, error=error)
+        self.samples[kind].append(sample)
+        self.log.write(sample.model_dump_json(exclude_defaults=True) + "\n")
         return answer
 
     def start(self) -> None:

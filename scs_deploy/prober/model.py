@@ -13,7 +13,7 @@ from scs_deploy.prober.record import Summary
 RATE = 4.5
 """List calls per second, all services together."""
 
-TOKENS = 2.0
+TOKENS = 1.0
 """Seconds between two tokens: Keystone hashes a password for each, with a purpose slowly."""
 
 WRITES = 60.0
@@ -43,6 +43,7 @@ class Order(Model):
     targets: tuple[Target, ...]
     ping: str = Field(default="", description="address of a test VM")
     timeout: float = 10.0
+    samples: Path | None = Field(default=None, description="file that every request is appended to, as lines of JSON")
 
     @property
     def interval(self) -> float:
