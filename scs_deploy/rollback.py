@@ -18,7 +18,7 @@ from scs_deploy.images.store import replace
 from scs_deploy.model import Model, load_model
 from scs_deploy.pipeline import Progress, Selection
 from scs_deploy.release import Lock
-from scs_deploy.service import Phase
+from scs_deploy.service import Phase, Schema
 from scs_deploy.shared import revisions
 from scs_deploy.state import snapshot
 from scs_deploy.state.lock import RunLock
@@ -113,6 +113,7 @@ def obstacles(
     services: Mapping[str, str],
     formats: Mapping[str, tuple[str, str]],
     jobs: Mapping[str, str],
+    additive: frozenset[str] = frozenset(),
 ) -> list[str]:
     """Why data keeps a region from going back; empty: nothing does.
 
@@ -122,6 +123,7 @@ def obstacles(
     :param services: schema: the service that owns it
     :param formats: service: versions of its data's program then and now, up to the part that changes a format
     :param jobs: job: the service whose schema it changes
+    :param additive: those of the jobs that only add: what came before works with it, as it does during the roll
     """
     result = [
         f"{service}: {new} wrote its data, {old} does not read that"
@@ -135,7 +137,10 @@ def obstacles(
     for schema in sorted(then.keys() & now.keys()):
         if then[schema] != now[schema]:
             service = services.get(schema, "")
-            who = ", ".join(f"{job} in {run}" for job, run in ran if jobs[job] == service) or "something else than scs"
+            mine = [(job, run) for job, run in ran if jobs[job] == service]
+            if mine and all(job in additive for job, _ in mine):
+                continue
+            who = ", ".join(f"{job} in {run}" for job, run in mine) or "something else than scs"
             result.append(f"schema {schema} went from {then[schema] or 'none'} to {now[schema] or 'none'}: {who}")
     return result
 
@@ -195,6 +200,7 @@ def look(context: Context, run: str | None, names: tuple[str, ...], images_only:
         {d: s for s in picked for d in services[s].databases},
         formats,
         {f"{s}.{n}": s for s in picked for n, j in services[s].jobs.items() if j.schema_change},
+        frozenset(f"{s}.{n}" for s in picked for n, j in services[s].jobs.items() if j.schema_change is Schema.EXPAND),
     )
     return back, reasons
 
