@@ -35,6 +35,9 @@ class Release(Model):
     description: str = Field(description="one line")
     openstack: str = Field(description="OpenStack series, e.g. 2025.1")
     slurp: bool = Field(description="skip-level upgrades start and end here")
+    upgrades_from: tuple[str, ...] = Field(
+        default=(), description="releases that `scs upgrade --release` comes here from without one in between"
+    )
     end_of_life: date | None = Field(default=None, description="no security updates from then on")
     distribution: str = Field(description="Debian code name")
     suites: tuple[Suite, ...] = Field(description="where packages come from")
@@ -74,13 +77,15 @@ def load_lock(environment: Environment) -> Lock:
 
     :raises RefusedError: the lock is missing, wrong, or belongs to another release
     """
-    path = environment.lock_file
+    path, release = environment.lock_file, environment.settings.release
     if not path.is_file():
-        raise RefusedError(f"{path}: no release lock", f"scs images build --environment {environment.name}")
+        ahead = f" --release {release}" if environment.ahead else ""
+        raise RefusedError(f"{path}: no release lock", f"scs images build{ahead} --environment {environment.name}")
     lock = load_model(Lock, path)
-    if lock.release != environment.settings.release:
+    if lock.release != release:
         raise RefusedError(
-            f"{path}: locks release {lock.release}, environment.yml wants {environment.settings.release}",
-            "scs images build",
-        )
+            f"{path}: locks release {lock.release}, environment.yml wants {release}",
+            f"scs upgrade --release {release} goes on with it"
+            if environment.next_lock(release).is_file() else "scs images build",
+        )  # fmt: skip
     return lock

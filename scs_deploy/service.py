@@ -353,16 +353,12 @@ class Service(Model):
         :raises ValueError: containers that wait for each other
         """
         result: dict[str, int] = {}
-
-        def visit(name: str, trail: tuple[str, ...]) -> int:
-            if name in trail:
-                raise ValueError(f"containers.{name}.after: waits for itself: {' -> '.join((*trail, name))}")
-            if name not in result:
-                result[name] = max((visit(n, (*trail, name)) + 1 for n in self.containers[name].after), default=0)
-            return result[name]
-
-        for name in self.containers:
-            visit(name, ())
+        while ready := [
+            n for n in self.containers if n not in result and result.keys() >= set(self.containers[n].after)
+        ]:
+            result |= {n: max((result[a] + 1 for a in self.containers[n].after), default=0) for n in ready}
+        if waiting := [n for n in self.containers if n not in result]:
+            raise ValueError(f"containers.{waiting[0]}.after: waits for itself, by way of {', '.join(waiting)}")
         return result
 
     def how_to_rotate(self, secret: str) -> Rotate:
