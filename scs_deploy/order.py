@@ -58,13 +58,22 @@ class Order(Model):
     def waiting(self, changes: Iterable[Change], held: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
         """What is held back with `held`: services that would get a new image before what comes before them.
 
+        That is a container of theirs, on any host, or a job that migrates their data.
+
         :param held: (host, service)
         :returns: (host, service), `held` among them
         """
-        replaced = [c for c in changes if c.kind is Kind.REPLACE]
+        all_changes = list(changes)
+        replaced = [c for c in all_changes if c.kind is Kind.REPLACE]
+        migrations = [c for c in all_changes if c.kind is Kind.JOB and c.phase is Phase.MIGRATE]
         while True:
             late = {c.subject for c in replaced if (c.host, c.service) in held}
-            found = held | {(c.host, c.service) for c in replaced if self.after.get(c.subject, frozenset()) & late}
+            unmigrated = {c.service for c in migrations if (c.host, c.service) in held}
+            found = held | {
+                (c.host, c.service)
+                for c in replaced
+                if c.service in unmigrated or self.after.get(c.subject, frozenset()) & late
+            }
             if found == held:
                 return held
             held = found

@@ -62,6 +62,7 @@ KINDS = {
     "remove": "remove a container that the catalog no longer has for this host",
     "undrain": "have a load balancer use a server again that an interrupted run took out",
     "job": "run a one-shot command",
+    "record": "note that a release's restarts are done, or that there is nothing to restart",
     "database": "make a schema of the database or a vhost of the message broker",
     "account": "make an account of database, message broker or Keystone, or set its password or rights",
     "catalogue": "make or change a region, service or endpoint in Keystone",
@@ -217,8 +218,11 @@ def _service(each: service.Service) -> list[str]:
         ]  # fmt: skip
         lines += table(("endpoint", "port", "protocol", "address", "path", "in catalogue", "HAProxy asks"), endpoints)
     if each.jobs:
-        jobs = [(code(n), j.phase.value, code(j.container), f"once per {j.each}", code(_short(j.command)))
-                for n, j in each.jobs.items()]  # fmt: skip
+        jobs = [
+            (code(n), j.phase.value, code(j.container), f"once per {'release' if j.restart else j.each}",
+             code(_short(j.command)) if j.command else f"restarts {codes(j.restart)}")
+            for n, j in each.jobs.items()
+        ]  # fmt: skip
         lines += table(("job", "phase", "in", "runs", "command"), jobs)
     return lines
 

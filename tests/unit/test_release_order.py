@@ -190,7 +190,21 @@ def test_central_waits_for_controllers_of_other_hosts_but_not_for_their_files() 
     # a file that restarts the controller has nothing to do with versions
     restart = change("compute-1", "ovn_controller", Kind.RESTART)
     assert ordered.waiting([central, restart], held) == held
+    # nothing runs on a schema that was not migrated, because that was to happen on a host which waits
+    migration = change("control-1", "nova.db_sync", Kind.JOB, Phase.MIGRATE, "nova")
+    conductor = change("control-2", "nova_conductor", service="nova")
+    one = frozenset({("control-1", "nova")})
+    assert ordered.waiting([migration, conductor], one) == one | {("control-2", "nova")}
     # control services need not wait for computes
     computes = frozenset({("compute-1", "nova")})
     changes = [change("compute-1", "nova_libvirt", service="nova"), change("control-1", "nova_api", service="nova")]
     assert ordered.waiting(changes, computes) == computes
+
+
+def test_each_services_own_checks_are_asked_with_the_new_images() -> None:
+    assert release_upgrade.questions(now()) == {
+        "ha-1": (
+            ["placement", "neutron_api", "nova_conductor"],
+            ["placement.upgrade_check", "neutron.offline_migrations", "nova.upgrade_check"],
+        )
+    }
