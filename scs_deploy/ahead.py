@@ -42,7 +42,7 @@ def switch(environment: Environment, release: str) -> dict[Path, bytes | None]:
 
     :raises RefusedError: environment.yml cannot be edited; nothing is written then
     """
-    file, lock, new = environment.file, environment.path / "release.lock.yml", environment.next_lock(release)
+    file, lock, new = environment.file, environment.present_lock, environment.next_lock(release)
     text = text_with(file.read_text(encoding="utf-8"), release, str(file))
     held: dict[Path, bytes | None] = {p: p.read_bytes() if p.is_file() else None for p in (file, lock, new)}
     put(file, text.encode())
@@ -52,7 +52,7 @@ def switch(environment: Environment, release: str) -> dict[Path, bytes | None]:
 
 def settle(environment: Environment) -> bool:
     """Finish a `switch` that was interrupted; true when there was one."""
-    new, lock = environment.next_lock(environment.settings.release), environment.path / "release.lock.yml"
+    new, lock = environment.next_lock(environment.settings.release), environment.present_lock
     if environment.ahead or not new.is_file():
         return False
     if lock.is_file() and load_model(Lock, lock).release == environment.settings.release:

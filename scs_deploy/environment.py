@@ -167,7 +167,12 @@ class Environment(Model):
     @property
     def lock_file(self) -> Path:
         """release.lock.yml: what the release resolved to in this region."""
-        return self.next_lock(self.settings.release) if self.ahead else self.path / "release.lock.yml"
+        return self.next_lock(self.settings.release) if self.ahead else self.present_lock
+
+    @property
+    def present_lock(self) -> Path:
+        """The lock of the release that environment.yml names, whichever the region is seen with."""
+        return self.path / "release.lock.yml"
 
     def next_lock(self, release: str) -> Path:
         """release.lock.<release>.yml: of a release that the region is yet to be upgraded to."""
