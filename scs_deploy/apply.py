@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from scs_deploy import pipeline
+from scs_deploy import pipeline, region
 from scs_deploy.change import REGION
 from scs_deploy.context import Context
 from scs_deploy.environment import Environment
@@ -155,11 +155,11 @@ def _carry_out(
             if plan.changes:
                 pipeline.execute(context, plan, record, progress, lock.check)
                 progress("verify", {})
-                left = pipeline.make_plan(context, orders.selection)
+                left = pipeline.make_plan(context, orders.selection, region.PATIENCE)
             if left.changes and all(c.host == REGION for c in left.changes):
                 # a server that this run brought back could not be compared before
                 pipeline.execute(context, left, record, progress, lock.check)
-                left = pipeline.make_plan(context, orders.selection)
+                left = pipeline.make_plan(context, orders.selection, region.PATIENCE)
             if left.changes:
                 first = left.changes[0]
                 raise ScsError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from scs_deploy import addresses, order, playbook, region, rolling, runner
 from scs_deploy import plan as plans
+from scs_deploy.catalog import Catalog
 from scs_deploy.change import Change, Kind
 from scs_deploy.context import INVENTORY, Context
 from scs_deploy.environment import Environment
@@ -40,9 +41,10 @@ class Observation:
     states: list[dict[str, Any]] = field(default_factory=list)
 
 
-def make_plan(context: Context, selection: Selection) -> Plan:
+def make_plan(context: Context, selection: Selection, patience: float = 0) -> Plan:
     """Observe all hosts and the region's shared state, and compare with what is wanted. Changes nothing.
 
+    :param patience: seconds that servers may take until they answer
     :raises RefusedError: wrong input, an unreachable host, a host that cannot take its changes
     :raises ScsError: observing failed
     """
@@ -53,7 +55,7 @@ def make_plan(context: Context, selection: Selection) -> Plan:
 
     def read() -> None:
         try:
-            shared.set_result(region.read(context))
+            shared.set_result(region.read(context, patience))
         except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
             shared.set_exception(error)
 
@@ -61,9 +63,10 @@ def make_plan(context: Context, selection: Selection) -> Plan:
     threading.Thread(target=read, daemon=True).start()
     observation = observe(context, chosen)
     moving = rolling.of(context)
+    known = _known(shared.result(), observation.hosts, context.catalog)
     plan = plans.assemble(
         observation.hosts,
-        [*_known(shared.result(), observation.hosts), *rolling.leftovers(observation.hosts, moving.backends)],
+        [*known, *rolling.leftovers(observation.hosts, moving.backends)],
         context.catalog.waves,
         chosen,
         only,
@@ -245,7 +248,7 @@ def _hosts(context: Context, names: tuple[str, ...]) -> frozenset[str] | None:
     return frozenset(names) or None
 
 
-def _known(state: region.SharedState, hosts: list[HostPlan]) -> list[Change]:
+def _known(state: region.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:
     """The shared differences that can be known now.
 
     A server that does not answer because it is yet to be created lacks everything. One that has its data and will be
@@ -258,18 +261,18 @@ def _known(state: region.SharedState, hosts: list[HostPlan]) -> list[Change]:
     for name, why in state.failed.items():
         if not any(name in h.stateful for h in hosts):
             continue
-        if not _about_to_change(hosts, name):
-            raise ScsError(f"{name}: {why}", f"scs logs {name}")
+        if not _about_to_change(hosts, {name, *catalog.required(name), "haproxy", "keepalived"}):
+            raise ScsError(f"{name}: {why}")
         unknown.add(name)
     known = {job.partition(".")[0] for h in hosts for job, (_, last) in h.cluster_jobs.items() if last}
     new = {c.service for h in hosts for c in h.changes if c.kind is Kind.CREATE} - unknown - known
     return [c for c in state.changes if c.subject.partition(" ")[0] not in unknown or c.service in new]
 
 
-def _about_to_change(hosts: list[HostPlan], service: str) -> bool:
-    """A server that cannot be read now may be so because this very run will create or mend it."""
+def _about_to_change(hosts: list[HostPlan], services: Collection[str]) -> bool:
+    """A server that cannot be read now may be so because this very run will create or mend it, or what it needs."""
     kinds = (Kind.CREATE, Kind.START, Kind.REPLACE, Kind.RESTART)
-    return any(c.kind in kinds and c.service in (service, "haproxy", "keepalived") for h in hosts for c in h.changes)
+    return any(c.kind in kinds and c.service in services for h in hosts for c in h.changes)
 
 
 def _check_registry(context: Context, plan: Plan) -> None:

@@ -40,18 +40,25 @@ class _Server:
     diff: Callable[[Any, Any], tuple[Change, ...]]
 
 
-def read(context: Context) -> SharedState:
-    """Ask all servers at once."""
+def read(context: Context, patience: float = 0) -> SharedState:
+    """Ask all servers at once.
+
+    :param patience: seconds that one may take until it answers: after changes, load balancers are behind
+    """
+    deadline = time.monotonic() + patience
     state = SharedState()
     servers = [s for s in SERVERS if s.service in context.catalog.services]
     wanted = {s.service: s.desired(context) for s in servers}
 
     def ask(server: _Server) -> tuple[Any, str]:
-        try:
-            with server.session(context) as session:
-                return server.read(session, wanted[server.service]), ""
-        except ScsError as error:
-            return None, str(error)
+        while True:
+            try:
+                with server.session(context) as session:
+                    return server.read(session, wanted[server.service]), ""
+            except ScsError as error:
+                if time.monotonic() > deadline:
+                    return None, str(error)
+                time.sleep(0.5)
 
     with ThreadPoolExecutor(max(len(servers), 1)) as pool:
         for server, (observed, failed) in zip(servers, pool.map(ask, servers), strict=True):

@@ -110,11 +110,13 @@ class Procedure:
             session.require({host: [Command(container=SERVICE, argv=argv, one_shot=True)]})
             session.containers("create" if step.create else "start", SERVICE, step.hosts)
             wait_synced(session, host, START_SECONDS)
+            session.companions(SERVICE, step.create, step.hosts)
             # what was spelled out is done: from here on there is a cluster like any other
             self.options = self.options.model_copy(update={"bootstrap_from": ""})
         elif step.action == "join":
             session.containers("create" if step.create else "start", SERVICE, step.hosts)
             wait_synced(session, host, JOIN_SECONDS)
+            session.companions(SERVICE, step.create, step.hosts)
         elif step.action == "wait":
             wait_synced(session, host, JOIN_SECONDS)
         else:

@@ -78,6 +78,16 @@ class Session:
         done = {(host, container) for host in hosts}
         self.stopped = self.stopped | done if action == "stop" else self.stopped - done
 
+    def companions(self, service: str, create: bool, hosts: Sequence[str]) -> None:
+        """Start what a service has beside the container that is named like it: `scs stop` stopped that too.
+
+        :param create: they may not exist
+        :raises ScsError: one did not follow
+        """
+        for name in self.context.catalog.services[service].containers:
+            if name != service:
+                self.containers("create" if create else "start", name, hosts)
+
     def task(self, task: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Run one Ansible task on hosts; returns each one's result.
 

@@ -96,6 +96,8 @@ def test_the_newest_data_survives_a_full_outage(site: RegionUnderTest, hosts: li
         assert sql(site, host, "SHOW STATUS LIKE 'wsrep_cluster_size'").split() == ["wsrep_cluster_size", "3"]
         assert site.on(host, "ls", "/var/lib/scs/recovery/mariadb").split(), "no copy was taken"
     assert {m["uuid"] for m in recovery(site, "mariadb")["members"]} == history, "the history went on"
+    wait(lambda: site.scs("validate", "token", expect=None).code == 0, 120, "Keystone does not answer")
+    assert site.plan() == []
 
 
 def test_a_single_member_joins_again(site: RegionUnderTest, hosts: list[str]) -> None:
@@ -103,6 +105,7 @@ def test_a_single_member_joins_again(site: RegionUnderTest, hosts: list[str]) ->
     assert [(s["action"], s["hosts"]) for s in recovery(site, "mariadb")["steps"]] == [("join", [hosts[1]])]
     site.scs("recover", "mariadb", "--yes")
     assert recovery(site, "mariadb")["steps"] == []
+    assert site.plan() == []
 
 
 def test_a_broker_that_lost_its_data_is_a_member_again(site: RegionUnderTest, hosts: list[str]) -> None:

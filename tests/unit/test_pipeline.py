@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import pytest
 
-from scs_deploy import runner
+from scs_deploy import catalog, runner
 from scs_deploy.change import REGION, Change, Kind
 from scs_deploy.errors import ScsError
 from scs_deploy.pipeline import _known
 from scs_deploy.plan import HostPlan
 from scs_deploy.region import SharedState
 from scs_deploy.service import Impact, Phase
+
+CATALOG = catalog.load()
 
 
 def change(kind: Kind, service: str, subject: str, host: str = "a") -> Change:
@@ -36,17 +38,23 @@ def host(*created: str, last: str = "") -> HostPlan:
 
 
 def test_a_new_service_lacks_its_account() -> None:
-    found = _known(away(), [host("keystone", "glance")])
+    found = _known(away(), [host("keystone", "glance")], CATALOG)
     assert [c.service for c in found] == ["glance"]
 
 
 def test_a_lost_container_of_a_known_service_lacks_nothing_more() -> None:
-    assert _known(away(), [host("keystone", "glance", last="wanted")]) == []
+    assert _known(away(), [host("keystone", "glance", last="wanted")], CATALOG) == []
 
 
 def test_a_silent_server_that_nothing_explains_is_an_error() -> None:
     with pytest.raises(ScsError, match="keystone: no answer"):
-        _known(away(), [host("glance")])
+        _known(away(), [host("glance")], CATALOG)
+
+
+def test_a_server_is_silent_while_what_it_needs_is_started() -> None:
+    start = change(Kind.START, "mariadb", "mariadb_check")
+    stopped = host().model_copy(update={"changes": (start,)})
+    assert _known(away(), [stopped], CATALOG) == []
 
 
 def test_refusals_are_told_from_failures() -> None:

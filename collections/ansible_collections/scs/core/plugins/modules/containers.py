@@ -270,11 +270,14 @@ def mark(folder: str, name: str, on: bool) -> None:
 
 
 def run(roller: Roller, actions: list) -> None:
-    """All actions in order; creations next to each other are waited for together."""
+    """All actions in order; creations, and starts, next to each other are waited for together.
+
+    One may need the next: a load balancer takes up a database that another container tells of.
+    """
     pending: list = []
     for spec in actions:
         action = spec["action"]
-        if action != "create":
+        if action not in ("create", "start"):
             for waiting in pending:
                 roller.wait(waiting)
             pending = []
@@ -282,7 +285,7 @@ def run(roller: Roller, actions: list) -> None:
             roller.leave(spec)
         getattr(roller, "create" if action == "replace" else action)(spec)
         roller.done.append(f"{action} {spec['container']}")
-        if action == "create":
+        if action in ("create", "start"):
             pending.append(spec)
         elif action not in ("gate", "stop", "remove"):
             roller.wait(spec)
