@@ -24,12 +24,19 @@ def current(environment: Environment) -> Lock:
 
     :raises RefusedError: the file has an error
     """
+    lock = written(environment)
     release = environment.settings.release
+    return lock if lock.release == release else Lock(release=release, images={})
+
+
+def written(environment: Environment) -> Lock:
+    """The lock as it stands in the file, of whichever release; an empty one when there is none.
+
+    :raises RefusedError: the file has an error
+    """
     if environment.lock_file.is_file():
-        lock = load_model(Lock, environment.lock_file)
-        if lock.release == release:
-            return lock
-    return Lock(release=release, images={})
+        return load_model(Lock, environment.lock_file)
+    return Lock(release=environment.settings.release, images={})
 
 
 def merge(lock: Lock, changed: Mapping[str, LockedImage], known: Mapping[str, object]) -> Lock:
