@@ -38,7 +38,7 @@ def test_the_newest_point_releases_are_those_of_the_series(name: str) -> None:
     release = load_release(name)
     locked = pins.load(release)
     for package, numbers in (release.python.series if release.python else {}).items():
-        assert locked and locked.packages[package].version.startswith(f"{numbers}."), package
+        assert locked and f"{locked.packages[package].version}.".startswith(f"{numbers}."), package
 
 
 def test_what_is_not_openstack_is_the_same_image_in_both_releases() -> None:
