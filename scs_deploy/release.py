@@ -24,8 +24,17 @@ class Suite(Model):
 class ImageSpec(Model):
     """An image of the release; its recipe is `images/<recipe>.yml`."""
 
-    recipe: str | None = Field(default=None, description="default: the image's name")
+    recipe: str | None = Field(default=None, description="default: the image's name; may have a folder before it")
     reference: str | None = Field(default=None, description="pull this image from elsewhere instead of building it")
+
+
+class PythonPackages(Model):
+    """Where a release takes Python packages from PyPI."""
+
+    series: dict[str, str] = Field(
+        description="package: first numbers of its version, e.g. nova: 33; the newest point release is pinned. Of all "
+        "others the version that upstream tested, where it says one"
+    )
 
 
 class Release(Model):
@@ -42,6 +51,9 @@ class Release(Model):
     distribution: str = Field(description="Debian code name")
     suites: tuple[Suite, ...] = Field(description="where packages come from")
     images: dict[str, ImageSpec] = Field(description="by image name; services refer to these")
+    python: PythonPackages | None = Field(
+        default=None, description="images with Python packages from PyPI, pinned in releases/constraints/<name>.yml"
+    )
 
 
 class LockedImage(Model):
@@ -50,7 +62,9 @@ class LockedImage(Model):
     reference: str = Field(description="repository without registry and tag, e.g. scs/keystone")
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="manifest digest in the registry")
     size: int = Field(description="bytes, unpacked")
-    packages: dict[str, str] = Field(default_factory=dict, description="package: version, of this image's own layer")
+    packages: dict[str, str] = Field(
+        default_factory=dict, description="package: version, of this image's own layer; Python packages as pypi:<name>"
+    )
 
 
 class Lock(Model):

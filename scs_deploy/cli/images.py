@@ -44,6 +44,15 @@ def build(
     environment: EnvironmentOption = None,
     no_push: Annotated[bool, typer.Option("--no-push", help="Build only; leave registry and lock alone.")] = False,
     release: ReleaseOption = None,
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-bundle",
+            metavar="FILE",
+            help="Certificates that downloads of Python packages trust, as behind an inspecting proxy; in no image. "
+            "Default: those of this machine.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build images from the newest packages, push them to the region's registry, write the release lock.
@@ -55,7 +64,9 @@ def build(
 
     start = time.monotonic()
     with Progress(errors) as progress:
-        result = Region(environments.load(environment, release), progress).build(tuple(images or ()), push=not no_push)
+        result = Region(environments.load(environment, release), progress, ca_bundle).build(
+            tuple(images or ()), push=not no_push
+        )
     _print(result, time.monotonic() - start, as_json)
 
 
@@ -102,7 +113,7 @@ def sbom(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Print the bill of materials of an image on this manager: SPDX 2.3, JSON, from its package database."""
+    """Print the bill of materials of an image on this manager: SPDX 2.3, JSON, from its package databases."""
     from scs_deploy.images.build import Region
 
     text = json.dumps(Region(environments.load(environment)).sbom(image), indent=2) + "\n"
