@@ -283,7 +283,7 @@ class Prober:
         for kind, resources in ((PROJECTS, self._projects()), (NETWORKS, self._networks())):
             writes = self.writes[kind]
             numbers = [int(n) for n in resources.values() if n.isdecimal()]
-            problems += discrepancies(kind, writes.attempted, writes.acknowledged, numbers)
+            problems += discrepancies(kind, writes.attempted, writes.acknowledged, numbers, repeats=kind == NETWORKS)
             other = sorted(n for n, i in writes.acknowledged.items() if n in numbers and i not in resources)
             if other:
                 problems.append(f"{kind}: {len(other)} have another id than was acknowledged: {other[:10]}")
