@@ -25,6 +25,7 @@ class Kind(StrEnum):
     REMOVE = "remove"
     UNDRAIN = "undrain"
     JOB = "job"
+    RECORD = "record"
     DATABASE = "database"
     ACCOUNT = "account"
     CATALOGUE = "catalogue"

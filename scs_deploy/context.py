@@ -87,12 +87,13 @@ class Context:
         return (container and spec.containers[container].hosts) or spec.hosts
 
 
-def load(name: str | None = None) -> Context:
+def load(name: str | None = None, release: str | None = None) -> Context:
     """Load a region and check all that can be checked without secrets.
 
+    :param release: see it with this release instead of environment.yml's
     :raises RefusedError: with file and key of the first error
     """
-    environment = environments.load(name)
+    environment = environments.load(name, release)
     catalog = catalogs.load()
     from scs_deploy.inventory import source
 

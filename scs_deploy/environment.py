@@ -132,6 +132,7 @@ class Environment(Model):
     name: str
     path: Path
     settings: Settings
+    ahead: bool = Field(default=False, description="seen as with a release that environment.yml does not name yet")
 
     @property
     def file(self) -> Path:
@@ -166,7 +167,16 @@ class Environment(Model):
     @property
     def lock_file(self) -> Path:
         """release.lock.yml: what the release resolved to in this region."""
+        return self.next_lock(self.settings.release) if self.ahead else self.present_lock
+
+    @property
+    def present_lock(self) -> Path:
+        """The lock of the release that environment.yml names, whichever the region is seen with."""
         return self.path / "release.lock.yml"
+
+    def next_lock(self, release: str) -> Path:
+        """release.lock.<release>.yml: of a release that the region is yet to be upgraded to."""
+        return self.path / f"release.lock.{release}.yml"
 
     @property
     def ssh_key(self) -> Path:
@@ -212,9 +222,14 @@ def use(name: str) -> None:
     (paths.environments() / ".current").write_text(f"{name}\n", encoding="utf-8")
 
 
-def load(name: str | None = None) -> Environment:
+AHEAD = "SCS_RELEASE_AHEAD"
+"""Environment variable of Ansible's processes: the release that the region is to be seen with."""
+
+
+def load(name: str | None = None, release: str | None = None) -> Environment:
     """Load and validate an environment.
 
+    :param release: see it with this release instead of environment.yml's
     :raises RefusedError: it does not exist, or environment.yml has an error
     """
     name = name or current()
@@ -223,4 +238,7 @@ def load(name: str | None = None) -> Environment:
         raise RefusedError(
             f"{path}: no environment '{name}' here", f"scs env init {name}; there are: {', '.join(names()) or 'none'}"
         )
-    return Environment(name=name, path=path, settings=load_model(Settings, path / "environment.yml"))
+    settings = load_model(Settings, path / "environment.yml")
+    release = release or os.environ.get(AHEAD) or settings.release
+    ahead = release != settings.release
+    return Environment(name=name, path=path, settings=settings.model_copy(update={"release": release}), ahead=ahead)

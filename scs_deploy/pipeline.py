@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scs_deploy import addresses, playbook, region, rolling, runner
+from scs_deploy import addresses, order, playbook, region, rolling, runner
 from scs_deploy import plan as plans
 from scs_deploy.catalog import Catalog
 from scs_deploy.change import Change, Kind
@@ -71,6 +71,7 @@ def make_plan(context: Context, selection: Selection, patience: float = 0) -> Pl
         chosen,
         only,
         frozenset(context.environment.settings.allow) | frozenset(selection.allow),
+        order.of(context),
     )
     api = context.environment.settings.api
     both = (str(api.internal.address), str(api.external.address))
@@ -125,7 +126,7 @@ def execute(
     :param still_ours: asked before every play; raises when another run has taken the region meanwhile
     :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
     """
-    plays = playbook.plays(plan, context.catalog.waves, rolling.of(context))
+    plays = playbook.plays(plan, context.catalog.waves, rolling.of(context), order.of(context))
     base = folder_of(context.environment, record.id)
     folder = base / str(len(list(base.glob("[0-9]*"))) + 1)
     folder.mkdir(parents=True, mode=0o700)
@@ -236,7 +237,8 @@ def _weight(play: dict[str, Any], task: dict[str, Any]) -> int:
     arguments = next(v for k, v in task.items() if k != "name")
     if "scs.core.balancer" in task:
         return len(arguments["states"])
-    return sum(len(v) for k, v in arguments.items() if isinstance(v, list) and k != "record")
+    others = str(play["name"]).endswith(": records")
+    return sum(len(v) for k, v in arguments.items() if isinstance(v, list) and not (k == "record" and others))
 
 
 def _hosts(context: Context, names: tuple[str, ...]) -> frozenset[str] | None:

@@ -14,6 +14,7 @@ from scs_deploy.compare import container_differences
 from scs_deploy.errors import RefusedError
 from scs_deploy.model import Model
 from scs_deploy.observed import Observed, ObservedContainer
+from scs_deploy.order import Order
 from scs_deploy.release import Lock
 from scs_deploy.resolve import NODE_CONFIG, DesiredHost, File, RunContainer
 from scs_deploy.service import Impact, Phase
@@ -123,6 +124,7 @@ def assemble(
     services: frozenset[str],
     only_hosts: frozenset[str] | None = None,
     allow: frozenset[Impact] = frozenset(),
+    order: Order = Order(),
 ) -> Plan:
     """One plan from all hosts' and the region's changes.
 
@@ -130,6 +132,7 @@ def assemble(
     :param services: changes of other services are left out
     :param only_hosts: changes of other hosts are left out; None: no limit
     :param allow: impacts that need no further consent
+    :param order: what of a service comes before what
     :raises RefusedError: a host cannot take its changes
     """
     refusals = [r for h in hosts if only_hosts is None or h.host in only_hosts for r in h.refusals]
@@ -142,31 +145,51 @@ def assemble(
         for c in region_changes
         if c.kind is Kind.DATABASE and "schema" in c.subject.split() and c.reason in ("missing", "not there yet")
     }
-    changes += region_changes + _cluster_jobs(hosts, renewed)
+    changes += region_changes + _cluster_jobs(hosts, renewed, order)
+    elsewhere: list[Change] = []
     if only_hosts is not None:
+        elsewhere = [c for c in changes if c.host not in only_hosts]
         changes = [c for c in changes if c.host in only_hosts]
     # leftovers of services that the catalog no longer has go with a full run only
     changes = [c for c in changes if c.service in services or (c.service not in waves and services == frozenset(waves))]
-    held_services = {
-        (c.host, c.service)
-        for c in changes
-        if c.impact is Impact.DATA_PLANE and c.kind in DISRUPTIVE and Impact.DATA_PLANE not in allow
-    }
-    order = {s: i for i, s in enumerate(waves)}
+    held_services = order.waiting(
+        changes,
+        frozenset(
+            (c.host, c.service)
+            for c in changes
+            if c.impact is Impact.DATA_PLANE and c.kind in DISRUPTIVE and Impact.DATA_PLANE not in allow
+        ),
+    )
+    left_out = order.unready([*changes, *elsewhere], elsewhere)
+    left_out |= {c.subject for c in elsewhere if c.kind is Kind.RECORD}
+    changes = [c for c in changes if c.subject not in left_out and not _unrecorded(c, left_out, order)]
+    place = {s: i for i, s in enumerate(waves)}
     phases = {p: i for i, p in enumerate(Phase)}
 
-    def key(change: Change) -> tuple[int, int, int]:
+    def key(change: Change) -> tuple[int, int, int, int]:
         if change.phase is Phase.PULL:
-            return (-1, 0, order.get(change.service, -1))
-        return (waves.get(change.service, -1), phases[change.phase], order.get(change.service, -1))
+            return (-1, 0, 0, place.get(change.service, -1))
+        return (
+            order.wave(change, waves), phases[change.phase], order.stage(change), place.get(change.service, -1)
+        )  # fmt: skip
 
     ordered = sorted(changes, key=key)
-    held = tuple(c for c in ordered if (c.host, c.service) in held_services)
+    unready = order.unready(ordered, (c for c in ordered if (c.host, c.service) in held_services))
+    waiting = [
+        c for c in ordered
+        if (c.host, c.service) in held_services or c.subject in unready or _unrecorded(c, unready, order)
+    ]  # fmt: skip
     return Plan(
-        changes=tuple(c for c in ordered if (c.host, c.service) not in held_services),
-        held=held,
+        changes=tuple(c for c in ordered if c not in waiting),
+        held=tuple(waiting),
         drained=tuple(h.host for h in hosts if h.drained),
     )
+
+
+def _unrecorded(change: Change, jobs: frozenset[str], order: Order) -> bool:
+    """A restart that one of these jobs is about: it waits with it."""
+    about = {(p.host, p.container) for j in jobs for p in order.restarts.get(j, ())}
+    return change.phase is Phase.FINISH and change.kind is Kind.RESTART and (change.host, change.subject) in about
 
 
 def states(desired: DesiredHost, observed: Observed) -> list[dict[str, Any]]:
@@ -326,7 +349,7 @@ def _refusals(desired: DesiredHost, observed: Observed, changes: list[Change], l
                         break
 
 
-def _cluster_jobs(hosts: Sequence[HostPlan], renewed: set[str]) -> list[Change]:
+def _cluster_jobs(hosts: Sequence[HostPlan], renewed: set[str], order: Order) -> list[Change]:
     """A cluster's job runs once, on the first host that has it, unless some host records this very job.
 
     All hosts that have it record its success: a cluster whose first host lost its disk is still known as one.
@@ -350,18 +373,12 @@ def _cluster_jobs(hosts: Sequence[HostPlan], renewed: set[str]) -> list[Change]:
         again = service in renewed and phase[job] in (Phase.MIGRATE, Phase.FINISH)
         if wanted[job] not in records[job] or again:
             reason = "its database is new" if again else job_reason("".join(records[job]))
-            result.append(
-                Change(
-                    kind=Kind.JOB,
-                    service=service,
-                    host=host,
-                    subject=job,
-                    reason=reason,
-                    phase=phase[job],
-                    impact=Impact.CONTROL,
-                    witnesses=tuple(others),
-                )
-            )
+            change = Change(
+                kind=Kind.JOB, service=service, host=host, subject=job, reason=reason, phase=phase[job],
+                impact=Impact.CONTROL, witnesses=tuple(others),
+            )  # fmt: skip
+            known = any(records[job]) and not again
+            result += order.anew(change, known) if job in order.restarts else [change]
     return result
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from scs_deploy.change import REGION, Change, Kind
+from scs_deploy.order import Order
 from scs_deploy.plan import Plan
 from scs_deploy.rolling import SESSIONS, STOPPING, UP, Rolling, ordered
 from scs_deploy.service import Phase
@@ -24,26 +25,32 @@ ACTIONS = {
 }
 
 
-def plays(plan: Plan, waves: Mapping[str, int], rolling: Rolling = Rolling()) -> list[Play]:
+def plays(
+    plan: Plan, waves: Mapping[str, int], rolling: Rolling = Rolling(), order: Order = Order()
+) -> list[Play]:  # fmt: skip
     """The plays of a plan, in its order.
 
-    :param waves: service: wave; changes of one wave and phase share a play
+    :param waves: service: wave; changes of one wave, phase and stage share a play
     :param rolling: what must be out of the load balancers, and asked, before it stops
+    :param order: what of a service comes before what
     """
 
-    def step(change: Change) -> tuple[int, Phase]:
-        return (-2 if change.phase is Phase.PULL else waves.get(change.service, -1), change.phase)
+    def step(change: Change) -> tuple[int, Phase, int]:
+        if change.phase is Phase.PULL:
+            return (-2, change.phase, 0)
+        return (order.wave(change, waves), change.phase, order.stage(change))
 
     result = []
-    for (_, phase), group in groupby(plan.changes, key=step):
+    for (_, phase, _), group in groupby(plan.changes, key=step):
         changes = list(group)
         groups = _alike(changes)
-        if phase is Phase.ROLL:
+        rolls = phase is Phase.ROLL or any(c.kind in STOPPING for c in changes)
+        if rolls:
             # what is missing comes first: members that stop need the others
             groups.sort(key=lambda g: any(c.kind in STOPPING for c in g[1]))
         for hosts, own in groups:
-            if phase is Phase.ROLL and hosts != [REGION]:
-                result += _roll(phase, ordered(hosts, own, plan.in_use), own, rolling.without(plan.drained))
+            if rolls and hosts != [REGION]:
+                result += _roll(Phase.ROLL, ordered(hosts, own, plan.in_use), own, rolling.without(plan.drained))
             else:
                 result.append(_play(phase, hosts, own))
         result += _records(phase, changes)
@@ -236,7 +243,11 @@ def _tasks(changes: list[Change]) -> list[dict[str, Any]]:
         tasks.append({"name": verbs[:1].upper() + verbs[1:], "scs.core.containers": {"actions": rolls}})
     jobs = [c.subject for c in changes if c.kind is Kind.JOB]
     if jobs:
-        tasks.append({"name": f"Run {_list(jobs)}", "scs.core.jobs": {"jobs": jobs}})
+        # all by name: a rollback reads here what ran
+        tasks.append({"name": f"Run {', '.join(jobs)}", "scs.core.jobs": {"jobs": jobs}})
+    records = [c.subject for c in changes if c.kind is Kind.RECORD]
+    if records:
+        tasks.append({"name": f"Record {', '.join(records)}", "scs.core.jobs": {"record": records}})
     return tasks
 
 

@@ -24,8 +24,17 @@ class Suite(Model):
 class ImageSpec(Model):
     """An image of the release; its recipe is `images/<recipe>.yml`."""
 
-    recipe: str | None = Field(default=None, description="default: the image's name")
+    recipe: str | None = Field(default=None, description="default: the image's name; may have a folder before it")
     reference: str | None = Field(default=None, description="pull this image from elsewhere instead of building it")
+
+
+class PythonPackages(Model):
+    """Where a release takes Python packages from PyPI."""
+
+    series: dict[str, str] = Field(
+        description="package: first numbers of its version, e.g. nova: 33; the newest point release is pinned. Of all "
+        "others the version that upstream tested, where it says one"
+    )
 
 
 class Release(Model):
@@ -35,10 +44,16 @@ class Release(Model):
     description: str = Field(description="one line")
     openstack: str = Field(description="OpenStack series, e.g. 2025.1")
     slurp: bool = Field(description="skip-level upgrades start and end here")
+    upgrades_from: tuple[str, ...] = Field(
+        default=(), description="releases that `scs upgrade --release` comes here from without one in between"
+    )
     end_of_life: date | None = Field(default=None, description="no security updates from then on")
     distribution: str = Field(description="Debian code name")
     suites: tuple[Suite, ...] = Field(description="where packages come from")
     images: dict[str, ImageSpec] = Field(description="by image name; services refer to these")
+    python: PythonPackages | None = Field(
+        default=None, description="images with Python packages from PyPI, pinned in releases/constraints/<name>.yml"
+    )
 
 
 class LockedImage(Model):
@@ -47,7 +62,9 @@ class LockedImage(Model):
     reference: str = Field(description="repository without registry and tag, e.g. scs/keystone")
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="manifest digest in the registry")
     size: int = Field(description="bytes, unpacked")
-    packages: dict[str, str] = Field(default_factory=dict, description="package: version, of this image's own layer")
+    packages: dict[str, str] = Field(
+        default_factory=dict, description="package: version, of this image's own layer; Python packages as pypi:<name>"
+    )
 
 
 class Lock(Model):
@@ -74,13 +91,15 @@ def load_lock(environment: Environment) -> Lock:
 
     :raises RefusedError: the lock is missing, wrong, or belongs to another release
     """
-    path = environment.lock_file
+    path, release = environment.lock_file, environment.settings.release
     if not path.is_file():
-        raise RefusedError(f"{path}: no release lock", f"scs images build --environment {environment.name}")
+        ahead = f" --release {release}" if environment.ahead else ""
+        raise RefusedError(f"{path}: no release lock", f"scs images build{ahead} --environment {environment.name}")
     lock = load_model(Lock, path)
-    if lock.release != environment.settings.release:
+    if lock.release != release:
         raise RefusedError(
-            f"{path}: locks release {lock.release}, environment.yml wants {environment.settings.release}",
-            "scs images build",
-        )
+            f"{path}: locks release {lock.release}, environment.yml wants {release}",
+            f"scs upgrade --release {release} goes on with it"
+            if environment.next_lock(release).is_file() else "scs images build",
+        )  # fmt: skip
     return lock

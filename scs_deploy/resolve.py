@@ -87,7 +87,7 @@ class RunJob(Model):
     body: dict[str, Any]
     volumes: dict[str, tuple[int, int]]
     directories: dict[str, tuple[int, int]]
-    hash: str = Field(description="of image and command: another hash means it must run again")
+    hash: str = Field(description="of image and command, or of the release: another one means that it is due")
     timeout: int
 
 
@@ -126,7 +126,9 @@ def resolve(context: Context, host_name: str, services: Collection[str] | None =
         for name, job in service.jobs.items():
             if job.container in containers and scope is not None:
                 run = containers[job.container]
-                jobs[f"{service.name}.{name}"] = _job(service, name, run, {**scope, "container": job.container})
+                jobs[f"{service.name}.{name}"] = _job(
+                    context, service, name, run, {**scope, "container": job.container}
+                )
     return DesiredHost(host=host_name, containers=containers, files=files, jobs=jobs)
 
 
@@ -310,7 +312,7 @@ def _health(health: Health | None, ports: tuple[int, ...], scope: Mapping[str, A
     return ("curl", "-fsS", "-o", "/dev/null", "--max-time", "10", f"http://{address}:{port}{health.http}")
 
 
-def _job(service: Service, name: str, run: RunContainer, scope: Mapping[str, Any]) -> RunJob:
+def _job(context: Context, service: Service, name: str, run: RunContainer, scope: Mapping[str, Any]) -> RunJob:
     job = service.jobs[name]
     at = f"{service.directory / 'service.yml'}: jobs.{name}.command"
     argv = [render.leaf(w, scope, at) for w in job.command]
@@ -323,7 +325,8 @@ def _job(service: Service, name: str, run: RunContainer, scope: Mapping[str, Any
     }
     if job.user:
         body["User"] = job.user
-    digest = hashlib.sha256(json.dumps([run.image.rpartition("@")[2], argv, body["User"]]).encode()).hexdigest()
+    due = [context.release.openstack] if job.restart else [run.image.rpartition("@")[2], argv, body["User"]]
+    digest = hashlib.sha256(json.dumps(due).encode()).hexdigest()
     return RunJob(
         name=f"{service.name}.{name}",
         service=service.name,

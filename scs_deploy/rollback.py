@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Back to the images and overrides that a region had before a run; refused where data has moved on since."""
+"""Back to the release, images and overrides that a region had before a run; refused where data has moved on since."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from scs_deploy import ahead
 from scs_deploy.errors import RefusedError
 from scs_deploy.images import lock as locks
 from scs_deploy.images.difference import ImageChange, difference
@@ -18,7 +19,7 @@ from scs_deploy.images.store import replace
 from scs_deploy.model import Model, load_model
 from scs_deploy.pipeline import Progress, Selection
 from scs_deploy.release import Lock
-from scs_deploy.service import Phase
+from scs_deploy.service import Phase, Schema, Service
 from scs_deploy.shared import revisions
 from scs_deploy.state import snapshot
 from scs_deploy.state.lock import RunLock
@@ -39,6 +40,7 @@ class Back(Model):
 
     run: str
     lock: Lock
+    release: str = Field(default="", description="that environment.yml names then; empty: it does now")
     images: tuple[ImageChange, ...] = Field(description="from now to then")
     overrides: dict[str, bytes | None] = Field(repr=False, description="path below config/: content; None: remove it")
     notes: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ class Back(Model):
     @property
     def empty(self) -> bool:
         """Everything is as it was."""
-        return not self.images and not self.overrides
+        return not self.images and not self.overrides and not self.release
 
 
 def chosen(runs: Sequence[Run], name: str | None) -> Run:
@@ -81,17 +83,18 @@ def plan(
     :param overrides: path below config/: content, now
     :param images: only these; None: all
     :param files: first parts of override paths that may go back, e.g. `nova.conf`, `nova_compute`; None: all
-    :raises RefusedError: another release was locked then
+    :raises RefusedError: another release was locked then, and only a part of the region is to go back
     """
     old = load_model(Lock, then.lock)
-    if old.release != now.release:
+    other = old.release != now.release
+    if other and images is not None:
         raise RefusedError(
-            f"release {old.release} was locked before run {run}, now it is {now.release}: databases do not go back",
-            "restore the backup that was made before: scs backup list",
+            f"release {old.release} was locked before run {run}, now it is {now.release}: a region has one",
+            "leave out --service",
         )
     back = {n: i for n, i in old.images.items() if images is None or n in images}
-    kept = {n: i for n, i in now.images.items() if n not in back}
-    lock = Lock(release=now.release, images={n: {**kept, **back}[n] for n in sorted({**kept, **back})})
+    kept = {n: i for n, i in now.images.items() if n not in back and not other}
+    lock = Lock(release=old.release, images={n: {**kept, **back}[n] for n in sorted({**kept, **back})})
     before = then.overrides()
     changed = {
         path: before.get(path)
@@ -99,11 +102,17 @@ def plan(
         if before.get(path) != overrides.get(path) and (files is None or path.partition("/")[0] in files)
     }
     notes = []
-    if about.settings != then.about.settings:
+    if other:
+        notes.append("of environment.yml only `release` goes back")
+    elif about.settings != then.about.settings:
         notes.append("environment.yml differs from then, and stays as it is")
     if about.specs != then.about.specs:
         notes.append("this scs renders services otherwise than then: use the scs of that time for exactly those files")
-    return Back(run=run, lock=lock, images=difference(now, lock), overrides=changed, notes=tuple(notes))
+    return Back(
+        run=run, lock=lock, release=old.release if other else "",
+        images=difference(now.model_copy(update={"release": lock.release}), lock), overrides=changed,
+        notes=tuple(notes),
+    )  # fmt: skip
 
 
 def obstacles(
@@ -113,6 +122,8 @@ def obstacles(
     services: Mapping[str, str],
     formats: Mapping[str, tuple[str, str]],
     jobs: Mapping[str, str],
+    additive: frozenset[str] = frozenset(),
+    release: str = "",
 ) -> list[str]:
     """Why data keeps a region from going back; empty: nothing does.
 
@@ -122,6 +133,9 @@ def obstacles(
     :param services: schema: the service that owns it
     :param formats: service: versions of its data's program then and now, up to the part that changes a format
     :param jobs: job: the service whose schema it changes
+    :param additive: those of the jobs that only add: what came before works with it, as it does during the roll
+    :param release: the earlier one, where that is another: what a later one wrote, also without a new revision, may be
+        beyond it
     """
     result = [
         f"{service}: {new} wrote its data, {old} does not read that"
@@ -129,13 +143,19 @@ def obstacles(
         if old != new
     ]
     ran = _jobs(since, jobs)
+    if release:
+        result += [f"{job} ran in {run}: release {release} need not read what came after" for job, run in ran
+                   if job not in additive]  # fmt: skip
     if then is None or now is None:
         known = "before the run" if then is None else "now"
         return result + [f"{job} ran in {run}, and the schemas' revisions {known} are not known" for job, run in ran]
     for schema in sorted(then.keys() & now.keys()):
         if then[schema] != now[schema]:
             service = services.get(schema, "")
-            who = ", ".join(f"{job} in {run}" for job, run in ran if jobs[job] == service) or "something else than scs"
+            mine = [(job, run) for job, run in ran if jobs[job] == service]
+            if mine and all(job in additive for job, _ in mine):
+                continue
+            who = ", ".join(f"{job} in {run}" for job, run in mine) or "something else than scs"
             result.append(f"schema {schema} went from {then[schema] or 'none'} to {now[schema] or 'none'}: {who}")
     return result
 
@@ -186,7 +206,9 @@ def look(context: Context, run: str | None, names: tuple[str, ...], images_only:
     )  # fmt: skip
     old = load_model(Lock, then.lock)
     formats = {
-        s: (_series(context, s, old), _series(context, s, context.lock)) for s in picked if services[s].data_format
+        s: (data_series(services[s], old), data_series(services[s], context.lock))
+        for s in picked
+        if services[s].data_format
     }
     reasons = obstacles(
         since,
@@ -195,16 +217,17 @@ def look(context: Context, run: str | None, names: tuple[str, ...], images_only:
         {d: s for s in picked for d in services[s].databases},
         formats,
         {f"{s}.{n}": s for s in picked for n, j in services[s].jobs.items() if j.schema_change},
+        frozenset(f"{s}.{n}" for s in picked for n, j in services[s].jobs.items() if j.schema_change is Schema.EXPAND),
     )
     return back, reasons
 
 
-def _series(context: Context, service: str, lock: Lock) -> str:
-    spec = context.catalog.services[service]
-    assert spec.data_format
-    first = next(iter(spec.containers.values()))
-    locked = lock.images.get(first.image or service)
-    return series(locked.packages.get(spec.data_format.package, "") if locked else "", spec.data_format.parts)
+def data_series(service: Service, lock: Lock) -> str:
+    """Series of the program that writes a service's data, e.g. `11.8`; empty: the lock does not know it."""
+    assert service.data_format
+    first = next(iter(service.containers.values()))
+    locked = lock.images.get(first.image or service.name)
+    return series(locked.packages.get(service.data_format.package, "") if locked else "", service.data_format.parts)
 
 
 def refuse(back: Back, reasons: Sequence[str]) -> None:
@@ -252,10 +275,15 @@ def carry_out(context: Context, back: Back) -> dict[Path, bytes | None]:
     """Write the environment's files; returns what they held, for `restore`."""
     environment = context.environment
     held: dict[Path, bytes | None] = {environment.lock_file: environment.lock_file.read_bytes()}
+    if back.release:
+        text = environment.file.read_bytes()
+        changed = ahead.text_with(text.decode(), back.release, str(environment.file)).encode()
+        held[environment.file] = text
+        ahead.put(environment.file, changed)
     for path, content in back.overrides.items():
         file = environment.path / snapshot.CONFIG / path
         held[file] = file.read_bytes() if file.is_file() else None
-        _put(file, content)
+        ahead.put(file, content)
     replace(environment.lock_file, locks.text(back.lock))
     return held
 
@@ -263,14 +291,4 @@ def carry_out(context: Context, back: Back) -> dict[Path, bytes | None]:
 def restore(held: Mapping[Path, bytes | None]) -> None:
     """Take `carry_out` back."""
     for file, content in held.items():
-        _put(file, content)
-
-
-def _put(file: Path, content: bytes | None) -> None:
-    if content is None:
-        file.unlink(missing_ok=True)
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.new")
-    new.write_bytes(content)
-    new.replace(file)
+        ahead.put(file, content)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scs_deploy import paths
-from scs_deploy.environment import Environment
+from scs_deploy.environment import AHEAD, Environment
 from scs_deploy.errors import RefusedError, ScsError
 
 Event = Mapping[str, Any]
@@ -137,6 +137,7 @@ def settings(environment: Environment) -> dict[str, str]:
         # Ansible is the one beside this Python, also when its environment is not activated
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         "SCS_ENVIRONMENT": environment.name,
+        **({AHEAD: environment.settings.release} if environment.ahead else {}),
         "SCS_ENVIRONMENTS": str(paths.environments()),
         "SCS_ROOT": str(paths.root()),
     }

@@ -187,6 +187,10 @@ class Container(Model):
     environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
     health: Health | None = Field(default=None, description="absent: running is enough")
     roll: Roll | None = Field(default=None, description="absent: it may be stopped at any time, one host after another")
+    after: tuple[str, ...] = Field(
+        default=(),
+        description="containers of the service that have their new image on all hosts before this one gets its own",
+    )
     agent: Agent | None = Field(default=None, description="how Nova or Neutron knows it")
     reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
     stop_signal: str | None = Field(default=None, description="default: SIGTERM")
@@ -202,15 +206,39 @@ class Container(Model):
     impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
 
 
+class Schema(StrEnum):
+    """What a job does to a database's schema."""
+
+    EXPAND = "expand"
+    """adds to it only: earlier images work with it, and with what later ones write"""
+    CONTRACT = "contract"
+    """earlier images may not work with it, or with what later ones write, any more"""
+
+
 class Job(Model):
     """A one-shot command. It runs again when its image or command changes, or a database of the service is new."""
 
     container: str = Field(description="whose image, files, mounts and user the job takes")
-    command: Argv = Field(description="exits 0 when its work is done")
+    command: Argv = Field(default=(), description="exits 0 when its work is done")
+    restart: tuple[str, ...] = Field(
+        default=(),
+        description="instead of a command, once per release: these containers start anew, because each keeps what it "
+        "learned of the others' versions when it started; in a new region there is nothing to forget",
+    )
     phase: Phase = Field(default=Phase.MIGRATE, description="migrate, register, finish or verify")
     each: Literal["cluster", "host"] = Field(default="cluster", description="once per cluster or on every host")
-    schema_change: bool = Field(
-        default=False, description="changes a database's schema: older images may not work with it any more"
+    everywhere: bool = Field(
+        default=False,
+        description="waits until every container of the service, on every host, has its new image: also those that "
+        "are held back or left out of a run",
+    )
+    preflight: bool = Field(
+        default=False,
+        description="asks whether the region is ready: runs with the new release's image, and the present files, "
+        "before an upgrade to it changes anything",
+    )
+    schema_change: Schema | None = Field(
+        default=None, description="what it does to a database's schema; absent: nothing"
     )
     once: bool = Field(
         default=False, description="creates the cluster: never again once any host has recorded a success"
@@ -224,6 +252,14 @@ class Job(Model):
         if value not in (Phase.MIGRATE, Phase.REGISTER, Phase.FINISH, Phase.VERIFY):
             raise ValueError("a job runs in phase migrate, register, finish or verify")
         return value
+
+    @model_validator(mode="after")
+    def _work(self) -> Job:
+        if bool(self.command) == bool(self.restart):
+            raise ValueError("give exactly one of command, restart")
+        if self.restart and (self.phase is not Phase.FINISH or self.each != "cluster" or self.preflight):
+            raise ValueError("restart: goes with phase finish, each cluster, and no preflight")
+        return self
 
 
 class Rotate(StrEnum):
@@ -252,6 +288,10 @@ class DataFormat(Model):
 
     package: str = Field(description="of the service's image")
     parts: int = Field(default=2, description="parts of its version that make a series, e.g. 2 of 11.8.3")
+    upgrades: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="series: those that its members may go to one after the other; to another series they may not",
+    )
 
 
 class Saved(Model):
@@ -307,6 +347,20 @@ class Service(Model):
             derived.append(f"{self.name}_keystone_password")
         return (*self.secrets, *derived)
 
+    def stages(self) -> dict[str, int]:
+        """Container: how many steps of a rolling change of the service come before its own.
+
+        :raises ValueError: containers that wait for each other
+        """
+        result: dict[str, int] = {}
+        while ready := [
+            n for n in self.containers if n not in result and result.keys() >= set(self.containers[n].after)
+        ]:
+            result |= {n: max((result[a] + 1 for a in self.containers[n].after), default=0) for n in ready}
+        if waiting := [n for n in self.containers if n not in result]:
+            raise ValueError(f"containers.{waiting[0]}.after: waits for itself, by way of {', '.join(waiting)}")
+        return result
+
     def how_to_rotate(self, secret: str) -> Rotate:
         """How one of `all_secrets` gets a new value."""
         if secret in self.secrets:
@@ -320,6 +374,14 @@ class Service(Model):
         for name, job in self.jobs.items():
             if job.container not in self.containers:
                 raise ValueError(f"jobs.{name}.container: no container '{job.container}' in this service")
+            for other in job.restart:
+                if other not in self.containers:
+                    raise ValueError(f"jobs.{name}.restart: no container '{other}' in this service")
+        for name, spec in self.containers.items():
+            for other in spec.after:
+                if other not in self.containers:
+                    raise ValueError(f"containers.{name}.after: no container '{other}' in this service")
+        self.stages()
         for name, saved in self.backup.items():
             if saved.container not in self.containers:
                 raise ValueError(f"backup.{name}.container: no container '{saved.container}' in this service")

@@ -22,7 +22,7 @@ from reference_parts import code, codes, comments, kind, literal, model, page, s
 
 from scs_deploy import catalog, change, environment, paths, release, service, validate
 from scs_deploy.cli.main import COMMANDS
-from scs_deploy.images import recipe, users
+from scs_deploy.images import pins, recipe, users
 from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
@@ -62,6 +62,7 @@ KINDS = {
     "remove": "remove a container that the catalog no longer has for this host",
     "undrain": "have a load balancer use a server again that an interrupted run took out",
     "job": "run a one-shot command",
+    "record": "note that a release's restarts are done, or that there is nothing to restart",
     "database": "make a schema of the database or a vhost of the message broker",
     "account": "make an account of database, message broker or Keystone, or set its password or rights",
     "catalogue": "make or change a region, service or endpoint in Keystone",
@@ -156,22 +157,39 @@ def release_page() -> str:
         "`environments/<name>/release.lock.yml` records what that came to in one region. `scs images build` writes the "
         "lock. The release's name is its file's."
     )
-    body = model(release.Release) + model(release.Suite) + model(release.ImageSpec)
-    return page("Release", intro, body + model(release.Lock) + model(release.LockedImage))
+    body = model(release.Release) + model(release.Suite) + model(release.ImageSpec) + model(release.PythonPackages)
+    body += model(release.Lock) + model(release.LockedImage)
+    return page("Release", intro, [*body, *constraints()])
+
+
+def constraints() -> list[str]:
+    """Keys of a release's pins."""
+    intro = "`releases/constraints/<name>.yml`, written by `tools/constraints.py`."
+    return ["## Constraints", "", intro, "", *model(pins.Pins), *model(pins.Pin)]
 
 
 def recipe_page() -> str:
     """Keys of an image recipe, the shipped images, users."""
-    intro = "`images/<name>.yml` says what is in one image. The image's name is its file's."
+    intro = (
+        "`images/<name>.yml` says what is in one image. The image's name is its file's, unless the release "
+        "names another recipe for it."
+    )
     body = model(recipe.Recipe) + model(recipe.File)
     for name in sorted(p.stem for p in (paths.root() / "releases").glob("*.yml")):
         found = release.load_release(name)
         body += [f"## Images of release {name}", "", found.description + ".", ""]
         rows = [
-            (code(n), code(r.parent or ""), codes(r.packages), r.description)
+            (
+                code(n),
+                code(r.parent or ""),
+                codes(r.packages),
+                *([codes(r.python)] if found.python else []),
+                r.description,
+            )
             for n, r in recipe.load_recipes(found).items()
         ]
-        body += table(("image", "parent", "packages", "holds"), rows)
+        python = ("of PyPI",) if found.python else ()
+        body += table(("image", "parent", "packages", *python, "holds"), rows)
     body += ["## Users", "", "`images/users.yml` fixes these ids in every image.", ""]
     rows = [
         (code(n), str(u.uid) if u.uid is not None else "group only", str(u.gid), codes(u.groups))
@@ -217,8 +235,11 @@ def _service(each: service.Service) -> list[str]:
         ]  # fmt: skip
         lines += table(("endpoint", "port", "protocol", "address", "path", "in catalogue", "HAProxy asks"), endpoints)
     if each.jobs:
-        jobs = [(code(n), j.phase.value, code(j.container), f"once per {j.each}", code(_short(j.command)))
-                for n, j in each.jobs.items()]  # fmt: skip
+        jobs = [
+            (code(n), j.phase.value, code(j.container), f"once per {'release' if j.restart else j.each}",
+             code(_short(j.command)) if j.command else f"restarts {codes(j.restart)}")
+            for n, j in each.jobs.items()
+        ]  # fmt: skip
         lines += table(("job", "phase", "in", "runs", "command"), jobs)
     return lines
 

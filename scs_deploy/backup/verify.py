@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scs_deploy import docker_engine
-from scs_deploy.backup import crypt, source, unpack
+from scs_deploy.backup import crypt, proofs, source, unpack
 from scs_deploy.backup.manifest import DATABASE, Database, Manifest, Rows
 from scs_deploy.backup.stream import Meter, Say, mebibytes
 from scs_deploy.backup.target import Target
@@ -116,6 +116,7 @@ def verify(
         counts = _count(container)
         uncertain = compare(database, counts)
         rows = sum(counts[n] for n in database.tables)
+    proofs.remember(context.environment, backup.id)
     return Verified(
         backup=backup.id,
         links=tuple(m.id for m in links),

@@ -19,6 +19,15 @@ ImagesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="IMAGE", help="Names in the release. Default: all.")
 ]
 
+ReleaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--release",
+        metavar="NAME",
+        help="Of this release, which the region is yet to be upgraded to; see `scs upgrade`.",
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
@@ -34,6 +43,16 @@ def build(
     images: ImagesArgument = None,
     environment: EnvironmentOption = None,
     no_push: Annotated[bool, typer.Option("--no-push", help="Build only; leave registry and lock alone.")] = False,
+    release: ReleaseOption = None,
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-bundle",
+            metavar="FILE",
+            help="Certificates that downloads of Python packages trust, as behind an inspecting proxy; in no image. "
+            "Default: those of this machine.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build images from the newest packages, push them to the region's registry, write the release lock.
@@ -45,26 +64,35 @@ def build(
 
     start = time.monotonic()
     with Progress(errors) as progress:
-        result = Region(environments.load(environment), progress).build(tuple(images or ()), push=not no_push)
+        result = Region(environments.load(environment, release), progress, ca_bundle).build(
+            tuple(images or ()), push=not no_push
+        )
     _print(result, time.monotonic() - start, as_json)
 
 
-def push(images: ImagesArgument = None, environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+def push(
+    images: ImagesArgument = None,
+    environment: EnvironmentOption = None,
+    release: ReleaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Push images of this manager to the region's registry and write the release lock; builds nothing."""
     from scs_deploy.images.build import Region
     from scs_deploy.images.progress import Progress
 
     start = time.monotonic()
     with Progress(errors) as progress:
-        result = Region(environments.load(environment), progress).push(tuple(images or ()))
+        result = Region(environments.load(environment, release), progress).push(tuple(images or ()))
     _print(result, time.monotonic() - start, as_json)
 
 
-def list_images(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+def list_images(
+    environment: EnvironmentOption = None, release: ReleaseOption = None, as_json: JsonOption = False
+) -> None:
     """List the release's images: here or not, size, digest in the region's lock, age, packages."""
     from scs_deploy.images.build import Region
 
-    rows = Region(environments.load(environment)).rows()
+    rows = Region(environments.load(environment, release)).rows()
     if as_json:
         print_json(rows)
         return
@@ -85,7 +113,7 @@ def sbom(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Print the bill of materials of an image on this manager: SPDX 2.3, JSON, from its package database."""
+    """Print the bill of materials of an image on this manager: SPDX 2.3, JSON, from its package databases."""
     from scs_deploy.images.build import Region
 
     text = json.dumps(Region(environments.load(environment)).sbom(image), indent=2) + "\n"

@@ -41,7 +41,7 @@ def rollback(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go back to the images and override files that the region had before a run.
+    """Go back to the release, images and override files that the region had before a run.
 
     Writes the earlier release lock and overrides into the environment's folder, then rolls as any apply does. Refuses
     where a schema changed since, or a program wrote data that the earlier one cannot read.
@@ -81,6 +81,8 @@ def _show(back: Back) -> None:
     if back.empty:
         console.print(f"[green]nothing to roll back[/]: images and overrides are those from before run {back.run}")
         return
+    if back.release:
+        console.print(f"release: {back.release}, in environment.yml and the lock")
     lockdiff.show(back.images)
     for path, content in back.overrides.items():
         console.print(f"config/{path}: {'removed' if content is None else 'as it was then'}", markup=False)
@@ -89,5 +91,5 @@ def _show(back: Back) -> None:
 
 
 def _json(back: Back, reasons: list[str]) -> dict[str, object]:
-    found: dict[str, object] = json.loads(back.model_dump_json(include={"run", "images", "notes"}))
+    found: dict[str, object] = json.loads(back.model_dump_json(include={"run", "release", "images", "notes"}))
     return found | {"overrides": sorted(back.overrides), "refused": reasons}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scs_deploy.cli import lockdiff, measured, show
+from scs_deploy.cli import measured, releasing, show
 from scs_deploy.cli.apply import confirming
 from scs_deploy.cli.common import EnvironmentOption, console, errors
 from scs_deploy.cli.plan import Allow
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: scs upgrade --images --max-failed-requests 20")(upgrade)
+    app.command(epilog="Example: scs upgrade --images --max-failed-requests 20; scs upgrade --release 2026.1 --plan")(
+        upgrade
+    )
 
 
 def upgrade(
@@ -34,6 +36,25 @@ def upgrade(
             "--unattended",
             help="For timers: ask nothing, refuse to begin where the last run did not reach its end, pause when more "
             "than 10 requests have failed (see --max-failed-requests).",
+        ),
+    ] = False,
+    release: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Go to this release of OpenStack; everything that speaks against it is found before anything changes.",
+        ),
+    ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="With --release: ask and show everything, change nothing, not even environment.yml."
+        ),
+    ] = False,
+    no_backup: Annotated[
+        bool,
+        typer.Option(
+            "--no-backup", help="With --release: go without a verified backup of the database from the last 24 hours."
         ),
     ] = False,
     allow: Allow = None,
@@ -53,7 +74,7 @@ def upgrade(
     remove_timer: Annotated[bool, typer.Option("--remove-timer", help="Remove that timer; nothing else.")] = False,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Bring the region to its release lock, member by member and measured, then validate it.
+    """Bring the region to its release lock, or to another release, member by member and measured, then validate it.
 
     Shows the plan and asks, stops at the first gate that fails, and touches the data plane with consent only.
     """
@@ -63,6 +84,12 @@ def upgrade(
     from scs_deploy import upgrade as upgrades
 
     chosen = environments.load(environment)
+    if not release and (plan or no_backup):
+        raise RefusedError(f"{'--plan' if plan else '--no-backup'} goes with --release", "scs plan shows all else")
+    if release and (timer or remove_timer or unattended):
+        raise RefusedError("a release is upgraded to once, with somebody at hand", "leave out --timer, --unattended")
+    if plan and images:
+        raise RefusedError("--plan builds no images", f"scs images build --release {release}")
     if timer or remove_timer:
         _timer(chosen, timer)
         return
@@ -72,12 +99,21 @@ def upgrade(
             max_failed_requests = upgrades.FAILED_AT_NIGHT
     probe = measured.options(max_failed_requests, no_probe, ping)
     agreed = yes or unattended
-    if not agreed and not sys.stdin.isatty():
+    if not agreed and not plan and not sys.stdin.isatty():
         raise RefusedError("upgrade asks before it changes anything, and there is nobody to ask", "add --yes")
-    if images:
-        _build(chosen)
-    region = context.load(chosen.name)
     selection = pipeline.Selection(allow=tuple(allow or ()))
+    if release and releasing.begins(chosen, release):
+        orders = releasing.Orders(release, selection, probe, images, no_backup, plan, yes, command(sys.argv))
+        if (made := releasing.go(chosen, orders)) and not no_validate:
+            _validate(chosen, made.run)
+        return
+    if images:
+        releasing.build(chosen)
+    region = context.load(chosen.name)
+    if plan:
+        found = pipeline.make_plan(region, selection)
+        show.print_plan(found)
+        return
     with show.RunProgress() as progress:
         confirm = confirming(region, progress, "upgrade?", agreed)
         done = applies.apply(region, selection, progress, confirm, command=command(sys.argv), probe=probe)
@@ -94,15 +130,6 @@ def upgrade(
 def command(words: list[str]) -> str:
     """What the run's record calls it."""
     return " ".join(["scs", *words[1:]])
-
-
-def _build(environment: Environment) -> None:
-    from scs_deploy.images.build import Region
-    from scs_deploy.images.progress import Progress
-
-    with Progress(errors) as progress:
-        result = Region(environment, progress).build()
-    lockdiff.show(result.difference)
 
 
 def _validate(environment: Environment, run: str) -> None:

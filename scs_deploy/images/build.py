@@ -6,18 +6,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from scs_deploy import docker_engine
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.images import advisories, registry, sbom
+from scs_deploy.images import advisories, python, registry, sbom
 from scs_deploy.images import lock as locks
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.builder import LABEL_INPUTS, LABEL_RECIPE, Builder, Built, local_tag
 from scs_deploy.images.difference import ImageChange, advised, difference
 from scs_deploy.images.events import Event, OnEvent, ignore
-from scs_deploy.images.recipe import recipe_key
 from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
 from scs_deploy.release import Lock, LockedImage, load_release
@@ -34,15 +34,21 @@ class Result(NamedTuple):
 
 
 class Region:
-    """The images of one environment."""
+    """The images of one environment.
 
-    def __init__(self, environment: Environment, on_event: OnEvent = ignore) -> None:
+    :param ca_bundle: certificates that builds trust; default: the manager's
+    :raises RefusedError: an error in the release, a recipe or the bundle
+    """
+
+    def __init__(self, environment: Environment, on_event: OnEvent = ignore, ca_bundle: Path | None = None) -> None:
         self.environment = environment
         self.release = load_release(environment.settings.release)
         self.engine = docker_engine.connect()
         self.on_event = on_event
         self.lock = locks.current(environment)
-        self.builder = Builder(self.engine, self.release, Store(self.release.name), on_event, self._find)
+        self._known_images = {**locks.written(environment).images, **self.lock.images}
+        store, trusted = Store(self.release.name), python.bundle(ca_bundle)
+        self.builder = Builder(self.engine, self.release, store, on_event, self._find, trusted)
         self.api: registry.Api | None = None
         self._locked: dict[str, LockedImage] = {}
         self._pushed: list[str] = []
@@ -123,7 +129,7 @@ class Region:
             entry = self.lock.images[name]
             labels = api.labels(entry)
             recipe = self.builder.recipes.get(name)
-            if labels is None or (recipe and labels.get(LABEL_RECIPE) != recipe_key(recipe, self.release)):
+            if labels is None or (recipe and labels.get(LABEL_RECIPE) != self.builder.key(name)):
                 return False
         return True
 
@@ -166,15 +172,18 @@ class Region:
         assert self.api
         start = time.monotonic()
         image = self.engine.images.get(self.builder.tag(name))
-        entry = self.lock.images.get(name)
+        # after a change of the release: what both have in common is in the registry
+        entry = self._known_images.get(name)
         # an image that scs did not build is what its id says
         inputs = image.labels.get(LABEL_INPUTS)
         if entry and inputs and (self.api.labels(entry) or {}).get(LABEL_INPUTS) == inputs:
+            self._locked[name] = entry
             self.on_event(Event(name, "present"))
             return
         self.on_event(Event(name, "running", "push"))
         digest = self._push(name)
         if entry and entry.digest == digest:
+            self._locked[name] = entry
             self.on_event(Event(name, "present"))
             return
         recipe = self.builder.recipes.get(name)
@@ -226,7 +235,7 @@ class Region:
         """Tag the locked image on this manager when the registry has it and it is made of `inputs`."""
         from docker.errors import APIError
 
-        entry = self.lock.images.get(name)
+        entry = self._known_images.get(name)
         if self.api is None or entry is None or (self.api.labels(entry) or {}).get(LABEL_INPUTS) != inputs:
             return False
         self.on_event(Event(name, "running", "pull from the registry"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the images of a release from Debian packages with the Docker engine, and only those whose inputs changed."""
+"""Builds the images of a release from packages with the Docker engine, and only those whose inputs changed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scs_deploy.errors import ScsError
-from scs_deploy.images import apt, base, users
+from scs_deploy.images import apt, base, python, users
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.events import Event, OnEvent, State, ignore
 from scs_deploy.images.packages import Package
-from scs_deploy.images.recipe import File, Recipe, build_order, inputs_hash, load_recipes, recipe_key
+from scs_deploy.images.recipe import File, Recipe, build_order, inputs_hash, load_recipes, recipe_key, select_pins
 from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
 from scs_deploy.release import Release
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 """Builds at the same time: one installs while another downloads or commits; more only compete for the disk."""
+
+LIST = f"{apt.DPKG_QUERY}\n{python.QUERY}"
+"""Prints all packages of an image."""
 
 LABEL_IMAGE, LABEL_RELEASE, LABEL_INPUTS, LABEL_RECIPE = "scs.image", "scs.release", "scs.inputs", "scs.recipe"
 
@@ -55,6 +58,8 @@ class Builder:
     """Builds one release.
 
     :param find: asked before an image is built from packages
+    :param ca_bundle: certificates that builds trust, besides those of the image
+    :param unpinned: leave Python packages' pins alone, to renew them
     """
 
     def __init__(
@@ -64,13 +69,17 @@ class Builder:
         store: Store,
         on_event: OnEvent = ignore,
         find: Find | None = None,
+        ca_bundle: Path | None = None,
+        unpinned: bool = False,
     ) -> None:
         self.engine = engine
         self.release = release
         self.store = store
         self.on_event = on_event
         self.find = find
+        self.ca_bundle = ca_bundle
         self.recipes = load_recipes(release)
+        self.pins = {} if unpinned else select_pins(self.recipes, release)
         self.volume = f"scs-images-{release.name}"
         self.built: dict[str, Built] = {}
         self.fingerprint = ""
@@ -125,11 +134,10 @@ class Builder:
     def _base(self, name: str) -> Built:
         start = time.monotonic()
         recipe = self.recipes[name]
-        key = recipe_key(recipe, self.release)
-        present = self.local(name)
-        if present and present.labels.get(LABEL_RECIPE) == key:
+        key = self.key(name)
+        if present := self._adopt(name, LABEL_RECIPE, key):
             self._say(name, "update package lists")
-            if not self._prepare(name):
+            if not self.prepare(name):
                 return self._done(name, Built(str(present.id), present.labels[LABEL_INPUTS], "reused", start))
         self._say(name, "mmdebstrap")
         with tempfile.TemporaryDirectory(prefix="scs-base-") as folder:
@@ -141,7 +149,7 @@ class Builder:
         image_id = str(self.engine.images.get(self.tag(name)).id)
         self.store.remember_packages(image_id, packages)
         self._say(name, "update package lists")
-        self._prepare(name)
+        self.prepare(name)
         return self._done(name, Built(image_id, inputs, "built", start))
 
     def _import(self, name: str, recipe: Recipe, archive: Path, labels: Mapping[str, str]) -> None:
@@ -154,7 +162,7 @@ class Builder:
             str(archive), repository=f"scs/{name}", tag=self.release.name, changes=changes
         )
 
-    def _prepare(self, name: str) -> bool:
+    def prepare(self, name: str) -> bool:
         """Fill the builder's volume, renew the package lists once for all images; true: base has updates to take."""
         with Workbench(self.engine, self.tag(name), name, self.volume, self.store.log(name)) as bench:
             bench.shell(
@@ -169,6 +177,10 @@ class Builder:
             )
             bench.shell("apt-get update --error-on=any", what="apt-get update")
             bench.shell(apt.FASTER, what="libeatmydata")
+            if self.release.python:
+                bench.shell(python.FETCH, what="pip")
+                if self.ca_bundle:
+                    bench.write((File(path=python.BUNDLE, content=self.ca_bundle.read_text(encoding="utf-8")),))
             self.fingerprint = bench.shell(apt.FINGERPRINT, what="fingerprint of the lists").strip()
             question = _question("base", self.fingerprint, "")
             if question in self._earlier:
@@ -186,7 +198,7 @@ class Builder:
         recipe = self.recipes[name]
         assert recipe.parent
         parent = self.built[recipe.parent]
-        key = recipe_key(recipe, self.release)
+        key = self.key(name)
         question = _question(key, parent.inputs, self.fingerprint)
         if (packages := self._earlier.get(question)) is not None:
             inputs = inputs_hash(key, parent.inputs, packages)
@@ -218,6 +230,7 @@ class Builder:
             bench.shell(apt.install(recipe.packages, "--download-only"), what="download")
         self._say(name, "install")
         bench.shell(apt.PRELOAD + apt.install(recipe.packages, "--no-download"), what="apt-get install")
+        self._python(bench, name)
         passwd, _, group = bench.shell("cat /etc/passwd; echo; cat /etc/group", what="users").partition("\n\n")
         if wrong := users.differences(passwd, group):
             raise ScsError(f"image {name}: a package changed fixed ids: {'; '.join(wrong)}", "images/users.yml")
@@ -225,9 +238,10 @@ class Builder:
             self._say(name, "finish")
             bench.shell("\n".join(recipe.run), what="run")
         self._say(name, "compile")
-        bench.shell(apt.COMPILE + apt.CLEAN, what="compile and clean up")
-        packages = pkg.parse(bench.shell(apt.DPKG_QUERY, what="list packages"))
-        own = pkg.own(packages, self.packages(recipe.parent))
+        compile_all = apt.COMPILE + (python.COMPILE if recipe.python else "")
+        bench.shell(compile_all + apt.CLEAN, what="compile and clean up")
+        packages = pkg.parse(bench.shell(LIST, what="list packages"))
+        own = pkg.debian(pkg.own(packages, self.packages(recipe.parent)))
         inputs = inputs_hash(key, parent.inputs, own)
         self._say(name, "commit")
         image_id = bench.commit(f"scs/{name}", self.release.name, self._config(name, inputs, key, len(packages)))
@@ -235,9 +249,21 @@ class Builder:
         self._resolved[question] = own
         return Built(image_id, inputs, "built", start)
 
+    def _python(self, bench: Workbench, name: str) -> None:
+        """Install the image's Python packages, as far as its parent does not have them."""
+        recipe = self.recipes[name]
+        assert recipe.parent
+        if recipe.python:
+            there = pkg.versions(self.packages(recipe.parent))
+            missing = {n: p for n, p in self.pins[name].items() if there.get(f"{pkg.PYPI}{n}") != p.version}
+            bench.write(python.requirements(bench.hostname, missing))
+            self._say(name, "install Python packages")
+            bench.shell(python.INSTALL, what="pip install", environment=python.environment(bool(self.ca_bundle)))
+        if recipe.system_site_packages:
+            bench.shell(python.SYSTEM_SITE_PACKAGES, what="virtualenv")
+
     def _reuse(self, name: str, inputs: str, start: float) -> Built | None:
-        present = self.local(name)
-        if present and present.labels.get(LABEL_INPUTS) == inputs:
+        if present := self._adopt(name, LABEL_INPUTS, inputs):
             return Built(str(present.id), inputs, "reused", start)
         if self.find and self.find(name, inputs):
             return Built(str(self.engine.images.get(self.tag(name)).id), inputs, "pulled", start)
@@ -286,6 +312,27 @@ class Builder:
         except ImageNotFound:
             return None
 
+    def key(self, name: str) -> str:
+        """The image's `recipe_key`."""
+        return recipe_key(self.recipes[name], self.release, self.pins.get(name, {}))
+
+    def root(self) -> str | None:
+        """The image without a parent, where one of the present recipe is on this manager."""
+        name = next(n for n, r in self.recipes.items() if r.parent is None)
+        return name if self._adopt(name, LABEL_RECIPE, self.key(name)) else None
+
+    def _adopt(self, name: str, label: str, value: str) -> Image | None:
+        """The newest image on this manager with a label, tagged as this release's.
+
+        Equal inputs make an equal image, and what two releases share shall be one image: a region that goes from one
+        to the other keeps it.
+        """
+        found = self.engine.images.list(filters={"label": [f"{LABEL_IMAGE}={name}", f"{label}={value}"]})
+        newest: Image | None = max(found, key=lambda image: str(image.attrs["Created"]), default=None)
+        if newest:
+            newest.tag(f"scs/{name}", self.release.name)
+        return newest
+
     def packages(self, name: str) -> tuple[Package, ...]:
         """All packages of an image on this manager.
 
@@ -297,13 +344,15 @@ class Builder:
         image_id = str(image.id)
         known = self.store.packages(image_id)
         if known is None:
-            known = pkg.parse(self._ask(image_id, apt.DPKG_QUERY))
+            known = pkg.parse(self._ask(image_id, LIST))
             self.store.remember_packages(image_id, known)
         return known
 
     def licenses(self, name: str) -> dict[str, list[str]]:
-        """package: licenses that its copyright file names, of an image on this manager."""
-        return apt.parse_licenses(self._ask(self.tag(name), apt.LICENSES))
+        """package: licenses that its copyright file or its metadata names, of an image on this manager."""
+        tag = self.tag(name)
+        licenses = apt.parse_licenses(self._ask(tag, apt.LICENSES))
+        return {**licenses, **python.parse_licenses(self._ask(tag, python.LICENSES))}
 
     def _ask(self, image: str, script: str) -> str:
         output: bytes = self.engine.containers.run(

@@ -24,12 +24,21 @@ def current(environment: Environment) -> Lock:
 
     :raises RefusedError: the file has an error
     """
+    lock = written(environment, environment.lock_file)
     release = environment.settings.release
-    if environment.lock_file.is_file():
-        lock = load_model(Lock, environment.lock_file)
-        if lock.release == release:
-            return lock
-    return Lock(release=release, images={})
+    return lock if lock.release == release else Lock(release=release, images={})
+
+
+def written(environment: Environment, path: Path | None = None) -> Lock:
+    """A lock as it stands in its file, of whichever release; an empty one when there is none.
+
+    :param path: default: the present release's, also while the region is seen with another one
+    :raises RefusedError: the file has an error
+    """
+    path = path or environment.present_lock
+    if path.is_file():
+        return load_model(Lock, path)
+    return Lock(release=environment.settings.release, images={})
 
 
 def merge(lock: Lock, changed: Mapping[str, LockedImage], known: Mapping[str, object]) -> Lock:

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image recipes (`images/<name>.yml`): a parent, Debian packages, and little else."""
+"""Image recipes (`images/<name>.yml`): a parent, packages of Debian or PyPI, and little else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import Field
 
 from scs_deploy import paths
 from scs_deploy.errors import RefusedError
+from scs_deploy.images import pins
+from scs_deploy.images.pins import Pin
 from scs_deploy.model import Model, load_model
 from scs_deploy.release import Release
 
@@ -33,6 +36,14 @@ class Recipe(Model):
     description: str = Field(description="what the image holds, in a few words")
     parent: str | None = Field(default=None, description="another image; absent for the one made from the distribution")
     packages: tuple[str, ...] = Field(default=(), description="Debian packages, without recommended ones")
+    python: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")], ...] = Field(
+        default=(),
+        description="packages of PyPI, by normalized name, without versions: the release pins them. They go into the "
+        "virtualenv /opt/scs, which an image shares with its parent",
+    )
+    system_site_packages: bool = Field(
+        default=False, description="the virtualenv sees Debian's Python packages too, behind its own"
+    )
     files: tuple[File, ...] = Field(default=(), description="written before the packages are installed")
     run: tuple[str, ...] = Field(default=(), description="shell commands after the packages, as root")
     entrypoint: tuple[str, ...] | None = Field(default=None, description="default: the parent's")
@@ -48,15 +59,36 @@ def load_recipes(release: Release) -> dict[str, Recipe]:
     recipes = {}
     for name, image in release.images.items():
         if image.reference is None:
-            path = paths.root() / "images" / f"{image.recipe or name}.yml"
-            recipes[name] = load_model(Recipe, path, {"name": name})
+            recipes[name] = load_model(Recipe, paths.root() / file_of(name, release), {"name": name})
     for name, recipe in recipes.items():
         if recipe.parent is not None and recipe.parent not in recipes:
             raise RefusedError(
-                f"images/{name}.yml: parent: no image '{recipe.parent}' in release {release.name}",
+                f"{file_of(name, release)}: parent: no image '{recipe.parent}' in release {release.name}",
                 f"there are: {', '.join(recipes)}",
             )
     return recipes
+
+
+def file_of(image: str, release: Release) -> str:
+    """The recipe's file, from the project's root."""
+    return f"images/{release.images[image].recipe or image}.yml"
+
+
+def select_pins(recipes: Mapping[str, Recipe], release: Release) -> dict[str, dict[str, Pin]]:
+    """The Python packages of every image's own requirements and all that those need: image: {package: pin}.
+
+    :raises RefusedError: a requirement without a pin, or in a release without pins
+    """
+    locked = pins.load(release)
+    found: dict[str, dict[str, Pin]] = {}
+    for name, recipe in recipes.items():
+        where = f"{file_of(name, release)}: python"
+        if recipe.python and locked is None:
+            raise RefusedError(f"{where}: release {release.name} has no `python`", f"releases/{release.name}.yml")
+        found[name] = (
+            pins.select(locked, recipe.python, where, pins.path_of(release.name)) if locked and recipe.python else {}
+        )
+    return found
 
 
 def build_order(recipes: Mapping[str, Recipe], names: tuple[str, ...] = ()) -> list[str]:
@@ -82,17 +114,27 @@ def build_order(recipes: Mapping[str, Recipe], names: tuple[str, ...] = ()) -> l
     return ordered
 
 
-def recipe_key(recipe: Recipe, release: Release) -> str:
-    """Hash of all that a recipe says, and of the suites; for the image without a parent, of the users too."""
+def recipe_key(recipe: Recipe, release: Release, selection: Mapping[str, Pin]) -> str:
+    """Hash of all that a recipe says, of its Python packages, and of the suites; for the image without a parent, of
+    the users too.
+
+    :param selection: the recipe's of `select_pins`
+    """
     from scs_deploy.images import users
 
+    said = recipe.model_dump(mode="json")
+    if not recipe.python:
+        # an image of Debian packages alone has the key that it had before there were others
+        del said["python"], said["system_site_packages"]
     parts = [
         FORMAT,
-        recipe.model_dump(mode="json"),
+        said,
         [s.model_dump(mode="json") for s in release.suites],
         release.distribution,
         {n: u.model_dump(mode="json") for n, u in users.load().items()} if recipe.parent is None else None,
     ]
+    if selection:
+        parts.append({name: [pin.version, *pin.sha256] for name, pin in selection.items()})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -101,6 +143,6 @@ def inputs_hash(key: str, parent: str | None, packages: Mapping[str, str]) -> st
 
     :param key: `recipe_key`
     :param parent: the parent's own inputs
-    :param packages: package: version that the image adds
+    :param packages: package: version of what the image adds of Debian; those of PyPI are in the key
     """
     return hashlib.sha256(json.dumps([key, parent, sorted(packages.items())]).encode()).hexdigest()

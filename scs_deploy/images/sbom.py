@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from scs_deploy.images.packages import Package
+from scs_deploy.images.packages import PYPI, Package
 
 
 def document(
@@ -61,19 +61,25 @@ def document(
 
 
 def _package(package: Package, licenses: Iterable[str]) -> dict[str, Any]:
+    if package.name.startswith(PYPI):
+        name, kind, file = package.source, "pypi", "package metadata"
+        origin = {"sourceInfo": "from the Python Package Index"}
+    else:
+        name, kind, file = package.name, "deb", "debian/copyright"
+        source = f"built from Debian source package {package.source} {package.source_version}"
+        origin = {"supplier": "Organization: Debian", "sourceInfo": source}
     return {
         # letters, digits, dot and hyphen only; the architecture keeps multi-arch packages apart
-        "SPDXID": "SPDXRef-deb-" + re.sub(r"[^A-Za-z0-9.-]", "-", f"{package.name}-{package.architecture}"),
-        "name": package.name,
+        "SPDXID": f"SPDXRef-{kind}-" + re.sub(r"[^A-Za-z0-9.-]", "-", f"{name}-{package.architecture}"),
+        "name": name,
         "versionInfo": package.version,
-        "supplier": "Organization: Debian",
-        "sourceInfo": f"built from Debian source package {package.source} {package.source_version}",
+        **origin,
         "downloadLocation": "NOASSERTION",
         "filesAnalyzed": False,
         "licenseConcluded": "NOASSERTION",
         "licenseDeclared": "NOASSERTION",
         "copyrightText": "NOASSERTION",
-        **({"licenseComments": "debian/copyright names: " + ", ".join(names)} if (names := tuple(licenses)) else {}),
+        **({"licenseComments": f"{file} names: " + ", ".join(names)} if (names := tuple(licenses)) else {}),
         "externalRefs": [
             {
                 "referenceCategory": "PACKAGE-MANAGER",
@@ -87,4 +93,6 @@ def _package(package: Package, licenses: Iterable[str]) -> dict[str, Any]:
 def _purl(package: Package) -> str:
     # https://github.com/package-url/purl-spec: versions are percent-encoded, `:` of an epoch stays
     version = quote(package.version, safe=":~.-")
+    if package.name.startswith(PYPI):
+        return f"pkg:pypi/{package.source}@{version}"
     return f"pkg:deb/debian/{quote(package.name, safe='.-')}@{version}?arch={package.architecture}"

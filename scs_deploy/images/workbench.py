@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import shlex
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -18,6 +18,9 @@ from scs_deploy.images.recipe import File
 
 if TYPE_CHECKING:
     from docker import DockerClient
+
+CPU_SHARES = 64
+"""Against 1024 of any other container: a build on a manager takes what nothing else wants."""
 
 LINES = 12
 """How many lines of a failed step are shown."""
@@ -39,15 +42,21 @@ class Workbench:
         self.container = engine.containers.create(
             image,
             name=f"scs-build-{name}",
-            hostname=f"build-{name}",
+            hostname=self.hostname,
             entrypoint=["sleep", "infinity"],
             command=[],
             # the manager's own network: mirrors and proxies that it reaches, builds reach
             network_mode="host",
             # a mount, not a volume: `commit` would write that into the image, and each container get an empty one
             mounts=[Mount(target=apt.WORK, source=volume, type="volume")],
+            cpu_shares=CPU_SHARES,
             labels={"scs.build": name},
         )
+
+    @property
+    def hostname(self) -> str:
+        """Of the container; names its files in the volume."""
+        return f"build-{self.name}"
 
     def __enter__(self) -> Workbench:
         self.container.start()
@@ -62,10 +71,11 @@ class Workbench:
         with suppress(APIError):
             self.container.remove(force=True)
 
-    def shell(self, script: str, *, what: str) -> str:
+    def shell(self, script: str, *, what: str, environment: Mapping[str, str] | None = None) -> str:
         """Run a shell script in the container and return what it prints; all of it goes to the log too.
 
         :param what: names the step in the error
+        :param environment: more variables, of this step only
         :raises ScsError: the script failed: with its last lines and the log's path
         """
         self._handle.write(f"\n### {what}\n{script.rstrip()}\n---\n")
@@ -74,7 +84,7 @@ class Workbench:
         run = api.exec_create(
             self.container.id,
             ["sh", "-e", "-c", script],
-            environment={**apt.ENVIRONMENT, "HOSTNAME": f"build-{self.name}"},
+            environment={**apt.ENVIRONMENT, **(environment or {}), "HOSTNAME": self.hostname},
             user="root",
         )
         output = []
@@ -122,5 +132,5 @@ def add_file(archive: tarfile.TarFile, file: File) -> None:
 def relevant(output: str) -> list[str]:
     """The lines of a failed step that say why: apt's and dpkg's errors, else the last ones."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("E: ", "dpkg: error", " E: ")) or "rror:" in line]
+    told = [line for line in lines if line.startswith(("E: ", "dpkg: error", " E: ", "ERROR: ")) or "rror:" in line]
     return told[-LINES:] if told else lines[-LINES:]

@@ -37,8 +37,17 @@ def bootstrap(effects: Effects, hosts: Sequence[str]) -> None:
 
 
 def mine(plan: Plan, host: str) -> Plan:
-    """Of a region's plan what a host's return needs: its own changes, the region's, and jobs of its clusters."""
-    return Plan(changes=tuple(c for c in plan.changes if c.host in (host, REGION) or c.kind is Kind.JOB))
+    """Of a region's plan what a host's return needs: its own changes, the region's, and jobs of its clusters.
+
+    What a new release has the whole region start anew for is no part of it.
+    """
+    return Plan(
+        changes=tuple(
+            c for c in plan.changes
+            if (c.host in (host, REGION) or c.kind is Kind.JOB)
+            and c.kind is not Kind.RECORD and not (c.kind is Kind.RESTART and c.phase is Phase.FINISH)
+        )
+    )  # fmt: skip
 
 
 def apply(effects: Effects, everything: bool) -> None:

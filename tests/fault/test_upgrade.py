@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.conftest import Faults
@@ -98,3 +99,92 @@ def test_a_run_whose_manager_dies_is_resumed(trial: Faults, region: RegionUnderT
         run = region.scs("runs", "show", "--json").json()
         assert (run["status"], run["attempt"]) == ("done", deaths + 1)
         t.whole_again()
+
+
+@pytest.fixture(scope="module")
+def release(region: RegionUnderTest) -> str:
+    """SCS_FAULT_RELEASE: where the region goes, for good. Its images are built before, which takes long."""
+    name = os.environ.get("SCS_FAULT_RELEASE", "")
+    if not name:
+        pytest.skip("SCS_FAULT_RELEASE names no release: the region would not come back from it")
+    rows = region.scs("images", "list", "--release", name, "--json").json()
+    missing = [row["image"] for row in rows if not row["digest"]]
+    assert not missing, f"scs images build --release {name}: {', '.join(missing)}"
+    return name
+
+
+def files(region: RegionUnderTest) -> dict[str, bytes]:
+    """What of the environment's folder a release changes."""
+    return {p.name: p.read_bytes() for p in region.folder.glob("*.yml")}
+
+
+def images(region: RegionUnderTest) -> set[str]:
+    """Digests that containers run by, without those of the node's own."""
+    return {region.inspect(h, c)["Config"]["Image"].rpartition("@")[2] for h, c in region.containers()}
+
+
+def test_a_release_that_is_only_shown_changes_nothing(region: RegionUnderTest, release: str) -> None:
+    before, runs = files(region), region.scs("runs", "list", "--json").json()
+    said = region.scs("upgrade", "--release", release, "--plan", "--allow", "data-plane").out
+    assert "nova.upgrade_check" in said and ": ready" in said, said
+    assert files(region) == before
+    assert region.scs("runs", "list", "--json").json() == runs
+    assert region.plan() == []
+    # what is pending is told, and nothing else happens
+    file = region.folder / "config" / "keystone" / "keystone.conf"
+    assert not file.exists()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        file.write_text("[DEFAULT]\nmax_token_size = 1003\n", encoding="utf-8")
+        refused = region.scs("upgrade", "--release", release, "--plan", expect=2)
+        assert "changes are pending" in refused.err, str(refused)
+    finally:
+        file.unlink()
+        file.parent.rmdir()
+
+
+def test_a_release_upgrade_serves_its_users(trial: Faults, region: RegionUnderTest, release: str) -> None:
+    """With SCS_FAULT_KILL the manager dies on the way as well, and the same command goes on."""
+    before, old = files(region), images(region)
+    command = ("upgrade", "--release", release, "--yes", "--allow", "data-plane")
+    deaths = int(os.environ.get("SCS_FAULT_KILL", "0"))
+    with trial(longest=None) as t:
+        for _ in range(deaths):
+            process = region.start(*command)
+            moment = random.uniform(60, 400)
+            try:
+                process.wait(timeout=moment)
+                break
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                run = region.scs("runs", "show", "--json").json()
+                t.note(
+                    f"the manager died after {moment:.0f} s: {run['changes_done']} of {run['changes_total']} changes"
+                )
+                time.sleep(2)
+        region.scs(*command, timeout=7200)
+        t.whole_again()
+    if not deaths:
+        failed = {kind: s["errors"] for kind, s in measured(region).items() if s["failed"]}
+        assert not failed, failed
+    now = files(region)
+    lines = [set(text["environment.yml"].decode().splitlines()) for text in (before, now)]
+    assert lines[1] - lines[0] == {f'release: "{release}"'}
+    assert set(now) == set(before) - {f"release.lock.{release}.yml"}
+    assert region.plan() == []
+    gone = _others(before, release)
+    assert gone & old, "the release has no other images"
+    assert images(region).isdisjoint(gone)
+    # and the way back is closed by what contracted, or wrote in a way that only the later release reads
+    back = region.scs("rollback", "--plan", expect=2)
+    assert "cannot be taken back" in back.err and "restore the backup" in back.err, str(back)
+
+
+def _others(before: dict[str, bytes], release: str) -> set[str]:
+    """Digests of the earlier lock that the later one has not."""
+    old, new = (
+        {i["digest"] for i in yaml.safe_load(before[name])["images"].values()}
+        for name in ("release.lock.yml", f"release.lock.{release}.yml")
+    )
+    return old - new

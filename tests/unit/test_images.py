@@ -79,7 +79,7 @@ def test_inputs_follow_recipe_parent_and_packages_and_nothing_else() -> None:
 def test_recipe_key_changes_with_the_content_of_a_file() -> None:
     one = recipe("web", "base", files=[{"path": "/a", "content": "1"}])
     other = recipe("web", "base", files=[{"path": "/a", "content": "2"}])
-    assert recipe_key(one, RELEASE) == recipe_key(one, RELEASE) != recipe_key(other, RELEASE)
+    assert recipe_key(one, RELEASE, {}) == recipe_key(one, RELEASE, {}) != recipe_key(other, RELEASE, {})
 
 
 @pytest.mark.parametrize(

@@ -130,10 +130,38 @@ def test_what_stays_is_told(environment: Environment, then: snapshot.Snapshot) -
     assert "environment.yml differs" in notes and "use the scs of that time" in notes
 
 
-def test_another_release_does_not_go_back(environment: Environment, then: snapshot.Snapshot) -> None:
-    now = lock("2026.1", nova=NEW)
+def test_another_release_goes_back_in_environment_yml_and_the_lock_and_forward_again(
+    environment: Environment, then: snapshot.Snapshot
+) -> None:
+    now = lock("2026.1", nova=NEW, keystone=OLD, skyline=NEW)
+    environment.lock_file.write_text(locks.text(now))
+    environment.file.write_text("# ours\nrelease: '2026.1'  # since May\nregion: x\n")
+    before = snapshot.contents(environment.path)
+    back = rollback.plan(
+        "r", then, now, snapshot.contents(environment.path / "config"), snapshot.about(environment, "s")
+    )
+    assert back.release == "2025.1" and not back.empty
+    assert [(c.image, bool(c.old), bool(c.new)) for c in back.images] == [
+        ("nova", True, True),
+        ("skyline", True, False),
+    ]
+
+    class Region:
+        def __init__(self) -> None:
+            self.environment = environment
+
+    held = rollback.carry_out(Region(), back)  # type: ignore[arg-type]
+    assert environment.file.read_text() == '# ours\nrelease: "2025.1"  # since May\nregion: x\n'
+    assert environment.lock_file.read_text() == locks.text(lock(nova=OLD, keystone=OLD))
+    rollback.restore(held)
+    assert snapshot.contents(environment.path) == before
+
+
+def test_one_service_alone_does_not_go_to_another_release(environment: Environment, then: snapshot.Snapshot) -> None:
     with pytest.raises(RefusedError, match=r"release 2025\.1 was locked before run r, now it is 2026\.1"):
-        rollback.plan("r", then, now, {}, snapshot.about(environment, "s"))
+        rollback.plan(
+            "r", then, lock("2026.1", nova=NEW), {}, snapshot.about(environment, "s"), images=frozenset({"nova"})
+        )
 
 
 def test_inputs_that_were_not_kept_are_refused(environment: Environment) -> None:
@@ -186,6 +214,34 @@ def test_obstacles(
     then: dict[str, str] | None, now: dict[str, str] | None, formats: dict[str, tuple[str, str]], found: list[str]
 ) -> None:
     assert rollback.obstacles(RAN, then, now, SCHEMAS, formats, JOBS) == found
+
+
+EXPAND, CONTRACT = step("Run keystone.db_expand"), step("Run a.b, keystone.db_contract", "finish")
+KEYSTONE = {"keystone.db_expand": "keystone", "keystone.db_contract": "keystone", "nova.db_sync": "nova"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "now", "release", "found"),
+    [
+        # earlier images work with an expanded schema, in the same release and in the one before
+        ([EXPAND], {"keystone": "2"}, "", []),
+        ([EXPAND], {"keystone": "2"}, "2025.1", []),
+        ([EXPAND, CONTRACT], {"keystone": "2"}, "",
+         ["schema keystone went from 1 to 2: keystone.db_expand in r1, keystone.db_contract in r1"]),
+        # every new image runs it, mostly for nothing
+        ([EXPAND, CONTRACT], {"keystone": "1"}, "", []),
+        # but between releases nobody promises that
+        ([step("Run nova.db_sync")], {"keystone": "1"}, "2025.1",
+         ["nova.db_sync ran in r1: release 2025.1 need not read what came after"]),
+        ([], {"keystone": "2"}, "2025.1", ["schema keystone went from 1 to 2: something else than scs"]),
+    ],
+)  # fmt: skip
+def test_an_expanded_schema_is_no_obstacle_and_a_contracted_one_is(
+    steps: list[Step], now: dict[str, str], release: str, found: list[str]
+) -> None:
+    additive = frozenset({"keystone.db_expand"})
+    ran = [(run("r1"), steps)]
+    assert rollback.obstacles(ran, {"keystone": "1"}, now, SCHEMAS, {}, KEYSTONE, additive, release) == found
 
 
 def test_nothing_known_and_no_job_ran() -> None:

@@ -10,7 +10,7 @@ from scs_deploy.context import Context
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.jobs: takes names `<service>.<job>`, of jobs to run or of others' successes to record."""
+    """Action of scs.core.jobs: takes names `<service>.<job>`, to run, or whose success to record; `trial`."""
 
     module = "scs.core.jobs"
 
@@ -21,4 +21,7 @@ class ActionModule(RegionAction):
         jobs = self.desired(region, variables, {name.partition(".")[0] for name in (*names, *successes)}).jobs
         keys = {"name", "body", "volumes", "directories", "hash", "timeout"}
         wanted = [jobs[name].model_dump(mode="json", include=keys) for name in names]
-        return self.on_node({"jobs": wanted, "record": {name: jobs[name].hash for name in successes}}, variables)
+        trial = {"trial": True} if self._task.args.get("trial") else {}
+        return self.on_node(
+            {"jobs": wanted, "record": {name: jobs[name].hash for name in successes}, **trial}, variables
+        )

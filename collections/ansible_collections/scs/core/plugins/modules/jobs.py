@@ -18,6 +18,10 @@ options:
     description: Hashes by name, of jobs that succeeded on another host of their cluster.
     type: dict
     default: {}
+  trial:
+    description: Record no success; what is asked for is the answer.
+    type: bool
+    default: false
 author: SCS deploy contributors
 """
 EXAMPLES = r"""
@@ -49,7 +53,7 @@ from ansible_collections.scs.core.plugins.module_utils.engine import (
 RECORDS, LOCK = "/var/lib/scs/jobs", "/run/scs-engine.lock"
 
 
-def run_job(engine: Engine, job: dict) -> float:
+def run_job(engine: Engine, job: dict, trial: bool) -> float:
     """Run one job; returns its seconds.
 
     :raises EngineError: it ended with another code than 0; with the end of its output
@@ -70,7 +74,8 @@ def run_job(engine: Engine, job: dict) -> float:
     finally:
         engine.remove(name)
     seconds = time.monotonic() - began
-    record(job["name"], {"hash": job["hash"], "seconds": round(seconds, 1)})
+    if not trial:
+        record(job["name"], {"hash": job["hash"], "seconds": round(seconds, 1)})
     return seconds
 
 
@@ -88,7 +93,11 @@ def record(name: str, success: dict) -> None:
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
-        {"jobs": {"type": "list", "elements": "dict", "default": []}, "record": {"type": "dict", "default": {}}},
+        {
+            "jobs": {"type": "list", "elements": "dict", "default": []},
+            "record": {"type": "dict", "default": {}},
+            "trial": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
     )
     jobs, records = module.params["jobs"], module.params["record"]
@@ -99,13 +108,14 @@ def main() -> None:
     chains: dict = {}
     for job in jobs:
         chains.setdefault(job["name"].partition(".")[0], []).append(job)
+    trial = module.params["trial"]
     done: dict = {}
     failed: list = []
 
     def chain(members: list) -> None:
         try:
             for job in members:
-                done[job["name"]] = round(run_job(Engine(), job), 1)
+                done[job["name"]] = round(run_job(Engine(), job, trial), 1)
         except (EngineError, OSError) as error:
             failed.append(str(error))
 
@@ -118,7 +128,7 @@ def main() -> None:
             thread.join()
     if failed:
         module.fail_json(msg="; ".join(failed), done=done)
-    module.exit_json(changed=bool(done or records), done=done)
+    module.exit_json(changed=bool((done and not trial) or records), done=done)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Python packages in build containers: a virtualenv, pip from Debian's own package, and what they print.
+
+pip is in the builder's volume, not in the image. It downloads from the manager's index, takes only files of a pinned
+hash (https://pip.pypa.io/en/stable/topics/secure-installs/), and resolves nothing: the pins are complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from scs_deploy.errors import RefusedError
+from scs_deploy.images.apt import WORK
+from scs_deploy.images.packages import PYPI
+from scs_deploy.images.pins import Pin, lines
+from scs_deploy.images.recipe import File
+
+VENV = "/opt/scs"
+HOST_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+BUNDLE = f"{WORK}/ca.crt"
+REQUIREMENTS = f"{WORK}/private/$HOSTNAME"
+"""Folder of one build's requirements; the shell sets the name."""
+
+INHERITED = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT")
+"""The manager's own variables that hold for builds too: how it reaches an index, and which."""
+
+# As new as the suites have it. The archive runs as it is: nothing is unpacked, nothing gets into an image.
+FETCH = f"""\
+wanted=$(apt-cache show --no-all-versions python3-pip-whl | sed -n 's/^Version: //p')
+[ "$(cat {WORK}/lib/pip.version 2>/dev/null)" = "$wanted" ] || {{
+  cd {WORK}/archives && apt-get download python3-pip-whl && rm -rf {WORK}/lib/x
+  dpkg-deb -x python3-pip-whl_*.deb {WORK}/lib/x && mv {WORK}/lib/x/usr/share/python-wheels/pip-*.whl {WORK}/lib/pip.whl
+  rm -rf {WORK}/lib/x && echo "$wanted" > {WORK}/lib/pip.version
+}}
+"""
+
+CREATE = f"[ -e {VENV} ] || python3 -m venv --without-pip {VENV}\n"
+PIP = f"python3 {WORK}/lib/pip.whl/pip --python {VENV}/bin/python"
+
+# Sources are built last, with the setuptools that is pinned too and of which pbr makes every image have one.
+INSTALL = f"""\
+{CREATE}\
+for kind in wheels sources; do
+  [ -s {REQUIREMENTS}.$kind ] || continue
+  options=--only-binary=:all:
+  [ $kind = wheels ] || options='--no-build-isolation --use-pep517'
+  {PIP} install --quiet --no-compile --no-deps --require-hashes $options --requirement {REQUIREMENTS}.$kind
+done
+rm -f {REQUIREMENTS}.wheels {REQUIREMENTS}.sources
+{PIP} check
+"""
+
+SYSTEM_SITE_PACKAGES = f"sed -i 's/^\\(include-system-site-packages\\) = .*/\\1 = true/' {VENV}/pyvenv.cfg\n"
+
+COMPILE = f"python3 -m compileall -qq -j2 -x '/tests?/' {VENV}/lib >/dev/null 2>&1 || true\n"
+
+_PROGRAM = f"""\
+import glob
+import importlib.metadata
+import re
+import sys
+
+for found in importlib.metadata.distributions(path=glob.glob("{VENV}/lib/python3*/site-packages")):
+    name, about = re.sub("[-_.]+", "-", found.name).lower(), found.metadata
+    if sys.argv[1] == "packages":
+        print("ii", "{PYPI}" + name, found.version, "any", name, found.version, sep="\\t")
+    else:
+        said = [about.get("License-Expression") or ""] + [
+            each.rpartition(" :: ")[2] for each in about.get_all("Classifier", []) if each.startswith("License ::")
+        ]
+        print("{PYPI}" + name, *filter(None, said), sep="\\t")
+"""
+QUERY = f"[ ! -e {VENV} ] || python3 -IS - packages <<'END'\n{_PROGRAM}END\n"
+LICENSES = f"[ ! -e {VENV} ] || python3 -IS - licenses <<'END'\n{_PROGRAM}END\n"
+
+
+def bundle(path: Path | None) -> Path | None:
+    """The CA certificates that builds trust: the given ones, else the manager's own, if it has some.
+
+    :raises RefusedError: the given file is no bundle
+    """
+    if path is None:
+        return HOST_BUNDLE if HOST_BUNDLE.is_file() else None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError(f"--ca-bundle {path}: cannot be read: {error}") from None
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise RefusedError(f"--ca-bundle {path}: no certificate in it", "a file of PEM certificates")
+    return path
+
+
+def environment(trusted: bool) -> dict[str, str]:
+    """Variables of pip in a build container, and nowhere else.
+
+    :param trusted: the volume has a bundle of CA certificates
+    """
+    inherited = {n: os.environ[n] for name in INHERITED for n in (name, name.lower()) if n in os.environ}
+    certificates = dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), BUNDLE) if trusted else {}
+    return {
+        **inherited,
+        **certificates,
+        "PIP_CACHE_DIR": f"{WORK}/pip",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+    }
+
+
+def requirements(hostname: str, selection: Mapping[str, Pin]) -> tuple[File, ...]:
+    """The files that INSTALL reads in the container of this name."""
+    kinds = {"wheels": True, "sources": False}
+    return tuple(
+        File(
+            path=f"{WORK}/private/{hostname}.{kind}",
+            content=lines({name: pin for name, pin in selection.items() if pin.wheel is wheel}),
+        )
+        for kind, wheel in kinds.items()
+    )
+
+
+def parse_licenses(output: str) -> dict[str, list[str]]:
+    """package: licenses that its metadata names, from what LICENSES prints."""
+    rows = [line.split("\t") for line in output.splitlines()]
+    return {row[0]: sorted(set(row[1:])) for row in rows if row[0].startswith(PYPI) and len(row) > 1}
