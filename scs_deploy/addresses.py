@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from scs_deploy.change import Kind
@@ -18,14 +18,12 @@ HOLDER = "keepalived"
 TIMEOUT = 1.5
 
 
-def unheld(hosts: Iterable[HostPlan]) -> bool:
-    """Whether no host of the region can hold an API address yet: each is still to get the container that does."""
-    creates = [any(c.kind is Kind.CREATE and c.subject == HOLDER for c in h.changes) for h in hosts if _holds(h)]
-    return bool(creates) and all(creates)
+def unheld(hosts: Iterable[HostPlan], holders: Collection[str]) -> bool:
+    """Whether no host of the region can hold an API address yet: each is still to get the container that does.
 
-
-def _holds(host: HostPlan) -> bool:
-    return any(c.subject.partition("/")[0] == HOLDER for c in host.changes)
+    :param holders: hosts that the container belongs on
+    """
+    return all(any(c.kind is Kind.CREATE and c.subject == HOLDER for c in h.changes) for h in hosts if h.host in holders)
 
 
 def answers(address: str, ports: Iterable[int]) -> str:

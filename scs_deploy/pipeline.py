@@ -78,7 +78,8 @@ def make_plan(context: Context, selection: Selection, patience: float = 0) -> Pl
     holders = dict.fromkeys(("haproxy", "keepalived"), both)
     plan = plan.model_copy(update={"in_use": rolling.last(observation.hosts, moving.backends, holders)})
     _check_registry(context, plan)
-    if addresses.HOLDER in chosen and addresses.unheld(observation.hosts):
+    may_hold = {h.name for h in context.inventory.group(context.group_of(addresses.HOLDER))}
+    if addresses.HOLDER in chosen and addresses.unheld(observation.hosts, may_hold):
         addresses.refuse_taken(context.environment, (443, 5000, 3306))
     return plan
 

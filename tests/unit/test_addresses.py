@@ -16,25 +16,26 @@ from scs_deploy.plan import HostPlan
 from scs_deploy.service import Impact, Phase
 
 
-def host(*changes: tuple[Kind, str]) -> HostPlan:
+def host(*changes: tuple[Kind, str], name: str = "h") -> HostPlan:
     made = [
-        Change(kind=k, service="s", host="h", subject=s, reason="", phase=Phase.ROLL, impact=Impact.API)
+        Change(kind=k, service="s", host=name, subject=s, reason="", phase=Phase.ROLL, impact=Impact.API)
         for k, s in changes
     ]
-    return HostPlan(host="h", changes=tuple(made), cluster_jobs={}, phases={})
+    return HostPlan(host=name, changes=tuple(made), cluster_jobs={}, phases={})
 
 
 @pytest.mark.parametrize(
     ("hosts", "expected"),
     [
-        ([host((Kind.CREATE, "keepalived")), host((Kind.CREATE, "nova_compute"))], True),
+        ([host((Kind.CREATE, "keepalived")), host((Kind.CREATE, "nova_compute"), name="compute")], True),
+        ([host((Kind.CREATE, "keepalived")), host(name="i")], False),
         ([host((Kind.CREATE, "keepalived")), host((Kind.RESTART, "keepalived"))], False),
         ([host((Kind.FILE, "keepalived/keepalived.conf"))], False),
         ([host()], False),
     ],
 )
 def test_only_a_region_without_any_holder_has_no_address(hosts: list[HostPlan], expected: bool) -> None:
-    assert addresses.unheld(hosts) is expected
+    assert addresses.unheld(hosts, {"h", "i"}) is expected
 
 
 def test_an_address_that_answers_is_refused() -> None:

@@ -17,5 +17,6 @@ ovs-vsctl --timeout=10 --no-wait \
   -- --may-exist add-port br-ex eth1
 # In the background and without a parent: the address follows as soon as the switch has made the bridge's interface.
 (/etc/openvswitch/external-bridge.sh &)
+(/etc/openvswitch/taps.sh &)
 exec ovs-vswitchd unix:/run/openvswitch/db.sock --unixctl=/run/openvswitch/ovs-vswitchd.ctl \
   -vconsole:info -vfile:off -vsyslog:off
