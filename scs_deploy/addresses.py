@@ -23,7 +23,8 @@ def unheld(hosts: Iterable[HostPlan], holders: Collection[str]) -> bool:
 
     :param holders: hosts that the container belongs on
     """
-    return all(any(c.kind is Kind.CREATE and c.subject == HOLDER for c in h.changes) for h in hosts if h.host in holders)
+    able = (h for h in hosts if h.host in holders)
+    return all(any(c.kind is Kind.CREATE and c.subject == HOLDER for c in h.changes) for h in able)
 
 
 def answers(address: str, ports: Iterable[int]) -> str:
