@@ -20,6 +20,7 @@ from scs_deploy.release import ImageSpec, Lock, LockedImage, Release, load_relea
 pytestmark = pytest.mark.e2e
 
 NAME = "scs-test-updates"
+OTHER = "scs-test-updates-other"
 IMAGES = ("base", "haproxy", "memcached")
 
 
@@ -34,16 +35,17 @@ def release(security: bool) -> Release:
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
     engine = docker_engine.connect()
-    for image in IMAGES[::-1]:
-        if engine.images.list(name=f"scs/{image}:{NAME}"):
-            engine.images.remove(f"scs/{image}:{NAME}", force=True)
+    for tag in (f"{image}:{name}" for image in IMAGES[::-1] for name in (NAME, OTHER)):
+        if engine.images.list(name=f"scs/{tag}"):
+            engine.images.remove(f"scs/{tag}", force=True)
     for volume in engine.volumes.list(filters={"name": f"scs-images-{NAME}"}):
         volume.remove(force=True)
 
 
-def made(folder: Path, security: bool) -> tuple[Builder, Lock, dict[str, str]]:
+def made(folder: Path, security: bool, name: str = NAME) -> tuple[Builder, Lock, dict[str, str]]:
     """Builds, and the lock that a push would write."""
-    builder = Builder(docker_engine.connect(), release(security), Store(NAME, folder))
+    one = release(security).model_copy(update={"name": name})
+    builder = Builder(docker_engine.connect(), one, Store(name, folder))
     built = builder.build()
     images = {}
     for name in IMAGES:
@@ -51,7 +53,7 @@ def made(folder: Path, security: bool) -> tuple[Builder, Lock, dict[str, str]]:
         own = pkg.own(builder.packages(name), builder.packages(parent) if parent else ())
         digest = f"sha256:{built[name].inputs}"
         images[name] = LockedImage(reference=f"scs/{name}", digest=digest, size=1, packages=own)
-    return builder, Lock(release=NAME, images=images), {n: b.state for n, b in built.items()}
+    return builder, Lock(release=name, images=images), {n: b.state for n, b in built.items()}
 
 
 def test_security_updates_are_built_and_named(folder: Path) -> None:
@@ -70,3 +72,12 @@ def test_security_updates_are_built_and_named(folder: Path) -> None:
     _, again, states = made(folder, security=True)
     assert set(states.values()) == {"reused"}
     assert difference(after, again) == ()
+
+
+def test_a_release_of_the_same_suites_takes_the_images_that_are_there(folder: Path) -> None:
+    first, _, _ = made(folder, security=False)
+    second, _, states = made(folder, security=False, name=OTHER)
+    assert set(states.values()) == {"reused"}
+    for name in IMAGES:
+        one, other = first.local(name), second.local(name)
+        assert one and other and one.id == other.id and f"scs/{name}:{OTHER}" in other.tags
