@@ -49,6 +49,15 @@ def test_data_plane_restarts_leave_the_server_running(region: RegionUnderTest, s
     assert guest(region, server) == before
 
 
+def test_a_guests_interface_that_was_set_down_comes_up(region: RegionUnderTest, server: Server) -> None:
+    port = next(p for p in region.openstack("port", "list", "--server", server.id))
+    name = f"tap{port['ID'][:11]}"
+    host = region.openstack("server", "show", server.id)["OS-EXT-SRV-ATTR:host"]
+    region.on(host, "ip", "link", "set", name, "down")
+    wait(lambda: ask(server) == server.id, 60, f"server {server.name} does not answer on {server.address}")
+    assert "UP" in region.on(host, "ip", "-brief", "link", "show", name).split("<")[1]
+
+
 def test_killed_containers_come_back(region: RegionUnderTest, server: Server) -> None:
     before = guest(region, server)
     containers = region.containers()
