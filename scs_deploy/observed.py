@@ -62,13 +62,19 @@ class Observed(BaseModel):
 
     def job_hash(self, name: str) -> str:
         """Hash of the job's last success, or ''."""
-        record = self.jobs.get(name)
-        if record is None:
-            return ""
+        return str(self._record(name).get("hash", ""))
+
+    def superseded(self, name: str, job: str) -> bool:
+        """Whether the job succeeded with this hash before it did so, for the first time, with another one."""
+        known = self._record(name).get("succeeded")
+        return isinstance(known, list) and job in known[:-1]
+
+    def _record(self, name: str) -> dict[str, Any]:
         try:
-            return str(json.loads(record[0]).get("hash", ""))
-        except (ValueError, AttributeError):
-            return ""
+            found = json.loads(self.jobs[name][0])
+        except (KeyError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 def timestamp(text: str | None) -> float:

@@ -31,6 +31,9 @@ class HostPlan(Model):
     cluster_jobs: dict[str, tuple[str, str]] = Field(description="job: desired hash, hash of its last success here")
     phases: dict[str, Phase] = Field(description="job: its phase")
     once: frozenset[str] = Field(default=frozenset(), description="jobs that no recorded cluster runs again")
+    superseded: frozenset[str] = Field(
+        default=frozenset(), description="jobs on schemas that a later image's job changed since this one's did"
+    )
     stateful: tuple[str, ...] = Field(default=(), description="services that have a volume of theirs here already")
     drained: bool = Field(default=False, description="by `scs node drain`; no reason to change anything")
     forced: dict[str, str] = Field(default={}, description="backend/server: drain or maint, in this host's HAProxy")
@@ -96,6 +99,9 @@ def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
         host=desired.host,
         changes=tuple(changes),
         cluster_jobs=jobs,
+        superseded=frozenset(
+            n for n, j in desired.jobs.items() if n in jobs and j.schema_change and observed.superseded(n, j.hash)
+        ),
         phases={n: desired.jobs[n].phase for n in jobs},
         once=frozenset(n for n in jobs if desired.jobs[n].once),
         stateful=tuple(
@@ -356,6 +362,7 @@ def _cluster_jobs(hosts: Sequence[HostPlan], renewed: set[str], order: Order) ->
     """
     able: dict[str, list[str]] = {}
     once = frozenset[str]().union(*(h.once for h in hosts))
+    superseded = frozenset[str]().union(*(h.superseded for h in hosts))
     wanted: dict[str, str] = {}
     records: dict[str, set[str]] = {}
     phase: dict[str, Phase] = {}
@@ -378,6 +385,11 @@ def _cluster_jobs(hosts: Sequence[HostPlan], renewed: set[str], order: Order) ->
                 impact=Impact.CONTROL, witnesses=tuple(others),
             )  # fmt: skip
             known = any(records[job]) and not again
+            if job in superseded and not again:
+                # earlier programs work with it, as they do in every roll, but do not know its revision
+                said = "the schema is a later image's already"
+                result.append(change.model_copy(update={"kind": Kind.RECORD, "reason": said}))
+                continue
             result += order.anew(change, known) if job in order.restarts else [change]
     return result
 

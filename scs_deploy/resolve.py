@@ -87,6 +87,7 @@ class RunJob(Model):
     body: dict[str, Any]
     volumes: dict[str, tuple[int, int]]
     directories: dict[str, tuple[int, int]]
+    schema_change: bool = Field(default=False, description="it changes a database's schema")
     hash: str = Field(description="of image and command, or of the release: another one means that it is due")
     timeout: int
 
@@ -338,6 +339,7 @@ def _job(context: Context, service: Service, name: str, run: RunContainer, scope
         body=body,
         volumes=run.volumes,
         directories=run.directories,
+        schema_change=job.schema_change is not None,
         hash=digest,
         timeout=job.timeout,
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -276,13 +277,14 @@ def test_a_taken_port_and_a_full_disk_are_refused() -> None:
         plan.assemble([disk], [], {"web": 0}, frozenset({"web"}))
 
 
-def job(each: str = "cluster", once: bool = False) -> RunJob:
+def job(each: str = "cluster", once: bool = False, schema_change: bool = False) -> RunJob:
     return RunJob(
         name="web.sync",
         service="web",
         phase=Phase.MIGRATE,
         each=each,
         once=once,
+        schema_change=schema_change,
         container="web",
         image=IMAGE,
         body={},
@@ -391,3 +393,21 @@ def test_changes_come_in_waves_and_phases_and_selection_limits_them() -> None:
     assert [c.subject for c in ordered] == ["api-pull", "db-file", "db-create", "api-file", "api-create"]
     assert {c.service for c in plan.assemble([mixed], [], waves, frozenset({"db"})).changes} == {"db"}
     assert not plan.assemble([mixed], [], waves, frozenset(waves), frozenset({"n2"})).changes
+
+
+@pytest.mark.parametrize(
+    ("last", "succeeded", "kind"),
+    [
+        ("h3", ["h2", "h3"], Kind.RECORD),  # back from a later image, whose schema stays
+        ("h1", ["h1", "h2"], Kind.JOB),  # forward again
+        ("h1", ["h1"], Kind.JOB),
+        ("h1", None, Kind.JOB),  # as an earlier scs recorded it
+    ],
+)
+def test_an_earlier_image_does_not_migrate_a_later_schema(last: str, succeeded: list[str] | None, kind: Kind) -> None:
+    record = json.dumps({"hash": last} | ({"succeeded": succeeded} if succeeded else {}))
+    want = desired(jobs=(job(schema_change=True),))
+    one = plan.host_plan(want, observed(seen(), jobs={"web.sync": (record, 1.0)}), (), LOCK)
+    two = plan.host_plan(want.model_copy(update={"host": "n2"}), observed(seen()), (), LOCK)
+    found = plan.assemble([one, two], [], {"web": 0}, frozenset({"web"}))
+    assert [(c.host, c.kind, c.subject, c.witnesses) for c in found.changes] == [("n1", kind, "web.sync", ("n2",))]

@@ -51,6 +51,7 @@ from ansible_collections.scs.core.plugins.module_utils.engine import (
 )
 
 RECORDS, LOCK = "/var/lib/scs/jobs", "/run/scs-engine.lock"
+KEPT = 30
 
 
 def run_job(engine: Engine, job: dict, trial: bool) -> float:
@@ -80,14 +81,30 @@ def run_job(engine: Engine, job: dict, trial: bool) -> float:
 
 
 def record(name: str, success: dict) -> None:
-    """Remember a job's success, so that it survives a power cut."""
+    """Remember a job's success, so that it survives a power cut.
+
+    `succeeded` has the hashes of all that ever did, in the order of their first success: what an image that came later
+    did to a schema is there when an earlier image is back.
+    """
     os.makedirs(RECORDS, exist_ok=True)
+    before = succeeded(name)
+    success["succeeded"] = (before if success["hash"] in before else [*before, success["hash"]])[-KEPT:]
     temporary = os.path.join(RECORDS, f".{name}")
     with open(temporary, "w") as stream:
         json.dump(success, stream)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(temporary, os.path.join(RECORDS, name))
+
+
+def succeeded(name: str) -> list:
+    """Hashes of a job's successes; a record of an earlier scs has its last one only."""
+    try:
+        with open(os.path.join(RECORDS, name)) as stream:
+            found = json.load(stream)
+        return [str(h) for h in found.get("succeeded") or [found["hash"]]]
+    except (OSError, ValueError, KeyError, AttributeError):
+        return []
 
 
 def main() -> None:
