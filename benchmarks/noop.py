@@ -66,8 +66,10 @@ def emulate(region: environment.Environment, hosts: int, folder: Path) -> None:
             n: {**v, "address": f"172.{30 + k}.{i // 250 + 4}.{i % 250 + 1}"}
             for k, (n, v) in enumerate(own["networks"].items())
         }
-        # a connection of its own, as a host of its own has
-        connection = {"ansible_host": own["ansible_host"], "ansible_ssh_extra_args": f"-o ControlPath={folder}/{i}.ssh"}
+        # a name and a connection of its own, as a host of its own has; both lead to the one node
+        real = own["ansible_host"]
+        extra = f"-o HostName={real} -o HostKeyAlias={real} -o ControlPath={folder}/{i}.ssh"
+        connection = {"ansible_host": real if name == first else name, "ansible_ssh_extra_args": extra}
         (target / "inventory" / "host_vars" / f"{name}.yml").write_text(
             yaml.safe_dump({**connection, "networks": networks}), encoding="utf-8"
         )

@@ -17,6 +17,10 @@ author: SCS deploy contributors
 """
 
 
+RENDERING = tuple(f"scs.core.{name}" for name in ("containers", "files", "images", "jobs", "observe"))
+"""Actions that render what a host shall have."""
+
+
 class CallbackModule(CallbackBase):
     """Loads on start; prints nothing."""
 
@@ -24,6 +28,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "scs.core.preload"
     CALLBACK_NEEDS_ENABLED = True
+    warm = False
 
     def v2_playbook_on_start(self, playbook) -> None:
         """Load what rendering needs, secrets and certificates included."""
@@ -37,3 +42,21 @@ class CallbackModule(CallbackBase):
             except ScsError as error:
                 # each task says it again, as its own failure, where a run record keeps it
                 self._display.warning(str(error))
+
+    def v2_playbook_on_task_start(self, task, is_conditional) -> None:
+        """Compile the templates, a tenth of a second, here instead of in each host's worker."""
+        if self.warm or task.action not in RENDERING or "SCS_ENVIRONMENT" not in os.environ:
+            return
+        self.warm = True
+        from scs_deploy import context, resolve
+        from scs_deploy.errors import ScsError
+
+        try:
+            region = context.shared(os.environ["SCS_ENVIRONMENT"])
+            kinds = {host.groups: name for name, host in region.inventory.hosts.items()}
+            # where each host is of its own kind, nothing is gained
+            for name in kinds.values() if len(kinds) < len(region.inventory.hosts) else ():
+                resolve.resolve(region, name)
+        except ScsError:
+            # what is wrong is said by the tasks that need it
+            return
