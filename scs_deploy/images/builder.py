@@ -208,7 +208,7 @@ class Builder:
         log = self.store.log(name)
         log.unlink(missing_ok=True)
         with Workbench(self.engine, parent.image_id, name, self.volume, log) as bench:
-            if self.local(name) or self.find:
+            if self.find or self.engine.images.list(filters={"label": f"{LABEL_IMAGE}={name}"}):
                 self._say(name, "resolve packages")
                 packages = apt.parse_simulation(
                     bench.shell(apt.install(recipe.packages, "--simulate"), what="resolve packages")
