@@ -11,7 +11,7 @@ import pytest
 from scs_deploy import docker_engine
 from scs_deploy.images import advisories
 from scs_deploy.images import packages as pkg
-from scs_deploy.images.builder import Builder
+from scs_deploy.images.builder import LABEL_IMAGE, LABEL_RELEASE, Builder
 from scs_deploy.images.difference import difference
 from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
@@ -31,15 +31,23 @@ def release(security: bool) -> Release:
     return shipped.model_copy(update={"name": NAME, "suites": suites, "images": {n: ImageSpec() for n in IMAGES}})
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
+def forget() -> None:
+    """Remove the images and volumes of this module, also those that an interrupted run left."""
     engine = docker_engine.connect()
-    for tag in (f"{image}:{name}" for image in IMAGES[::-1] for name in (NAME, OTHER)):
-        if engine.images.list(name=f"scs/{tag}"):
-            engine.images.remove(f"scs/{tag}", force=True)
+    labels = [f"{LABEL_RELEASE}={name}" for name in (NAME, OTHER)]
+    for image in IMAGES[::-1]:
+        for label in labels:
+            for left in engine.images.list(filters={"label": [f"{LABEL_IMAGE}={image}", label]}):
+                engine.images.remove(str(left.id), force=True)
     for volume in engine.volumes.list(filters={"name": f"scs-images-{NAME}"}):
         volume.remove(force=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    forget()
+    yield tmp_path
+    forget()
 
 
 def made(folder: Path, security: bool, name: str = NAME) -> tuple[Builder, Lock, dict[str, str]]:
