@@ -64,6 +64,7 @@ class Rolling(Model):
     """How much changes at the same time."""
 
     compute_hosts: int = Field(default=1, ge=1, description="compute hosts whose containers roll at once")
+    image_pulls: int = Field(default=20, ge=1, description="hosts that pull images at once; 1 where they share a disk")
 
 
 class Backup(Model):

@@ -53,6 +53,9 @@ def plays(
                 result += _roll(Phase.ROLL, ordered(hosts, own, plan.in_use), own, rolling.without(plan.drained))
             else:
                 result.append(_play(phase, hosts, own))
+        if phase is Phase.PULL:
+            for play in result:
+                _limit(play, rolling.pulls)
         result += _records(phase, changes)
     return result
 
@@ -155,6 +158,13 @@ def _alive(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Pl
         "scs.core.agents": {"agents": agents},
     }
     return [_base(f"alive: {_services(changes)}", ["localhost"], [task]) | {"connection": "local"}]
+
+
+def _limit(play: Play, hosts: int) -> None:
+    """Let a play's tasks run on so many hosts at once."""
+    if 0 < hosts < len(play["hosts"].split(",")):
+        for task in play["tasks"]:
+            task["throttle"] = hosts
 
 
 def _together() -> Play:

@@ -51,6 +51,7 @@ class Rolling(Model):
     agents: dict[str, tuple[str, str]] = Field(default={}, description="container: api and name that report on it")
     computes: frozenset[str] = Field(default=frozenset(), description="containers of compute hosts only")
     batch: int = Field(default=1, description="compute hosts at once")
+    pulls: int = Field(default=0, description="hosts that pull images at once; 0: all")
 
     def without(self, drained: Iterable[str]) -> Rolling:
         """The same, for which hosts that an operator drained are in no load balancer, and stay out."""
@@ -106,6 +107,7 @@ def of(context: Context) -> Rolling:
         agents={n: (c.agent.api, c.agent.binary) for _, n, c in specs if c.agent},
         computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == "compute"),
         batch=context.environment.settings.rolling.compute_hosts,
+        pulls=context.environment.settings.rolling.image_pulls,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from scs_deploy import playbook
 from scs_deploy.change import REGION, Change, Kind
 from scs_deploy.plan import Plan
+from scs_deploy.rolling import Rolling
 from scs_deploy.service import Impact, Phase
 
 
@@ -51,6 +52,21 @@ def test_what_interrupts_goes_host_by_host_and_stops_on_failure() -> None:
         Plan(changes=tuple(change(h, "web", Kind.RESTART, Phase.ROLL) for h in ("n1", "n2"))), {"web": 0}
     )
     assert (plays[0]["serial"], plays[0]["max_fail_percentage"]) == (1, 0)
+
+
+def test_only_so_many_hosts_pull_at_once() -> None:
+    plan = Plan(
+        changes=(
+            *(change(h, "db", Kind.PULL, Phase.PULL) for h in ("n1", "n2", "n3")),
+            *(change(h, "db", Kind.CREATE, Phase.ROLL) for h in ("n1", "n2", "n3")),
+        )
+    )
+    pull, create = playbook.plays(plan, {"db": 0}, Rolling(pulls=2))
+    assert pull["hosts"] == "n1,n2,n3"
+    assert pull["tasks"][0]["throttle"] == 2
+    assert "throttle" not in create["tasks"][0]
+    # a limit above their number is none
+    assert "throttle" not in playbook.plays(plan, {"db": 0}, Rolling(pulls=3))[0]["tasks"][0]
 
 
 def test_waves_and_phases_stay_apart_and_the_region_comes_before_the_hosts() -> None:
