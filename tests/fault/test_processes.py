@@ -32,3 +32,14 @@ def test_kill(container: str, trial: Faults, members: Membership) -> None:
         t.note(f"killed pid {killed} of {container} on {node}")
         wait(lambda: node.started(container) not in ("", before), 60, f"a new {container} on {node}")
         t.whole_again()
+
+
+def test_a_member_that_galera_lets_go_of_comes_back(trial: Faults, members: Membership) -> None:
+    """As after an incomplete copy: the server is up, and in no cluster any more."""
+    node = members.nodes[next(n for n in members.nodes if n != members.writer())]
+    with trial() as t:
+        before = node.started("mariadb")
+        letting_go = "SET GLOBAL wsrep_cluster_address = ''"
+        node.inside("mariadb", "mariadb", "--defaults-file=/etc/mysql/client.cnf", "--execute", letting_go)
+        wait(lambda: node.started("mariadb") not in ("", before), 60, f"a new mariadb on {node}")
+        t.whole_again()
