@@ -71,6 +71,7 @@ class RunContainer(Model):
     gate: tuple[str, ...] | None = Field(default=None, description="exits 0 when the others can do without it")
     leave: tuple[str, ...] | None = Field(default=None, description="ends what it still holds before it stops")
     handover: bool = Field(default=False, description="the new container takes the old one's sockets")
+    stay: str | None = Field(default=None, description="file that tells a new one to go on where this one was killed")
     roll_timeout: int = 300
 
 
@@ -259,6 +260,7 @@ def _container(
         gate=_argv(roll.gate, scope, f"{at}.roll.gate"),
         leave=_argv(roll.leave, scope, f"{at}.roll.leave"),
         handover=roll.handover,
+        stay=roll.stay,
         roll_timeout=roll.timeout,
     )
 

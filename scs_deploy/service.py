@@ -134,6 +134,11 @@ class Roll(Model):
         default=False,
         description="the new container starts beside the old one, takes its sockets and has it finish: HAProxy",
     )
+    stay: str | None = Field(
+        default=None,
+        description="file on the host: touched before the container is killed, not stopped, for a new one that goes on "
+        "with what it leaves on the host, e.g. addresses",
+    )
     timeout: int = Field(default=300, description="seconds that the gate is asked, and that a handover may take")
 
 

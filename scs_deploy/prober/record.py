@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -27,7 +28,7 @@ class Sample(Model):
 
 
 class Gap(Model):
-    """The longest time without a success: from the end of one to the end of the next."""
+    """Time without a success while somebody asked: until the end of the next success."""
 
     kind: str
     begin: float
@@ -53,13 +54,24 @@ class Summary(Model):
 
 
 def gaps(kind: str, samples: Iterable[Sample], begin: float, end: float) -> list[Gap]:
-    """The gaps of a kind between `begin` and `end` of the probing, in order.
+    """The gaps of a kind between `begin` and `end` of the probing, in order: while it was asked, nothing succeeded.
 
-    Both ends count as if something had succeeded there: an outage that reaches to the end is not hidden.
+    Time in which nobody asked is no gap, so that a kind's gaps do not depend on how often it is asked. Both ends count
+    as if something had succeeded there, and was asked from there on: an outage that reaches to the end is not hidden.
     """
-    successes = sorted(s.end for s in samples if s.kind == kind and not s.error and begin <= s.end <= end)
-    times = [begin, *successes, end]
-    return [Gap(kind=kind, begin=before, seconds=after - before) for before, after in itertools.pairwise(times)]
+    own = sorted((s for s in samples if s.kind == kind), key=lambda s: s.end)
+    successes = [s.end for s in own if not s.error and begin <= s.end <= end]
+    # the earliest start of all requests that ended at a time or later
+    ends = [s.end for s in own]
+    earliest = list(itertools.accumulate((s.start for s in reversed(own)), min))[::-1]
+    result = []
+    for before, after in itertools.pairwise([begin, *successes, end]):
+        asked = before
+        pending = bisect.bisect_right(ends, before)
+        if before != begin and after != end and pending < len(own):
+            asked = min(max(before, earliest[pending]), after)
+        result.append(Gap(kind=kind, begin=asked, seconds=after - asked))
+    return result
 
 
 def longest_gap(kind: str, samples: Iterable[Sample], begin: float, end: float) -> Gap:

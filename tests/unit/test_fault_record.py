@@ -29,9 +29,12 @@ def failed(start: float, kind: str = "a") -> Sample:
         ([], 100, 0),
         ([failed(10), failed(20)], 100, 0),
         ([ok(10), ok(20), ok(50)], 49.9, 50.1),
-        ([ok(10), failed(20), ok(80)], 70, 10.1),
+        # nobody asked before 20
+        ([ok(10), failed(20), ok(80)], 60.1, 20),
         # slow, not lost: it ended the gap when it came back, not when it was sent
-        ([ok(10), ok(20, 50)], 59.9, 10.1),
+        ([ok(10), ok(20, 70), ok(91)], 70, 20),
+        # one that is on its way already asks
+        ([ok(10), ok(5, 65), ok(80)], 59.9, 10.1),
         # answers out of order: only the times of success count
         ([ok(10, 60), ok(20), ok(90)], 49.9, 20.1),
         # an outage that lasts to the end, and one from the beginning

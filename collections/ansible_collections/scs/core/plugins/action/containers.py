@@ -39,7 +39,7 @@ def _spec(
     spec: dict[str, Any] = {"action": action, "container": name}
     if action != "remove":
         keys = {"body", "health", "health_timeout", "reload_signal", "reload_command", "volumes", "directories"}
-        keys |= {"gate", "leave", "handover", "roll_timeout"}
+        keys |= {"gate", "leave", "handover", "stay", "roll_timeout"}
         spec |= containers[name].model_dump(mode="json", include=keys)
         own = [(e, b.name) for e in endpoints for b in e.backends if e.container == name and b.name == host]
         spec["members"] = [(e.name, member) for e, member in own]
