@@ -146,3 +146,61 @@ def test_it_starts_alone_where_there_is_no_old_one(live: tuple[Balancer, dict[st
     assert not answers(balancer.ports["many"])
     module.run(module.Roller(), [spec(balancer)])
     eventually(lambda: answers(balancer.ports["many"]))
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Of a container that tells in its folder when it begins, and when it takes back what it holds."""
+    name = f"scs-test-{uuid.uuid4().hex[:8]}"
+    script = "echo $$ >> /here/began; trap 'touch /here/released; exit' TERM; while :; do sleep 0.05; done"
+    body = {
+        "Image": IMAGE, "Entrypoint": ["sh", "-c", script], "Cmd": [],
+        "HostConfig": {"Binds": [f"{tmp_path}:/here"], "RestartPolicy": {"Name": "unless-stopped"}},
+    }  # fmt: skip
+    yield {
+        "container": name, "action": "replace", "stay": str(tmp_path / "stay"), "health_timeout": 20,
+        "directories": {}, "volumes": {}, "body": body, "health": ["sh", "-c", "test -s /here/began"],
+    }  # fmt: skip
+    for left in docker("ps", "--all", "--quiet", "--filter", f"name={name}").split():
+        docker("rm", "--force", left)
+
+
+def running(name: str) -> str:
+    return docker("inspect", "--format", "{{.Id}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", name)
+
+
+@pytest.mark.parametrize("action", ["replace", "restart"])
+def test_what_a_container_holds_on_the_host_stays(
+    holder: dict[str, Any], module: ModuleType, tmp_path: Path, action: str
+) -> None:
+    name, began = holder["container"], tmp_path / "began"
+    roller = module.Roller()
+    module.run(roller, [holder | {"action": "create"}])
+    eventually(lambda: began.exists())
+    first = running(name)
+    began.unlink()
+    module.run(roller, [holder | {"action": action}])
+    eventually(lambda: began.exists())
+    assert (tmp_path / "stay").exists()
+    assert not (tmp_path / "released").exists()
+    now = running(name)
+    assert now.split()[1:] == ["true", "unless-stopped"]
+    assert (now.split()[0] == first.split()[0]) == (action == "restart")
+    assert docker("ps", "--all", "--quiet", "--filter", f"name={name}_leaving") == ""
+    # who stops it for good means that
+    module.run(roller, [holder | {"action": "stop"}])
+    assert (tmp_path / "released").exists()
+
+
+def test_the_old_container_runs_again_when_the_new_one_does_not_start(
+    holder: dict[str, Any], module: ModuleType, tmp_path: Path
+) -> None:
+    name = holder["container"]
+    module.run(module.Roller(), [holder | {"action": "create"}])
+    first = running(name)
+    wrong = holder["body"] | {"Entrypoint": ["/no/such/program"]}
+    with pytest.raises(module.EngineError, match="no such file"):
+        module.run(module.Roller(), [holder | {"body": wrong}])
+    assert running(name) == first
+    assert not (tmp_path / "released").exists()
+    assert docker("ps", "--all", "--quiet", "--filter", f"name={name}_leaving") == ""
