@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import importlib
+import socket
+import socketserver
 import sys
 import threading
 import time
@@ -17,7 +19,7 @@ import pytest
 
 from scs_deploy import paths
 from tests.unit.live_haproxy import IMAGE, Balancer, Web, answers, ask, balancing, docker, needs_haproxy
-from tests.unit.peer_hosts import eventually
+from tests.unit.peer_hosts import eventually, free_port
 
 pytestmark = needs_haproxy
 
@@ -110,6 +112,64 @@ def test_no_request_fails_while_haproxy_is_replaced(live: tuple[Balancer, dict[s
     assert docker("inspect", "--format", "{{.Id}}", name) != before
     assert docker("ps", "--all", "--quiet", "--filter", f"name={name}_leaving") == ""
     assert roller.done == [f"replace {name}"]
+
+
+class Echo:
+    """A TCP server that answers each line, and a client with a session through HAProxy's `tcp`."""
+
+    def __init__(self) -> None:
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                for line in self.rfile:
+                    self.wfile.write(line)
+
+        self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+
+def say(client: socket.socket) -> bool:
+    """Whether the session lives."""
+    try:
+        client.sendall(b"hello\n")
+        return client.recv(100) == b"hello\n"
+    except OSError:
+        return False
+
+
+def test_long_sessions_end_while_they_are_idle(live: tuple[Balancer, dict[str, Web]], module: ModuleType) -> None:
+    """As those of services with their database: at the limit they would be cut in the middle of a statement."""
+    balancer, _ = live
+    echo = Echo()
+    server = f"127.0.0.1:{echo.port}"
+    file = balancer.folder / "haproxy.cfg"
+    port = free_port("127.0.0.1")
+    file.write_text(file.read_text() + f"listen long\n  bind 127.0.0.1:{port}\n  mode tcp\n  server s {server}\n")
+    # a first replacement, for the new configuration
+    module.run(module.Roller(), [spec(balancer)])
+    idle, busy = (socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(2))
+    assert say(idle) and say(busy)
+    seen: list[bool] = []
+    replaced = threading.Thread(
+        target=lambda: module.run(module.Roller(), [spec(balancer) | {"servers": [server], "roll_timeout": 60}])
+    )
+    begin = time.monotonic()
+    replaced.start()
+    while time.monotonic() < begin + 8:
+        seen.append(say(busy))
+        time.sleep(0.1)
+    assert all(seen), "a session that is at work goes on"
+    assert replaced.is_alive()
+    assert not say(idle), "one that does nothing has ended"
+    # and the other one as soon as it does nothing
+    replaced.join(20)
+    assert not replaced.is_alive()
+    assert not say(busy)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as new:
+        assert say(new)
+    echo.server.shutdown()
+    echo.server.server_close()
 
 
 def test_one_that_does_not_start_leaves_the_old_one_at_work(

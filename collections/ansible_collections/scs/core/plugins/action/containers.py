@@ -44,4 +44,9 @@ def _spec(
         own = [(e, b.name) for e in endpoints for b in e.backends if e.container == name and b.name == host]
         spec["members"] = [(e.name, member) for e, member in own]
         spec["copies"] = [e.name for e, _ in own if e.copies]
+        if containers[name].handover:
+            passed_on = [b for e in endpoints if e.protocol == "tcp" for b in e.backends]
+            spec["servers"] = [
+                f"[{b.address}]:{b.port}" if ":" in b.address else f"{b.address}:{b.port}" for b in passed_on
+            ]
     return spec

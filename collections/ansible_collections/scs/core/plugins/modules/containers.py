@@ -37,7 +37,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.scs.core.plugins.module_utils import haproxy
+from ansible_collections.scs.core.plugins.module_utils import haproxy, sessions
 from ansible_collections.scs.core.plugins.module_utils.engine import (
     Engine,
     EngineError,
@@ -95,6 +95,7 @@ class Roller:
         """
         name, old = spec["container"], spec["container"] + LEAVING
         haproxy.remember()
+        servers = spec.get("servers", ())
         self.engine.remove(old)
         self.engine.restart_policy(name, "no")
         self.engine.rename(name, old)
@@ -112,10 +113,14 @@ class Roller:
             self.engine.restart_policy(name, "unless-stopped")
             raise
         self.link_log(name)
+        # Sessions of clients that keep them for long: these, and perhaps some that the new one has just begun.
+        mine = set(sessions.established(servers)) if servers else set()
         # soft stop: finishes what it works on and ends
         self.engine.signal(old, "SIGUSR1")
         deadline = time.monotonic() + spec["roll_timeout"]
         while (state := self.engine.inspect(old)) and state["State"]["Running"] and time.monotonic() < deadline:
+            if mine:
+                sessions.end_idle(mine)
             time.sleep(0.5)
         self.engine.remove(old)
 
