@@ -252,6 +252,23 @@ def test_what_a_container_holds_on_the_host_stays(
     assert (tmp_path / "released").exists()
 
 
+@pytest.mark.parametrize("action", ["create", "start"])
+def test_what_an_interrupted_run_left_beside_the_new_container_goes(
+    holder: dict[str, Any], module: ModuleType, tmp_path: Path, action: str
+) -> None:
+    name = holder["container"]
+    roller = module.Roller()
+    module.run(roller, [holder | {"action": "create"}])
+    # between the new one's creation and the old one's end
+    docker("rename", name, f"{name}_leaving")
+    roller.engine.create(name, holder["body"])
+    module.run(roller, [holder | {"action": action}])
+    assert running(name).split()[1] == "true"
+    assert docker("ps", "--all", "--quiet", "--filter", f"name={name}_leaving") == ""
+    assert (tmp_path / "stay").exists()
+    assert not (tmp_path / "released").exists()
+
+
 def test_the_old_container_runs_again_when_the_new_one_does_not_start(
     holder: dict[str, Any], module: ModuleType, tmp_path: Path
 ) -> None:

@@ -134,14 +134,12 @@ class Roller:
         self.engine.rename(name, old)
         try:
             self.engine.create(name, spec["body"])
-            self.kill(old, spec["stay"])
             self.start(spec)
         except EngineError:
             self.engine.remove(name)
             self.engine.rename(old, name)
             self.engine.start(name)
             raise
-        self.engine.remove(old)
         self.link_log(name)
 
     def kill(self, name: str, stay: str) -> None:
@@ -163,9 +161,15 @@ class Roller:
             time.sleep(0.1)
 
     def start(self, spec: dict) -> None:
-        """Start, and forget that an operator stopped it."""
-        mark(STOPPED, spec["container"], False)
-        self.engine.start(spec["container"])
+        """Start, and forget that an operator stopped it; one that goes on where another was ends that one before."""
+        name, old = spec["container"], spec["container"] + LEAVING
+        mark(STOPPED, name, False)
+        left = self.engine.inspect(old) if spec.get("stay") else None
+        if left and left["State"]["Running"]:
+            self.kill(old, spec["stay"])
+        self.engine.start(name)
+        if left:
+            self.engine.remove(old)
 
     def restart(self, spec: dict) -> None:
         """Stop with the container's own timeout and start: mounts are made anew, so replaced files are seen."""
