@@ -14,7 +14,7 @@ from pydantic import Field
 from scs_deploy import pki, render, tls
 from scs_deploy.context import Context
 from scs_deploy.errors import ScsError
-from scs_deploy.model import Model
+from scs_deploy.model import Model, at
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -35,7 +35,7 @@ class Target(Model):
     @property
     def at(self) -> str:
         """`address:port`."""
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        return at(self.address, self.port)
 
 
 class Entry(Model):

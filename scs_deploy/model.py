@@ -12,6 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from scs_deploy.errors import RefusedError
 
 
+def at(address: str, port: int) -> str:
+    """`address:port`, an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 class Model(BaseModel):
     """Base of everything read from a file: unknown keys are errors, values never change."""
 

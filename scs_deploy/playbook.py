@@ -52,10 +52,7 @@ def plays(
             if rolls and hosts != [REGION]:
                 result += _roll(Phase.ROLL, ordered(hosts, own, plan.in_use), own, rolling.without(plan.drained))
             else:
-                result.append(_play(phase, hosts, own))
-        if phase is Phase.PULL:
-            for play in result:
-                _limit(play, rolling.pulls)
+                result.append(_play(phase, hosts, own, rolling.pulls))
         result += _records(phase, changes)
     return result
 
@@ -160,13 +157,6 @@ def _alive(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Pl
     return [_base(f"alive: {_services(changes)}", ["localhost"], [task]) | {"connection": "local"}]
 
 
-def _limit(play: Play, hosts: int) -> None:
-    """Let a play's tasks run on so many hosts at once."""
-    if 0 < hosts < len(play["hosts"].split(",")):
-        for task in play["tasks"]:
-            task["throttle"] = hosts
-
-
 def _together() -> Play:
     """No pause between the play before and this one: a server is out of the load balancers."""
     return {"vars": {"scs_together": True}}
@@ -180,7 +170,8 @@ def _services(changes: list[Change]) -> str:
     return ", ".join(dict.fromkeys(c.service or "leftovers" for c in changes))
 
 
-def _play(phase: Phase, hosts: list[str], changes: list[Change]) -> Play:
+def _play(phase: Phase, hosts: list[str], changes: list[Change], pulls: int = 0) -> Play:
+    """:param pulls: hosts that pull images at once; 0: all"""
     play: Play = {
         "name": f"{phase.value}: {_services(changes)}",
         "hosts": "localhost" if hosts == [REGION] else ",".join(hosts),
@@ -193,6 +184,9 @@ def _play(phase: Phase, hosts: list[str], changes: list[Change]) -> Play:
         play |= {"serial": 1, "max_fail_percentage": 0}
     play["any_errors_fatal"] = True
     play["tasks"] = _tasks(changes)
+    if phase is Phase.PULL and 0 < pulls < len(hosts):
+        for task in play["tasks"]:
+            task["throttle"] = pulls
     return play
 
 

@@ -16,8 +16,9 @@ from pydantic import Field
 from scs_deploy import config, render
 from scs_deploy.context import Context
 from scs_deploy.inventory.model import Host
+from scs_deploy.lifecycle import Health, Roll
 from scs_deploy.model import Model
-from scs_deploy.service import Container, Health, Impact, Phase, Roll, Service
+from scs_deploy.service import Container, Impact, Phase, Service
 
 NODE_CONFIG = "/etc/scs"
 """Folder of all rendered files on a node, one sub-folder per container."""

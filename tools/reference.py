@@ -20,7 +20,7 @@ from typing import Any
 import typer
 from reference_parts import code, codes, comments, kind, literal, model, page, sentence, table, values
 
-from scs_deploy import catalog, change, environment, paths, release, service, validate
+from scs_deploy import catalog, change, environment, lifecycle, paths, release, service, validate
 from scs_deploy.cli.main import COMMANDS
 from scs_deploy.images import pins, recipe, users
 from scs_deploy.inventory import links, synced
@@ -89,10 +89,10 @@ def service_page() -> str:
     parts: list[type[Model]] = [
         service.Container,
         service.ConfigFile,
-        service.Health,
-        service.Reload,
-        service.Roll,
-        service.Agent,
+        lifecycle.Health,
+        lifecycle.Reload,
+        lifecycle.Roll,
+        lifecycle.Agent,
         service.Endpoint,
         service.Probe,
         service.Job,
@@ -255,7 +255,7 @@ def _privileges(container: service.Container) -> str:
     return "; ".join([kept, *more, *(f"`{o}`" for o in container.security_opt)])
 
 
-def _health(health: service.Health | None) -> str:
+def _health(health: lifecycle.Health | None) -> str:
     if health is None:
         return "it runs"
     if health.http is not None:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 import pytest
@@ -12,118 +10,9 @@ import pytest
 from scs_deploy import plan
 from scs_deploy.change import Change, Kind
 from scs_deploy.errors import RefusedError
-from scs_deploy.observed import Observed, ObservedContainer
-from scs_deploy.release import Lock, LockedImage
-from scs_deploy.resolve import DesiredHost, File, RunContainer, RunJob
+from scs_deploy.resolve import DesiredHost, RunContainer
 from scs_deploy.service import Impact, Phase
-
-DIGEST = "sha256:" + "a" * 64
-IMAGE = f"reg:5000/scs/web@{DIGEST}"
-LOCK = Lock(release="r", images={"web": LockedImage(reference="scs/web", digest=DIGEST, size=10**9)})
-TEXT = "[web]\nport = 80\n"
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def body(**changes: Any) -> dict[str, Any]:
-    host = {
-        "NetworkMode": "host",
-        "Binds": ["/etc/scs/web/web.conf:/etc/web/web.conf:ro"],
-        "Tmpfs": {},
-        "CapAdd": ["NET_RAW"],
-        "CapDrop": ["ALL"],
-        "SecurityOpt": [],
-        "PidMode": "",
-        "CgroupnsMode": "private",
-        "Devices": [],
-        "RestartPolicy": {"Name": "unless-stopped"},
-        "Privileged": False,
-    }
-    return {
-        "Image": IMAGE,
-        "Cmd": ["web"],
-        "User": "web",
-        "Env": ["A=1"],
-        "Labels": {"scs.spec": "s1"},
-        "StopSignal": "SIGTERM",
-        "StopTimeout": 30,
-        "HostConfig": host,
-        **changes,
-    }
-
-
-def container(**changes: Any) -> RunContainer:
-    values: dict[str, Any] = {
-        "name": "web",
-        "service": "web",
-        "image": IMAGE,
-        "body": body(),
-        "files": ("/etc/scs/web/web.conf",),
-        "health": None,
-        "health_timeout": 1,
-        "reload_signal": None,
-        "reload_command": None,
-        "volumes": {},
-        "directories": {},
-        "address": "10.0.0.1",
-        "ports": (80,),
-        "impact": Impact.API,
-        **changes,
-    }
-    return RunContainer(**values)
-
-
-def desired(run: RunContainer | None = None, jobs: tuple[RunJob, ...] = ()) -> DesiredHost:
-    file = File(
-        path="/etc/scs/web/web.conf",
-        content=TEXT,
-        sha256=sha(TEXT),
-        mode="0640",
-        uid=0,
-        gid=7,
-        service="web",
-        container="web",
-        name="web.conf",
-        format="ini",
-    )
-    return DesiredHost(
-        host="n1", containers={"web": run or container()}, files={file.path: file}, jobs={j.name: j for j in jobs}
-    )
-
-
-def seen(**changes: Any) -> ObservedContainer:
-    right = body()
-    host = {**right["HostConfig"], "CapAdd": ["CAP_NET_RAW"]}
-    values: dict[str, Any] = {
-        "managed": True,
-        "image_id": "sha256:id",
-        "image": IMAGE,
-        "Cmd": ["web"],
-        "User": "web",
-        "Env": ["PATH=/bin", "A=1"],
-        "Labels": {"scs.spec": "s1", "scs.service": "web"},
-        "StopSignal": "SIGTERM",
-        "StopTimeout": 30,
-        "HostConfig": host,
-        "status": "running",
-        "exit_code": 0,
-        "started": "1970-01-01T00:01:40.5Z",
-        **changes,
-    }
-    return ObservedContainer(**values)
-
-
-def observed(run: ObservedContainer | None, **changes: Any) -> Observed:
-    values: dict[str, Any] = {
-        "files": {"/etc/scs/web/web.conf": (sha(TEXT), "0640", 0, 7, 50.0)},
-        "containers": {"web": run} if run else {},
-        "images": {IMAGE: "sha256:id"},
-        "free": 10**12,
-        **changes,
-    }
-    return Observed(**values)
+from tests.unit.plan_parts import LOCK, TEXT, body, container, desired, observed, seen, sha
 
 
 def changed(text: str, mtime: float = 50.0) -> dict[str, Any]:
@@ -277,81 +166,6 @@ def test_a_taken_port_and_a_full_disk_are_refused() -> None:
         plan.assemble([disk], [], {"web": 0}, frozenset({"web"}))
 
 
-def job(each: str = "cluster", once: bool = False, schema_change: bool = False) -> RunJob:
-    return RunJob(
-        name="web.sync",
-        service="web",
-        phase=Phase.MIGRATE,
-        each=each,
-        once=once,
-        schema_change=schema_change,
-        container="web",
-        image=IMAGE,
-        body={},
-        volumes={},
-        directories={},
-        hash="h2",
-        timeout=1,
-    )
-
-
-def done(digest: str) -> dict[str, Any]:
-    return {"jobs": {"web.sync": (f'{{"hash": "{digest}"}}', 0.0)}}
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [
-        ({}, {}, [("n1", "has not run yet")]),
-        (done("h1"), {}, [("n1", "its image or command changed")]),
-        ({}, done("h2"), []),
-        (done("h1"), done("h2"), []),
-    ],
-)
-def test_a_cluster_job_runs_once(
-    first: dict[str, Any], second: dict[str, Any], expected: list[tuple[str, str]]
-) -> None:
-    want = desired(jobs=(job(),))
-    one = plan.host_plan(want, observed(seen(), **first), (), LOCK)
-    two = plan.host_plan(want.model_copy(update={"host": "n2"}), observed(seen(), **second), (), LOCK)
-    found = plan.assemble([one, two], [], {"web": 0}, frozenset({"web"}))
-    assert [(c.host, c.reason) for c in found.changes] == expected
-
-
-def test_a_job_that_creates_the_cluster_never_runs_in_one_that_some_host_knows() -> None:
-    want = desired(jobs=(job(once=True),))
-
-    def hosts(*records: dict[str, Any]) -> list[plan.HostPlan]:
-        wants = [want.model_copy(update={"host": f"n{i}"}) for i in range(1, len(records) + 1)]
-        return [plan.host_plan(w, observed(seen(), **r), (), LOCK) for w, r in zip(wants, records, strict=True)]
-
-    def changes(*records: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
-        found = plan.assemble(hosts(*records), [], {"web": 0}, frozenset({"web"}))
-        return [(c.host, c.witnesses) for c in found.changes]
-
-    assert changes({}, {}, {}) == [("n1", ("n2", "n3"))]
-    # the first host lost its disk, and the job is another one by now
-    assert changes({}, done("h1"), done("h1")) == []
-
-
-def test_a_new_schema_is_migrated_again() -> None:
-    one = plan.host_plan(desired(jobs=(job(),)), observed(seen(), **done("h2")), (), LOCK)
-    schema = Change(
-        kind=Kind.DATABASE,
-        service="web",
-        host="region",
-        subject="schema web",
-        reason="missing",
-        phase=Phase.DATABASE,
-        impact=Impact.CONTROL,
-    )
-    found = plan.assemble([one], [schema], {"web": 0}, frozenset({"web"}))
-    assert [(c.kind.value, c.reason) for c in found.changes] == [
-        ("database", "missing"),
-        ("job", "its database is new"),
-    ]
-
-
 def test_the_data_plane_waits_for_consent_and_creation_does_not() -> None:
     restart = plan.host_plan(
         desired(container(impact=Impact.DATA_PLANE)), observed(seen(), **changed(TEXT, mtime=101.0)), (), LOCK
@@ -393,21 +207,3 @@ def test_changes_come_in_waves_and_phases_and_selection_limits_them() -> None:
     assert [c.subject for c in ordered] == ["api-pull", "db-file", "db-create", "api-file", "api-create"]
     assert {c.service for c in plan.assemble([mixed], [], waves, frozenset({"db"})).changes} == {"db"}
     assert not plan.assemble([mixed], [], waves, frozenset(waves), frozenset({"n2"})).changes
-
-
-@pytest.mark.parametrize(
-    ("last", "succeeded", "kind"),
-    [
-        ("h3", ["h2", "h3"], Kind.RECORD),  # back from a later image, whose schema stays
-        ("h1", ["h1", "h2"], Kind.JOB),  # forward again
-        ("h1", ["h1"], Kind.JOB),
-        ("h1", None, Kind.JOB),  # as an earlier scs recorded it
-    ],
-)
-def test_an_earlier_image_does_not_migrate_a_later_schema(last: str, succeeded: list[str] | None, kind: Kind) -> None:
-    record = json.dumps({"hash": last} | ({"succeeded": succeeded} if succeeded else {}))
-    want = desired(jobs=(job(schema_change=True),))
-    one = plan.host_plan(want, observed(seen(), jobs={"web.sync": (record, 1.0)}), (), LOCK)
-    two = plan.host_plan(want.model_copy(update={"host": "n2"}), observed(seen()), (), LOCK)
-    found = plan.assemble([one, two], [], {"web": 0}, frozenset({"web"}))
-    assert [(c.host, c.kind, c.subject, c.witnesses) for c in found.changes] == [("n1", kind, "web.sync", ("n2",))]

@@ -8,6 +8,7 @@ from typing import Any
 from scs_deploy import render
 from scs_deploy.ansible.action import RegionAction
 from scs_deploy.context import Context
+from scs_deploy.model import at
 from scs_deploy.render import ResolvedEndpoint
 from scs_deploy.resolve import RunContainer
 
@@ -45,8 +46,5 @@ def _spec(
         spec["members"] = [(e.name, member) for e, member in own]
         spec["copies"] = [e.name for e, _ in own if e.copies]
         if containers[name].handover:
-            passed_on = [b for e in endpoints if e.protocol == "tcp" for b in e.backends]
-            spec["servers"] = [
-                f"[{b.address}]:{b.port}" if ":" in b.address else f"{b.address}:{b.port}" for b in passed_on
-            ]
+            spec["servers"] = [at(b.address, b.port) for e in endpoints if e.protocol == "tcp" for b in e.backends]
     return spec

@@ -35,15 +35,9 @@ def established(servers: list) -> dict:
 
 
 def end_idle(mine: set) -> None:
-    """End those of these connections that are idle; both sides see it."""
-    servers = [server for _, server in mine]
-    idle = [pair for pair, last in established(servers).items() if pair in mine and last >= IDLE]
-    for start in range(0, len(idle), AT_ONCE):
-        some = idle[start : start + AT_ONCE]
-        if start:
-            now = established(servers)
-            some = [pair for pair in some if now.get(pair, 0) >= IDLE]
-        if some:
-            chosen = " or ".join(f"( src {local} and dst {server} )" for local, server in some)
-            command = ["ss", "--tcp", "--no-header", "--kill", "state", "established", chosen]
-            subprocess.run(command, capture_output=True, timeout=30, check=False)
+    """End those of these connections that are idle, and forget them; both sides see it."""
+    while some := [p for p, last in established([s for _, s in mine]).items() if p in mine and last >= IDLE][:AT_ONCE]:
+        chosen = " or ".join(f"( src {local} and dst {server} )" for local, server in some)
+        command = ["ss", "--tcp", "--no-header", "--kill", "state", "established", chosen]
+        subprocess.run(command, capture_output=True, timeout=30, check=False)
+        mine.difference_update(some)

@@ -35,6 +35,7 @@ done:
 import fcntl
 import os
 import time
+from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.core.plugins.module_utils import haproxy, sessions
@@ -85,6 +86,21 @@ class Roller:
         self.start(spec)
         self.link_log(name)
 
+    @contextmanager
+    def beside(self, spec: dict):
+        """A new container, not started, that has the old one's name; the old one has it again when that goes wrong."""
+        name, old = spec["container"], spec["container"] + LEAVING
+        self.engine.remove(old)
+        self.engine.rename(name, old)
+        try:
+            self.engine.create(name, spec["body"])
+            yield
+        except EngineError:
+            self.engine.remove(name)
+            self.engine.rename(old, name)
+            raise
+        self.link_log(name)
+
     def hand_over(self, spec: dict) -> None:
         """A new container beside the old one, whose listening sockets it takes; the old one finishes its requests.
 
@@ -95,24 +111,19 @@ class Roller:
         """
         name, old = spec["container"], spec["container"] + LEAVING
         haproxy.remember()
-        servers = spec.get("servers", ())
-        self.engine.remove(old)
         self.engine.restart_policy(name, "no")
-        self.engine.rename(name, old)
         try:
-            self.engine.create(name, spec["body"])
-            # the two are told apart by whole seconds
-            first = haproxy.started()
-            while time.time() < first + 1:
-                time.sleep(0.1)
-            self.start(spec)
-            self.wait_taken(spec, first)
+            with self.beside(spec):
+                # the two are told apart by whole seconds
+                first = haproxy.started()
+                while time.time() < first + 1:
+                    time.sleep(0.1)
+                self.start(spec)
+                self.wait_taken(spec, first)
         except EngineError:
-            self.engine.remove(name)
-            self.engine.rename(old, name)
             self.engine.restart_policy(name, "unless-stopped")
             raise
-        self.link_log(name)
+        servers = spec.get("servers", ())
         # Sessions of clients that keep them for long: these, and perhaps some that the new one has just begun.
         mine = set(sessions.established(servers)) if servers else set()
         # soft stop: finishes what it works on and ends
@@ -129,23 +140,16 @@ class Roller:
 
         :raises EngineError: the new one does not start; the old one runs again
         """
-        name, old = spec["container"], spec["container"] + LEAVING
-        self.engine.remove(old)
-        self.engine.rename(name, old)
         try:
-            self.engine.create(name, spec["body"])
-            self.start(spec)
+            with self.beside(spec):
+                self.start(spec)
         except EngineError:
-            self.engine.remove(name)
-            self.engine.rename(old, name)
-            self.engine.start(name)
+            self.engine.start(spec["container"])
             raise
-        self.link_log(name)
 
     def kill(self, name: str, stay: str) -> None:
         """End a container that takes nothing back; the file tells the next one."""
-        with open(stay, "w"):
-            os.utime(stay)
+        mark(*os.path.split(stay), on=True)
         self.engine.signal(name, "SIGKILL")
         deadline = time.monotonic() + 10
         while (state := self.engine.inspect(name)) and state["State"]["Running"] and time.monotonic() < deadline:

@@ -52,6 +52,7 @@ from ansible_collections.scs.core.plugins.module_utils.engine import (
 
 RECORDS, LOCK = "/var/lib/scs/jobs", "/run/scs-engine.lock"
 KEPT = 30
+"""Successes of a job that stay known."""
 
 
 def run_job(engine: Engine, job: dict, trial: bool) -> float:
