@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from scs_deploy import docker_engine
 from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.conftest import Faults
 
@@ -26,7 +29,7 @@ OPTIONS = {
 }
 """Override file: an option that no request of a prober notices; another number restarts the container everywhere."""
 SERVICES = ("keystone", "placement", "neutron", "nova")
-KILLS = 3
+KILLS = int(os.environ.get("SCS_FAULT_KILLS", "3"))
 """How often the manager dies in one run."""
 
 
@@ -72,33 +75,110 @@ def test_no_request_fails_while_the_apis_change(trial: Faults, region: RegionUnd
     assert not failed, failed
 
 
+def images(region: RegionUnderTest) -> set[str]:
+    """Digests that containers run by, without those of the node's own."""
+    return {region.inspect(h, c)["Config"]["Image"].rpartition("@")[2] for h, c in region.containers()}
+
+
+IMAGE = "horizon"
+"""It has no jobs: what fails is the first container that is replaced."""
+
+
+@contextmanager
+def other_images(region: RegionUnderTest, names: Iterable[str], line: str = "") -> Iterator[None]:
+    """Images of other contents, as new packages would make them, pushed and locked; then the tags are as before.
+
+    :param line: of their recipe, for what else is to be different
+    """
+    engine, release = docker_engine.connect(), region.settings["release"]
+    good = {name: engine.images.get(f"scs/{name}:{release}") for name in names}
+    lock = region.folder / "release.lock.yml"
+    text = lock.read_text(encoding="utf-8")
+    made = []
+    try:
+        for name, image in good.items():
+            recipe = f"FROM {image.id}\n{line}\nLABEL scs.inputs={name}-{time.time_ns():x}\n"
+            tag = f"scs/{name}:{release}"
+            made.append(engine.images.build(fileobj=io.BytesIO(recipe.encode()), tag=tag, rm=True)[0])
+        region.scs("images", "push")
+        assert lock.read_text(encoding="utf-8") != text
+        yield
+    finally:
+        for name, image in good.items():
+            image.tag(f"scs/{name}", release)
+        for image in made:
+            engine.images.remove(str(image.id), force=True)
+
+
+def resumed(t: Any, region: RegionUnderTest, command: tuple[str, ...], kills: int, longest: float) -> int:
+    """Kill the manager at random points of a run, resume each time until it ends; how often it died.
+
+    :param longest: seconds between two deaths
+    """
+    process, deaths = region.start(*command), 0
+    while True:
+        moment = random.uniform(5, longest)
+        try:
+            said = process.communicate(timeout=1800 if deaths == kills else moment)[0]
+            break
+        except subprocess.TimeoutExpired:
+            assert deaths < kills, "the run does not end"
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        deaths += 1
+        run = region.scs("runs", "show", "--json").json()
+        t.note(f"the manager died after {moment:.0f} s: {run['changes_done']} of {run['changes_total']} changes")
+        assert run["status"] == "interrupted"
+        # what Ansible left on the hosts ends by itself; the next run waits for it
+        process = region.start("runs", "resume", "--yes")
+    assert process.returncode == 0, said
+    run = region.scs("runs", "show", "--json").json()
+    assert (run["status"], run["attempt"]) == ("done", deaths + 1)
+    return deaths
+
+
 def test_a_run_whose_manager_dies_is_resumed(trial: Faults, region: RegionUnderTest, overrides: Any) -> None:
     with trial(longest=None) as t:
         overrides(1002)
-        process = region.start("apply", "--yes", *SERVICES)
-        deaths = 0
-        while True:
-            moment = random.uniform(5, 60)
-            try:
-                process.wait(timeout=moment)
-                break
-            except subprocess.TimeoutExpired:
-                if deaths == KILLS:
-                    process.wait(timeout=1800)
-                    break
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            deaths += 1
-            run = region.scs("runs", "show", "--json").json()
-            t.note(f"the manager died after {moment:.0f} s: {run['changes_done']} of {run['changes_total']} changes")
-            assert run["status"] == "interrupted"
-            # what Ansible left on the hosts ends by itself; the next run waits for it
-            time.sleep(2)
-            process = region.start("runs", "resume", "--yes")
-        assert process.returncode == 0, process.communicate()[0]
-        run = region.scs("runs", "show", "--json").json()
-        assert (run["status"], run["attempt"]) == ("done", deaths + 1)
+        resumed(t, region, ("apply", "--yes", *SERVICES), KILLS, 60)
         t.whole_again()
+
+
+def test_an_update_of_all_images_serves_its_users(trial: Faults, region: RegionUnderTest) -> None:
+    """Every container is replaced; with SCS_FAULT_KILL the manager dies so often on the way."""
+    names = yaml.safe_load((region.folder / "release.lock.yml").read_text(encoding="utf-8"))["images"].keys()
+    kills, before = int(os.environ.get("SCS_FAULT_KILL", "0")), images(region)
+    with trial(longest=None) as t, other_images(region, names - {"base", "openstack-base", "node", "registry"}):
+        deaths = resumed(t, region, ("upgrade", "--yes", "--no-validate", "--allow", "data-plane"), kills, 120)
+        assert deaths == kills, "it ended before it could be killed so often"
+        t.whole_again()
+    assert images(region).isdisjoint(before)
+    assert region.plan() == []
+    if not deaths:
+        hurt = {kind: s["errors"] for kind, s in measured(region).items() if s["failed"]}
+        assert not hurt, hurt
+
+
+def test_a_failed_gate_is_taken_back(trial: Faults, region: RegionUnderTest) -> None:
+    """An image that does not work reaches one host, no user, and is gone after `scs rollback`."""
+    lock = region.folder / "release.lock.yml"
+    text, before = lock.read_text(encoding="utf-8"), images(region)
+    with trial(longest=None) as t, other_images(region, (IMAGE,), "ENV PYTHONHOME=/nowhere"):
+        failed = region.scs("upgrade", "--yes", "--no-validate", expect=1)
+        assert f"{IMAGE} " in failed.err and "its log ends with" in failed.err, str(failed)
+        run = region.scs("runs", "show", "--json").json()
+        assert run["status"] == "failed", run
+        hurt = {s["kind"]: s["errors"] for s in run["measured"] if s["failed"]}
+        assert not hurt, hurt
+        assert len(images(region) - before) == 1, "the run went on to another host"
+        begin = time.monotonic()
+        region.scs("rollback", "--yes")
+        t.note(f"the previous images run again {time.monotonic() - begin:.0f} s after `scs rollback`")
+        t.whole_again()
+    assert images(region) == before
+    assert lock.read_text(encoding="utf-8") == text
+    hurt = {kind: s["errors"] for kind, s in measured(region).items() if s["failed"]}
+    assert not hurt, hurt
 
 
 @pytest.fixture(scope="module")
@@ -116,11 +196,6 @@ def release(region: RegionUnderTest) -> str:
 def files(region: RegionUnderTest) -> dict[str, bytes]:
     """What of the environment's folder a release changes."""
     return {p.name: p.read_bytes() for p in region.folder.glob("*.yml")}
-
-
-def images(region: RegionUnderTest) -> set[str]:
-    """Digests that containers run by, without those of the node's own."""
-    return {region.inspect(h, c)["Config"]["Image"].rpartition("@")[2] for h, c in region.containers()}
 
 
 def test_a_release_that_is_only_shown_changes_nothing(region: RegionUnderTest, release: str) -> None:
