@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a node's processes use, and the control groups that its nested engine leaves behind.
+"""What a node's processes use, its share of the processors, and the groups that its nested engine leaves behind.
 
 Nodes share the manager's cgroup tree, so a nested container's group is a sibling of its node's unless the nested engine
 is told otherwise (`engine_options`), which control groups of version 2 do not allow: neither memory nor clean-up can be
@@ -8,12 +8,16 @@ had from the node's own group everywhere. Processes are found by their parents i
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
+
+WEIGHT = 2
+"""Parts of the processors for one node, where all that its manager does has one: elsewhere that is another machine."""
 
 
 def processes(pid: int) -> list[int]:
@@ -41,6 +45,29 @@ def memory_of_tree(pid: int) -> int:
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
     return total
+
+
+def all_nodes(testbed: str, driver: str) -> str:
+    """The control group of a testbed's nodes, as the engine's option `--cgroup-parent` takes it.
+
+    :param driver: of the engine's control groups, `cgroupfs` or `systemd`
+    """
+    # in a slice's name a dash stands for a level
+    return f"scs_{testbed.replace('-', '_')}.slice" if driver == "systemd" else f"/scs-{testbed}"
+
+
+def weigh(group: str, nodes: int) -> None:
+    """Give all nodes together their part of the processors; without, one busy Ansible has as much as all of them."""
+    if group.endswith(".slice"):
+        command = ["systemctl", "set-property", "--runtime", group, f"CPUWeight={min(100 * WEIGHT * nodes, 10000)}"]
+        with suppress(OSError):
+            subprocess.run(command, check=False, capture_output=True)
+        return
+    folder = group.lstrip("/")
+    for file, one in ((CGROUPS / "cpu" / folder / "cpu.shares", 1024), (CGROUPS / folder / "cpu.weight", 100)):
+        if file.exists():
+            with suppress(OSError):
+                file.write_text(f"{min(one * WEIGHT * nodes, one * 100)}\n", encoding="ascii")
 
 
 def engine_options(parent: str) -> tuple[str, str]:

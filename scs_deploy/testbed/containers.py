@@ -77,6 +77,7 @@ class Containers:
                 if parent := self._control_group(container):
                     _put(container, *cgroups.engine_options(parent), 0o644, folder_mode=0o755)
                 container.start()
+        cgroups.weigh(self._nodes_group, len(self.layout.nodes))
         for node in self.layout.nodes:
             report(f"{node.host}: waiting for systemd and ssh")
             self._wait(node)
@@ -106,6 +107,7 @@ class Containers:
             report(f"removing network {network.name}")
             self._disconnect_all(network)
             network.remove()
+        cgroups.remove([self._nodes_group])
         manager.set_names(self.environment.name, ())
 
     def status(self) -> tuple[HostStatus, ...]:
@@ -216,12 +218,17 @@ class Containers:
             raise
         return self.engine.containers.get(created["Id"])
 
+    @cached_property
+    def _nodes_group(self) -> str:
+        """The control group that all nodes are in."""
+        return cgroups.all_nodes(self.environment.name, self.engine.info().get("CgroupDriver", "cgroupfs"))
+
     def _control_group(self, container: Container) -> str:
         """The node's own control group, where its nested containers can go; empty: this engine has none for that."""
         info = self.engine.info()
         if (info.get("CgroupVersion"), info.get("CgroupDriver")) != ("1", "cgroupfs"):
             return ""
-        return f"{container.attrs['HostConfig'].get('CgroupParent') or '/docker'}/{container.id}"
+        return f"{container.attrs['HostConfig']['CgroupParent'] or '/docker'}/{container.id}"
 
     def _host_config(self, node: Node) -> dict[str, Any]:
         settings = self.environment.settings.testbed
@@ -237,6 +244,7 @@ class Containers:
             device_cgroup_rules=["a *:* rwm"],
             # nested containers need the real cgroup tree: runc looks for paths as the manager sees them
             cgroupns="host",
+            cgroup_parent=self._nodes_group,
             binds=["/sys/fs/cgroup:/sys/fs/cgroup:rw", f"{node.docker_volume}:/var/lib/docker"],
             # Docker writes the node's /etc/hosts anew at every start: names must survive that
             extra_hosts=self._names(),

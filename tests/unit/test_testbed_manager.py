@@ -94,6 +94,22 @@ def test_a_nodes_processes_are_found_by_descent(tmp_path: Path, monkeypatch: pyt
     assert cgroups.processes(99) == []
 
 
+@pytest.mark.parametrize(("file", "nodes", "written"), [
+    ("cpu/scs-testbed-ha/cpu.shares", 3, 6144),
+    ("scs-testbed-ha/cpu.weight", 3, 600),
+    ("scs-testbed-ha/cpu.weight", 90, 10000),
+])  # fmt: skip
+def test_nodes_are_not_slowed_by_their_manager(
+    file: str, nodes: int, written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("100\n")
+    cgroups.weigh(cgroups.all_nodes("testbed-ha", "cgroupfs"), nodes)
+    assert int((tmp_path / file).read_text()) == written
+    assert cgroups.all_nodes("testbed-ha", "systemd") == "scs_testbed_ha.slice"
+
+
 def test_no_engine_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from scs_deploy import docker_engine
 
