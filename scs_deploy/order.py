@@ -19,6 +19,9 @@ from scs_deploy.service import Impact, Phase, Schema
 if TYPE_CHECKING:
     from scs_deploy.context import Context
 
+BEGIN = -2
+"""Wave of what comes before all services: while one server is still left out, no other one may leave."""
+
 END = 10**6
 """Wave of what comes after all services."""
 
@@ -45,6 +48,8 @@ class Order(Model):
 
     def wave(self, change: Change, waves: Mapping[str, int]) -> int:
         """When a change's turn is. A schema is contracted at the very end: until then the region can go back."""
+        if change.kind is Kind.UNDRAIN:
+            return BEGIN
         return END if change.subject in self.last else waves.get(change.service, -1)
 
     def stage(self, change: Change) -> int:

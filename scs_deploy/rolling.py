@@ -116,19 +116,20 @@ def leftovers(hosts: Sequence[HostPlan], backends: Iterable[Backend]) -> list[Ch
 
     What `scs node drain` took out is somebody's wish, and what this plan rolls comes back with it.
     """
-    services = {b.name: b.service for b in backends}
+    known = {b.name: b for b in backends}
     drained = {h.host for h in hosts if h.drained}
-    rolled = {(c.host, c.service) for h in hosts for c in h.changes if c.kind in STOPPING}
+    rolled = {(c.host, c.subject) for h in hosts for c in h.changes if c.kind in ROLLING}
     result = []
     for plan in hosts:
         for subject, state in sorted(plan.forced.items()):
-            backend, _, server = subject.partition("/")
-            if backend not in services or server in drained or (server, services[backend]) in rolled:
+            name, _, server = subject.partition("/")
+            backend = known.get(name)
+            if backend is None or server in drained or any((server, c) in rolled for c in backend.containers):
                 continue
             reason = f"{state} in this host's HAProxy, and `scs node drain` did not do it"
             result.append(
                 Change(
-                    kind=Kind.UNDRAIN, service=services[backend], host=plan.host, subject=subject, reason=reason,
+                    kind=Kind.UNDRAIN, service=backend.service, host=plan.host, subject=subject, reason=reason,
                     phase=Phase.ROLL, impact=Impact.NONE,
                 )
             )  # fmt: skip

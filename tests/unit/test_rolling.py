@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scs_deploy import plan as plans
 from scs_deploy import playbook, resolve, rolling
 from scs_deploy.change import Change, Kind
 from scs_deploy.context import Context
@@ -140,6 +141,11 @@ def host(name: str, **fields: Any) -> HostPlan:
         ([host("n1", forced={"web/n2": "drain"}), host("n2", drained=True)], []),
         # this very plan takes it back
         ([host("n1", forced={"web/n2": "drain"}), host("n2", changes=(change("n2", "web_api"),))], []),
+        # it rolls another container of the service, which is behind no load balancer
+        (
+            [host("n1", forced={"web/n2": "drain"}), host("n2", changes=(change("n2", "web_worker"),))],
+            [("n1", "web/n2")],
+        ),
         # somebody else's backend
         ([host("n1", forced={"other/n2": "maint"})], []),
     ],
@@ -153,6 +159,12 @@ def test_servers_that_an_interrupted_run_left_out_come_back(
         (play,) = playbook.plays(Plan(changes=tuple(changes)), {"web": 0}, MOVING)
         assert play["hosts"] == "n1"
         assert play["tasks"][0]["scs.core.balancer"] == {"server": "n2", "states": {"web": "ready"}}
+
+
+def test_no_server_leaves_before_one_that_was_left_out_is_back() -> None:
+    back = rolling.leftovers([host("n1", forced={"web/n2": "drain"}), host("n2")], MOVING.backends)
+    plan = plans.assemble([], [change("n3", "web_api"), *back], {"web": 1}, frozenset({"web"}))
+    assert steps(*plan.changes)[:2] == ["use web of n2 at n1", "drain web of n3 at n1,n2,n3"]
 
 
 @pytest.mark.parametrize(
