@@ -178,7 +178,8 @@ def _probed(
     if not options.enabled or not plan.changes or "keystone" not in context.catalog.services:
         return nullcontext()
     environment = context.environment
-    order = watch.order(context, options.ping).model_copy(update={"samples": probe_log(environment, record.id)})
+    files = {"samples": probe_log(environment, record.id), "lock": environment.state / "prober.lock"}
+    order = watch.order(context, options.ping).model_copy(update=files)
     return watch.watching(order, options, record, progress, lambda why: pipeline.pause(environment, record.id, why))
 
 

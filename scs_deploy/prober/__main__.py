@@ -6,12 +6,14 @@ A process of its own, so that neither the run's work delays its clock nor a kill
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,9 @@ NEWS = 2.0
 PATIENCE = 30.0
 """Seconds for removing what was made, at the end."""
 
+EARLIER = 40.0
+"""Seconds for the prober of a killed run to end: it waits for its requests and removes what it made."""
+
 FAILURES = (ApiError, *PROBLEMS)
 
 
@@ -47,6 +52,7 @@ class Prober:
 
     def prepare(self) -> News:
         """See what answers; only that is measured."""
+        self._alone()
         try:
             self.client.discover()
         except FAILURES as error:
@@ -71,6 +77,19 @@ class Prober:
             else:
                 self._schedule("ping", PINGS, ping)
         return News(unmeasured=unmeasured)
+
+    def _alone(self) -> None:
+        """Wait until no other prober is at work: all use the same names, and each would remove the other's things."""
+        if self.order.lock is None:
+            return
+        # held until this process ends, however it ends
+        self.held = self.order.lock.open("a", encoding="utf-8")
+        end = time.monotonic() + EARLIER
+        while time.monotonic() < end:
+            with suppress(BlockingIOError):
+                fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(0.2)
 
     def _add(self, target: Target) -> None:
         self._schedule(f"{target.name} list", self.order.interval, partial(self.client.list, target))

@@ -43,6 +43,7 @@ class Order(Model):
     targets: tuple[Target, ...]
     ping: str = Field(default="", description="address of a test VM")
     timeout: float = 10.0
+    lock: Path | None = Field(default=None, description="file that one prober of a region holds at a time")
     samples: Path | None = Field(default=None, description="file that every request is appended to, as lines of JSON")
 
     @property

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import os
 import signal
@@ -11,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -158,6 +160,24 @@ def test_prober_of_a_killed_run_removes_what_it_made(served: tuple[Region, Path]
     region.keep.set()
     eventually(lambda: not region.projects)
     eventually(lambda: not _probers(ca))
+
+
+def test_a_prober_waits_for_that_of_an_earlier_run(served: tuple[Region, Path], tmp_path: Path) -> None:
+    region, ca = served
+    order = region.order(ca).model_copy(update={"lock": tmp_path / "prober.lock"})
+    record = RunStore(tmp_path / "runs.sqlite3").start("scs apply")
+    asked: list[int] = []
+    with (tmp_path / "prober.lock").open("a") as earlier:
+        fcntl.flock(earlier, fcntl.LOCK_EX)
+
+        def end() -> None:
+            asked.append(len(region.requests))
+            fcntl.flock(earlier, fcntl.LOCK_UN)
+
+        threading.Timer(2, end).start()
+        with watch.watching(order, Options(), record, lambda *a: None, print):
+            eventually(lambda: region.requests.count("POST /auth/tokens") > 1)
+    assert asked == [0]
 
 
 def _probers(ca: Path) -> list[int]:
