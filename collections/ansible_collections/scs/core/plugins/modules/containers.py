@@ -38,7 +38,7 @@ import time
 from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.scs.core.plugins.module_utils import haproxy, sessions
+from ansible_collections.scs.core.plugins.module_utils import haproxy, sessions, share
 from ansible_collections.scs.core.plugins.module_utils.engine import (
     Engine,
     EngineError,
@@ -64,6 +64,8 @@ class Roller:
     def __init__(self) -> None:
         self.engine = Engine()
         self.done: list = []
+        self.starting: dict = {}
+        """container: its main process, of those that do not serve anybody yet"""
 
     def create(self, spec: dict) -> None:
         """A new container; whatever had its name goes."""
@@ -174,6 +176,18 @@ class Roller:
         self.engine.start(name)
         if left:
             self.engine.remove(old)
+        if not spec.get("handover") and not spec.get("stay"):
+            self.yield_to_others(name)
+
+    def yield_to_others(self, name: str) -> None:
+        """While it starts, those that answer users come first."""
+        state = self.engine.inspect(name)
+        self.starting[name] = state["State"]["Pid"] if state else 0
+        share.give(self.starting[name], share.LITTLE)
+
+    def serves(self, name: str) -> None:
+        """It works: it has the same share of the processors as the others."""
+        share.give(self.starting.pop(name, 0), 1)
 
     def restart(self, spec: dict) -> None:
         """Stop with the container's own timeout and start: mounts are made anew, so replaced files are seen."""
@@ -269,12 +283,14 @@ class Roller:
                 )
             if state["State"]["Running"]:
                 if not spec.get("health"):
+                    self.serves(name)
                     return
                 try:
                     code, last = self.engine.execute(name, spec["health"], timeout=20)
                 except EngineError as error:
                     code, last = -1, str(error)
                 if code == 0:
+                    self.serves(name)
                     self.wait_for_balancer(spec)
                     return
             if time.monotonic() > deadline:
@@ -357,6 +373,9 @@ def main() -> None:
             run(roller, actions)
         except EngineError as error:
             module.fail_json(msg=str(error), done=roller.done)
+        finally:
+            for name in list(roller.starting):
+                roller.serves(name)
     module.exit_json(changed=any(not d.startswith("gate ") for d in roller.done), done=roller.done)
 
 

@@ -43,6 +43,7 @@ import threading
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.scs.core.plugins.module_utils import share
 from ansible_collections.scs.core.plugins.module_utils.engine import (
     Engine,
     EngineError,
@@ -69,6 +70,8 @@ def run_job(engine: Engine, job: dict, trial: bool) -> float:
     engine.create(name, job["body"])
     try:
         engine.start(name)
+        state = engine.inspect(name)
+        share.give(state["State"]["Pid"] if state else 0, share.LITTLE)
         code = engine.wait(name, job["timeout"])
         if code:
             text = " | ".join(line.strip() for line in engine.logs(name, 12).splitlines() if line.strip())
