@@ -60,7 +60,9 @@ class Roll(Model):
 
     gate: Argv | None = Field(default=None, description="exits 0 when the others can do without this member now")
     leave: Argv | None = Field(
-        default=None, description="run when the load balancers send elsewhere: ends what is left, e.g. idle sessions"
+        default=None,
+        description="run before it stops, once the load balancers send elsewhere: ends what is left, e.g. idle "
+        "sessions, or hands over what it leads",
     )
     handover: bool = Field(
         default=False,

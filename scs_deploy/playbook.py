@@ -95,6 +95,10 @@ def _roll(phase: Phase, hosts: list[str], changes: list[Change], rolling: Rollin
             task = {"name": f"Ask {_list(list(gates))}", "scs.core.containers": {"actions": actions}}
             result.append(_base(f"gate: {services}", [host], [task]))
         own = _play(phase, [host], changes)
+        for task in own["tasks"]:
+            for action in task.get("scs.core.containers", {}).get("actions", ()):
+                if drains or action["container"] in rolling.undrained:
+                    action["leave"] = True
         if not drains:
             result.append(own | (_together() if gates else {}))
             result += _alive([host], changes, rolling)
@@ -113,9 +117,6 @@ def _roll(phase: Phase, hosts: list[str], changes: list[Change], rolling: Rollin
             use |= {"up": [b.name for b in drains if not b.copies], "wait": UP}
         tasks = [{"name": f"Drain {names} of {host}", "scs.core.balancer": drain}]
         result.append(_base(f"drain: {services}", where, tasks) | (_together() if gates else {}))
-        for task in own["tasks"]:
-            for action in task.get("scs.core.containers", {}).get("actions", ()):
-                action["leave"] = True
         result.append(own | _together())
         tasks = [{"name": f"Use {names} of {host}", "scs.core.balancer": use}]
         result.append(_base(f"use: {services}", where, tasks) | _together())

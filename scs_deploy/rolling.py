@@ -48,6 +48,9 @@ class Rolling(Model):
     balancers: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = ()
     gated: frozenset[str] = Field(default=frozenset(), description="containers that ask before they stop")
+    undrained: frozenset[str] = Field(
+        default=frozenset(), description="containers behind no load balancer that have something to do before they stop"
+    )
     agents: dict[str, tuple[str, str]] = Field(default={}, description="container: api and name that report on it")
     computes: frozenset[str] = Field(default=frozenset(), description="containers of compute hosts only")
     batch: int = Field(default=1, description="compute hosts at once")
@@ -87,7 +90,8 @@ def of(context: Context) -> Rolling:
 
     services = context.catalog.services
     backends = []
-    for e in render.endpoints(context):
+    endpoints = render.endpoints(context)
+    for e in endpoints:
         if len(e.backends) > 1:
             # its health is told by another container of the service
             other = tuple(services[e.service].containers) if e.health_port else ()
@@ -104,6 +108,7 @@ def of(context: Context) -> Rolling:
         if "haproxy" in services else (),
         backends=tuple(backends),
         gated=frozenset(n for _, n, c in specs if c.roll and c.roll.gate),
+        undrained=frozenset(n for _, n, c in specs if c.roll and c.roll.leave) - {e.container for e in endpoints},
         agents={n: (c.agent.api, c.agent.binary) for _, n, c in specs if c.agent},
         computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == "compute"),
         batch=context.environment.settings.rolling.compute_hosts,

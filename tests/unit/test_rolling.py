@@ -115,6 +115,29 @@ def test_order(changes: tuple[Change, ...], expected: list[str]) -> None:
     assert steps(*changes) == expected
 
 
+@pytest.mark.parametrize(
+    ("subject", "backends", "expected"),
+    [
+        # drained: nobody sends to it any more
+        ("db", (API, DATABASE), [True]),
+        # a single one: nobody could take over
+        ("db", (), [None]),
+        # behind no load balancer: its clients know all members
+        ("raft", (), [True]),
+        ("web_worker", (), [None]),
+    ],
+)
+def test_a_member_leaves_before_it_stops(subject: str, backends: tuple[Backend, ...], expected: list[Any]) -> None:
+    moving = MOVING.model_copy(update={"backends": backends, "gated": {"db", "raft"}, "undrained": {"raft"}})
+    plays = playbook.plays(Plan(changes=(change("n1", subject),)), {"db": 0, "raft": 0, "web": 0}, moving)
+    actions = [a for p in plays for t in p["tasks"] for a in t.get("scs.core.containers", {}).get("actions", ())]
+    assert [a.get("leave") for a in actions if a["action"] == "replace"] == expected
+
+
+def test_members_that_leave_by_themselves(three: Context) -> None:
+    assert rolling.of(three).undrained == {"ovn_nb", "ovn_sb"}
+
+
 def test_what_the_operator_drained_stays_out() -> None:
     assert steps(change("n1", "web_api"), drained=("n1",)) == ["replace web_api at n1 by 1"]
 
