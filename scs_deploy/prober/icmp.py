@@ -14,6 +14,9 @@ REQUEST = {4: 8, 6: 128}
 REPLY = {4: 0, 6: 129}
 """ICMP types by IP version."""
 
+LOST = 3.0
+"""Seconds after which no reply is expected any more: a guest that is emulated on busy processors takes one at times."""
+
 
 class Ping:
     """Echoes to one address.
@@ -21,7 +24,7 @@ class Ping:
     :raises PermissionError: neither may this user open ICMP sockets (net.ipv4.ping_group_range) nor is it root
     """
 
-    def __init__(self, address: str, timeout: float = 1.0) -> None:
+    def __init__(self, address: str, timeout: float = LOST) -> None:
         self._address, self._timeout = address, timeout
         self._version = ip_address(address).version
         self._numbers = itertools.count(1)
