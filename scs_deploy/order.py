@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 BEGIN = -2
 """Wave of what comes before all services: while one server is still left out, no other one may leave."""
 
+PULLS = -1
+"""Wave of images, of all services together."""
+
 END = 10**6
 """Wave of what comes after all services."""
 
@@ -50,6 +53,8 @@ class Order(Model):
         """When a change's turn is. A schema is contracted at the very end: until then the region can go back."""
         if change.kind is Kind.UNDRAIN:
             return BEGIN
+        if change.phase is Phase.PULL:
+            return PULLS
         return END if change.subject in self.last else waves.get(change.service, -1)
 
     def stage(self, change: Change) -> int:

@@ -66,7 +66,7 @@ def make_plan(context: Context, selection: Selection, patience: float = 0) -> Pl
     known = _known(shared.result(), observation.hosts, context.catalog)
     plan = plans.assemble(
         observation.hosts,
-        [*known, *rolling.leftovers(observation.hosts, moving.backends)],
+        [*known, *rolling.leftovers(observation.hosts, moving)],
         context.catalog.waves,
         chosen,
         only,

@@ -173,8 +173,6 @@ def assemble(
     phases = {p: i for i, p in enumerate(Phase)}
 
     def key(change: Change) -> tuple[int, int, int, int]:
-        if change.phase is Phase.PULL:
-            return (-1, 0, 0, place.get(change.service, -1))
         return (
             order.wave(change, waves), phases[change.phase], order.stage(change), place.get(change.service, -1)
         )  # fmt: skip

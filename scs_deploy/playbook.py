@@ -36,8 +36,6 @@ def plays(
     """
 
     def step(change: Change) -> tuple[int, Phase, int]:
-        if change.phase is Phase.PULL:
-            return (-2, change.phase, 0)
         return (order.wave(change, waves), change.phase, order.stage(change))
 
     result = []

@@ -116,25 +116,24 @@ def of(context: Context) -> Rolling:
     )  # fmt: skip
 
 
-def leftovers(hosts: Sequence[HostPlan], backends: Iterable[Backend]) -> list[Change]:
+def leftovers(hosts: Sequence[HostPlan], rolling: Rolling) -> list[Change]:
     """Servers that an interrupted run left out of a load balancer, as changes that take them back.
 
     What `scs node drain` took out is somebody's wish, and what this plan rolls comes back with it.
     """
-    known = {b.name: b for b in backends}
+    services = {b.name: b.service for b in rolling.backends}
     drained = {h.host for h in hosts if h.drained}
-    rolled = {(c.host, c.subject) for h in hosts for c in h.changes if c.kind in ROLLING}
+    rolled = {(b.name, h.host) for h in hosts for b in rolling.drains(h.host, h.changes)}
     result = []
     for plan in hosts:
         for subject, state in sorted(plan.forced.items()):
-            name, _, server = subject.partition("/")
-            backend = known.get(name)
-            if backend is None or server in drained or any((server, c) in rolled for c in backend.containers):
+            backend, _, server = subject.partition("/")
+            if backend not in services or server in drained or (backend, server) in rolled:
                 continue
             reason = f"{state} in this host's HAProxy, and `scs node drain` did not do it"
             result.append(
                 Change(
-                    kind=Kind.UNDRAIN, service=backend.service, host=plan.host, subject=subject, reason=reason,
+                    kind=Kind.UNDRAIN, service=services[backend], host=plan.host, subject=subject, reason=reason,
                     phase=Phase.ROLL, impact=Impact.NONE,
                 )
             )  # fmt: skip

@@ -219,13 +219,18 @@ class Containers:
         return self.engine.containers.get(created["Id"])
 
     @cached_property
+    def _engine_info(self) -> dict[str, Any]:
+        info: dict[str, Any] = self.engine.info()
+        return info
+
+    @cached_property
     def _nodes_group(self) -> str:
         """The control group that all nodes are in."""
-        return cgroups.all_nodes(self.environment.name, self.engine.info().get("CgroupDriver", "cgroupfs"))
+        return cgroups.all_nodes(self.environment.name, self._engine_info.get("CgroupDriver", "cgroupfs"))
 
     def _control_group(self, container: Container) -> str:
         """The node's own control group, where its nested containers can go; empty: this engine has none for that."""
-        info = self.engine.info()
+        info = self._engine_info
         if (info.get("CgroupVersion"), info.get("CgroupDriver")) != ("1", "cgroupfs"):
             return ""
         return f"{container.attrs['HostConfig']['CgroupParent'] or '/docker'}/{container.id}"

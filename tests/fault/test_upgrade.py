@@ -29,7 +29,7 @@ OPTIONS = {
 }
 """Override file: an option that no request of a prober notices; another number restarts the container everywhere."""
 SERVICES = ("keystone", "placement", "neutron", "nova")
-KILLS = int(os.environ.get("SCS_FAULT_KILLS", "3"))
+KILLS = 3
 """How often the manager dies in one run."""
 
 
@@ -57,11 +57,12 @@ def overrides(region: RegionUnderTest) -> Iterator[Any]:
     region.apply()
 
 
-def measured(region: RegionUnderTest) -> dict[str, dict[str, Any]]:
-    """What the run's own prober saw, by kind."""
+def failures(region: RegionUnderTest, status: str = "done") -> dict[str, dict[str, int]]:
+    """Kind: errors and their numbers, of the requests that failed for the prober of the last run."""
     run = region.scs("runs", "show", "--json").json()
-    assert run["status"] == "done", run["message"]
-    return {s["kind"]: s for s in run["measured"]}
+    assert run["status"] == status, run["message"]
+    assert run["measured"], "the run was not measured"
+    return {s["kind"]: s["errors"] for s in run["measured"] if s["failed"]}
 
 
 def test_no_request_fails_while_the_apis_change(trial: Faults, region: RegionUnderTest, overrides: Any) -> None:
@@ -69,10 +70,7 @@ def test_no_request_fails_while_the_apis_change(trial: Faults, region: RegionUnd
         overrides(1001)
         region.scs("apply", "--yes", *SERVICES, timeout=1800)
         t.whole_again()
-    seen = measured(region)
-    failed = {kind: s["errors"] for kind, s in seen.items() if s["failed"]}
-    assert seen, "the run was not measured"
-    assert not failed, failed
+    assert failures(region) == {}
 
 
 def images(region: RegionUnderTest) -> set[str]:
@@ -155,8 +153,7 @@ def test_an_update_of_all_images_serves_its_users(trial: Faults, region: RegionU
     assert images(region).isdisjoint(before)
     assert region.plan() == []
     if not deaths:
-        hurt = {kind: s["errors"] for kind, s in measured(region).items() if s["failed"]}
-        assert not hurt, hurt
+        assert failures(region) == {}
 
 
 def test_a_failed_gate_is_taken_back(trial: Faults, region: RegionUnderTest) -> None:
@@ -166,10 +163,7 @@ def test_a_failed_gate_is_taken_back(trial: Faults, region: RegionUnderTest) -> 
     with trial(longest=None) as t, other_images(region, (IMAGE,), "ENV PYTHONHOME=/nowhere"):
         failed = region.scs("upgrade", "--yes", "--no-validate", expect=1)
         assert f"{IMAGE} " in failed.err and "its log ends with" in failed.err, str(failed)
-        run = region.scs("runs", "show", "--json").json()
-        assert run["status"] == "failed", run
-        hurt = {s["kind"]: s["errors"] for s in run["measured"] if s["failed"]}
-        assert not hurt, hurt
+        assert failures(region, "failed") == {}
         assert len(images(region) - before) == 1, "the run went on to another host"
         begin = time.monotonic()
         region.scs("rollback", "--yes")
@@ -177,8 +171,7 @@ def test_a_failed_gate_is_taken_back(trial: Faults, region: RegionUnderTest) -> 
         t.whole_again()
     assert images(region) == before
     assert lock.read_text(encoding="utf-8") == text
-    hurt = {kind: s["errors"] for kind, s in measured(region).items() if s["failed"]}
-    assert not hurt, hurt
+    assert failures(region) == {}
 
 
 @pytest.fixture(scope="module")
@@ -241,8 +234,7 @@ def test_a_release_upgrade_serves_its_users(trial: Faults, region: RegionUnderTe
         region.scs(*command, timeout=7200)
         t.whole_again()
     if not deaths:
-        failed = {kind: s["errors"] for kind, s in measured(region).items() if s["failed"]}
-        assert not failed, failed
+        assert failures(region) == {}
     now = files(region)
     lines = [set(text["environment.yml"].decode().splitlines()) for text in (before, now)]
     assert lines[1] - lines[0] == {f'release: "{release}"'}

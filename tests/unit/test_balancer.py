@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import importlib
 import socketserver
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from scs_deploy import paths
+from tests.unit import node_modules
 
 STATES: dict[str, str] = {}
 
@@ -29,10 +27,7 @@ class Admin(socketserver.StreamRequestHandler):
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    monkeypatch.syspath_prepend(str(paths.layer("core").parents[2]))
-    for name in [n for n in sys.modules if n.startswith("ansible_collections")]:
-        monkeypatch.delitem(sys.modules, name)
-    module = importlib.import_module("ansible_collections.scs.core.plugins.modules.containers")
+    module = node_modules.load(monkeypatch, "containers")
     monkeypatch.setattr(module.haproxy, "SOCKET", str(tmp_path / "admin.sock"))
     monkeypatch.setattr(module, "BALANCER", 0.5)
     with socketserver.ThreadingUnixStreamServer(module.haproxy.SOCKET, Admin) as server:

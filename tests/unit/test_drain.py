@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from scs_deploy import paths
+from tests.unit import node_modules
 from tests.unit.live_haproxy import Balancer, Web, ask, balancing, needs_haproxy
 
 pytestmark = needs_haproxy
@@ -27,10 +25,7 @@ def live(tmp_path: Path) -> Iterator[tuple[Balancer, dict[str, Web]]]:
 
 @pytest.fixture
 def balancer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(paths.layer("core").parents[2]))
-    for name in [n for n in sys.modules if n.startswith("ansible_collections")]:
-        monkeypatch.delitem(sys.modules, name)
-    module = importlib.import_module("ansible_collections.scs.core.plugins.modules.balancer")
+    module = node_modules.load(monkeypatch, "balancer")
     monkeypatch.setattr(module.haproxy, "SOCKET", str(tmp_path / "admin.sock"))
     return module
 

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import importlib
 import socket
 import socketserver
-import sys
 import threading
 import time
 import uuid
@@ -17,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import paths
+from tests.unit import node_modules
 from tests.unit.live_haproxy import IMAGE, Balancer, Web, answers, ask, balancing, docker, needs_haproxy
 from tests.unit.peer_hosts import eventually, free_port
 
@@ -32,14 +30,9 @@ def live(tmp_path: Path) -> Iterator[tuple[Balancer, dict[str, Web]]]:
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(paths.layer("core").parents[2]))
-    for name in [n for n in sys.modules if n.startswith("ansible_collections")]:
-        monkeypatch.delitem(sys.modules, name)
-    module = importlib.import_module("ansible_collections.scs.core.plugins.modules.containers")
+    module = node_modules.containers(monkeypatch, tmp_path)
     monkeypatch.setattr(module.haproxy, "SOCKET", str(tmp_path / "admin.sock"))
     monkeypatch.setattr(module.haproxy, "SERVERS", str(tmp_path / "servers"))
-    for name in ("LOGS", "RELOADS", "STOPPED"):
-        monkeypatch.setattr(module, name, str(tmp_path / name))
     return module
 
 

@@ -3,24 +3,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scs_deploy import paths
+from tests.unit import node_modules
 
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The Ansible module, with its records in a folder of this test."""
-    monkeypatch.syspath_prepend(str(paths.collections()))
-    for name in [n for n in sys.modules if n.startswith("ansible_collections")]:
-        monkeypatch.delitem(sys.modules, name)
-    found = importlib.import_module("ansible_collections.scs.core.plugins.modules.jobs")
+    found = node_modules.load(monkeypatch, "jobs")
     monkeypatch.setattr(found, "RECORDS", str(tmp_path))
     return found
 

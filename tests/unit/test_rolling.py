@@ -176,7 +176,7 @@ def host(name: str, **fields: Any) -> HostPlan:
 def test_servers_that_an_interrupted_run_left_out_come_back(
     hosts: list[HostPlan], found: list[tuple[str, str]]
 ) -> None:
-    changes = rolling.leftovers(hosts, MOVING.backends)
+    changes = rolling.leftovers(hosts, MOVING)
     assert [(c.host, c.subject) for c in changes] == found
     if changes:
         (play,) = playbook.plays(Plan(changes=tuple(changes)), {"web": 0}, MOVING)
@@ -185,7 +185,7 @@ def test_servers_that_an_interrupted_run_left_out_come_back(
 
 
 def test_no_server_leaves_before_one_that_was_left_out_is_back() -> None:
-    back = rolling.leftovers([host("n1", forced={"web/n2": "drain"}), host("n2")], MOVING.backends)
+    back = rolling.leftovers([host("n1", forced={"web/n2": "drain"}), host("n2")], MOVING)
     plan = plans.assemble([], [change("n3", "web_api"), *back], {"web": 1}, frozenset({"web"}))
     assert steps(*plan.changes)[:2] == ["use web of n2 at n1", "drain web of n3 at n1,n2,n3"]
 

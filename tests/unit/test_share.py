@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import paths
+from tests.unit import node_modules
 from tests.unit.live_haproxy import IMAGE, docker, needs_haproxy
 from tests.unit.peer_hosts import eventually
 
@@ -23,13 +21,7 @@ pytestmark = needs_haproxy
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(paths.layer("core").parents[2]))
-    for name in [n for n in sys.modules if n.startswith("ansible_collections")]:
-        monkeypatch.delitem(sys.modules, name)
-    module = importlib.import_module("ansible_collections.scs.core.plugins.modules.containers")
-    for name in ("LOGS", "RELOADS", "STOPPED"):
-        monkeypatch.setattr(module, name, str(tmp_path / name))
-    return module
+    return node_modules.containers(monkeypatch, tmp_path)
 
 
 @pytest.fixture

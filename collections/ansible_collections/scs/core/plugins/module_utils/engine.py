@@ -68,6 +68,11 @@ class Engine:
                 return None
             raise
 
+    def pid(self, name: str) -> int:
+        """Of a container's main process; 0: it does not run."""
+        state = self.inspect(name)
+        return state["State"]["Pid"] if state else 0
+
     def has_image(self, reference: str) -> bool:
         """Whether the engine holds this image."""
         try:

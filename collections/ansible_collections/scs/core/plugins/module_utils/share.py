@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-PROC, CGROUPS = "/proc", "/sys/fs/cgroup"
+CGROUPS = "/sys/fs/cgroup"
 
 USUAL = {"cpu.shares": 1024, "cpu.weight": 100}
 """File of control groups of version 1 and 2: what the kernel writes into a new group's."""
@@ -36,7 +36,7 @@ def give(pid: int, part: float) -> None:
 def _files(pid: int) -> list:
     """The kernel's files for the share of a process's control group; none where it does not have that controller."""
     try:
-        with open(os.path.join(PROC, str(pid), "cgroup")) as file:
+        with open(f"/proc/{pid}/cgroup") as file:
             lines = file.read().splitlines()
     except OSError:
         return []

@@ -181,8 +181,7 @@ class Roller:
 
     def yield_to_others(self, name: str) -> None:
         """While it starts, those that answer users come first."""
-        state = self.engine.inspect(name)
-        self.starting[name] = state["State"]["Pid"] if state else 0
+        self.starting[name] = self.engine.pid(name)
         share.give(self.starting[name], share.LITTLE)
 
     def serves(self, name: str) -> None:

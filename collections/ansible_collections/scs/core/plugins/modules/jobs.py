@@ -70,8 +70,7 @@ def run_job(engine: Engine, job: dict, trial: bool) -> float:
     engine.create(name, job["body"])
     try:
         engine.start(name)
-        state = engine.inspect(name)
-        share.give(state["State"]["Pid"] if state else 0, share.LITTLE)
+        share.give(engine.pid(name), share.LITTLE)
         code = engine.wait(name, job["timeout"])
         if code:
             text = " | ".join(line.strip() for line in engine.logs(name, 12).splitlines() if line.strip())
