@@ -31,6 +31,11 @@ OPTIONS = {
 SERVICES = ("keystone", "placement", "neutron", "nova")
 KILLS = 3
 """How often the manager dies in one run."""
+DEATHS = int(os.environ.get("SCS_FAULT_KILL", "0"))
+"""How often it dies in an update or upgrade of all images."""
+
+Command = tuple[str, ...]
+RESUME: Command = ("runs", "resume", "--yes")
 
 
 @pytest.fixture
@@ -108,8 +113,8 @@ def other_images(region: RegionUnderTest, names: Iterable[str], line: str = "") 
             engine.images.remove(str(image.id), force=True)
 
 
-def resumed(t: Any, region: RegionUnderTest, command: tuple[str, ...], kills: int, longest: float) -> int:
-    """Kill the manager at random points of a run, resume each time until it ends; how often it died.
+def killed(t: Any, region: RegionUnderTest, command: Command, again: Command, kills: int, longest: float) -> int:
+    """Kill the manager at random points of `command`, each time go on with `again` until it ends; how often it died.
 
     :param longest: seconds between two deaths
     """
@@ -117,7 +122,7 @@ def resumed(t: Any, region: RegionUnderTest, command: tuple[str, ...], kills: in
     while True:
         moment = random.uniform(5, longest)
         try:
-            said = process.communicate(timeout=1800 if deaths == kills else moment)[0]
+            said = process.communicate(timeout=7200 if deaths == kills else moment)[0]
             break
         except subprocess.TimeoutExpired:
             assert deaths < kills, "the run does not end"
@@ -126,33 +131,33 @@ def resumed(t: Any, region: RegionUnderTest, command: tuple[str, ...], kills: in
         deaths += 1
         run = region.scs("runs", "show", "--json").json()
         t.note(f"the manager died after {moment:.0f} s: {run['changes_done']} of {run['changes_total']} changes")
-        assert run["status"] == "interrupted"
+        assert again != RESUME or run["status"] == "interrupted"
         # what Ansible left on the hosts ends by itself; the next run waits for it
-        process = region.start("runs", "resume", "--yes")
+        process = region.start(*again)
     assert process.returncode == 0, said
-    run = region.scs("runs", "show", "--json").json()
-    assert (run["status"], run["attempt"]) == ("done", deaths + 1)
+    assert region.scs("runs", "show", "--json").json()["status"] == "done"
+    assert deaths == kills, "it ended before it could be killed so often"
     return deaths
 
 
 def test_a_run_whose_manager_dies_is_resumed(trial: Faults, region: RegionUnderTest, overrides: Any) -> None:
     with trial(longest=None) as t:
         overrides(1002)
-        resumed(t, region, ("apply", "--yes", *SERVICES), KILLS, 60)
+        deaths = killed(t, region, ("apply", "--yes", *SERVICES), RESUME, KILLS, 60)
         t.whole_again()
+    assert region.scs("runs", "show", "--json").json()["attempt"] == deaths + 1
 
 
 def test_an_update_of_all_images_serves_its_users(trial: Faults, region: RegionUnderTest) -> None:
     """Every container is replaced; with SCS_FAULT_KILL the manager dies so often on the way."""
     names = yaml.safe_load((region.folder / "release.lock.yml").read_text(encoding="utf-8"))["images"].keys()
-    kills, before = int(os.environ.get("SCS_FAULT_KILL", "0")), images(region)
+    command, before = ("upgrade", "--yes", "--no-validate", "--allow", "data-plane"), images(region)
     with trial(longest=None) as t, other_images(region, names - {"base", "openstack-base", "node", "registry"}):
-        deaths = resumed(t, region, ("upgrade", "--yes", "--no-validate", "--allow", "data-plane"), kills, 120)
-        assert deaths == kills, "it ended before it could be killed so often"
+        killed(t, region, command, RESUME, DEATHS, 120)
         t.whole_again()
     assert images(region).isdisjoint(before)
     assert region.plan() == []
-    if not deaths:
+    if not DEATHS:
         assert failures(region) == {}
 
 
@@ -215,25 +220,10 @@ def test_a_release_upgrade_serves_its_users(trial: Faults, region: RegionUnderTe
     """With SCS_FAULT_KILL the manager dies on the way as well, and the same command goes on."""
     before, old = files(region), images(region)
     command = ("upgrade", "--release", release, "--yes", "--allow", "data-plane")
-    deaths = int(os.environ.get("SCS_FAULT_KILL", "0"))
     with trial(longest=None) as t:
-        for _ in range(deaths):
-            process = region.start(*command)
-            moment = random.uniform(60, 400)
-            try:
-                process.wait(timeout=moment)
-                break
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-                run = region.scs("runs", "show", "--json").json()
-                t.note(
-                    f"the manager died after {moment:.0f} s: {run['changes_done']} of {run['changes_total']} changes"
-                )
-                time.sleep(2)
-        region.scs(*command, timeout=7200)
+        killed(t, region, command, command, DEATHS, 400)
         t.whole_again()
-    if not deaths:
+    if not DEATHS:
         assert failures(region) == {}
     now = files(region)
     lines = [set(text["environment.yml"].decode().splitlines()) for text in (before, now)]

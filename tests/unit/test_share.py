@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
@@ -70,3 +71,49 @@ def test_what_starts_anew_has_the_usual_share(module: ModuleType, name: str, tmp
     assert part(module, name) == module.share.LITTLE
     docker("restart", "--time", "0", name)
     assert part(module, name) == 1
+
+
+@pytest.fixture
+def container(module: ModuleType, name: str) -> int:
+    """Process of one that runs."""
+    docker("run", "--detach", "--network", "none", "--name", name, IMAGE, "sleep", "600")
+    return int(module.Roller().engine.pid(name))
+
+
+@pytest.fixture
+def service(module: ModuleType, container: int) -> Iterator[tuple[int, Path]]:
+    """A process in a control group of its own, beside those of the containers: as the engine of a node."""
+    tops = [Path(top) for top, group in module.share._groups(container).items() if (Path(group) / "cpu.idle").exists()]
+    if not tops:
+        pytest.skip("this kernel has no idle control groups")
+    group = tops[0] / f"scs-test-{uuid.uuid4().hex[:8]}" / "engine"
+    group.mkdir(parents=True)
+    process = subprocess.Popen(["sleep", "600"])
+    (group / "cgroup.procs").write_text(str(process.pid))
+    yield process.pid, group.parent
+    process.kill()
+    process.wait()
+    eventually(lambda: not (group / "cgroup.procs").read_text())
+    group.rmdir()
+    group.parent.rmdir()
+
+
+def test_the_engine_computes_last(module: ModuleType, container: int, service: tuple[int, Path]) -> None:
+    """Its whole branch beside the containers does, and has the share that it had afterwards."""
+    process, group = service
+    shares = next(group / name for name in module.share.USUAL if (group / name).exists())
+    shares.write_text("500")
+    with module.share.idle(process, container):
+        assert (group / "cpu.idle").read_text() == "1\n"
+        # an interrupted run left it so; the next one ends it
+        with module.share.idle(process, container):
+            pass
+        assert (group / "cpu.idle").read_text() == "0\n"
+    assert (group / "cpu.idle").read_text() == "0\n"
+    assert shares.read_text() == "500\n"
+
+
+def test_an_engine_among_the_containers_stays_as_it_is(module: ModuleType, container: int) -> None:
+    with module.share.idle(container, container), module.share.idle(0, container), module.share.idle(container, 0):
+        groups = [Path(group) / "cpu.idle" for group in module.share._groups(container).values()]
+        assert {file.read_text() for file in groups if file.exists()} <= {"0\n"}

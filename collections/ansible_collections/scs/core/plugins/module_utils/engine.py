@@ -15,6 +15,7 @@ import struct
 from urllib.parse import quote
 
 SOCKET = "/var/run/docker.sock"
+PROCESS = "/var/run/docker.pid"
 VERSION = "/v1.41"
 
 
@@ -68,10 +69,22 @@ class Engine:
                 return None
             raise
 
+    def own_pid(self) -> int:
+        """Of the engine; 0: it does not say."""
+        try:
+            with open(PROCESS) as file:
+                return int(file.read())
+        except (OSError, ValueError):
+            return 0
+
     def pid(self, name: str) -> int:
         """Of a container's main process; 0: it does not run."""
         state = self.inspect(name)
         return state["State"]["Pid"] if state else 0
+
+    def running(self) -> list:
+        """Names of the containers that run."""
+        return [c["Names"][0].lstrip("/") for c in json.loads(self.request("GET", "/containers/json"))]
 
     def has_image(self, reference: str) -> bool:
         """Whether the engine holds this image."""
