@@ -18,6 +18,7 @@ from scs_deploy.context import Context
 from scs_deploy.inventory.model import Host
 from scs_deploy.lifecycle import Health, Roll
 from scs_deploy.model import Model
+from scs_deploy.release import LockedImage
 from scs_deploy.service import Container, Impact, Phase, Service
 
 NODE_CONFIG = "/etc/scs"
@@ -284,6 +285,15 @@ def _image(context: Context, name: str) -> str:
     locked = context.lock.images.get(name)
     if locked is None:
         raise RefusedError(f"{context.environment.lock_file}: images: no '{name}'", f"scs images build {name}")
+    return _reference(context, locked)
+
+
+def locked_images(context: Context) -> list[str]:
+    """`registry/repository@digest` of every image of the release lock."""
+    return [_reference(context, locked) for locked in context.lock.images.values()]
+
+
+def _reference(context: Context, locked: LockedImage) -> str:
     return f"{context.environment.settings.registry.host}/{locked.reference}@{locked.digest}"
 
 

@@ -25,15 +25,20 @@ def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True, timeout=120).stdout.strip()
 
 
-def available() -> bool:
+def available(image: str) -> bool:
     """Whether there is a Docker engine that has the image."""
     if not shutil.which("docker"):
         return False
-    found = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, timeout=60, check=False)
+    found = subprocess.run(["docker", "image", "inspect", image], capture_output=True, timeout=60, check=False)
     return found.returncode == 0
 
 
-needs_haproxy = pytest.mark.skipif(not available(), reason=f"no Docker engine with {IMAGE}: scs images build")
+def needs(image: str) -> pytest.MarkDecorator:
+    """Mark of a test that runs containers of an image."""
+    return pytest.mark.skipif(not available(image), reason=f"no Docker engine with {image}: scs images build")
+
+
+needs_haproxy = needs(IMAGE)
 
 
 class Web:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pulls images."""
+"""Pulls images, and removes those of earlier runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from scs_deploy import resolve
 from scs_deploy.ansible.action import RegionAction
 from scs_deploy.context import Context
 
@@ -19,4 +20,4 @@ class ActionModule(RegionAction):
         names = self._task.args["pull"]
         desired = self.desired(region, variables, {region.catalog.owner[c] for c in names})
         references = sorted({desired.containers[c].image for c in names})
-        return self.on_node({"pull": references}, variables)
+        return self.on_node({"pull": references, "keep": resolve.locked_images(region)}, variables)

@@ -111,6 +111,20 @@ class Engine:
                 if "error" in event:
                     raise EngineError(f"{reference}: {event['error']}")
 
+    def references(self) -> list:
+        """`registry/repository@digest` of every image that was pulled, or pushed."""
+        return [r for image in json.loads(self.request("GET", "/images/json")) for r in image.get("RepoDigests") or []]
+
+    def remove_image(self, reference: str) -> bool:
+        """Remove an image, or this name of it; False: a container has it, or there is none."""
+        try:
+            self.request("DELETE", f"/images/{quote(reference, safe='/:@')}")
+        except EngineError as error:
+            if error.status in (404, 409):
+                return False
+            raise
+        return True
+
     def create(self, name: str, body: dict) -> None:
         """Create a container."""
         self.request("POST", f"/containers/create?name={quote(name)}", body)

@@ -1,12 +1,14 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Pulls images by digest."""
+"""Pulls images by digest, and removes those that no container needs any more."""
 
 DOCUMENTATION = r"""
 module: images
 short_description: Pull images by digest
 description:
   - Pulls each image that the node's Docker engine does not hold yet.
+  - Before, removes what earlier runs pulled, unless a container has it or it is to be kept. What runs now stays, so
+    that the way back needs no pull, and a node holds two generations of an image.
   - While it unpacks them, the engine gets only what the node's containers leave of the processors.
 options:
   pull:
@@ -14,16 +16,26 @@ options:
     type: list
     elements: str
     required: true
+  keep:
+    description: References C(registry/repository@digest) of the region's present images.
+    type: list
+    elements: str
+    default: []
 author: SCS deploy contributors
 """
 EXAMPLES = r"""
 - name: Pull
   scs.core.images:
     pull: [registry.example:5000/scs/keystone@sha256:...]
+    keep: [registry.example:5000/scs/keystone@sha256:..., registry.example:5000/scs/nova@sha256:...]
 """
 RETURN = r"""
 pulled:
   description: References that were pulled.
+  type: list
+  returned: always
+removed:
+  description: References that were removed.
   type: list
   returned: always
 """
@@ -33,21 +45,33 @@ from ansible_collections.scs.core.plugins.module_utils import share
 from ansible_collections.scs.core.plugins.module_utils.engine import Engine, EngineError
 
 
+def unneeded(engine: Engine, keep: list) -> list:
+    """Images of the repositories of `keep` that are not of it."""
+    own = {reference.partition("@")[0] for reference in keep}
+    return [r for r in engine.references() if r.partition("@")[0] in own and r not in keep]
+
+
+def bring(engine: Engine, pull: list, keep: list, pulled: list, removed: list) -> None:
+    """Remove what nothing needs, and pull; both lists are filled on the way, for whoever must know after an error."""
+    missing = [r for r in pull if not engine.has_image(r)]
+    container = next((engine.pid(name) for name in engine.running()), 0) if missing else 0
+    with share.idle(engine.own_pid(), container):
+        removed += [r for r in (unneeded(engine, keep) if missing else []) if engine.remove_image(r)]
+        for reference in missing:
+            engine.pull(reference)
+            pulled.append(reference)
+
+
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule({"pull": {"type": "list", "elements": "str", "required": True}}, supports_check_mode=True)
-    engine, pulled = Engine(), []
+    names = {"type": "list", "elements": "str"}
+    module = AnsibleModule({"pull": names | {"required": True}, "keep": names | {"default": []}})
+    pulled, removed = [], []
     try:
-        missing = [r for r in module.params["pull"] if not engine.has_image(r)]
-        container = next((engine.pid(name) for name in engine.running()), 0) if missing else 0
-        with share.idle(engine.own_pid(), container):
-            for reference in missing:
-                if not module.check_mode:
-                    engine.pull(reference)
-                pulled.append(reference)
+        bring(Engine(), module.params["pull"], module.params["keep"], pulled, removed)
     except EngineError as error:
-        module.fail_json(msg=f"pull: {error}", pulled=pulled)
-    module.exit_json(changed=bool(pulled), pulled=pulled)
+        module.fail_json(msg=f"pull: {error}", pulled=pulled, removed=removed)
+    module.exit_json(changed=bool(pulled), pulled=pulled, removed=removed)
 
 
 if __name__ == "__main__":
