@@ -113,6 +113,11 @@ def make_plan(context: Context, chosen: Chosen, options: Options, say: Say) -> R
     # a container that is not there needs no rest; without its API or conductor, one out of reach cannot write
     resting = {c: tuple(h for h in where[c] if c in hosts[h].containers) for c in quiet}
     resting = {c: own for c, own in resting.items() if own}
+    # `scs stop` stops these too, and the others do not work without
+    services = {context.catalog.owner[c] for c in resting}
+    others = [c for s in services for c in context.catalog.services[s].containers if c not in quiet]
+    idle = {c: tuple(h for h in hosts_of(context, c) if h in hosts and c in hosts[h].stopped) for c in others}
+    beside = {c: own for c, own in idle.items() if own}
     members = hosts_of(context, DATABASE) if DATABASE in chosen.parts else []
     needed: dict[str, list[str]] = {}
     for saved in declared.values():
@@ -136,8 +141,13 @@ def make_plan(context: Context, chosen: Chosen, options: Options, say: Say) -> R
         links=tuple(m.id for m in chosen.links),
         parts=chosen.parts,
         quiet=resting,
+        beside=beside,
         steps=steps(chosen.links, chosen.parts, declared, where, resting, members, host, options.copies),
-        notes=(*_notes(context, chosen), *_silent(hosts)),
+        notes=(
+            *_notes(context, chosen),
+            *([f"stopped now, and started with the others: {', '.join(sorted(beside))}"] if beside else []),
+            *_silent(hosts),
+        ),
     )
 
 
@@ -167,14 +177,16 @@ def _silent(hosts: Mapping[str, HostFacts]) -> list[str]:
 
 
 def look(context: Context, hosts: Sequence[str]) -> dict[str, HostFacts]:
-    """Which containers each host has."""
+    """Which containers each host has, and which of them do not run."""
 
     def ask(host: str) -> HostFacts:
         try:
-            text = stream.ask(context, host, ["docker", "ps", "--all", "--format", "{{.Names}}"])
+            text = stream.ask(context, host, ["docker", "ps", "--all", "--format", "{{.Names}} {{.State}}"])
         except ScsError as error:
             return HostFacts(unreachable=error.message)
-        return HostFacts(containers=frozenset(text.split()))
+        states = dict(line.split() for line in text.splitlines())
+        stopped = frozenset(name for name, state in states.items() if state in ("exited", "created"))
+        return HostFacts(containers=frozenset(states), stopped=stopped)
 
     with ThreadPoolExecutor(16) as pool:
         return dict(zip(hosts, pool.map(ask, hosts), strict=True))

@@ -20,6 +20,8 @@ class HostFacts(Model):
 
     containers: frozenset[str] = frozenset()
     """all there are, running or not"""
+    stopped: frozenset[str] = frozenset()
+    """of them, those that do not run"""
     unreachable: str = ""
     """what ssh said"""
 
@@ -44,6 +46,8 @@ class RestorePlan(Model):
     parts: tuple[str, ...]
     quiet: dict[str, tuple[str, ...]]
     """container that is stopped meanwhile: its hosts"""
+    beside: dict[str, tuple[str, ...]]
+    """container of the same services that is started with them, for it is stopped already: its hosts"""
     steps: tuple[Step, ...]
     notes: tuple[str, ...] = ()
 

@@ -131,10 +131,11 @@ class Restoring:
     def _containers(self, session: Session, action: str, reverse: bool = False) -> None:
         """On all hosts at once; nothing is drained, for there is nothing that these services could answer."""
         catalog = self.context.catalog
-        order = [c for s in catalog.services.values() for c in s.containers if c in self.plan.quiet]
+        where = self.plan.quiet if action == "stop" else self.plan.quiet | self.plan.beside
+        order = [c for s in catalog.services.values() for c in s.containers if c in where]
         groups: dict[tuple[str, ...], list[str]] = {}
         for container in reversed(order) if reverse else order:
-            groups.setdefault(self.plan.quiet[container], []).append(container)
+            groups.setdefault(where[container], []).append(container)
         for hosts, names in groups.items():
             actions = [{"action": action, "container": c, "wait": False} for c in names]
             session.say("now", f"{action} {', '.join(names)}")
@@ -198,9 +199,18 @@ def extract(folder: Path, data: bytes) -> Path:
 
     :raises ScsError: it is damaged
     """
+    top = folder.resolve()
     try:
         with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-            tar.extractall(folder, filter="data")
+            for member in tar:
+                path = (top / member.name).resolve()
+                if not path.is_relative_to(top) or not (member.isfile() or member.isdir()):
+                    raise ScsError(f"{member.name}: neither a file nor a folder below {folder}")
+                (path if member.isdir() else path.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
+                if content := tar.extractfile(member):
+                    # the vault's password is among them
+                    path.touch(mode=0o600, exist_ok=False)
+                    path.write_bytes(content.read())
     except (tarfile.TarError, OSError) as error:
         raise ScsError(f"{folder}: {error}") from None
     return folder

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from scs_deploy.backup import parts, restore_plan, source, verify
+from scs_deploy.backup import parts, restore_plan, restore_run, source, verify
 from scs_deploy.backup.manifest import Manifest, Rows
 from scs_deploy.backup.restore_plan import HostFacts, Target
 from scs_deploy.context import Context
@@ -102,6 +105,34 @@ def test_what_can_fail_comes_before_anything_stops(region: Context) -> None:
     ]
     assert BACKUP.id in found[0].what
     assert "1 incremental" in found[0].what
+
+
+def packed(*members: tuple[str, bytes, str]) -> bytes:
+    """A tar file of (name, type, content)."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, kind, content in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.mode, info.size = kind, 0o777, len(content)
+            tar.addfile(info, io.BytesIO(content.encode()))
+    return buffer.getvalue()
+
+
+def test_a_description_is_unpacked_for_its_owner_only(tmp_path: Path) -> None:
+    data = packed(("config", tarfile.DIRTYPE, ""), ("config/a.conf", tarfile.REGTYPE, "x"), ("b", tarfile.REGTYPE, ""))
+    folder = restore_run.extract(tmp_path, data)
+    assert (folder / "config/a.conf").read_text() == "x"
+    assert [(folder / n).stat().st_mode & 0o777 for n in ("config", "config/a.conf", "b")] == [0o700, 0o600, 0o600]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("../out", tarfile.REGTYPE), ("/tmp/out", tarfile.REGTYPE), ("link", tarfile.SYMTYPE), ("pipe", tarfile.FIFOTYPE)],
+)
+def test_a_description_stays_in_its_folder(tmp_path: Path, name: str, kind: bytes) -> None:
+    with pytest.raises(ScsError, match="neither a file nor a folder below"):
+        restore_run.extract(tmp_path, packed((name, kind, "")))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
