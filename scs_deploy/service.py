@@ -48,6 +48,10 @@ class Probe(Model):
         default="", description="path of a collection where something small is made, read and removed every minute"
     )
     key: str = Field(default="", description="key that wraps such a resource in requests and answers")
+    body: dict[str, str | int | tuple[str, ...]] = Field(default={}, description="what it must say beside its name")
+    items: str = Field(
+        default="", description="key of their list in answers. Default: the last part of `create`, with underscores"
+    )
 
 
 class Endpoint(Model):

@@ -81,7 +81,7 @@ class Client:
         :param sample: calls one request, notes how it went, returns its answer or None after a failure
         """
         url = self.urls[target.name] + target.create
-        resource = {"name": NAME}
+        resource = {"name": NAME, **target.body}
         made = sample(lambda: self._ask("POST", url, {target.key: resource} if target.key else resource))
         if made is None:
             return
@@ -96,7 +96,8 @@ class Client:
         """
         url = self.urls[target.name] + target.create
         answer = self._ask("GET", f"{url}?name={NAME}")
-        found = [r for r in answer[target.create.rpartition("/")[2].replace("-", "_")] if r["name"] == NAME]
+        items = target.items or target.create.rpartition("/")[2].replace("-", "_")
+        found = [r for r in answer[items] if r["name"] == NAME]
         for resource in found:
             self._ask("DELETE", f"{url}/{resource['id']}")
         return len(found)

@@ -25,6 +25,8 @@ class Region:
 
     def __init__(self) -> None:
         self.projects: dict[str, str] = {}
+        self.wanted: dict[str, Any] = {}
+        """of the project that was asked for last"""
         self.requests: list[str] = []
         self.connections: set[tuple[str, int]] = set()
         self.status = 0
@@ -58,6 +60,7 @@ class Region:
         if path == "/projects" and method == "POST":
             made = {"id": f"p{len(self.requests)}", "name": body["project"]["name"]}
             self.projects[made["id"]] = made["name"]
+            self.wanted = body["project"]
             self.made.set()
             return 201, {}, {"project": made}
         if path == "/projects":

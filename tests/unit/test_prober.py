@@ -75,6 +75,18 @@ def test_new_connections_are_made_often_enough_and_kept_in_between(served: tuple
     assert 2 <= len(region.connections) - before <= 3
 
 
+def test_a_resource_says_what_its_service_asks_for(served: tuple[Region, Path]) -> None:
+    region, ca = served
+    client = Client(region.order(ca))
+    client.discover()
+    target = client.order.targets[0].model_copy(update={"body": {"tags": ["a"]}, "items": "projects"})
+    client.write(target, lambda request: request())
+    assert region.wanted == {"name": "scs-prober", "tags": ["a"]}
+    region.projects["old"] = "scs-prober"
+    assert client.clean(target) == 1
+    assert region.projects == {}
+
+
 def test_certificate_of_another_ca_is_a_failure(served: tuple[Region, Path], tmp_path: Path) -> None:
     region, _ = served
     (tmp_path / "other").mkdir()
