@@ -47,11 +47,8 @@ class Probe(Model):
     create: str = Field(
         default="", description="path of a collection where something small is made, read and removed every minute"
     )
-    key: str = Field(default="", description="key that wraps such a resource in requests and answers")
+    key: str = Field(default="", description="key that wraps such a resource; its plural wraps their list")
     body: dict[str, str | int | tuple[str, ...]] = Field(default={}, description="what it must say beside its name")
-    items: str = Field(
-        default="", description="key of their list in answers. Default: the last part of `create`, with underscores"
-    )
 
 
 class Endpoint(Model):

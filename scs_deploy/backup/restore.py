@@ -111,13 +111,12 @@ def make_plan(context: Context, chosen: Chosen, options: Options, say: Say) -> R
     say("now", "looking at the hosts")
     hosts = look(context, sorted({h for own in where.values() for h in own}))
     # a container that is not there needs no rest; without its API or conductor, one out of reach cannot write
-    resting = {c: tuple(h for h in where[c] if c in hosts[h].containers) for c in quiet}
-    resting = {c: own for c, own in resting.items() if own}
+    resting = {c: there for c in quiet if (there := tuple(h for h in where[c] if c in hosts[h].containers))}
     # `scs stop` stops these too, and the others do not work without
     services = {context.catalog.owner[c] for c in resting}
     others = [c for s in services for c in context.catalog.services[s].containers if c not in quiet]
-    idle = {c: tuple(h for h in hosts_of(context, c) if h in hosts and c in hosts[h].stopped) for c in others}
-    beside = {c: own for c, own in idle.items() if own}
+    stopped = {h: facts.stopped for h, facts in hosts.items()}
+    beside = {c: there for c in others if (there := tuple(h for h in hosts_of(context, c) if c in stopped.get(h, ())))}
     members = hosts_of(context, DATABASE) if DATABASE in chosen.parts else []
     needed: dict[str, list[str]] = {}
     for saved in declared.values():

@@ -96,7 +96,7 @@ class Client:
         """
         url = self.urls[target.name] + target.create
         answer = self._ask("GET", f"{url}?name={NAME}")
-        items = target.items or target.create.rpartition("/")[2].replace("-", "_")
+        items = f"{target.key}s" if target.key else target.create.rpartition("/")[2]
         found = [r for r in answer[items] if r["name"] == NAME]
         for resource in found:
             self._ask("DELETE", f"{url}/{resource['id']}")

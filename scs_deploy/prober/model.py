@@ -30,9 +30,8 @@ class Target(Model):
     url: str = Field(default="", description="base URL; empty: from Keystone's catalogue, with a token")
     list: str = Field(description="path of a list call")
     create: str = Field(default="", description="path of a collection that takes a small resource; empty: no writes")
-    key: str = Field(default="", description="key that wraps a resource in requests and answers")
+    key: str = Field(default="", description="key that wraps a resource; its plural wraps their list")
     body: dict[str, str | int | tuple[str, ...]] = Field(default={}, description="what it must say beside its name")
-    items: str = Field(default="", description="key of their list in answers; empty: the last part of `create`")
 
 
 class Order(Model):

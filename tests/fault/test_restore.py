@@ -129,14 +129,15 @@ def test_the_whole_backup_loads(site: RegionUnderTest, hosts: list[str]) -> None
 def test_a_killed_backup_leaves_nothing_behind(site: RegionUnderTest, hosts: list[str]) -> None:
     running = "ps -eo args | grep -c '^mariadb-backup ' || true"
     # it runs for a second: seen from the hosts themselves, whichever it is made on
-    watch = "timeout 60 sh -c 'until pgrep -f ^mariadb-backup >/dev/null; do sleep 0.05; done'"
+    watch = "timeout 60 sh -c 'until pgrep -f ^mariadb-backup >/dev/null; do sleep 0.05; done; echo seen'"
     with ThreadPoolExecutor(len(hosts)) as pool:
         watches = [pool.submit(site.on, h, "sh", "-c", watch, expect=None) for h in hosts]
         killed = site.start("backup", "create", "--full", "--only", "mariadb")
-        wait(watches, return_when=FIRST_COMPLETED)
+        first = wait(watches, return_when=FIRST_COMPLETED).done
         alive = killed.poll() is None
         killed.kill()
         killed.wait()
+    assert "seen" in "".join(w.result() for w in first), "no mariadb-backup was seen"
     assert alive, "it ended before it could be killed"
     time.sleep(5)
     assert [site.on(h, "sh", "-c", running).strip() for h in hosts] == ["0"] * len(hosts)

@@ -134,13 +134,13 @@ def balancing(folder: Path, expose: str = " expose-fd listeners") -> Iterator[tu
             web.close()
 
 
-def answers(port: int) -> bool:
+def answers(port: int, path: str = "/") -> bool:
     """Whether somebody does."""
     try:
-        return bool(ask(port, timeout=2))
+        return bool(ask(port, path, timeout=2))
     except (OSError, AssertionError, http.client.HTTPException):
         time.sleep(0.05)
         return False
 
 
-__all__ = ["Balancer", "Web", "answers", "ask", "balancing", "docker", "needs_haproxy"]
+__all__ = ["Balancer", "Web", "answers", "ask", "balancing", "docker", "needs", "needs_haproxy"]

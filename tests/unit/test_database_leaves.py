@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 import uuid
@@ -16,7 +15,7 @@ import pytest
 
 from scs_deploy import resolve
 from scs_deploy.context import Context
-from tests.unit.live_haproxy import docker
+from tests.unit.live_haproxy import docker, needs
 from tests.unit.peer_hosts import eventually, free_port
 
 IMAGE = "scs/mariadb:2025.1"
@@ -36,17 +35,7 @@ SQL
 exec mariadbd --user=mysql --datadir=/tmp/data --port=$1 --bind-address=127.0.0.1 --init-file=/tmp/init.sql
 """
 
-
-def available() -> bool:
-    """Whether there is a Docker engine that has the image."""
-    try:
-        found = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, timeout=60, check=False)
-    except OSError:
-        return False
-    return found.returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not available(), reason=f"no Docker engine with {IMAGE}: scs images build")
+pytestmark = needs(IMAGE)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import http.client
-import subprocess
 import threading
 import time
 import uuid
@@ -15,7 +14,7 @@ import pytest
 
 from scs_deploy import resolve
 from scs_deploy.context import Context
-from tests.unit.live_haproxy import docker
+from tests.unit.live_haproxy import docker, needs
 from tests.unit.peer_hosts import eventually, free_port
 
 IMAGE = "scs/keystone:2025.1"
@@ -28,17 +27,7 @@ def application(environ, start_response):
     return [b"whole answer"]
 """
 
-
-def available() -> bool:
-    """Whether there is a Docker engine that has the image."""
-    try:
-        found = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, timeout=60, check=False)
-    except OSError:
-        return False
-    return found.returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not available(), reason=f"no Docker engine with {IMAGE}: scs images build")
+pytestmark = needs(IMAGE)
 
 
 def ask(port: int, path: str) -> str:

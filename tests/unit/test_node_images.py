@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import subprocess
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from tests.unit import node_modules
-from tests.unit.live_haproxy import IMAGE, docker, needs
+from tests.unit.live_haproxy import IMAGE, answers, docker, needs
 from tests.unit.peer_hosts import eventually
 
 REGISTRY = "scs/registry:2025.1"
@@ -36,14 +35,6 @@ def name() -> Iterator[str]:
         docker("rmi", "--force", image)
 
 
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
 @pytest.fixture
 def published(name: str, tmp_path: Path) -> Callable[[str, int], str]:
     """Makes an image of a repository, in a registry and nowhere else; its reference."""
@@ -56,7 +47,7 @@ def published(name: str, tmp_path: Path) -> Callable[[str, int], str]:
         "--volume", f"{config}:/registry.yml:ro", REGISTRY, "docker-registry", "serve", "/registry.yml",
     )  # fmt: skip
     address = docker("port", f"{name}-registry", "5000")
-    eventually(lambda: answers(f"http://{address}/v2/"))
+    eventually(lambda: answers(int(address.rpartition(":")[2]), "/v2/"))
 
     def publish(repository: str, generation: int) -> str:
         tag = f"{address}/{repository}:latest"

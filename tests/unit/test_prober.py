@@ -79,7 +79,7 @@ def test_a_resource_says_what_its_service_asks_for(served: tuple[Region, Path]) 
     region, ca = served
     client = Client(region.order(ca))
     client.discover()
-    target = client.order.targets[0].model_copy(update={"body": {"tags": ["a"]}, "items": "projects"})
+    target = client.order.targets[0].model_copy(update={"body": {"tags": ["a"]}})
     client.write(target, lambda request: request())
     assert region.wanted == {"name": "scs-prober", "tags": ["a"]}
     region.projects["old"] = "scs-prober"

@@ -34,10 +34,7 @@ def name() -> Iterator[str]:
 
 def part(module: ModuleType, name: str) -> float:
     """Of the usual share, that a container has; 0: it does not run yet."""
-    pid = docker("ps", "--quiet", "--filter", f"name=^{name}$") and docker(
-        "inspect", "--format", "{{.State.Pid}}", name
-    )
-    for file in module.share._files(int(pid or 0)):
+    for file in module.share._files(module.Roller().engine.pid(name)):
         return int(Path(file).read_text()) / int(module.share.USUAL[Path(file).name])
     return 0.0
 

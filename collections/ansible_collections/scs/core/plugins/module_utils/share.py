@@ -41,9 +41,10 @@ def idle(pid: int, container: int):
     :param container: main process of any container; 0: there is none
     """
     theirs = _groups(container)
-    groups = [_beside(own, theirs[top]) for top, own in _groups(pid).items() if top in theirs]
+    both = [(own, theirs[top]) for top, own in _groups(pid).items() if top in theirs]
+    groups = [group for own, other in both if (group := _beside(own, other))]
     shares = {}
-    for group in filter(None, groups):
+    for group in groups:
         for name in USUAL:
             # what an interrupted run left idle had a share that nobody knows any more
             if _read(os.path.join(group, "cpu.idle")) == "0" and (share := _read(os.path.join(group, name))):
@@ -52,7 +53,7 @@ def idle(pid: int, container: int):
     try:
         yield
     finally:
-        for group in filter(None, groups):
+        for group in groups:
             _write(os.path.join(group, "cpu.idle"), "0")
         for path, share in shares.items():
             _write(path, share)

@@ -45,6 +45,11 @@ from ansible_collections.scs.core.plugins.module_utils import share
 from ansible_collections.scs.core.plugins.module_utils.engine import Engine, EngineError
 
 
+def absent(engine: Engine, pull: list) -> list:
+    """Those that the engine does not hold."""
+    return [r for r in pull if not engine.has_image(r)]
+
+
 def unneeded(engine: Engine, keep: list) -> list:
     """Images of the repositories of `keep` that are not of it."""
     own = {reference.partition("@")[0] for reference in keep}
@@ -53,10 +58,12 @@ def unneeded(engine: Engine, keep: list) -> list:
 
 def bring(engine: Engine, pull: list, keep: list, pulled: list, removed: list) -> None:
     """Remove what nothing needs, and pull; both lists are filled on the way, for whoever must know after an error."""
-    missing = [r for r in pull if not engine.has_image(r)]
-    container = next((engine.pid(name) for name in engine.running()), 0) if missing else 0
+    missing = absent(engine, pull)
+    if not missing:
+        return
+    container = next((engine.pid(name) for name in engine.running()), 0)
     with share.idle(engine.own_pid(), container):
-        removed += [r for r in (unneeded(engine, keep) if missing else []) if engine.remove_image(r)]
+        removed += [r for r in unneeded(engine, keep) if engine.remove_image(r)]
         for reference in missing:
             engine.pull(reference)
             pulled.append(reference)
@@ -65,10 +72,15 @@ def bring(engine: Engine, pull: list, keep: list, pulled: list, removed: list) -
 def main() -> None:
     """Entry point."""
     names = {"type": "list", "elements": "str"}
-    module = AnsibleModule({"pull": names | {"required": True}, "keep": names | {"default": []}})
-    pulled, removed = [], []
+    module = AnsibleModule(
+        {"pull": names | {"required": True}, "keep": names | {"default": []}}, supports_check_mode=True
+    )
+    engine, pulled, removed = Engine(), [], []
     try:
-        bring(Engine(), module.params["pull"], module.params["keep"], pulled, removed)
+        if module.check_mode:
+            pulled += absent(engine, module.params["pull"])
+        else:
+            bring(engine, module.params["pull"], module.params["keep"], pulled, removed)
     except EngineError as error:
         module.fail_json(msg=f"pull: {error}", pulled=pulled, removed=removed)
     module.exit_json(changed=bool(pulled), pulled=pulled, removed=removed)
