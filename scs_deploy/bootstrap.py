@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +68,7 @@ def run(
     :param on_event: sees every event of ansible-runner
     :param allow: impacts that the operator consents to; the hosts' networks change with `network` only
     :param lock: the region's, where the caller has it
-    :raises RefusedError: an unknown or unreachable host; nothing was changed anywhere
+    :raises RefusedError: an unknown or unreachable host, or the region is locked; nothing was changed anywhere
     :raises ScsError: a task failed on a host
     """
     context = contexts.load(environment)
@@ -85,6 +86,13 @@ def run(
         if on_event:
             on_event(event)
 
+    with nullcontext(lock) if lock else RunLock(context.environment.state / "lock") as held:
+        _prepare(context, hosts, note)
+        _networks(context, summary, allow, held)
+    return summary
+
+
+def _prepare(context: Context, hosts: Sequence[str], note: Callable[[Event], None]) -> None:
     result = runner.run_playbook(context.environment, paths.root() / "playbooks" / PLAYBOOK, hosts, note)
     runner.refuse_unreachable(result)
     if result.failures:
@@ -93,11 +101,9 @@ def run(
         raise ScsError(f"host {host}: {message}", more)
     if not result.ok:
         raise ScsError(f"bootstrap: {' '.join(result.output.split())[-500:] or result.status}")
-    _networks(context, summary, allow, lock)
-    return summary
 
 
-def _networks(context: Context, summary: Summary, allow: Sequence[Impact], lock: RunLock | None) -> None:
+def _networks(context: Context, summary: Summary, allow: Sequence[Impact], lock: RunLock) -> None:
     """Last, so that a host whose new network fails is prepared all the same."""
     from scs_deploy.host_network import run as networks
 

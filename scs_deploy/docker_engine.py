@@ -10,6 +10,7 @@ from scs_deploy.errors import RefusedError
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.containers import Container
 
 TIMEOUT = 300
 """Seconds for one answer of the engine: a commit or a removal of a large container takes long on slow disks."""
@@ -36,3 +37,10 @@ def connect() -> DockerClient:
         reason = " ".join(str(error).split())
         raise RefusedError(f"no Docker engine answers: {reason}", "make setup installs and starts it") from None
     return client
+
+
+def execute(container: Container, *command: str) -> tuple[int, str]:
+    """Run a command in a container: its exit code, and what it wrote on both outputs."""
+    code, output = container.exec_run(list(command))
+    assert isinstance(output, bytes | None)
+    return code or 0, (output or b"").decode(errors="replace")

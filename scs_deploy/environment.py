@@ -46,6 +46,9 @@ class Registry(Model):
     address: str = Field(description="host name or address that the nodes reach")
     port: int = Field(default=5000, ge=1, le=65535, description="TLS")
     managed: bool = Field(default=True, description="scs runs this registry on the manager; false: somebody else does")
+    keep_days: int = Field(
+        default=14, ge=0, description="how long the managed registry keeps images that the release lock does not name"
+    )
 
     @property
     def host(self) -> str:

@@ -145,10 +145,10 @@ def _start(container: Container, say: Say) -> None:
     say("now", "starting the server")
     container.exec_run(["sh", "-c", f'"$@" > {DATA}/server.log 2>&1', "server", *SERVER], detach=True)
     end = time.monotonic() + START_SECONDS
-    while container.exec_run([*CLIENT, "SELECT 1"]).exit_code:
-        running = container.exec_run(["pgrep", "mariadbd"]).exit_code == 0
+    while docker_engine.execute(container, *CLIENT, "SELECT 1")[0]:
+        running = docker_engine.execute(container, "pgrep", "mariadbd")[0] == 0
         if time.monotonic() > end or not running:
-            last = _said(container.exec_run(["tail", "-n", "3", f"{DATA}/server.log"]).output)
+            last = docker_engine.execute(container, "tail", "-n", "3", f"{DATA}/server.log")[1]
             raise ScsError(f"the restored database does not start: {' '.join(last.split())[-400:]}")
         time.sleep(0.3)
     say("done", "started the server")
@@ -172,15 +172,10 @@ def _count(container: Container) -> dict[str, int]:
 
 
 def _run(container: Container, command: Sequence[str], what: str) -> str:
-    code, output = container.exec_run(list(command), demux=False)
-    text = _said(output)
+    code, said = docker_engine.execute(container, *command)
     if code:
-        raise ScsError(f"{what} failed: {' '.join(text.split())[-400:]}")
-    return text
-
-
-def _said(output: Any) -> str:
-    return bytes(output or b"").decode(errors="replace")
+        raise ScsError(f"{what} failed: {' '.join(said.split())[-400:]}")
+    return said
 
 
 class _Input:

@@ -129,11 +129,14 @@ def _print(result: Any, seconds: float, as_json: bool) -> None:
         changes = [c.model_dump(mode="json") for c in result.difference]
         print_json(
             {"images": states, "pushed": result.pushed, "lock_changed": result.lock_changed, "changes": changes,
-             "seconds": seconds}
+             "forgotten": result.forgotten._asdict(), "seconds": seconds}
         )  # fmt: skip
         return
     if result.difference:
         lockdiff.show(result.difference)
+    if result.forgotten.images:
+        gone = f"{result.forgotten.images} images of earlier updates"
+        console.print(f"registry: {gone} removed, {result.forgotten.bytes / 1e9:.1f} GB")
     made = sum(state == "built" for state in states.values())
     lock = "release lock written" if result.lock_changed else "release lock unchanged"
     console.print(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from scs_deploy import docker_engine
 from scs_deploy.environment import Environment
 from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.images import advisories, python, registry, sbom
+from scs_deploy.images import advisories, collection, python, registry, sbom
 from scs_deploy.images import lock as locks
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.builder import LABEL_INPUTS, LABEL_RECIPE, Builder, Built, local_tag
@@ -31,6 +31,8 @@ class Result(NamedTuple):
     lock_changed: bool
     difference: tuple[ImageChange, ...] = ()
     """what the written lock has that the one before had not"""
+    forgotten: collection.Forgotten = collection.NOTHING
+    """what the registry needed no longer"""
 
 
 class Region:
@@ -73,15 +75,17 @@ class Region:
                 own = (*own, "registry")
             if self.builder.local("registry"):
                 self._start_registry()
-        with _Pusher(self, enabled=push) as pusher:
-            for name, reference in references.items():
-                if not names or name in names:
-                    self._take(name, reference)
-                    pusher.add(name)
-            built = self.builder.build(own, pusher.add) if own or not names else {}
         before = self.lock
-        changed = self._write_lock() if push else False
-        return Result(built, tuple(self._pushed), changed, self._difference(before) if changed else ())
+        with collection.pushing(self.environment):
+            with _Pusher(self, enabled=push) as pusher:
+                for name, reference in references.items():
+                    if not names or name in names:
+                        self._take(name, reference)
+                        pusher.add(name)
+                built = self.builder.build(own, pusher.add) if own or not names else {}
+            changed = self._write_lock() if push else False
+        found = self._difference(before) if changed else ()
+        return Result(built, tuple(self._pushed), changed, found, self._collect())
 
     def _difference(self, before: Lock) -> tuple[ImageChange, ...]:
         found = difference(before, self.lock)
@@ -107,9 +111,11 @@ class Region:
                 raise RefusedError(f"no image {self.builder.tag(name)} on this manager", f"scs images build {name}")
         if self.managed:
             self._start_registry()
-        for name in wanted:
-            self.push_one(name)
-        return Result({}, tuple(self._pushed), self._write_lock())
+        with collection.pushing(self.environment):
+            for name in wanted:
+                self.push_one(name)
+            changed = self._write_lock()
+        return Result({}, tuple(self._pushed), changed, forgotten=self._collect())
 
     def complete(self, names: tuple[str, ...] = ()) -> bool:
         """Whether the images (default: all of the release) are locked, in the registry, and of the present recipes.
@@ -251,6 +257,12 @@ class Region:
             for name in registry.ensure(self.environment):
                 self.on_event(Event("registry", "running", f"container {name}"))
         self.api = registry.Api(self.environment)
+
+    def _collect(self) -> collection.Forgotten:
+        # without a push nothing became superfluous
+        if not self._pushed:
+            return collection.NOTHING
+        return collection.collect(self.environment)
 
     def _write_lock(self) -> bool:
         self.lock = locks.merge(self.lock, self._locked, self.release.images)

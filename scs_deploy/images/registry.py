@@ -72,6 +72,7 @@ def config(listener: Listener) -> str:
             "log": {"level": "warn", "accesslog": {"disabled": True}},
             "storage": {
                 "filesystem": {"rootdirectory": "/var/lib/docker-registry"},
+                "delete": {"enabled": listener.writable},
                 "maintenance": {"readonly": {"enabled": not listener.writable}},
             },
             "http": {
@@ -153,10 +154,24 @@ class Api:
 
         :raises RefusedError: the registry does not answer
         """
+        return self._ask("GET", path, headers)
+
+    def delete(self, reference: str, digest: str) -> None:
+        """Have the registry forget a manifest and its tags; its layers go with the next garbage collection.
+
+        :raises RefusedError: the registry does not answer
+        :raises ScsError: it does not do so
+        """
+        answer = self._ask("DELETE", f"{reference}/manifests/{digest}", {})
+        if answer.status_code not in (202, 404):
+            raise ScsError(f"registry {self.host}: HTTP {answer.status_code} for the removal of {reference}@{digest}")
+
+    def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> Response:
         import requests
 
+        url = f"https://{self.host}/v2/{path}"
         try:
-            return self._session.get(f"https://{self.host}/v2/{path}", headers=headers, verify=self._verify, timeout=30)
+            return self._session.request(method, url, headers=headers, verify=self._verify, timeout=30)
         except (requests.RequestException, OSError) as error:
             raise RefusedError(f"registry {self.host} does not answer: {_reason(error)}", "scs images push") from None
 

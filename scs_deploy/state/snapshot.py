@@ -15,6 +15,9 @@ from scs_deploy.model import Model, load_model
 KEPT = 50
 """Snapshots that stay; those used last."""
 
+LOCKS = 2
+"""Release locks that count as in use, however long ago: what the region runs by, and what it goes back to."""
+
 LOCK = "release.lock.yml"
 CONFIG = "config"
 ABOUT = "about.yml"
@@ -96,6 +99,20 @@ def keep(environment: Environment, name: str, specs: str) -> Snapshot:
     for other in old:
         shutil.rmtree(other, ignore_errors=True)
     return Snapshot(folder)
+
+
+def locks(environment: Environment, since: float) -> list[Path]:
+    """Release locks that runs went by, newest first: those used since then, and at least the last two.
+
+    :param since: seconds since the epoch
+    """
+    found: dict[str, Path] = {}
+    kept = [f for f in (environment.state / "inputs").glob("*") if (f / ABOUT).is_file()]
+    for folder in sorted(kept, key=lambda f: f.stat().st_mtime, reverse=True):
+        if len(found) >= LOCKS and folder.stat().st_mtime < since:
+            break
+        found.setdefault(load_model(About, folder / ABOUT).lock, folder / LOCK)
+    return list(found.values())
 
 
 def load(environment: Environment, name: str) -> Snapshot:

@@ -273,7 +273,7 @@ class Containers:
             lambda: _systemd_is_up(container), f"{node.host}: systemd did not start", f"docker logs {node.full_name}"
         )
         self._check_interfaces(container, node)
-        status, output = _execute(
+        status, output = docker_engine.execute(
             container, "sh", "-c", f"test -e {HOST_KEY} || ssh-keygen -A >/dev/null; cat {HOST_KEY}.pub"
         )
         key = " ".join(output.split()[:2])
@@ -288,7 +288,7 @@ class Containers:
 
     def _check_interfaces(self, container: Container, node: Node) -> None:
         """Docker decides on interface names: a node whose names differ from the inventory must not be deployed."""
-        _, output = _execute(container, "ip", "-brief", "-4", "address")
+        _, output = docker_engine.execute(container, "ip", "-brief", "-4", "address")
         interfaces = {
             a.split("/")[0]: line.split("@")[0].split()[0] for line in output.splitlines() for a in line.split()[2:]
         }
@@ -339,20 +339,14 @@ def _put(container: Container, path: str, text: str, mode: int, folder_mode: int
     container.put_archive("/", data.getvalue())
 
 
-def _execute(container: Container, *command: str) -> tuple[int, str]:
-    status, output = container.exec_run(list(command))
-    assert isinstance(output, bytes)
-    return status or 0, output.decode(errors="replace")
-
-
 def _systemd_is_up(container: Container) -> bool:
     container.reload()
     if container.status != "running":
         last = container.logs(tail=3).decode(errors="replace").strip().replace("\n", " / ")
         raise ScsError(f"{container.name} ended: {last or 'no output'}", f"docker logs {container.name}")
-    state = _execute(container, "systemctl", "is-system-running")[1].strip()
+    state = docker_engine.execute(container, "systemctl", "is-system-running")[1].strip()
     if state == "degraded":
-        units = _execute(container, "systemctl", "--failed", "--plain", "--no-legend")[1].splitlines()
+        units = docker_engine.execute(container, "systemctl", "--failed", "--plain", "--no-legend")[1].splitlines()
         failed = " ".join(unit.split()[0] for unit in units if unit.strip())
         raise ScsError(
             f"{container.name}: failed units: {failed}", f"docker exec {container.name} systemctl status {failed}"

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from blackbox import Finished, RegionUnderTest, wait
 
+from scs_deploy.state.lock import RunLock
+
 pytestmark = pytest.mark.e2e
 
 
@@ -126,6 +128,12 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
 def test_description(copy: RegionUnderTest, spoil: Callable[[Path], None], message: str) -> None:
     spoil(copy.folder)
     refused(copy.scs("apply", "--yes", expect=None), message)
+
+
+@pytest.mark.parametrize("arguments", [("apply", "--yes"), ("bootstrap",)])
+def test_another_run(copy: RegionUnderTest, arguments: tuple[str, ...]) -> None:
+    with RunLock(copy.folder / "state" / "lock", "scs of a colleague"):
+        refused(copy.scs(*arguments, expect=None), r"is locked by .*`scs of a colleague`.*wait for that run")
 
 
 def test_missing_secret(copy: RegionUnderTest) -> None:

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the managed registry forgets: images of earlier updates, which no lock of the environment, no recent run and
+nobody's last days' work names. Without that every daily update would stay for good.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from scs_deploy import docker_engine
+from scs_deploy.environment import Environment
+from scs_deploy.errors import ScsError
+from scs_deploy.images import registry
+from scs_deploy.model import load_model
+from scs_deploy.release import Lock
+from scs_deploy.state import snapshot
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+STORE = "/var/lib/docker-registry"
+REVISION = re.compile(
+    r"^(?P<pushed>[\d.]+) .*/repositories/(?P<reference>.+)/_manifests/revisions/sha256/(?P<hex>[0-9a-f]{64})/link$",
+    re.MULTILINE,
+)
+"""Where the registry notes that a repository has a manifest; the file's time is that of the push."""
+
+DAY = 24 * 3600
+
+
+class Held(NamedTuple):
+    """A manifest in the registry."""
+
+    reference: str
+    digest: str
+    pushed: float
+    """seconds since the epoch"""
+
+
+class Forgotten(NamedTuple):
+    """What a collection removed."""
+
+    images: int
+    bytes: int
+
+
+NOTHING = Forgotten(0, 0)
+
+
+def listed(text: str) -> list[Held]:
+    """Manifests of `find -name link -printf '%T@ %p\\n'` in the registry's store."""
+    return [Held(m["reference"], f"sha256:{m['hex']}", float(m["pushed"])) for m in REVISION.finditer(text)]
+
+
+def unneeded(held: Collection[Held], keep: Collection[str], since: float) -> list[Held]:
+    """What may go: not of `keep`, and pushed before `since`."""
+    return [h for h in held if h.digest not in keep and h.pushed < since]
+
+
+def named(environment: Environment, since: float) -> set[str]:
+    """Digests of the environment's locks and of those that runs went by.
+
+    :param since: of runs that were done then or later, and of the last two locks in any case
+    :raises RefusedError: a lock has an error: nobody knows what it needs
+    """
+    files = [*environment.path.glob("release.lock*.yml"), *snapshot.locks(environment, since)]
+    return {image.digest for file in files for image in load_model(Lock, file).images.values()}
+
+
+@contextmanager
+def pushing(environment: Environment) -> Iterator[None]:
+    """Keep others from collecting: layers that are on their way belong to no image yet."""
+    with _hold(environment, fcntl.LOCK_SH):
+        yield
+
+
+def collect(environment: Environment) -> Forgotten:
+    """Remove what nothing needs from the managed registry; nothing happens while somebody pushes to it.
+
+    :raises RefusedError: a lock has an error, or the registry does not answer
+    :raises ScsError: the registry cannot remove
+    """
+    if not environment.settings.registry.managed:
+        return NOTHING
+    try:
+        with _hold(environment, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return _collect(environment)
+    except BlockingIOError:
+        return NOTHING
+
+
+def _collect(environment: Environment) -> Forgotten:
+    since = time.time() - environment.settings.registry.keep_days * DAY
+    container = docker_engine.connect().containers.get(registry.container_name(environment))
+    held = listed(_run(container, "find", STORE, "-name", "link", "-printf", r"%T@ %p\n"))
+    gone = unneeded(held, named(environment, since), since)
+    if not gone:
+        return NOTHING
+    before = _used(container)
+    api = registry.Api(environment)
+    for manifest in gone:
+        api.delete(manifest.reference, manifest.digest)
+    _run(container, "docker-registry", "garbage-collect", f"/{registry.FOLDER}/config.yml")
+    return Forgotten(len(gone), before - _used(container))
+
+
+def _used(container: Container) -> int:
+    return int(_run(container, "du", "--summarize", "--bytes", STORE).split()[0])
+
+
+def _run(container: Container, *command: str) -> str:
+    """Output of a command in the container.
+
+    :raises ScsError: it fails
+    """
+    code, said = docker_engine.execute(container, *command)
+    if code:
+        raise ScsError(f"{container.name}: {command[0]}: {' '.join(said.split())[-400:]}")
+    return said
+
+
+@contextmanager
+def _hold(environment: Environment, kind: int) -> Iterator[None]:
+    path: Path = environment.state / "registry.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as handle:
+        fcntl.flock(handle, kind)
+        yield
