@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import shlex
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -48,15 +49,21 @@ def logs(
     host: Annotated[str | None, typer.Option("--host", help="On this host only.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new lines come, until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines of each container.")] = 100,
+    previous: Annotated[
+        bool, typer.Option("--previous", "-p", help="Of the container before, which an upgrade or apply replaced.")
+    ] = False,
 ) -> None:
     """Show the log of a container, or of all containers of a service, from all their hosts.
 
     Lines of several containers are in the order of their time and say where they are from.
     """
+    if previous and follow:
+        raise RefusedError("a container that was replaced writes nothing more", "leave out --follow or --previous")
     context = contexts.load(environment)
     sources = select(context, name, host)
     with ExitStack() as stack:
-        readers = [Reader(context.environment, source, follow, lines) for source in sources]
+        kind = Previous if previous else Reader
+        readers = [kind(context.environment, source, follow, lines) for source in sources]
         for reader in readers:
             # an SSH client must not outlive an interrupted `scs logs -f`
             stack.callback(reader.stop)
@@ -99,12 +106,13 @@ def select(context: Context, name: str, host: str | None) -> list[Source]:
 class Reader:
     """One `docker logs` on one host."""
 
+    hint = "scs apply {container}"
+
     def __init__(self, environment: Environment, source: Source, follow: bool, lines: int) -> None:
         self.source = source
         self.other: list[str] = []
-        remote = ["docker", "logs", "--timestamps", "--tail", str(lines), *(["--follow"] if follow else [])]
         # containers write to both of their streams; joined there, their order stays
-        joined = ["sh", "-c", f"exec {shlex.join([*remote, source.container])} 2>&1"]
+        joined = ["sh", "-c", f"exec {shlex.join(self.command(follow, lines))} 2>&1"]
         ssh, *arguments = ssh_command(environment, source.host, joined, terminal=False)
         self.process = subprocess.Popen(
             [ssh, "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", *arguments],
@@ -116,15 +124,25 @@ class Reader:
             errors="replace",
         )
 
+    def command(self, follow: bool, lines: int) -> list[str]:
+        """What prints the log on the host."""
+        more = ["--follow"] if follow else []
+        return ["docker", "logs", "--timestamps", "--tail", str(lines), *more, self.source.container]
+
+    def line(self, text: str) -> str | None:
+        """A line of the log as `<time> <text>`; None: it is none, but a message."""
+        stamp = text.partition(" ")[0].rstrip()
+        return text if stamp.endswith("Z") and stamp[:4].isdigit() else None
+
     def lines(self) -> Iterator[str]:
         """The log's lines, each beginning with its time; what else is said is kept for `check`."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            stamp = line.partition(" ")[0].rstrip()
-            if stamp.endswith("Z") and stamp[:4].isdigit():
-                yield line.rstrip("\n")
+        for text in self.process.stdout:
+            line = self.line(text.rstrip("\n"))
+            if line is None:
+                self.other.append(text.strip())
             else:
-                self.other.append(line.strip())
+                yield line
 
     def check(self) -> None:
         """Wait for the end.
@@ -137,14 +155,33 @@ class Reader:
             host = self.source.host
             raise ScsError(f"{host.name} ({host.address}): not reached over SSH: {' '.join(error.split())}")
         if code:
-            said = " ".join(self.other) or f"docker logs ended with {code}"
-            raise ScsError(f"{self.source}: {said}", f"scs apply {self.source.container}")
+            said = " ".join(self.other) or f"its log ended with {code}"
+            raise ScsError(f"{self.source}: {said}", self.hint.format(container=self.source.container))
 
     def stop(self) -> None:
         """End it if it still runs."""
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait()
+
+
+class Previous(Reader):
+    """What the container before the present one wrote last: the engine's own file, which was kept."""
+
+    hint = "no run has replaced it yet, if there is no such file"
+
+    def command(self, _follow: bool, lines: int) -> list[str]:
+        """The end of the file."""
+        return ["tail", f"--lines={lines}", f"/var/log/scs/{self.source.container}.log.1"]
+
+    def line(self, text: str) -> str | None:
+        """Of JSON with `time` and `log`; times get the width that they have in `docker logs`."""
+        try:
+            entry = json.loads(text)
+            second, _, fraction = entry["time"].rstrip("Z").partition(".")
+            return f"{second}.{fraction:0<9}Z {entry['log'].rstrip()}"
+        except (ValueError, KeyError, TypeError):
+            return None
 
 
 def _by_time(streams: list[Iterator[str]]) -> Iterable[tuple[int, str]]:

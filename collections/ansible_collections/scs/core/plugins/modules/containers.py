@@ -34,6 +34,7 @@ done:
 
 import fcntl
 import os
+import shutil
 import time
 from contextlib import contextmanager
 
@@ -53,6 +54,9 @@ NO_COMMAND = (126, 127)
 
 LEAVING = "_leaving"
 """Ends the name of a container that finishes its work beside the one that took its place."""
+
+PREVIOUS = ".log.1"
+"""Ends the name of the log of the container that was replaced."""
 
 BALANCER = 60
 """Seconds until HAProxy must have taken up a healthy container; its checks take a few."""
@@ -83,10 +87,18 @@ class Roller:
         if old:
             if old["State"]["Running"]:
                 self.engine.stop(name)
-            self.engine.remove(name)
+            self.retire(name, name)
         self.engine.create(name, spec["body"])
         self.start(spec)
         self.link_log(name)
+
+    def retire(self, old: str, name: str) -> None:
+        """Remove a container that another one takes the place of; what it wrote last stays until that one goes, too."""
+        state = self.engine.inspect(old)
+        log = state and state.get("LogPath")
+        if log and os.path.exists(log):
+            keep(log, os.path.join(LOGS, f"{name}{PREVIOUS}"))
+        self.engine.remove(old)
 
     @contextmanager
     def beside(self, spec: dict):
@@ -135,7 +147,7 @@ class Roller:
             if mine:
                 sessions.end_idle(mine)
             time.sleep(0.5)
-        self.engine.remove(old)
+        self.retire(old, name)
 
     def go_on(self, spec: dict) -> None:
         """A new container that goes on with what the old one leaves on the host, as short after it as can be.
@@ -175,7 +187,7 @@ class Roller:
             self.kill(old, spec["stay"])
         self.engine.start(name)
         if left:
-            self.engine.remove(old)
+            self.retire(old, name)
         if not spec.get("handover") and not spec.get("stay"):
             self.yield_to_others(name)
 
@@ -220,9 +232,9 @@ class Roller:
         self.engine.remove(name)
         for folder in (RELOADS, STOPPED):
             mark(folder, name, False)
-        log = os.path.join(LOGS, f"{name}.log")
-        if os.path.islink(log):
-            os.unlink(log)
+        for log in (f"{name}.log", f"{name}{PREVIOUS}"):
+            if os.path.lexists(os.path.join(LOGS, log)):
+                os.unlink(os.path.join(LOGS, log))
 
     def gate(self, spec: dict) -> None:
         """Until the others can do without this member; one that does not run is missed by nobody.
@@ -319,6 +331,19 @@ class Roller:
             return " | ".join(line.strip() for line in self.engine.logs(name, 8).splitlines())[-900:]
         except EngineError as error:
             return str(error)
+
+
+def keep(log: str, path: str) -> None:
+    """A file under another name as well, where whoever owns the first one does not remove it."""
+    temporary = path + ".new"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    if os.path.lexists(temporary):
+        os.unlink(temporary)
+    try:
+        os.link(log, temporary)
+    except OSError:  # another filesystem
+        shutil.copyfile(log, temporary)
+    os.replace(temporary, path)
 
 
 def mark(folder: str, name: str, on: bool) -> None:
