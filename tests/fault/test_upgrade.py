@@ -232,7 +232,8 @@ def test_a_release_upgrade_serves_its_users(trial: Faults, region: RegionUnderTe
     before, old = files(region), images(region)
     command = ("upgrade", "--release", release, "--yes", "--allow", "data-plane")
     with trial(longest=None) as t:
-        killed(t, region, command, command, DEATHS, 400, last=7200)
+        # all deaths within the 18 minutes that the upgrade of a testbed takes
+        killed(t, region, command, command, DEATHS, 2000 / max(DEATHS, 1), last=7200)
         t.whole_again()
     if not DEATHS:
         assert failures(region) == {}
