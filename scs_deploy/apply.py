@@ -105,8 +105,8 @@ def resume(
     with RunLock(environment.state / "lock") as lock:
         store = RunStore(environment.state / "runs.sqlite3")
         try:
-            found = store.get(run)
-            check_resumable(found, store.list(1)[0])
+            found = store.get(run, changing=True)
+            check_resumable(found, next(iter(store.list(1, changing=True)), found))
         finally:
             store.close()
         orders = Orders.model_validate_json(found.resume)

@@ -27,17 +27,20 @@ def check_unattended(latest: Run | None) -> None:
     :raises RefusedError: the latest run did not reach its end
     """
     if latest and latest.status in OPEN:
+        again = (
+            f"scs runs resume {latest.id}, scs rollback {latest.id}" if latest.resume else f"`{latest.command}` again"
+        )
         raise RefusedError(
             f"run {latest.id} is {latest.status}: {latest.message or 'its manager ended'}",
-            f"scs runs resume {latest.id}, scs rollback {latest.id} or scs runs abandon {latest.id}; then upgrade",
+            f"{again} or scs runs abandon {latest.id}; then upgrade",
         )
 
 
 def latest(environment: Environment) -> Run | None:
-    """The latest run of a region, if any."""
+    """The latest run that changed a region, or meant to; a backup is none."""
     store = RunStore(environment.state / "runs.sqlite3")
     try:
-        return next(iter(store.list(1)), None)
+        return next(iter(store.list(1, changing=True)), None)
     finally:
         store.close()
 

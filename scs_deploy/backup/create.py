@@ -71,8 +71,9 @@ def create(
         store = RunStore(environment.state / "runs.sqlite3")
         try:
             record = store.start(
-                command, changes_total=len(wanted), inputs=inputs(context), secrets=[*context.secrets.values(), secret]
-            )
+                command, changes_total=len(wanted), inputs=inputs(context), changing=False,
+                secrets=[*context.secrets.values(), secret],
+            )  # fmt: skip
             with record.recording():
                 known, bad = load(target)
                 for backup in (b for b, why in bad.items() if why.startswith("interrupted")):

@@ -13,6 +13,7 @@ from scs_deploy.errors import RefusedError
 from scs_deploy.model import Model
 from scs_deploy.recover.model import Step, names
 from scs_deploy.service import Impact, Saved
+from scs_deploy.shared import compute_node
 
 
 class HostFacts(Model):
@@ -178,6 +179,8 @@ def steps(
         add("compare", (host,), "compare tables and rows with the manifest", DATABASE)
         for other in others:
             add("join", (other,), f"join it: a full copy from {names([host])}", DATABASE)
+        if computes := quiet.get(compute_node.CONTAINER):
+            add("identify", computes, "take the compute nodes' identities from the database", target=host)
     for name in parts:
         if name in declared:
             saved = declared[name]

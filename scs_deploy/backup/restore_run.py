@@ -21,6 +21,7 @@ from scs_deploy.recover import mariadb_run
 from scs_deploy.recover.model import Step
 from scs_deploy.recover.session import Session
 from scs_deploy.remote import Command
+from scs_deploy.shared import compute_node
 
 STAGE = "/var/lib/mysql/.scs_restore"
 """In the volume, so that putting the data in place copies nothing."""
@@ -85,6 +86,7 @@ class Restoring:
             "start": self._start,
             "compare": self._compare,
             "join": self._join,
+            "identify": self._identify,
             "load": self._load,
         }
         actions[step.action](session, step)
@@ -176,6 +178,12 @@ class Restoring:
         self._script(session, step, FORGET)
         session.containers("start", DATABASE, step.hosts)
         mariadb_run.wait_synced(session, step.hosts[0], mariadb_run.JOIN_SECONDS)
+
+    def _identify(self, session: Session, step: Step) -> None:
+        """Fresh hosts have made identities of their own, under names that the restored database knows otherwise."""
+        nodes = dict(source.pairs(self.context, step.target, compute_node.QUERY))
+        for task in compute_node.tasks(self.context, nodes):
+            session.task(task, step.hosts)
 
     def _load(self, session: Session, step: Step) -> None:
         saved = parts.declared(self.context.catalog)[step.target]

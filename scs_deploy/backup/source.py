@@ -174,9 +174,14 @@ def base_version(text: str) -> str:
     return "-".join(text.split()[0].split("-")[:2])
 
 
+def pairs(context: Context, host: str, query: str) -> list[tuple[str, str]]:
+    """Rows of two columns, asked on one member."""
+    return parse_pairs(stream.ask(context, host, stream.inside(DATABASE, SQL), query))
+
+
 def count(context: Context, host: str) -> dict[str, int]:
     """Rows of every table of services on one member."""
-    tables = parse_pairs(stream.ask(context, host, stream.inside(DATABASE, SQL), tables_query()))
+    tables = pairs(context, host, tables_query())
     return parse_counts(stream.ask(context, host, stream.inside(DATABASE, SQL), count_query(tables)))
 
 
@@ -191,5 +196,4 @@ def touched(context: Context, host: str, since: int) -> frozenset[str]:
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' "  # noqa: S608
         f"AND UPDATE_TIME >= FROM_UNIXTIME({since});"
     )
-    pairs = parse_pairs(stream.ask(context, host, stream.inside(DATABASE, SQL), query))
-    return frozenset(f"{s}.{t}" for s, t in pairs)
+    return frozenset(f"{s}.{t}" for s, t in pairs(context, host, query))

@@ -111,7 +111,7 @@ def pause(environment: EnvironmentOption = None) -> None:
     from scs_deploy import pipeline
 
     region = environments.load(environment)
-    run = RunStore(region.state / "runs.sqlite3").get()
+    run = RunStore(region.state / "runs.sqlite3").get(changing=True)
     if run.status is not Status.RUNNING:
         raise RefusedError(f"no run is under way in {region.name}", "scs runs list")
     if not run.resume:
@@ -155,7 +155,7 @@ def abandon(
     region = environments.load(environment)
     with RunLock(region.state / "lock"):
         store = RunStore(region.state / "runs.sqlite3")
-        run = store.get(run_id)
+        run = store.get(run_id, changing=True)
         if run.status not in applies.OPEN:
             raise RefusedError(f"run {run.id} is {run.status}, there is nothing to abandon", "scs runs list")
         store.abandon(run)

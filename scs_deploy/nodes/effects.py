@@ -17,6 +17,7 @@ from scs_deploy.nodes.plan import NodePlan
 from scs_deploy.nodes.view import BY_US, View
 from scs_deploy.pipeline import Progress
 from scs_deploy.remote import Command
+from scs_deploy.shared import compute_node
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunRecord
 
@@ -220,19 +221,8 @@ class Effects:
         pipelines.bootstrap(self, ())
 
     def identity(self) -> None:
-        """nova-compute refuses to start as another compute node under a name that Nova knows.
-
-        https://docs.openstack.org/nova/2025.1/admin/compute-node-identification.html
-        """
-        node, user = self.view.computes[self.host].uuid, self.context.users["nova"]
-        owner = {"owner": str(user.uid), "group": str(user.gid)}
-        folder = {"path": "/var/lib/nova", "state": "directory", "mode": "0755", **owner}
-        file = {"dest": "/var/lib/nova/compute_id", "content": node, "force": False, "mode": "0644", **owner}
-        tasks: list[dict[str, Any]] = [
-            {"name": "Have Nova's folder", "ansible.builtin.file": folder},
-            {"name": "Have the compute node's identity", "ansible.builtin.copy": file},
-        ]
-        self.play((self.host,), tasks)
+        """The compute node that Nova knows under its name."""
+        self.play((self.host,), compute_node.tasks(self.context, {self.host: self.view.computes[self.host].uuid}))
 
     def apply(self) -> None:
         """The normal pipeline."""

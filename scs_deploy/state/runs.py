@@ -83,6 +83,8 @@ class Run(Model):
     """`inputs` of the run before that reached its end; empty: there is none"""
     revisions: str = ""
     """of the databases' schemas when it began, JSON; empty: not known"""
+    changing: bool = True
+    """false: it leaves the region as it is, as a backup does"""
 
     @property
     def seconds(self) -> float | None:
@@ -110,7 +112,7 @@ class RunStore:
 
     def start(
         self, command: str, *, changes_total: int = 0, inputs: str = "", inventory: str = "",
-        secrets: Iterable[str] = (), resume: str = "", revisions: str = "",
+        secrets: Iterable[str] = (), resume: str = "", revisions: str = "", changing: bool = True,
     ) -> RunRecord:  # fmt: skip
         """Begin a record for this process.
 
@@ -119,11 +121,13 @@ class RunStore:
         :param revisions: of the databases' schemas, JSON
         :param resume: what the command needs to go on after an interruption, JSON; empty: it is repeated instead
         :param secrets: values that are masked should a message hold one
+        :param changing: whether it is to change the region
         """
         self._settle()
         mask = _secrets(secrets)
+        # of the last run that had the region follow them: a restart is done with inputs that nothing follows yet
         before = self.execute(
-            "SELECT inputs FROM runs WHERE status = ? AND inputs != '' ORDER BY id DESC LIMIT 1", Status.DONE
+            "SELECT inputs FROM runs WHERE status = ? AND resume != '' ORDER BY id DESC LIMIT 1", Status.DONE
         )
         number = int((time.time() - EPOCH) * 1000)
         while True:
@@ -131,11 +135,11 @@ class RunStore:
             try:
                 self.execute(
                     "INSERT INTO runs (id, command, owner, host, pid, process, started, status, changes_total, inputs, "
-                    "inventory, resume, revisions, before, changes_done, message) "
-                    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
+                    "inventory, resume, revisions, before, changing, changes_done, message) "
+                    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
                     run, _mask(command, mask), process.owner(), process.host(), os.getpid(),
                     process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs, inventory,
-                    resume, revisions, before[0]["inputs"] if before else "",
+                    resume, revisions, before[0]["inputs"] if before else "", changing,
                 )  # fmt: skip
             except sqlite3.IntegrityError:
                 number += 1
@@ -167,19 +171,23 @@ class RunStore:
             Status.ABANDONED, f"{'; ' if run.message else ''}abandoned by {process.owner()}", run.id,
         )  # fmt: skip
 
-    def list(self, limit: int = 20) -> list[Run]:
-        """The latest runs, newest first."""
-        rows = self.execute("SELECT * FROM runs ORDER BY id DESC LIMIT ?", limit)
+    def list(self, limit: int = 20, changing: bool = False) -> list[Run]:
+        """The latest runs, newest first.
+
+        :param changing: without those that leave the region as it is
+        """
+        rows = self.execute("SELECT * FROM runs WHERE changing >= ? ORDER BY id DESC LIMIT ?", changing, limit)
         holder = lock.holder(self.path.with_name("lock"))
         return [_judge(Run.model_validate(dict(r)), holder) for r in rows]
 
-    def get(self, run: str | None = None) -> Run:
+    def get(self, run: str | None = None, changing: bool = False) -> Run:
         """One run by its id; the latest when none is given.
 
+        :param changing: the latest that does not leave the region as it is
         :raises RefusedError: there is no such run
         """
         if run is None:
-            found = self.list(1)
+            found = self.list(1, changing)
             if not found:
                 raise RefusedError("no run was recorded in this region yet", "scs apply")
             return found[0]

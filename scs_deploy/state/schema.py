@@ -30,6 +30,9 @@ ALTER TABLE runs ADD COLUMN revisions TEXT NOT NULL DEFAULT '';
     """
 ALTER TABLE runs ADD COLUMN inventory TEXT NOT NULL DEFAULT '';
 """,
+    """
+ALTER TABLE runs ADD COLUMN changing INTEGER NOT NULL DEFAULT 1;
+""",
 )
 """Each makes one version of the one before; a database tells its own in `PRAGMA user_version`."""
 

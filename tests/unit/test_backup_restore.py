@@ -99,6 +99,7 @@ def test_what_can_fail_comes_before_anything_stops(region: Context) -> None:
         ("compare", ("b",)),
         ("join", ("a",)),
         ("join", ("c",)),
+        ("identify", ("d",)),
         ("load", ("a",)),
         ("load", ("a", "b", "c")),
         ("wake", ("a", "b", "c", "d")),

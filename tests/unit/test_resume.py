@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from scs_deploy import pipeline, vault
+from scs_deploy import pipeline, upgrade, vault
 from scs_deploy.apply import Orders, check_resumable
 from scs_deploy.cli import runs as commands
 from scs_deploy.environment import Environment
@@ -101,10 +101,38 @@ def test_a_resumed_run_keeps_its_record_and_its_orders(store: RunStore) -> None:
 
 
 def test_a_run_knows_what_the_region_went_by_before(store: RunStore) -> None:
-    store.start("scs apply", inputs="one").finish()
-    store.start("scs apply", inputs="two").finish(Status.FAILED)
-    third = store.start("scs apply", inputs="three")
+    store.start("scs apply", inputs="one", resume="{}").finish()
+    store.start("scs apply", inputs="two", resume="{}").finish(Status.FAILED)
+    third = store.start("scs apply", inputs="three", resume="{}")
     assert (store.get(third.id).before, store.get(third.id).inputs) == ("one", "three")
+
+
+def test_a_restart_is_no_time_that_a_region_goes_back_to(store: RunStore) -> None:
+    store.start("scs apply", inputs="one", resume="{}").finish()
+    # images were built meanwhile: it is done with a lock that nothing follows yet
+    store.start("scs restart keystone", inputs="two").finish()
+    third = store.start("scs upgrade", inputs="two", resume="{}")
+    assert store.get(third.id).before == "one"
+
+
+def test_a_backup_does_not_hide_what_is_half_done(store: RunStore, region: Environment) -> None:
+    """It runs every night, also after an upgrade that failed."""
+    failed = store.start("scs upgrade", inputs="x", resume=ORDERS.model_dump_json())
+    failed.finish(Status.FAILED, "host a: no space")
+    backup = store.start("scs backup create", inputs="x", changing=False)
+    backup.finish(Status.INTERRUPTED)
+    assert store.get().id == backup.id
+    assert upgrade.latest(region) == store.get(failed.id)
+    check_resumable(store.get(changing=True), store.list(1, changing=True)[0])
+    with pytest.raises(RefusedError, match="no run is under way"):
+        scs("pause")
+    scs("abandon")
+    assert store.get(failed.id).status is Status.ABANDONED
+    assert store.get(backup.id).status is Status.INTERRUPTED
+    # and one that did not end keeps no upgrade from beginning
+    latest = upgrade.latest(region)
+    assert latest and latest.id == failed.id
+    upgrade.check_unattended(latest)
 
 
 def test_abandon(store: RunStore) -> None:

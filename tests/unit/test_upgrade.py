@@ -21,7 +21,7 @@ def run(status: Status, message: str = "") -> Run:
     return Run(
         id="06afj0awy", command="scs apply", owner="me@here", host="here", pid=1, process=1,
         started=datetime.now(UTC), finished=None, status=status, changes_total=3, changes_done=1, inputs="x",
-        message=message,
+        message=message, resume="{}",
     )  # fmt: skip
 
 
@@ -42,6 +42,9 @@ def test_an_unattended_upgrade_judges_no_half_done_run(latest: Run, says: str) -
     with pytest.raises(RefusedError, match=says) as error:
         upgrade.check_unattended(latest)
     assert "scs runs resume 06afj0awy" in error.value.hint
+    with pytest.raises(RefusedError, match=says) as error:
+        upgrade.check_unattended(latest.model_copy(update={"command": "scs node replace a", "resume": ""}))
+    assert error.value.hint == "`scs node replace a` again or scs runs abandon 06afj0awy; then upgrade"
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A compute node's identity: nova-compute refuses to start as another one under a name that Nova knows.
+
+https://docs.openstack.org/nova/2025.1/admin/compute-node-identification.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scs_deploy.context import Context
+
+CONTAINER = "nova_compute"
+QUERY = "SELECT host, uuid FROM nova.compute_nodes WHERE deleted = 0;"
+"""What the database knows: host, identity."""
+
+FOLDER = "/var/lib/nova"
+
+
+def tasks(context: Context, nodes: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Ansible tasks that give hosts their identities; hosts that are not of `nodes` are left alone.
+
+    :param nodes: host: UUID
+    """
+    user = context.users["nova"]
+    owner = {"owner": str(user.uid), "group": str(user.gid)}
+    known = {"when": "inventory_hostname in nodes", "vars": {"nodes": dict(nodes)}}
+    folder = {"path": FOLDER, "state": "directory", "mode": "0755", **owner}
+    file = {"dest": f"{FOLDER}/compute_id", "content": "{{ nodes[inventory_hostname] }}", "mode": "0644", **owner}
+    return [
+        {"name": "Have Nova's folder", "ansible.builtin.file": folder, **known},
+        {"name": "Have the compute node's identity", "ansible.builtin.copy": file, **known},
+    ]
