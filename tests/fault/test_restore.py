@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.faults import run
+from tests.fault.faults import wait as until
 
 pytestmark = pytest.mark.fault
 
@@ -140,6 +141,8 @@ def test_fresh_hosts_become_the_region(site: RegionUnderTest, hosts: list[str]) 
     stamp = str(int(time.time()))
     site.scs("openstack", "project", "create", f"scs-restore-{stamp}")
     site.scs("openstack", "network", "create", f"scs-restore-{stamp}")
+    site.scs("validate", "server", "--keep", timeout=900)
+    guest = site.openstack("server", "list")[0]["ID"]
     machines = hypervisors(site)
     assert set(machines) == set(hosts)
     made = site.scs("backup", "create", "--full", "--json").json()
@@ -158,6 +161,8 @@ def test_fresh_hosts_become_the_region(site: RegionUnderTest, hosts: list[str]) 
     assert [t for t in before if before[t] != after.get(t) and t.split(".")[0] in QUIET] == []
     assert f"scs-restore-{stamp}" in marks(site)
     assert hypervisors(site) == machines, "each is the compute node that it was"
+    # its disk is not in the backup; nova-compute finds out when it starts
+    until(lambda: site.openstack("server", "show", guest)["status"] == "SHUTOFF", 300, "the lost guest is not shut off")
     site.scs("apply", "--yes")
     assert site.plan() == []
     # OVN's databases are those of the backup as well: Neutron finds nothing amiss, and a guest is reached
