@@ -23,7 +23,7 @@ from scs_deploy.service import Phase, Schema, Service
 from scs_deploy.shared import revisions
 from scs_deploy.state import snapshot
 from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import Run, RunStore, Step
+from scs_deploy.state.runs import Run, RunStore, Status, Step
 
 if TYPE_CHECKING:
     from scs_deploy.apply import Applied
@@ -72,6 +72,17 @@ def chosen(runs: Sequence[Run], name: str | None) -> Run:
             f"run {found.id} changed neither images nor overrides", "scs rollback RUN names another; see scs runs list"
         )
     return found
+
+
+def after(runs: Sequence[Run], found: Run) -> list[Run]:
+    """All runs since the region was as before `found`, oldest first: also those that went there and did not arrive.
+
+    :param runs: newest first
+    """
+    first = [r.id for r in runs].index(found.id)
+    while first + 1 < len(runs) and not (runs[first + 1].resume and runs[first + 1].status is Status.DONE):
+        first += 1
+    return list(reversed(runs[: first + 1]))
 
 
 def plan(
@@ -190,7 +201,7 @@ def look(context: Context, run: str | None, names: tuple[str, ...], images_only:
     try:
         runs = store.list(snapshot.KEPT)
         found = chosen(runs, run)
-        since = [(r, store.steps(r.id)) for r in runs[: [r.id for r in runs].index(found.id) + 1]][::-1]
+        since = [(r, store.steps(r.id)) for r in after(runs, found)]
     finally:
         store.close()
     then = snapshot.load(environment, found.before)
@@ -212,12 +223,13 @@ def look(context: Context, run: str | None, names: tuple[str, ...], images_only:
     }
     reasons = obstacles(
         since,
-        json.loads(found.revisions) if found.revisions else None,
+        next((json.loads(r.revisions) for r, _ in since if r.revisions), None),
         revisions.read(context),
         {d: s for s in picked for d in services[s].databases},
         formats,
         {f"{s}.{n}": s for s in picked for n, j in services[s].jobs.items() if j.schema_change},
         frozenset(f"{s}.{n}" for s in picked for n, j in services[s].jobs.items() if j.schema_change is Schema.EXPAND),
+        back.release,
     )
     return back, reasons
 

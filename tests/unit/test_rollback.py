@@ -62,6 +62,16 @@ def test_runs_that_cannot_go_back(runs: list[Run], name: str | None, why: str) -
         rollback.chosen(runs, name)
 
 
+def test_what_earlier_attempts_did_counts() -> None:
+    """A manager that died has run jobs, too; so does one record of the same change each time that it was begun anew."""
+    died = [run(n).model_copy(update={"status": Status.INTERRUPTED}) for n in ("5", "3")]
+    restarted = run("4", resume="")
+    runs = [run("7"), run("6"), died[0], restarted, died[1], run("2"), run("1")]
+    assert [r.id for r in rollback.after(runs, runs[1])] == ["3", "4", "5", "6", "7"]
+    assert [r.id for r in rollback.after(runs, runs[0])] == ["7"]
+    assert [r.id for r in rollback.after(runs[:3], runs[1])] == ["5", "6", "7"]
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
     found = region(tmp_path)
