@@ -19,6 +19,7 @@ import yaml
 from scs_deploy import environment, offline
 from scs_deploy.inventory import synced
 from scs_deploy.pipeline import Selection
+from scs_deploy.state import schema
 from scs_deploy.state.runs import RunStore
 from tests.conftest import dummy_context
 from tests.netbox.replay import Behaviour, Replay
@@ -189,14 +190,16 @@ def test_a_record_names_the_inventory(tmp_path: Path) -> None:
 
 
 def test_records_of_an_older_release_are_read_and_added_to(tmp_path: Path) -> None:
-    """Their table has no such column yet."""
+    """Their table has no such column yet, nor later ones."""
     file = tmp_path / "runs.sqlite3"
-    old = RunStore(file)
-    old.start("scs apply old").finish()
-    old.close()
     with sqlite3.connect(file) as database:
-        database.execute("ALTER TABLE runs DROP COLUMN inventory")
+        for step in schema.STEPS[:2]:
+            database.executescript(step)
         database.execute("PRAGMA user_version = 2")
+        database.execute(
+            "INSERT INTO runs (id, command, owner, host, pid, started, status, changes_total, changes_done, inputs, "
+            "message) VALUES ('0', 'scs apply old', 'me', 'here', 1, '2026-01-01T00:00:00+00:00', 'done', 0, 0, '', '')"
+        )
     store = RunStore(file)
     store.start("scs apply new", inventory="sha256:1")
     assert [(r.command, r.inventory) for r in store.list()] == [("scs apply new", "sha256:1"), ("scs apply old", "")]

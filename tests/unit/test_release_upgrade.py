@@ -120,7 +120,7 @@ def test_a_release_does_not_go_back(folder: Path) -> None:
 def test_an_open_run_is_somebodys_decision(folder: Path) -> None:
     (folder / "state").mkdir(exist_ok=True)
     store = RunStore(folder / "state" / "runs.sqlite3")
-    record = store.start("scs apply", changes_total=2, inputs="x", secrets=[])
+    record = store.start("scs apply", changes_total=2, inputs="x", resume="{}")
     with pytest.raises(ScsError), record.recording():
         raise ScsError("host a: no space")
     store.close()
