@@ -24,7 +24,7 @@ from pathlib import Path
 
 import yaml
 
-from scs_deploy import environment
+from scs_deploy.environment import environment
 
 SCS = [sys.executable, "-c", "from scs_deploy.cli.main import main; main()"]
 

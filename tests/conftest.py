@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from scs_deploy import context as contexts
-from scs_deploy.context import Context
-from scs_deploy.release import Lock, LockedImage
+from scs_deploy.region import region as contexts
+from scs_deploy.region.region import Context
+from scs_deploy.spec.release import Lock, LockedImage
 
 
 class Secrets(Mapping[str, str]):

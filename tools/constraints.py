@@ -14,13 +14,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from scs_deploy import docker_engine
-from scs_deploy.errors import ScsError
+from scs_deploy.base import docker_engine
+from scs_deploy.base.errors import ScsError
 from scs_deploy.images import pinning, pins, python
 from scs_deploy.images.builder import Builder
 from scs_deploy.images.events import Event
 from scs_deploy.images.store import Store, replace
-from scs_deploy.release import load_release
+from scs_deploy.spec.release import load_release
 
 
 def main() -> None:

@@ -20,14 +20,18 @@ from typing import Any
 import typer
 from reference_parts import code, codes, comments, kind, literal, model, page, sentence, table, values
 
-from scs_deploy import catalog, change, environment, lifecycle, paths, release, service, validate
+from scs_deploy import validate
+from scs_deploy.base import paths
+from scs_deploy.base.model import Model, load_yaml
 from scs_deploy.cli.main import COMMANDS
-from scs_deploy.images import pins, recipe, users
+from scs_deploy.desired.resolve import _impact
+from scs_deploy.environment import environment
+from scs_deploy.images import pins, recipe
 from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
-from scs_deploy.model import Model, load_yaml
-from scs_deploy.resolve import _impact
+from scs_deploy.plan import change
+from scs_deploy.spec import catalog, lifecycle, release, service, users
 from scs_deploy.validate import report
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"

@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from scs_deploy import environment, service
-from scs_deploy.model import Model
+from scs_deploy.base.model import Model
+from scs_deploy.environment import environment
+from scs_deploy.spec import service
 
 NOTE = "<!-- Written by `make docs`; do not edit. -->"
 

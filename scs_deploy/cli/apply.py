@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from scs_deploy.cli import measured, show
-from scs_deploy.cli.common import EnvironmentOption, console
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.cli import _measured as measured
+from scs_deploy.cli import _progress as show
+from scs_deploy.cli._options import EnvironmentOption, console
 from scs_deploy.cli.plan import Allow, Hosts, Names
-from scs_deploy.errors import RefusedError, ScsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scs_deploy.apply import Applied
-    from scs_deploy.context import Context
-    from scs_deploy.plan import Plan
+    from scs_deploy.operations.apply import Applied
+    from scs_deploy.plan.host import Plan
+    from scs_deploy.region.region import Context
 
 
 def register(app: typer.Typer) -> None:
@@ -41,8 +42,9 @@ def apply(
 
     A region that answers before is measured meanwhile: a token, each API's list call, a small write a minute.
     """
-    from scs_deploy import apply as applies
-    from scs_deploy import context, pipeline
+    from scs_deploy.engine import pipeline
+    from scs_deploy.operations import apply as applies
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     selection = pipeline.Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
@@ -83,7 +85,8 @@ def finished(region: Context, done: Applied) -> None:
 
 def _tell_netbox(region: Context) -> None:
     """Opt-in, and no part of the run: it is over, and stays done when NetBox does not answer."""
-    from scs_deploy.inventory.netbox import mapping, writeback
+    from scs_deploy.inventory.netbox import mapping
+    from scs_deploy.operations import netbox_writeback as writeback
 
     if not (region.environment.path / mapping.FILE).is_file():
         return

@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 
 if TYPE_CHECKING:
-    from scs_deploy.backup.manifest import Manifest
-    from scs_deploy.backup.restore_plan import RestorePlan
+    from scs_deploy.operations.backup.manifest import Manifest
+    from scs_deploy.operations.backup.restore_plan import RestorePlan
 
 OnlyOption = Annotated[
     list[str] | None, typer.Option("--only", metavar="PART", help="This part, or this service's; may be repeated.")
@@ -53,9 +53,9 @@ def create(
 
     The database is copied from a member that does not write. A copy goes on from the one before when it can.
     """
-    from scs_deploy import context
-    from scs_deploy.backup import create as making
-    from scs_deploy.backup.stream import mebibytes
+    from scs_deploy.operations.backup import create as making
+    from scs_deploy.operations.backup.stream import mebibytes
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     with Progress(as_json) as progress:
@@ -69,10 +69,10 @@ def create(
 @commands.command("list", epilog="Example: scs backup list --json")
 def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
     """List all backups: when, what, how large, and what a copy of the database continues."""
-    from scs_deploy import environment as environments
-    from scs_deploy.backup import create as making
-    from scs_deploy.backup.stream import mebibytes
-    from scs_deploy.backup.target import open_target
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.operations.backup import create as making
+    from scs_deploy.operations.backup.stream import mebibytes
+    from scs_deploy.operations.backup.target import open_target
 
     target = open_target(environments.load(environment))
     good, bad = making.load(target)
@@ -105,9 +105,9 @@ def verify(
 
     Nothing of the region is touched.
     """
-    from scs_deploy import context
-    from scs_deploy.backup import choose
-    from scs_deploy.backup import verify as proving
+    from scs_deploy.operations.backup import choose
+    from scs_deploy.operations.backup import verify as proving
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     with Progress(as_json) as progress:
@@ -141,9 +141,9 @@ def restore(
 
     The region's description is extracted beside the present one. Safe to run again: it begins anew.
     """
-    from scs_deploy import context
-    from scs_deploy.backup import choose
-    from scs_deploy.backup import restore as restoring
+    from scs_deploy.operations.backup import choose
+    from scs_deploy.operations.backup import restore as restoring
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     if not plan:
@@ -187,8 +187,8 @@ def schedule(
     environment: EnvironmentOption = None,
 ) -> None:
     """Show the systemd units that make a backup by the clock (backup.schedule in environment.yml), or install them."""
-    from scs_deploy import environment as environments
-    from scs_deploy.backup import schedule as timing
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.operations.backup import schedule as timing
 
     region = environments.load(environment)
     if install and remove:

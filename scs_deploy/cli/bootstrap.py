@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
-from scs_deploy.service import Impact
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.spec.service import Impact
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +32,8 @@ def bootstrap(
 
     Safe to run again: a prepared host is left as it is.
     """
-    from scs_deploy import bootstrap as bootstraps
-    from scs_deploy.runner import Event
+    from scs_deploy.engine.runner import Event
+    from scs_deploy.operations import bootstrap as bootstraps
 
     started = time.monotonic()
     with errors.status("reaching the hosts") as status:

@@ -9,13 +9,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from scs_deploy.cli import measured, rotating
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli import _measured as measured
+from scs_deploy.cli import _rotating as rotating
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.cli.plan import Allow
-from scs_deploy.errors import RefusedError
 
 if TYPE_CHECKING:
-    from scs_deploy.certs import Entry
+    from scs_deploy.operations.certificates import Entry
 
 Offline = Annotated[bool, typer.Option("--offline", help="Ask no server: what certificates.yml holds only.")]
 DAYS = 30
@@ -38,7 +39,7 @@ def list_certificates(
     offline: Offline = False, environment: EnvironmentOption = None, as_json: JsonOption = False
 ) -> None:
     """List every certificate and when it ends: CAs, what was issued, and what every server really serves."""
-    from scs_deploy import certs
+    from scs_deploy.operations import certificates as certs
 
     entries = _collect(environment, offline)
     if as_json:
@@ -59,7 +60,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Exit 1 when a certificate ends soon, a server serves another than was issued, or cannot be read."""
-    from scs_deploy import certs
+    from scs_deploy.operations import certificates as certs
 
     entries = _collect(environment, offline)
     found = certs.problems(entries, days, certs.now())
@@ -95,8 +96,10 @@ def rotate(
 
     Interrupted? The same command goes on where it was.
     """
-    from scs_deploy import bootstrap, context, pki
-    from scs_deploy.rotation import certificates, state
+    from scs_deploy.operations import bootstrap
+    from scs_deploy.operations.rotate import certificates, state
+    from scs_deploy.region import region as context
+    from scs_deploy.secrets import pki
 
     if ca and names:
         raise RefusedError("--ca issues every certificate anew", "leave the names out")
@@ -118,7 +121,8 @@ def rotate(
 
 
 def _collect(environment: str | None, offline: bool) -> list[Entry]:
-    from scs_deploy import certs, context
+    from scs_deploy.operations import certificates as certs
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     entries = certs.known(region)
@@ -130,6 +134,6 @@ def _collect(environment: str | None, offline: bool) -> list[Entry]:
 
 
 def _row(entry: Entry) -> dict[str, object]:
-    from scs_deploy import certs
+    from scs_deploy.operations import certificates as certs
 
     return {**entry.model_dump(mode="json"), "days": entry.days(certs.now())}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 
 if TYPE_CHECKING:
-    from scs_deploy.context import Context
-    from scs_deploy.resolve import File
+    from scs_deploy.desired.resolve import File
+    from scs_deploy.region.region import Context
 
 ContainerName = Annotated[str, typer.Argument(metavar="CONTAINER", help="e.g. nova_compute")]
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="e.g. nova.conf")]
@@ -40,7 +40,8 @@ def list_files(
     as_json: JsonOption = False,
 ) -> None:
     """List every container's files, and whether an override applies."""
-    from scs_deploy import context, resolve
+    from scs_deploy.desired import resolve
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     services = region.catalog.select(tuple(names or ()))
@@ -80,7 +81,7 @@ def diff(
     container: ContainerName, file: FileName, host: HostName = None, environment: EnvironmentOption = None
 ) -> None:
     """Show what the operator's overrides change in a file."""
-    from scs_deploy import config
+    from scs_deploy.environment import overrides as config
 
     region, rendered = _file(environment, container, file, host)
     _, base = _base(region, rendered, host)
@@ -102,7 +103,7 @@ def explain(
     """Name the source of each key: the template, or the override file that set it last."""
     from pathlib import Path
 
-    from scs_deploy import config
+    from scs_deploy.environment import overrides as config
 
     region, rendered = _file(environment, container, file, host)
     template, base = _base(region, rendered, host)
@@ -130,7 +131,9 @@ def _plain(text: str) -> str:
 
 
 def _file(environment: str | None, container: str, file: str, host: str | None) -> tuple[Context, File]:
-    from scs_deploy import catalog, context, resolve
+    from scs_deploy.desired import resolve
+    from scs_deploy.region import region as context
+    from scs_deploy.spec import catalog
 
     region = context.load(environment)
     if container not in region.catalog.owner:
@@ -147,7 +150,7 @@ def _file(environment: str | None, container: str, file: str, host: str | None) 
 
 def _base(region: Context, rendered: File, host: str | None) -> tuple[str, str]:
     """(template's path, its text without overrides)."""
-    from scs_deploy import render
+    from scs_deploy.desired import scope as render
 
     service = region.catalog.services[rendered.service]
     name = host or region.inventory.group(region.group_of(service.name, rendered.container))[0].name

@@ -11,12 +11,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from scs_deploy import catalog as catalogs
-from scs_deploy import environment as environments
-from scs_deploy.cli.common import EnvironmentOption
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli._options import EnvironmentOption
+from scs_deploy.environment import environment as environments
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.spec import catalog as catalogs
 
 
 def register(app: typer.Typer) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The region's environment, a folder in environments/.")]
 
@@ -29,7 +29,7 @@ def init(
     source: Annotated[str, typer.Option("--from", metavar="EXAMPLE", help="testbed (1 host) or region.")] = "region",
 ) -> None:
     """Start a new region from a shipped example."""
-    from scs_deploy import example
+    from scs_deploy.region import example
 
     for file in example.start(name, source):
         console.print(f"wrote {file}")
@@ -38,8 +38,8 @@ def init(
 
 def list_environments(as_json: JsonOption = False) -> None:
     """List environments; the one in use is marked."""
-    from scs_deploy import environment as environments
-    from scs_deploy.errors import RefusedError
+    from scs_deploy.base.errors import RefusedError
+    from scs_deploy.environment import environment as environments
 
     try:
         current = environments.current()
@@ -68,7 +68,7 @@ def list_environments(as_json: JsonOption = False) -> None:
 
 def use(name: Name) -> None:
     """Choose the environment that commands work on when none is named."""
-    from scs_deploy import environment as environments
+    from scs_deploy.environment import environment as environments
 
     environments.use(name)
     console.print(f"using {name}")
@@ -80,8 +80,8 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Read all that describes a region and tell what is wrong. Exits 2 when something is. Asks no host."""
-    from scs_deploy import check as checks
-    from scs_deploy import environment as environments
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.region import check as checks
 
     try:
         chosen = name or environment or environments.current()
@@ -103,7 +103,7 @@ def check(
 def _print(finding: object) -> None:
     from rich.text import Text
 
-    from scs_deploy.check import Finding
+    from scs_deploy.region.check import Finding
 
     assert isinstance(finding, Finding)
     line = Text(f"{finding.part:<13}")

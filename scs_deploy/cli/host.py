@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from scs_deploy.cli import show
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
-from scs_deploy.errors import RefusedError
-from scs_deploy.service import Impact
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli import _progress as show
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.spec.service import Impact
 
 if TYPE_CHECKING:
-    from scs_deploy.host_network.plan import HostNetwork
+    from scs_deploy.host.network.plan import HostNetwork
 
 app = typer.Typer(help="What belongs to a host itself.", no_args_is_help=True)
 network = typer.Typer(
@@ -39,8 +39,8 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what would change in the hosts' network files, line by line. Changes nothing."""
-    from scs_deploy import context
-    from scs_deploy.host_network import run
+    from scs_deploy.operations import host_network as run
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     with errors.status("reading the hosts' networks"):
@@ -68,8 +68,8 @@ def apply(
     A host that the manager does not reach afterwards over a new connection puts its old network back by itself; then
     the command fails, and no further host is touched.
     """
-    from scs_deploy import context
-    from scs_deploy.host_network import run
+    from scs_deploy.operations import host_network as run
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     if not yes and not sys.stdin.isatty():
@@ -95,7 +95,7 @@ def apply(
 
 def print_plans(plans: dict[str, HostNetwork]) -> None:
     """What changes, for people: host, file, lines, impact."""
-    from scs_deploy.host_network.plan import text
+    from scs_deploy.host.network.plan import text
 
     if not plans:
         console.print("no host has links in the inventory: their networks are not scs's")

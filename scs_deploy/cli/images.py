@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from scs_deploy import environment as environments
-from scs_deploy.cli import lockdiff
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli import _lockdiff as lockdiff
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.environment import environment as environments
 
 ImagesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="IMAGE", help="Names in the release. Default: all.")

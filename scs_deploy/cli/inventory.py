@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.tree import Tree
 
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 
 if TYPE_CHECKING:
     from scs_deploy.inventory.diff import Diff
@@ -90,7 +90,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show hosts with their addresses, groups and settings."""
-    from scs_deploy import context
+    from scs_deploy.region import region as context
 
     inventory = context.load(environment).inventory
     if host is not None:
@@ -116,8 +116,8 @@ def graph(
     environment: EnvironmentOption = None,
 ) -> None:
     """Show groups, their hosts, and the services that run there."""
-    from scs_deploy import context
     from scs_deploy.inventory import graph as graphs
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     if svg is not None:
@@ -155,8 +155,8 @@ def writeback(environment: EnvironmentOption = None, as_json: JsonOption = False
 
     Writes what `writeback` in netbox.yml names, and only what differs; `scs apply` does it by itself where that is set.
     """
-    from scs_deploy import context
-    from scs_deploy.inventory.netbox import writeback as writing
+    from scs_deploy.operations import netbox_writeback as writing
+    from scs_deploy.region import region as context
 
     with _progress("telling NetBox", "devices") as progress:
         done = writing.report(context.load(environment), progress)

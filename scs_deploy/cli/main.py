@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import typer
 
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
 
 app = typer.Typer(
     name="scs",

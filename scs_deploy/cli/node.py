@@ -10,13 +10,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from scs_deploy.cli import show
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli import _progress as show
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 
 if TYPE_CHECKING:
-    from scs_deploy.nodes.plan import NodePlan
-    from scs_deploy.nodes.view import View
+    from scs_deploy.operations.node.plan import NodePlan
+    from scs_deploy.operations.node.view import View
 
 app = typer.Typer(help="Hosts of a running region: list, drain, replace, add, remove.", no_args_is_help=True)
 
@@ -48,8 +48,8 @@ def register(parent: typer.Typer) -> None:
 @app.command("list", epilog="Example: scs node list --json")
 def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
     """Show every host: roles, whether it is drained, guests, API addresses and router gateways, cluster members."""
-    from scs_deploy import context
-    from scs_deploy.nodes import observe
+    from scs_deploy.operations.node import observe
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     with errors.status(f"looking at {len(region.inventory.hosts)} host(s)"):
@@ -186,9 +186,9 @@ def _run(
     purge: bool = False,
     fingerprint: str = "",
 ) -> None:
-    from scs_deploy import context
-    from scs_deploy.nodes import run
-    from scs_deploy.nodes.plan import Options
+    from scs_deploy.operations.node import run
+    from scs_deploy.operations.node.plan import Options
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     run.check_host(region, host)

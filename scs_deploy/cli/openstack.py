@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from scs_deploy.cli.common import EnvironmentOption
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
+from scs_deploy.cli._options import EnvironmentOption
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +32,8 @@ def openstack(
 
     The cloud is in state/clouds.yaml of the environment, its password in state/secure.yaml (both 0600).
     """
-    from scs_deploy import clouds
-    from scs_deploy import environment as environments
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.secrets import clouds
 
     region = environments.load(environment)
     clouds.write(region)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from scs_deploy.cli import show
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.errors import RefusedError
-from scs_deploy.service import Impact
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli import _progress as show
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.spec.service import Impact
 
 if TYPE_CHECKING:
-    from scs_deploy.context import Context
-    from scs_deploy.pipeline import Selection
+    from scs_deploy.engine.pipeline import Selection
+    from scs_deploy.region.region import Context
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="SERVICE|LAYER", help="Only these; default: everything.")]
 Hosts = Annotated[list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")]
@@ -44,7 +44,8 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what an apply would change, and why. Changes nothing."""
-    from scs_deploy import context, pipeline
+    from scs_deploy.engine import pipeline
+    from scs_deploy.region import region as context
 
     if offline and (exit_code or allow):
         raise RefusedError("--offline compares with no host", "leave out --exit-code and --allow")
@@ -65,7 +66,7 @@ def plan(
 
 
 def _offline(region: Context, selection: Selection, as_json: bool) -> None:
-    from scs_deploy import offline
+    from scs_deploy.desired import digest as offline
 
     with show.RunProgress() as progress:
         progress.expect(len(selection.hosts or region.inventory.hosts))

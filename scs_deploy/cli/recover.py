@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 
 if TYPE_CHECKING:
-    from scs_deploy.recover.model import Procedure, Recovery
+    from scs_deploy.operations.recover.model import Procedure, Recovery
 
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show the members and the steps; change nothing.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -46,8 +46,8 @@ def mariadb(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the database back: bootstrap the member with the newest data, join the others."""
-    from scs_deploy.recover import mariadb_run
-    from scs_deploy.recover.mariadb import Options
+    from scs_deploy.operations.recover import mariadb_run
+    from scs_deploy.operations.recover.mariadb import Options
 
     options = Options(without=tuple(without or ()), bootstrap_from=bootstrap_from, copies=not no_copy)
     _recover(mariadb_run.Procedure(options), plan, yes, environment, as_json)
@@ -69,8 +69,8 @@ def rabbitmq(
     as_json: JsonOption = False,
 ) -> None:
     """Bring the message broker back: start members, let lost ones join anew, give queues their replicas back."""
-    from scs_deploy.recover import rabbitmq_run
-    from scs_deploy.recover.rabbitmq import Options
+    from scs_deploy.operations.recover import rabbitmq_run
+    from scs_deploy.operations.recover.rabbitmq import Options
 
     if reset and force_boot:
         raise RefusedError("--reset gives up the data that --force-boot would boot from", "choose one")
@@ -96,15 +96,15 @@ def ovn(
 
     With --without the cluster forgets that member; without it, an unreachable one stays a member.
     """
-    from scs_deploy.recover import ovn_run
-    from scs_deploy.recover.ovn import Options
+    from scs_deploy.operations.recover import ovn_run
+    from scs_deploy.operations.recover.ovn import Options
 
     _recover(ovn_run.Procedure(Options(without=tuple(without or ()), source=source)), plan, yes, environment, as_json)
 
 
 def _recover(procedure: Procedure, plan: bool, yes: bool, environment: str | None, as_json: bool) -> None:
-    from scs_deploy import context
-    from scs_deploy.recover import run
+    from scs_deploy.operations.recover import run
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     command = f"scs recover {procedure.service}"

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scs_deploy.cli import lockdiff, measured, show
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli import _lockdiff as lockdiff
+from scs_deploy.cli import _measured as measured
+from scs_deploy.cli import _progress as show
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.cli.apply import confirming
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.errors import RefusedError
 
 if TYPE_CHECKING:
-    from scs_deploy.context import Context
-    from scs_deploy.rollback import Back
+    from scs_deploy.operations.rollback import Back
+    from scs_deploy.region.region import Context
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +48,8 @@ def rollback(
     Writes the earlier release lock and overrides into the environment's folder, then rolls as any apply does. Refuses
     where a schema changed since, or a program wrote data that the earlier one cannot read.
     """
-    from scs_deploy import context
-    from scs_deploy import rollback as rollbacks
+    from scs_deploy.operations import rollback as rollbacks
+    from scs_deploy.region import region as context
 
     probe = measured.options(max_failed_requests, no_probe, ping)
     if as_json and not plan:

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from scs_deploy import environment as environments
-from scs_deploy.cli import measured
-from scs_deploy.cli import show as shows
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli import _measured as measured
+from scs_deploy.cli import _progress as shows
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.environment import environment as environments
 from scs_deploy.state import process, snapshot
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import Run, RunStore, Status
@@ -108,7 +108,7 @@ def show(
 @app.command(epilog="Example: scs runs pause")
 def pause(environment: EnvironmentOption = None) -> None:
     """Have the run that is under way stop before its next play, or before the next host of one."""
-    from scs_deploy import pipeline
+    from scs_deploy.engine import pipeline
 
     region = environments.load(environment)
     run = RunStore(region.state / "runs.sqlite3").get(changing=True)
@@ -130,9 +130,9 @@ def resume(
     environment: EnvironmentOption = None,
 ) -> None:
     """Go on with a run that was paused, failed or interrupted. Observes first, and does what is left of it."""
-    from scs_deploy import apply as applies
-    from scs_deploy import context
     from scs_deploy.cli.apply import confirming, finished
+    from scs_deploy.operations import apply as applies
+    from scs_deploy.region import region as context
 
     given = max_failed_requests is not None or no_probe or ping
     probe = measured.options(max_failed_requests, no_probe, ping) if given else None
@@ -150,7 +150,7 @@ def abandon(
     environment: EnvironmentOption = None,
 ) -> None:
     """Declare that a run which did not reach its end will not be resumed. Changes nothing in the region."""
-    from scs_deploy import apply as applies
+    from scs_deploy.operations import apply as applies
 
     region = environments.load(environment)
     with RunLock(region.state / "lock"):

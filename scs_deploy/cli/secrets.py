@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from scs_deploy.cli import measured, rotating
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli import _measured as measured
+from scs_deploy.cli import _rotating as rotating
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.cli.plan import Allow
-from scs_deploy.errors import RefusedError
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,9 @@ def init(
 
     Writes clouds.yaml for OpenStack clients too. Run it again at any time.
     """
-    from scs_deploy import clouds, context, pki, secrets, vault
+    from scs_deploy.region import region as context
+    from scs_deploy.secrets import clouds, pki, vault
+    from scs_deploy.secrets import store as secrets
 
     described = context.load(environment)
     region = described.environment
@@ -59,8 +62,10 @@ def init(
 
 def list_secrets(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
     """List every secret's name, who needs it, and whether it is there. Exits 1 when one is missing."""
-    from scs_deploy import catalog, credentials, secrets
-    from scs_deploy import environment as environments
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.secrets import credentials
+    from scs_deploy.secrets import store as secrets
+    from scs_deploy.spec import catalog
 
     present = secrets.load(environments.load(environment))
     services = catalog.load()
@@ -89,8 +94,8 @@ def show(
     environment: EnvironmentOption = None,
 ) -> None:
     """Print one secret's value."""
-    from scs_deploy import environment as environments
-    from scs_deploy import secrets
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.secrets import store as secrets
 
     region = environments.load(environment)
     present = secrets.load(region)
@@ -109,9 +114,9 @@ def edit(
 
     An edit that is refused is kept: mend it with --resume FILE.
     """
-    from scs_deploy import clouds
-    from scs_deploy import edit as editing
-    from scs_deploy import environment as environments
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.secrets import clouds
+    from scs_deploy.secrets import editor as editing
 
     region = environments.load(environment)
     changed = editing.edit(region, resume)
@@ -140,9 +145,9 @@ def rotate(
 
     Interrupted? The same command goes on where it was.
     """
-    from scs_deploy import context
-    from scs_deploy.rotation import secrets as rotation_of
-    from scs_deploy.rotation import state
+    from scs_deploy.operations.rotate import secrets as rotation_of
+    from scs_deploy.operations.rotate import state
+    from scs_deploy.region import region as context
 
     probe = measured.options(max_failed_requests, no_probe, None)
     region = context.load(environment)
@@ -172,8 +177,8 @@ def rotate_file_key(
     The secrets stay as they are. Rewrites vault_password_file too; with vault_password_command, the command must print
     the new password from then on.
     """
-    from scs_deploy import environment as environments
-    from scs_deploy import vault
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.secrets import vault
 
     region = environments.load(environment)
     if new_vault_password_file:

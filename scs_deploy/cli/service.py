@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from scs_deploy.change import Kind
-from scs_deploy.cli import show
-from scs_deploy.cli.common import EnvironmentOption, console
+from scs_deploy.cli import _progress as show
+from scs_deploy.cli._options import EnvironmentOption, console
 from scs_deploy.cli.plan import Allow, Hosts
+from scs_deploy.plan.change import Kind
 
 Which = Annotated[list[str], typer.Argument(metavar="SERVICE|CONTAINER", help="What to act on.")]
 
@@ -38,7 +38,9 @@ def restart(names: Which, host: Hosts = None, allow: Allow = None, environment: 
 
 
 def _act(kind: Kind, names: list[str], host: list[str] | None, allow: Allow, environment: str | None) -> None:
-    from scs_deploy import context, operate, pipeline
+    from scs_deploy.engine import pipeline
+    from scs_deploy.operations import restart as operate
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     selection = pipeline.Selection(tuple(names), tuple(host or ()), tuple(allow or ()))

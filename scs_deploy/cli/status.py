@@ -6,8 +6,8 @@ from __future__ import annotations
 import typer
 from rich.table import Table
 
-from scs_deploy.cli import show
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli import _progress as show
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.cli.plan import Hosts, Names
 
 
@@ -20,7 +20,8 @@ def status(
     names: Names = None, host: Hosts = None, environment: EnvironmentOption = None, as_json: JsonOption = False
 ) -> None:
     """Show every container: state, health, restarts. Exits 1 when one does not run or is unhealthy."""
-    from scs_deploy import context, pipeline
+    from scs_deploy.engine import pipeline
+    from scs_deploy.region import region as context
 
     region = context.load(environment)
     chosen = region.catalog.select(tuple(names or ()))

@@ -10,10 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from scs_deploy import environment as environments
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
-from scs_deploy.environment import Environment
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.environment import environment as environments
+from scs_deploy.environment.environment import Environment
 from scs_deploy.testbed.layout import environment_of
 from scs_deploy.testbed.stages import Stages
 
@@ -141,9 +141,11 @@ def _build(region: Environment, images: tuple[str, ...]) -> None:
 
 
 def _deploy(region: Environment) -> None:
-    from scs_deploy import apply, context, pipeline
-    from scs_deploy.cli.show import RunProgress
-    from scs_deploy.plan import Plan
+    from scs_deploy.cli._progress import RunProgress
+    from scs_deploy.engine import pipeline
+    from scs_deploy.operations import apply
+    from scs_deploy.plan.host import Plan
+    from scs_deploy.region import region as context
 
     with RunProgress() as progress:
 

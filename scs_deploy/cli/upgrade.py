@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scs_deploy.cli import measured, releasing, show
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.cli import _measured as measured
+from scs_deploy.cli import _progress as show
+from scs_deploy.cli import _releasing as releasing
+from scs_deploy.cli._options import EnvironmentOption, console, errors
 from scs_deploy.cli.apply import confirming
-from scs_deploy.cli.common import EnvironmentOption, console, errors
 from scs_deploy.cli.plan import Allow
-from scs_deploy.errors import RefusedError, ScsError
 
 if TYPE_CHECKING:
-    from scs_deploy.environment import Environment
+    from scs_deploy.environment.environment import Environment
 
 
 def register(app: typer.Typer) -> None:
@@ -78,10 +80,11 @@ def upgrade(
 
     Shows the plan and asks, stops at the first gate that fails, and touches the data plane with consent only.
     """
-    from scs_deploy import apply as applies
-    from scs_deploy import context, pipeline
-    from scs_deploy import environment as environments
-    from scs_deploy import upgrade as upgrades
+    from scs_deploy.engine import pipeline
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.operations import apply as applies
+    from scs_deploy.operations.upgrade import schedule as upgrades
+    from scs_deploy.region import region as context
 
     chosen = environments.load(environment)
     if not release and (plan or no_backup):
@@ -149,7 +152,7 @@ def _validate(environment: Environment, run: str) -> None:
 
 
 def _timer(environment: Environment, calendar: str | None) -> None:
-    from scs_deploy import upgrade as upgrades
+    from scs_deploy.operations.upgrade import schedule as upgrades
 
     if calendar:
         for file in upgrades.schedule(environment, calendar):

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from scs_deploy import environment as environments
-from scs_deploy.cli.common import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.environment import environment as environments
 
 if TYPE_CHECKING:
     from scs_deploy.validate import Report, Result

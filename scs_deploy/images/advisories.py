@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable
 
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
 from scs_deploy.images import apt
 from scs_deploy.images.difference import Advisory, ImageChange
 from scs_deploy.images.packages import PYPI

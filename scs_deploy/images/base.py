@@ -11,14 +11,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.images import apt
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.packages import Package
 from scs_deploy.images.recipe import Recipe
-from scs_deploy.images.users import User
 from scs_deploy.images.workbench import add_file, relevant
-from scs_deploy.release import Release
+from scs_deploy.spec.release import Release
+from scs_deploy.spec.users import User
 
 # Changes of these and of what `make` does need another recipe.FORMAT.
 EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")

@@ -9,9 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scs_deploy import docker_engine
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base import docker_engine
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment.environment import Environment
 from scs_deploy.images import advisories, collection, python, registry, sbom
 from scs_deploy.images import lock as locks
 from scs_deploy.images import packages as pkg
@@ -20,7 +20,7 @@ from scs_deploy.images.difference import ImageChange, advised, difference
 from scs_deploy.images.events import Event, OnEvent, ignore
 from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
-from scs_deploy.release import Lock, LockedImage, load_release
+from scs_deploy.spec.release import Lock, LockedImage, load_release
 
 
 class Result(NamedTuple):

@@ -13,15 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scs_deploy.errors import ScsError
-from scs_deploy.images import apt, base, python, users
+from scs_deploy.base.errors import ScsError
+from scs_deploy.images import apt, base, python
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.events import Event, OnEvent, State, ignore
 from scs_deploy.images.packages import Package
 from scs_deploy.images.recipe import File, Recipe, build_order, inputs_hash, load_recipes, recipe_key, select_pins
 from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
-from scs_deploy.release import Release
+from scs_deploy.spec import users
+from scs_deploy.spec.release import Release
 
 if TYPE_CHECKING:
     from docker import DockerClient

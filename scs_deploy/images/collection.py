@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scs_deploy import docker_engine
-from scs_deploy.environment import Environment
-from scs_deploy.errors import ScsError
+from scs_deploy.base import docker_engine
+from scs_deploy.base.errors import ScsError
+from scs_deploy.base.model import load_model
+from scs_deploy.environment.environment import Environment
 from scs_deploy.images import registry
-from scs_deploy.model import load_model
-from scs_deploy.release import Lock
+from scs_deploy.spec.release import Lock
 from scs_deploy.state import snapshot
 
 if TYPE_CHECKING:

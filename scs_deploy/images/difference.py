@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
-from scs_deploy.model import Model
-from scs_deploy.release import Lock
+from scs_deploy.base.model import Model
+from scs_deploy.spec.release import Lock
 
 
 class Advisory(Model):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from scs_deploy.environment import Environment
+from scs_deploy.base.model import load_model
+from scs_deploy.environment.environment import Environment
 from scs_deploy.images.store import replace
-from scs_deploy.model import load_model
-from scs_deploy.release import Lock, LockedImage
+from scs_deploy.spec.release import Lock, LockedImage
 
 HEADER = """\
 ---

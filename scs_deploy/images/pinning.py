@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from packaging.requirements import Requirement
 
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.images import python
 from scs_deploy.images.apt import WORK
 from scs_deploy.images.builder import Builder

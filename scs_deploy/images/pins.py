@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from scs_deploy import paths
-from scs_deploy.errors import RefusedError
-from scs_deploy.model import Model, load_model
-from scs_deploy.release import Release
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model, load_model
+from scs_deploy.spec.release import Release
 
 
 class Pin(Model):

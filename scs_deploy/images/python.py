@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.images.apt import WORK
 from scs_deploy.images.packages import PYPI
 from scs_deploy.images.pins import Pin, lines

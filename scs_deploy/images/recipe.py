@@ -10,12 +10,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scs_deploy import paths
-from scs_deploy.errors import RefusedError
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model, load_model
 from scs_deploy.images import pins
 from scs_deploy.images.pins import Pin
-from scs_deploy.model import Model, load_model
-from scs_deploy.release import Release
+from scs_deploy.spec.release import Release
 
 FORMAT = 2
 """Part of every key: raise it when the builder itself makes images differently."""
@@ -120,7 +120,7 @@ def recipe_key(recipe: Recipe, release: Release, selection: Mapping[str, Pin]) -
 
     :param selection: the recipe's of `select_pins`
     """
-    from scs_deploy.images import users
+    from scs_deploy.spec import users
 
     said = recipe.model_dump(mode="json")
     if not recipe.python:

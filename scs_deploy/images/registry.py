@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from scs_deploy import docker_engine
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.images import users
-from scs_deploy.release import LockedImage
+from scs_deploy.base import docker_engine
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment.environment import Environment
+from scs_deploy.spec import users
+from scs_deploy.spec.release import LockedImage
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
     from requests import Response
 
-    from scs_deploy.pki import Leaf
+    from scs_deploy.secrets.pki import Leaf
 
 LOOPBACK = "127.0.0.1"
 LABEL_CONFIG, LABEL_ENVIRONMENT = "scs.config", "scs.environment"
@@ -99,7 +99,7 @@ def ensure(environment: Environment) -> list[str]:
     :raises RefusedError: no certificate, or the port is somebody else's
     :raises ScsError: no image of the registry, or it does not start
     """
-    from scs_deploy import pki
+    from scs_deploy.secrets import pki
 
     leaf = pki.load(environment).leaf("registry")
     engine = docker_engine.connect()

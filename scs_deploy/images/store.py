@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.packages import Package
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
 from scs_deploy.images import apt
 from scs_deploy.images.recipe import File
 

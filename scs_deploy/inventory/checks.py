@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from scs_deploy.environment import IPAddress, Settings
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import IPAddress, Settings
 from scs_deploy.inventory import link_checks
 from scs_deploy.inventory.link_checks import Place
 from scs_deploy.inventory.model import Host, Inventory

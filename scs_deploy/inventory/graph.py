@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from scs_deploy.catalog import Catalog
 from scs_deploy.inventory.model import Inventory
+from scs_deploy.spec.catalog import Catalog
 
 WIDTH = 1160
 _LINE, _CHIP, _PAD = 18, 24, 12

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from scs_deploy.environment import IPAddress
-from scs_deploy.model import Model
+from scs_deploy.base.model import Model
+from scs_deploy.environment.environment import IPAddress
 
 IPInterface = IPv4Interface | IPv6Interface
 

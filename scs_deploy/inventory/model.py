@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import Field
 
-from scs_deploy.environment import IPAddress
+from scs_deploy.base.model import Model
+from scs_deploy.environment.environment import IPAddress
 from scs_deploy.inventory.links import Link
-from scs_deploy.model import Model
 
 
 class Interface(Model):

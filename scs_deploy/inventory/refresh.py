@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scs_deploy import catalog as catalogs
-from scs_deploy import environment as environments
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import environment as environments
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import diff, source, synced
 from scs_deploy.inventory.checks import Problem, ProblemsError
 from scs_deploy.inventory.diff import Diff
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.inventory.synced import Document
+from scs_deploy.spec import catalog as catalogs
 from scs_deploy.state.lock import RunLock
 
 Progress = Callable[[int, int], None]

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scs_deploy.addresses import HOLDER
-from scs_deploy.catalog import Catalog
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.engine.addresses import HOLDER
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import checks, synced
 from scs_deploy.inventory.checks import Problem
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.inventory.synced import Document
+from scs_deploy.spec.catalog import Catalog
 
 NETBOX = "netbox"
 _TUNNEL = "tunnel_network"
@@ -39,7 +39,7 @@ class Found:
 
 def variables(catalog: Catalog) -> frozenset[str]:
     """The operator variables that services and roles declare."""
-    from scs_deploy import bootstrap
+    from scs_deploy.operations import bootstrap
 
     return frozenset(catalog.settings) | bootstrap.variables()
 

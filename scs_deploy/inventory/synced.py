@@ -15,10 +15,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field
 
-from scs_deploy.environment import IPAddress
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model, load_yaml, validate
+from scs_deploy.environment.environment import IPAddress
 from scs_deploy.inventory.model import Host, Inventory, digest
-from scs_deploy.model import Model, load_yaml, validate
 
 FILE = "inventory.yml"
 PLUGIN: Literal["scs.core.region"] = "scs.core.region"

@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import validate
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import checks
 from scs_deploy.inventory.model import Host, Interface, Inventory, grouped
-from scs_deploy.model import validate
 
 _ANSIBLE = {
     "inventory_file",

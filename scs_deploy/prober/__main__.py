@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scs_deploy.prober import record
 from scs_deploy.prober.client import Client
 from scs_deploy.prober.https import PROBLEMS, ApiError, say
 from scs_deploy.prober.icmp import Ping
 from scs_deploy.prober.model import PINGS, TOKENS, WRITES, News, Order, Target
-from scs_deploy.prober.record import Sample
 from scs_deploy.prober.schedule import Schedule
+from scs_deploy.state import measurement as record
+from scs_deploy.state.measurement import Sample
 
 NEWS = 2.0
 """Seconds between two reports."""

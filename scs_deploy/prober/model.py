@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from scs_deploy.model import Model
-from scs_deploy.prober.record import Summary
+from scs_deploy.base.model import Model
+from scs_deploy.state.measurement import Summary
 
 RATE = 4.5
 """List calls per second, all services together."""

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scs_deploy import render
-from scs_deploy.context import Context
-from scs_deploy.model import Model
+from scs_deploy.base.model import Model
+from scs_deploy.desired import scope as render
 from scs_deploy.prober.model import News, Order, Target
+from scs_deploy.region.region import Context
 from scs_deploy.state.runs import RunRecord
 
 FIRST = 60.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scs_deploy.context import Context
+from scs_deploy.region.region import Context
 
 CONTAINER = "nova_compute"
 QUERY = "SELECT host, uuid FROM nova.compute_nodes WHERE deleted = 0;"

@@ -17,10 +17,10 @@ from typing import Any
 
 from pydantic import Field
 
-from scs_deploy.change import REGION, Change, Kind
-from scs_deploy.errors import ScsError
-from scs_deploy.model import Model
-from scs_deploy.service import Impact, Phase
+from scs_deploy.base.errors import ScsError
+from scs_deploy.base.model import Model
+from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.spec.service import Impact, Phase
 
 CHARSET = "utf8mb4"
 KEPT = frozenset({CHARSET, "utf8mb3"})

@@ -17,9 +17,9 @@ from typing import Any
 
 from pydantic import Field
 
-from scs_deploy.change import REGION, Change, Kind
-from scs_deploy.model import Model
-from scs_deploy.service import Impact, Phase
+from scs_deploy.base.model import Model
+from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.spec.service import Impact, Phase
 
 DOMAIN = "default"
 """Id of domain Default, fixed by Keystone's bootstrap."""

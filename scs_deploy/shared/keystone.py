@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from scs_deploy.change import Change
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
+from scs_deploy.plan.change import Change
 from scs_deploy.shared import identity
 from scs_deploy.shared.identity import ADMINISTRATOR, DOMAIN, FINGERPRINT, PROJECT, ROLES, Desired, Entry, Observed
 

@@ -20,11 +20,11 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from scs_deploy.change import REGION, Change, Kind
-from scs_deploy.credentials import Login
-from scs_deploy.errors import ScsError
-from scs_deploy.model import Model
-from scs_deploy.service import Impact, Phase
+from scs_deploy.base.errors import ScsError
+from scs_deploy.base.model import Model
+from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.secrets.credentials import Login
+from scs_deploy.spec.service import Impact, Phase
 
 QUEUE_TYPE = "quorum"
 OWNER = "rabbitmq"

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
 
 if TYPE_CHECKING:
-    from scs_deploy.context import Context
+    from scs_deploy.region.region import Context
 
 
 def read(context: Context) -> dict[str, str] | None:
     """Schema: its revisions, joined by `,`; '' where it has none. None: the database does not answer."""
-    from scs_deploy import region
+    from scs_deploy.shared import state as region
 
     schemas = [d for s in context.catalog.services.values() for d in s.databases]
     if not schemas:

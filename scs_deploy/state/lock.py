@@ -15,7 +15,7 @@ from types import TracebackType
 
 from pydantic import BaseModel, ValidationError
 
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.state import process
 
 SETTLE = 1.0

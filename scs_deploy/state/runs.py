@@ -16,10 +16,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from scs_deploy.errors import PausedError, RefusedError
-from scs_deploy.model import Model
-from scs_deploy.prober.record import Summary
+from scs_deploy.base.errors import PausedError, RefusedError
+from scs_deploy.base.model import Model
 from scs_deploy.state import lock, process, schema
+from scs_deploy.state.measurement import Summary
 
 EPOCH = 1577836800  # 2020-01-01, so that nine characters last for a thousand years
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"

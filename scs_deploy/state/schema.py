@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
 
 STEPS = (
     """

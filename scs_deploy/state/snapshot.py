@@ -7,10 +7,10 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model, load_model
+from scs_deploy.environment.environment import Environment
 from scs_deploy.images.store import replace
-from scs_deploy.model import Model, load_model
 
 KEPT = 50
 """Snapshots that stay; those used last."""

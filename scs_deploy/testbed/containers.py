@@ -14,9 +14,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scs_deploy import docker_engine
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base import docker_engine
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.testbed import cgroups, manager
 from scs_deploy.testbed.layout import Layout, Node, NodeNetwork, layout, overlap

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 
-from scs_deploy import paths
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host, Inventory
-from scs_deploy.model import Model
 
 
 class NodeNetwork(Model):

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from scs_deploy.environment import Environment
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
+from scs_deploy.environment.environment import Environment
 
 HOSTS = Path("/etc/hosts")
 

@@ -7,10 +7,10 @@ import importlib
 from collections.abc import Callable
 from typing import Protocol
 
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Inventory
-from scs_deploy.model import Model
 
 Report = Callable[[str], None]
 """Takes one line about what happens now."""

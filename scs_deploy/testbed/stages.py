@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from scs_deploy.model import Model
+from scs_deploy.base.model import Model
 
 MEMINFO = Path("/proc/meminfo")
 INTERVAL = 1.0

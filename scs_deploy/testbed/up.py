@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 
-from scs_deploy import bootstrap, paths
-from scs_deploy import catalog as catalogs
-from scs_deploy import environment as environments
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment import environment as environments
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Inventory
+from scs_deploy.operations import bootstrap
+from scs_deploy.spec import catalog as catalogs
 from scs_deploy.testbed import provider as providers
 from scs_deploy.testbed.provider import Provider, Report
 from scs_deploy.testbed.stages import Stages
@@ -44,7 +45,8 @@ def prepare(environment: Environment, report: Report) -> None:
 
     :raises RefusedError: they exist, but cannot be read with the vault password
     """
-    from scs_deploy import clouds, pki, secrets, vault
+    from scs_deploy.secrets import clouds, pki, vault
+    from scs_deploy.secrets import store as secrets
 
     if vault.create_password(environment):
         report(f"made {environment.settings.vault_password_file}")
@@ -156,7 +158,7 @@ def remove_images(environment: Environment, report: Report) -> None:
     """
     from docker.errors import APIError, NotFound
 
-    from scs_deploy import docker_engine
+    from scs_deploy.base import docker_engine
     from scs_deploy.images.store import Store
 
     engine = docker_engine.connect()
@@ -175,7 +177,7 @@ def remove_images(environment: Environment, report: Report) -> None:
 
 def login_help(environment: Environment) -> list[str]:
     """How to use the region, line by line; shows where the password is, not the password."""
-    from scs_deploy import clouds
+    from scs_deploy.secrets import clouds
 
     name, external = environment.name, environment.settings.api.external
     state = environment.state

@@ -10,10 +10,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scs_deploy import guest_image
-from scs_deploy.environment import Environment
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
+from scs_deploy.environment.environment import Environment
 from scs_deploy.state.lock import RunLock
+from scs_deploy.validate import guest_image
 from scs_deploy.validate import region as regions
 from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CHECKS, Check, CheckFailedError, NotApplicableError, select

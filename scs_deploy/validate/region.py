@@ -8,8 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from scs_deploy import clouds
-from scs_deploy.environment import Environment
+from scs_deploy.environment.environment import Environment
+from scs_deploy.secrets import clouds
 
 PREFIX = "scs-validate-"
 """Every name and tag of a validation begins so; nothing else in a region may."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
 
 if TYPE_CHECKING:
     from scs_deploy.validate.region import Region

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from pydantic import Field, computed_field
 
-from scs_deploy.model import Model
+from scs_deploy.base.model import Model
 from scs_deploy.validate import measure
 
 

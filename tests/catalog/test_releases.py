@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from scs_deploy import catalog, paths
+from scs_deploy.base import paths
 from scs_deploy.images import pins
 from scs_deploy.images.recipe import load_recipes, recipe_key, select_pins
-from scs_deploy.release import load_release
+from scs_deploy.spec import catalog
+from scs_deploy.spec.release import load_release
 
 CATALOG = catalog.load()
 RELEASES = sorted(path.stem for path in (paths.root() / "releases").glob("*.yml"))

@@ -9,9 +9,13 @@ import jinja2
 import pytest
 from jinja2 import meta
 
-from scs_deploy import catalog, config, ini, render, resolve
-from scs_deploy.context import Context
-from scs_deploy.service import Service
+from scs_deploy.base import ini
+from scs_deploy.desired import resolve
+from scs_deploy.desired import scope as render
+from scs_deploy.environment import overrides as config
+from scs_deploy.region.region import Context
+from scs_deploy.spec import catalog
+from scs_deploy.spec.service import Service
 
 CATALOG = catalog.load()
 SERVICES = [pytest.param(s, id=n) for n, s in CATALOG.services.items()]

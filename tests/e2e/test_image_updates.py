@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import docker_engine
+from scs_deploy.base import docker_engine
 from scs_deploy.images import advisories
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.builder import LABEL_IMAGE, LABEL_RELEASE, Builder
 from scs_deploy.images.difference import difference
 from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
-from scs_deploy.release import ImageSpec, Lock, LockedImage, Release, load_release
+from scs_deploy.spec.release import ImageSpec, Lock, LockedImage, Release, load_release
 
 pytestmark = pytest.mark.e2e
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import context as contexts
-from scs_deploy.context import Context
-from scs_deploy.prober.record import Gap
+from scs_deploy.region import region as contexts
+from scs_deploy.region.region import Context
+from scs_deploy.state.measurement import Gap
 from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.faults import wait
 from tests.fault.members import Membership

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pymysql
 import requests
 
-from scs_deploy.context import Context
-from scs_deploy.model import Model
+from scs_deploy.base.model import Model
 from scs_deploy.prober.https import ApiError, Https
+from scs_deploy.region.region import Context
 from tests.fault import sockets
 from tests.fault.client import database, say
 from tests.fault.faults import FaultError, Node, run, wait

@@ -23,13 +23,13 @@ import pymysql
 from rich.console import Console
 from rich.table import Table
 
-from scs_deploy import context as contexts
-from scs_deploy.context import Context
-from scs_deploy.errors import ScsError
-from scs_deploy.prober import record
+from scs_deploy.base.errors import ScsError
 from scs_deploy.prober.https import TIMEOUT, ApiError, Https
-from scs_deploy.prober.record import Gap, Sample, Summary
 from scs_deploy.prober.schedule import Schedule
+from scs_deploy.region import region as contexts
+from scs_deploy.region.region import Context
+from scs_deploy.state import measurement as record
+from scs_deploy.state.measurement import Gap, Sample, Summary
 from tests.fault.client import database, say
 from tests.fault.record import discrepancies
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scs_deploy import docker_engine
+from scs_deploy.base import docker_engine
 from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.conftest import Faults
 

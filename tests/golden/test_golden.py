@@ -10,8 +10,8 @@ import json
 import os
 from pathlib import Path
 
-from scs_deploy import resolve
-from scs_deploy.context import Context
+from scs_deploy.desired import resolve
+from scs_deploy.region.region import Context
 
 GOLDEN = Path(__file__).parent / "testbed"
 

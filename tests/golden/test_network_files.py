@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scs_deploy.host_network import render
+from scs_deploy.host.network import render
 from scs_deploy.inventory import link_checks
 from scs_deploy.inventory.links import Link
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scs_deploy import context, paths
+from scs_deploy.base import paths
+from scs_deploy.region import region as context
 from scs_deploy.testbed.containers import Containers
 
 NAME = "hosttest"

@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import secrets, vault
-from scs_deploy.backup import chain, crypt, manifest, source, stream, verify
-from scs_deploy.backup.create import load
-from scs_deploy.backup.manifest import Database, Kind, Manifest, Part
-from scs_deploy.backup.target import Folder
-from scs_deploy.errors import ScsError
-from scs_deploy.images import users
+from scs_deploy.base.errors import ScsError
+from scs_deploy.operations.backup import chain, crypt, manifest, source, stream, verify
+from scs_deploy.operations.backup.create import load
+from scs_deploy.operations.backup.manifest import Database, Kind, Manifest, Part
+from scs_deploy.operations.backup.target import Folder
+from scs_deploy.secrets import store as secrets
+from scs_deploy.secrets import vault
+from scs_deploy.spec import users
 from tests.unit.test_secrets import region as made_region
 
 IMAGE = "scs/mariadb:2025.1"

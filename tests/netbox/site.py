@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from scs_deploy import catalog as catalogs
-from scs_deploy.environment import Environment, Settings
+from scs_deploy.base.model import load_model
+from scs_deploy.environment.environment import Environment, Settings
 from scs_deploy.inventory import source
 from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.source import Found
-from scs_deploy.model import load_model
+from scs_deploy.spec import catalog as catalogs
 from tests.netbox.replay import READ_ONLY, Behaviour, Replay
 
 ENVIRONMENTS = Path(__file__).with_name("environments")

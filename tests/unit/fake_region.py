@@ -12,8 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from scs_deploy import pki, vault
 from scs_deploy.prober.model import Order, Target
+from scs_deploy.secrets import pki, vault
 from tests.unit.test_secrets import region as environment_in
 
 NAME = "api.region.test"

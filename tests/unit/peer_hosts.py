@@ -20,9 +20,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
-from scs_deploy import pki, resolve, vault
-from scs_deploy.context import Context
+from scs_deploy.desired import resolve
 from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.region.region import Context
+from scs_deploy.secrets import pki, vault
 from tests.conftest import dummy_context
 from tests.unit.test_secrets import region as environment_in
 

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import addresses, context, environment, paths
-from scs_deploy.change import Change, Kind
-from scs_deploy.errors import RefusedError
-from scs_deploy.plan import HostPlan
-from scs_deploy.service import Impact, Phase
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.engine import addresses
+from scs_deploy.environment import environment
+from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.host import HostPlan
+from scs_deploy.region import region as context
+from scs_deploy.spec.service import Impact, Phase
 
 
 def host(*changes: tuple[Kind, str], name: str = "h") -> HostPlan:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from scs_deploy import agents
-from scs_deploy.agents import Agent, Seen
-from scs_deploy.context import Context
-from scs_deploy.environment import Environment
-from scs_deploy.errors import ScsError
+from scs_deploy.base.errors import ScsError
+from scs_deploy.engine import agent_heartbeats as agents
+from scs_deploy.engine.agent_heartbeats import Agent, Seen
+from scs_deploy.environment.environment import Environment
+from scs_deploy.region.region import Context
 
 COMPUTE = Agent(api="compute", binary="nova-compute", host="c1")
 OTHER = COMPUTE.model_copy(update={"host": "c2"})

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import ahead
-from scs_deploy import environment as environments
-from scs_deploy import release as releases
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import environment as environments
+from scs_deploy.environment.environment import Environment
 from scs_deploy.images import lock as locks
-from scs_deploy.release import Lock
+from scs_deploy.operations.upgrade import release_files as ahead
+from scs_deploy.spec import release as releases
+from scs_deploy.spec.release import Lock
 from scs_deploy.state import snapshot
 
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scs_deploy.backup import chain, choose, manifest
-from scs_deploy.backup.chain import Source
-from scs_deploy.backup.manifest import Database, Kind, Manifest, Part, Rows
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.operations.backup import chain, choose, manifest
+from scs_deploy.operations.backup.chain import Source
+from scs_deploy.operations.backup.manifest import Database, Kind, Manifest, Part, Rows
 
 MONDAY = datetime(2026, 11, 16, 2, 30, tzinfo=UTC)
 SOURCE = Source(host="b", version="11.8.6-MariaDB", directory="b:1.1")

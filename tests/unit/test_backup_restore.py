@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy.backup import parts, restore_plan, restore_run, source, verify
-from scs_deploy.backup.manifest import Manifest, Rows
-from scs_deploy.backup.restore_plan import HostFacts, Target
-from scs_deploy.context import Context
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.operations.backup import parts, restore_plan, restore_run, source, verify
+from scs_deploy.operations.backup.manifest import Manifest, Rows
+from scs_deploy.operations.backup.restore_plan import HostFacts, Target
+from scs_deploy.region.region import Context
 from tests.conftest import dummy_context
 from tests.unit.test_backup_chain import MONDAY, backup
 

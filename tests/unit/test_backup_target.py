@@ -15,13 +15,14 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from scs_deploy import secrets, vault
-from scs_deploy.backup import crypt, parts, schedule, stream, unpack
-from scs_deploy.backup.create import load
-from scs_deploy.backup.manifest import NAME, Part, dump
-from scs_deploy.backup.target import Target, open_target
-from scs_deploy.environment import Backup, Environment
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment.environment import Backup, Environment
+from scs_deploy.operations.backup import crypt, parts, schedule, stream, unpack
+from scs_deploy.operations.backup.create import load
+from scs_deploy.operations.backup.manifest import NAME, Part, dump
+from scs_deploy.operations.backup.target import Target, open_target
+from scs_deploy.secrets import store as secrets
+from scs_deploy.secrets import vault
 from tests.unit.test_backup_chain import MONDAY, backup
 from tests.unit.test_secrets import region
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import catalog
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.spec import catalog
 
 
 def write(root: Path, layer: str, name: str, extra: str = "", container: str = "") -> None:

@@ -18,16 +18,20 @@ import typer
 from cryptography import x509
 from typer.testing import CliRunner
 
-from scs_deploy import certs, pki, plan, resolve, tls, vault
-from scs_deploy.certs import Entry, Target
-from scs_deploy.change import Kind
+from scs_deploy.base import tls
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import certs as certs_cli
 from scs_deploy.cli import env
 from scs_deploy.cli import secrets as secrets_cli
-from scs_deploy.context import Context
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.service import Impact
+from scs_deploy.desired import resolve
+from scs_deploy.environment.environment import Environment
+from scs_deploy.operations import certificates as certs
+from scs_deploy.operations.certificates import Entry, Target
+from scs_deploy.plan import host as plan
+from scs_deploy.plan.change import Kind
+from scs_deploy.region.region import Context
+from scs_deploy.secrets import pki, vault
+from scs_deploy.spec.service import Impact
 from tests.unit.test_secrets import region
 
 WANTED = {"a": ["127.0.0.1", "a.example"], "b": ["127.0.0.1", "b.example"]}

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from openstack.config import OpenStackConfig
 
-from scs_deploy import clouds, secrets, vault
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment
+from scs_deploy.secrets import clouds, vault
+from scs_deploy.secrets import store as secrets
 from tests.unit.test_secrets import region
 
 

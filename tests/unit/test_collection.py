@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import pki, vault
-from scs_deploy.environment import Environment, Settings
+from scs_deploy.environment.environment import Environment, Settings
 from scs_deploy.images import collection, registry
 from scs_deploy.images import lock as locks
-from scs_deploy.release import Lock, LockedImage
+from scs_deploy.secrets import pki, vault
+from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
 from tests.unit.live_haproxy import docker, needs
 from tests.unit.peer_hosts import free_port

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import config
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import overrides as config
 
 
 @pytest.mark.parametrize(

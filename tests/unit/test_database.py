@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 
-from scs_deploy.change import REGION
-from scs_deploy.errors import ScsError
-from scs_deploy.service import Phase
+from scs_deploy.base.errors import ScsError
+from scs_deploy.plan.change import REGION
 from scs_deploy.shared.database import Desired, Observed, ObservedUser, diff, native_hash, stored_hashes
+from scs_deploy.spec.service import Phase
 
 DESIRED = Desired.build(
     {"nova": ["nova", "nova_api"], "memcached": []},

@@ -13,8 +13,8 @@ from typing import Any
 import pymysql
 import pytest
 
-from scs_deploy import resolve
-from scs_deploy.context import Context
+from scs_deploy.desired import resolve
+from scs_deploy.region.region import Context
 from tests.unit.live_haproxy import docker, needs
 from tests.unit.peer_hosts import eventually, free_port
 

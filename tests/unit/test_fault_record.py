@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from scs_deploy.prober.record import Sample, longest_gap, summary
 from scs_deploy.prober.schedule import Schedule
+from scs_deploy.state.measurement import Sample, longest_gap, summary
 from tests.fault.faults import wait
 from tests.fault.members import parse_haproxy, parse_raft
 from tests.fault.record import discrepancies

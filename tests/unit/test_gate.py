@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import runner, vault
+from scs_deploy.engine import runner
+from scs_deploy.secrets import vault
 from tests.unit.test_secrets import region
 
 PLAYS = ("first", "second")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import guest_image
+from scs_deploy.validate import guest_image
 
 
 def record(folder: Path, version: str, key: str | None = None) -> Path:

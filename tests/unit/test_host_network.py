@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import paths
-from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.host_network import action, expect, plan, render
-from scs_deploy.host_network.plan import Observed
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.host.network import action, expect, plan, render
+from scs_deploy.host.network.plan import Observed
 from scs_deploy.inventory.links import Link
 
 ETH0 = "/etc/systemd/network/05-scs-eth0.network"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.change import REGION
+from scs_deploy.plan.change import REGION
 from scs_deploy.shared.identity import Desired, Observed, diff, fingerprint, matches, parse
 
 URL = "https://api.example:8774/v2.1"

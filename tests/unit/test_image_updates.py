@@ -9,7 +9,7 @@ import pytest
 
 from scs_deploy.images import advisories
 from scs_deploy.images.difference import Advisory, advised, difference
-from scs_deploy.release import Lock, LockedImage
+from scs_deploy.spec.release import Lock, LockedImage
 
 
 def lock(release: str = "2025.1", **images: dict[str, str]) -> Lock:

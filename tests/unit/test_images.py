@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from scs_deploy.errors import RefusedError
-from scs_deploy.images import apt, base, lock, packages, registry, sbom, users
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.images import apt, base, lock, packages, registry, sbom
 from scs_deploy.images.recipe import Recipe, build_order, inputs_hash, load_recipes, recipe_key
 from scs_deploy.images.workbench import relevant
-from scs_deploy.release import ImageSpec, Lock, LockedImage, Release, Suite, load_release
+from scs_deploy.spec import users
+from scs_deploy.spec.release import ImageSpec, Lock, LockedImage, Release, Suite, load_release
 
 RELEASE = Release(
     name="r",

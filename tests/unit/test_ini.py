@@ -3,7 +3,7 @@
 
 import pytest
 
-from scs_deploy import ini
+from scs_deploy.base import ini
 
 TEXT = """\
 top = 1

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scs_deploy import environment, offline
+from scs_deploy.desired import digest as offline
+from scs_deploy.engine.pipeline import Selection
+from scs_deploy.environment import environment
 from scs_deploy.inventory import synced
-from scs_deploy.pipeline import Selection
 from scs_deploy.state import schema
 from scs_deploy.state.runs import RunStore
 from tests.conftest import dummy_context

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import catalog as catalogs
 from scs_deploy.inventory import graph, synced
 from scs_deploy.inventory.diff import Diff, HostChange, compare
 from scs_deploy.inventory.model import Host, Inventory, grouped
+from scs_deploy.spec import catalog as catalogs
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "netbox" / "small.yml"
 CATALOG = catalogs.load()

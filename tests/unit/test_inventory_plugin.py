@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scs_deploy import paths, runner
-from scs_deploy.environment import load
+from scs_deploy.base import paths
+from scs_deploy.engine import runner
+from scs_deploy.environment.environment import load
 from scs_deploy.inventory import synced
 from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.synced import Document

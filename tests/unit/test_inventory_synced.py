@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import catalog as catalogs
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import refresh, source, synced
 from scs_deploy.inventory.checks import ProblemsError
 from scs_deploy.inventory.model import grouped
+from scs_deploy.spec import catalog as catalogs
 from scs_deploy.state.lock import RunLock
 from tests.netbox.replay import Behaviour, Replay
 from tests.netbox.site import ADDRESSES, edit, prepare
@@ -79,7 +79,7 @@ def test_a_file_changed_by_hand_is_refused(region: Environment, old: str, new: s
 
 def test_a_later_change_of_environment_yml_is_checked_against_the_hosts(region: Environment) -> None:
     region.file.write_text(region.file.read_text().replace("cidr: 192.168.48.0/20", "cidr: 192.168.49.0/24"))
-    from scs_deploy import environment
+    from scs_deploy.environment import environment
 
     with pytest.raises(
         ProblemsError, match=r"networks\.tunnel\.address 192\.168\.48\.10 is outside 192\.168\.49\.0/24"
@@ -98,7 +98,7 @@ def test_an_inventory_written_by_hand_is_not_replaced(region: Environment) -> No
 
 def test_no_sync_comes_between_a_run_and_its_inventory(region: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a run holds the region, nothing is written; and a play that finds another inventory stops."""
-    from scs_deploy import context
+    from scs_deploy.region import region as context
 
     move = edit(ADDRESSES, {"address": "192.168.48.11/20"}, lambda o: o.update(address="192.168.48.111/20"))
     before = region.inventory.read_bytes()
@@ -184,7 +184,7 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) ->
 
 def test_an_ansible_inventory_can_be_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """--from PATH: the same hosts, groups and settings as the Ansible inventory gives, now pinned by a hash."""
-    from scs_deploy import environment
+    from scs_deploy.environment import environment
 
     shipped = environment.load("region")
     plain = source.load(shipped, known())
@@ -215,7 +215,8 @@ def test_links_zone_disks_and_oob_of_an_ansible_inventory_pass_the_same_checks(
 ) -> None:
     import shutil
 
-    from scs_deploy import environment, paths
+    from scs_deploy.base import paths
+    from scs_deploy.environment import environment
 
     shutil.copytree(paths.root() / "inventories" / "region", tmp_path / "region" / "inventory")
     text = (paths.root() / "environments" / "region" / "environment.yml").read_text(encoding="utf-8")
@@ -232,7 +233,8 @@ def test_links_zone_disks_and_oob_of_an_ansible_inventory_pass_the_same_checks(
 def test_links_of_an_ansible_inventory_are_in_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import shutil
 
-    from scs_deploy import environment, paths
+    from scs_deploy.base import paths
+    from scs_deploy.environment import environment
 
     shutil.copytree(paths.root() / "inventories" / "region", tmp_path / "region" / "inventory")
     text = (paths.root() / "environments" / "region" / "environment.yml").read_text(encoding="utf-8")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import validate
 from scs_deploy.inventory import link_checks
 from scs_deploy.inventory.link_checks import Place
 from scs_deploy.inventory.links import Link
-from scs_deploy.model import validate
 
 PORT = {"kind": "physical"}
 BOND = {"kind": "bond", "members": ["eno1", "eno2"]}

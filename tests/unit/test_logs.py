@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import logs
-from scs_deploy.errors import RefusedError, ScsError
 from tests.unit import node_modules
 from tests.unit.live_haproxy import IMAGE, docker, needs
 from tests.unit.peer_hosts import eventually

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.change import REGION
-from scs_deploy.credentials import Login
-from scs_deploy.errors import ScsError
-from scs_deploy.service import Phase
+from scs_deploy.base.errors import ScsError
+from scs_deploy.plan.change import REGION
+from scs_deploy.secrets.credentials import Login
 from scs_deploy.shared.messaging import Desired, Messaging, Observed, diff, hashed, matches
+from scs_deploy.spec.service import Phase
 
 LOGIN = Login(user="scs", password="secret")
 DESIRED = Desired(users={"nova": "nova-password"})

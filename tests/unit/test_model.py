@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy.errors import RefusedError
-from scs_deploy.model import load_model
-from scs_deploy.service import Service
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import load_model
+from scs_deploy.spec.service import Service
 
 GOOD = "description: x\nhosts: control\ncontainers:\n  a:\n    command: run it\n"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import paths
+from scs_deploy.base import paths
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.inventory import refresh
 from scs_deploy.inventory.checks import ProblemsError
 from scs_deploy.inventory.netbox import mapping
@@ -356,7 +356,8 @@ def test_a_missing_token_says_where_it_belongs(tmp_path: Path) -> None:
 
 
 def test_the_token_comes_from_the_regions_secrets_too(tmp_path: Path) -> None:
-    from scs_deploy import secrets, vault
+    from scs_deploy.secrets import store as secrets
+    from scs_deploy.secrets import vault
 
     region = prepare(tmp_path, token_file=None)
     (region.path / "vault_password").write_text("test\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.inventory.netbox.client import ATTEMPTS, Listing, Netbox
 from tests.netbox.replay import READ_ONLY, V1, WRITER, Behaviour, Replay
 

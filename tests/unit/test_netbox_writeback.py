@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.inventory.netbox import mapping, writeback
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.inventory.netbox import mapping
 from scs_deploy.inventory.netbox.client import Netbox
 from scs_deploy.inventory.netbox.mapping import Writeback
-from scs_deploy.inventory.netbox.writeback import Facts
+from scs_deploy.operations import netbox_writeback as writeback
+from scs_deploy.operations.netbox_writeback import Facts
 from scs_deploy.state.runs import RunStore
 from tests.netbox.replay import READ_ONLY, WRITER, Behaviour, Replay, recording
 from tests.netbox.site import prepare

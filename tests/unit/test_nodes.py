@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.change import REGION, Change, Kind
-from scs_deploy.errors import RefusedError
-from scs_deploy.nodes import guests, inventory, membership, parse, pipelines, plan, trust
-from scs_deploy.nodes.cloud import free
-from scs_deploy.nodes.plan import NodePlan, Options
-from scs_deploy.nodes.run import refuse
-from scs_deploy.nodes.view import Cluster, Compute, Guest, HostView, Server, View
-from scs_deploy.plan import Plan
-from scs_deploy.service import Impact, Phase
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.operations.node import guests, inventory, membership, parse, pipelines, plan, trust
+from scs_deploy.operations.node.cloud import free
+from scs_deploy.operations.node.plan import NodePlan, Options
+from scs_deploy.operations.node.run import refuse
+from scs_deploy.operations.node.view import Cluster, Compute, Guest, HostView, Server, View
+from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.plan.host import Plan
+from scs_deploy.spec.service import Impact, Phase
 
 LEADER = """\
 958b

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.nodes import migrate, run
-from scs_deploy.nodes.cloud import Cloud
-from scs_deploy.nodes.effects import Effects
-from scs_deploy.nodes.plan import NodePlan, Step
-from scs_deploy.nodes.view import Guest
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.operations.node import migrate, run
+from scs_deploy.operations.node.cloud import Cloud
+from scs_deploy.operations.node.effects import Effects
+from scs_deploy.operations.node.plan import NodePlan, Step
+from scs_deploy.operations.node.view import Guest
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
 
@@ -158,7 +158,7 @@ def test_a_run_that_lost_the_region_stops(store: RunStore, tmp_path: Path) -> No
 
 
 def test_every_step_of_a_plan_has_an_effect() -> None:
-    from scs_deploy.nodes import plan
+    from scs_deploy.operations.node import plan
 
     text = Path(plan.__file__).read_text(encoding="utf-8")
     names = {part.split('"')[0] for part in text.split('Step(name="')[1:]}
@@ -167,7 +167,7 @@ def test_every_step_of_a_plan_has_an_effect() -> None:
 
 
 def test_all_reasons_stand_on_one_line() -> None:
-    from scs_deploy.nodes.plan import Refusal
+    from scs_deploy.operations.node.plan import Refusal
 
     refusals = (Refusal(reason="one", hint="do"), Refusal(reason="two", hint="do"))
     with pytest.raises(RefusedError, match=r"^one; two \(do\)$"):

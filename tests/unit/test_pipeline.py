@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from scs_deploy import catalog, runner
-from scs_deploy.change import REGION, Change, Kind
-from scs_deploy.errors import ScsError
-from scs_deploy.pipeline import _known
-from scs_deploy.plan import HostPlan
-from scs_deploy.region import SharedState
-from scs_deploy.service import Impact, Phase
+from scs_deploy.base.errors import ScsError
+from scs_deploy.engine import runner
+from scs_deploy.engine.pipeline import _known
+from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.plan.host import HostPlan
+from scs_deploy.shared.state import SharedState
+from scs_deploy.spec import catalog
+from scs_deploy.spec.service import Impact, Phase
 
 CATALOG = catalog.load()
 

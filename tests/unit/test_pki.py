@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from scs_deploy import pki, vault
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.secrets import pki, vault
 from tests.unit.test_secrets import region
 
 NAMES = ["node-1", "192.0.2.11", "internal.example"]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import plan
-from scs_deploy.change import Change, Kind
-from scs_deploy.errors import RefusedError
-from scs_deploy.resolve import DesiredHost, RunContainer
-from scs_deploy.service import Impact, Phase
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.desired.resolve import DesiredHost, RunContainer
+from scs_deploy.plan import host as plan
+from scs_deploy.plan.change import Change, Kind
+from scs_deploy.spec.service import Impact, Phase
 from tests.unit.plan_parts import LOCK, TEXT, body, container, desired, observed, seen, sha
 
 

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from scs_deploy import playbook
-from scs_deploy.change import REGION, Change, Kind
-from scs_deploy.plan import Plan
-from scs_deploy.rolling import Rolling
-from scs_deploy.service import Impact, Phase
+from scs_deploy.engine import playbook
+from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.plan.host import Plan
+from scs_deploy.plan.rolling import Rolling
+from scs_deploy.spec.service import Impact, Phase
 
 
 def change(host: str, service: str, kind: Kind, phase: Phase, subject: str = "") -> Change:

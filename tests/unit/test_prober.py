@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.context import Context
 from scs_deploy.prober import watch
 from scs_deploy.prober.client import Client
 from scs_deploy.prober.https import ApiError, Https, say
 from scs_deploy.prober.icmp import Ping
-from scs_deploy.prober.record import percentile
 from scs_deploy.prober.watch import Options
+from scs_deploy.region.region import Context
+from scs_deploy.state.measurement import percentile
 from scs_deploy.state.runs import RunStore
 from tests.unit.fake_region import NAME, Region, serving
 from tests.unit.peer_hosts import eventually

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import load_model
 from scs_deploy.images import advisories, packages, pinning, pins, python, sbom
 from scs_deploy.images.difference import ImageChange, PackageChange
 from scs_deploy.images.pins import Pin, Pins
 from scs_deploy.images.recipe import Recipe, load_recipes, recipe_key, select_pins
-from scs_deploy.model import load_model
-from scs_deploy.release import ImageSpec, PythonPackages, Release, Suite
+from scs_deploy.spec.release import ImageSpec, PythonPackages, Release, Suite
 
 RELEASE = Release(
     name="r",

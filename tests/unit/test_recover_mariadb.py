@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.errors import RefusedError
-from scs_deploy.recover.mariadb import (
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.engine.remote import Answer
+from scs_deploy.operations.recover.mariadb import (
     NOBODY,
     Data,
     Member,
@@ -20,9 +21,8 @@ from scs_deploy.recover.mariadb import (
     parse_view,
     settling,
 )
-from scs_deploy.recover.mariadb_run import member
-from scs_deploy.recover.model import Recovery, Running
-from scs_deploy.remote import Answer
+from scs_deploy.operations.recover.mariadb_run import member
+from scs_deploy.operations.recover.model import Recovery, Running
 
 U = "31623b3f-e576-11f1-a03c-e6a0d63e2e44"
 V = "5f4db2f8-e57c-11f1-bd71-afbe1e4a4896"

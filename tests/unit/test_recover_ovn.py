@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.errors import RefusedError
-from scs_deploy.recover.model import Recovery, Running
-from scs_deploy.recover.ovn import File, Member, Options, Server, decide, host_address, parse_status
-from scs_deploy.recover.ovn_run import member
-from scs_deploy.remote import Answer
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.engine.remote import Answer
+from scs_deploy.operations.recover.model import Recovery, Running
+from scs_deploy.operations.recover.ovn import File, Member, Options, Server, decide, host_address, parse_status
+from scs_deploy.operations.recover.ovn_run import member
 
 STATUS = """958b
 Name: OVN_Northbound

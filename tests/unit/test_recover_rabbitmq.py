@@ -8,11 +8,20 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.errors import RefusedError
-from scs_deploy.recover.model import Recovery, Running
-from scs_deploy.recover.rabbitmq import Data, Member, Options, Queues, decide, nodes_in, parse_queues, parse_status
-from scs_deploy.recover.rabbitmq_run import member
-from scs_deploy.remote import Answer
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.engine.remote import Answer
+from scs_deploy.operations.recover.model import Recovery, Running
+from scs_deploy.operations.recover.rabbitmq import (
+    Data,
+    Member,
+    Options,
+    Queues,
+    decide,
+    nodes_in,
+    parse_queues,
+    parse_status,
+)
+from scs_deploy.operations.recover.rabbitmq_run import member
 
 STATUS = json.dumps(
     {

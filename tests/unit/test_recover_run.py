@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.recover import run
-from scs_deploy.recover.model import Recovery, Step, names
-from scs_deploy.recover.session import Session
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.operations.recover import run
+from scs_deploy.operations.recover.model import Recovery, Step, names
+from scs_deploy.operations.recover.session import Session
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
 

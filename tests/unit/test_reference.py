@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from scs_deploy.service import Service
+from scs_deploy.spec.service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -6,14 +6,19 @@ from __future__ import annotations
 import json
 from functools import cache
 
-from scs_deploy import order, plan, playbook, release_upgrade, resolve, rolling
-from scs_deploy.change import Change, Kind
-from scs_deploy.context import Context
-from scs_deploy.observed import Observed, ObservedContainer
-from scs_deploy.plan import Plan
-from scs_deploy.release import Lock
-from scs_deploy.resolve import DesiredHost
-from scs_deploy.service import Impact, Phase
+from scs_deploy.desired import resolve
+from scs_deploy.desired.resolve import DesiredHost
+from scs_deploy.engine import playbook
+from scs_deploy.observed.model import Observed, ObservedContainer
+from scs_deploy.operations.upgrade import release as release_upgrade
+from scs_deploy.plan import host as plan
+from scs_deploy.plan import ordering as order
+from scs_deploy.plan import rolling
+from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.host import Plan
+from scs_deploy.region.region import Context
+from scs_deploy.spec.release import Lock
+from scs_deploy.spec.service import Impact, Phase
 from tests.conftest import dummy_context
 
 ALL = frozenset({Impact.DATA_PLANE})

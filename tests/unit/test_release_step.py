@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from scs_deploy import release_step
-from scs_deploy.change import Change, Kind
-from scs_deploy.errors import RefusedError
-from scs_deploy.release import ImageSpec, Lock, LockedImage, Release, Suite
-from scs_deploy.service import Impact, Phase
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.operations.upgrade import path as release_step
+from scs_deploy.plan.change import Change, Kind
+from scs_deploy.spec.release import ImageSpec, Lock, LockedImage, Release, Suite
+from scs_deploy.spec.service import Impact, Phase
 from tests.conftest import dummy_context
 
 

@@ -11,20 +11,22 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from scs_deploy import apply, paths, release_upgrade
-from scs_deploy import context as contexts
-from scs_deploy import environment as environments
-from scs_deploy import release as releases
-from scs_deploy.apply import Applied
-from scs_deploy.backup import proofs
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import env, images, upgrade
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.engine.pipeline import Selection
+from scs_deploy.environment import environment as environments
 from scs_deploy.images import lock as locks
 from scs_deploy.images import registry
-from scs_deploy.pipeline import Selection
-from scs_deploy.plan import Plan
+from scs_deploy.operations import apply
+from scs_deploy.operations.apply import Applied
+from scs_deploy.operations.backup import proofs
+from scs_deploy.operations.upgrade import release as release_upgrade
+from scs_deploy.plan.host import Plan
 from scs_deploy.prober.watch import Options
-from scs_deploy.release import Lock, LockedImage
+from scs_deploy.region import region as contexts
+from scs_deploy.spec import release as releases
+from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
 from scs_deploy.state.runs import RunStore
 from tests.conftest import Certificates, Secrets

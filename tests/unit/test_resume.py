@@ -10,13 +10,15 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from scs_deploy import pipeline, upgrade, vault
-from scs_deploy.apply import Orders, check_resumable
+from scs_deploy.base.errors import PausedError, RefusedError
 from scs_deploy.cli import runs as commands
-from scs_deploy.environment import Environment
-from scs_deploy.errors import PausedError, RefusedError
+from scs_deploy.engine import pipeline
+from scs_deploy.environment.environment import Environment
+from scs_deploy.operations.apply import Orders, check_resumable
+from scs_deploy.operations.upgrade import schedule as upgrade
 from scs_deploy.prober.watch import Options
-from scs_deploy.service import Impact
+from scs_deploy.secrets import vault
+from scs_deploy.spec.service import Impact
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
 from tests.unit.test_secrets import SETTINGS
@@ -32,7 +34,7 @@ def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
     (folder / "environment.yml").write_text(yaml.safe_dump({**SETTINGS, "vault_password_file": "vault_password"}))
     monkeypatch.setenv("SCS_ENVIRONMENTS", str(tmp_path / "environments"))
     monkeypatch.setenv("SCS_ENVIRONMENT", "test")
-    from scs_deploy import environment
+    from scs_deploy.environment import environment
 
     found = environment.load()
     vault.create_password(found)

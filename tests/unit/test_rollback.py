@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import rollback
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment
 from scs_deploy.images import lock as locks
-from scs_deploy.release import Lock, LockedImage
+from scs_deploy.operations import rollback
+from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
 from scs_deploy.state.runs import Run, Status, Step
 from tests.unit.test_secrets import SETTINGS, region

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from scs_deploy import plan as plans
-from scs_deploy import playbook, resolve, rolling
-from scs_deploy.change import Change, Kind
-from scs_deploy.context import Context
-from scs_deploy.plan import HostPlan, Plan
-from scs_deploy.rolling import Backend, Rolling
-from scs_deploy.service import Impact, Phase
+from scs_deploy.desired import resolve
+from scs_deploy.engine import playbook
+from scs_deploy.plan import host as plans
+from scs_deploy.plan import rolling
+from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.host import HostPlan, Plan
+from scs_deploy.plan.rolling import Backend, Rolling
+from scs_deploy.region.region import Context
+from scs_deploy.spec.service import Impact, Phase
 from tests.conftest import dummy_context
 
 HOSTS = ("n1", "n2", "n3")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.rotation import state
-from scs_deploy.rotation.state import Step
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment.environment import Environment
+from scs_deploy.operations.rotate import state
+from scs_deploy.operations.rotate.state import Step
 from tests.unit.test_secrets import region
 
 

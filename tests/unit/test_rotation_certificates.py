@@ -11,16 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import certs, pki, tls, vault
-from scs_deploy import context as contexts
-from scs_deploy.apply import Applied
-from scs_deploy.certs import Target
-from scs_deploy.context import Context
-from scs_deploy.environment import Environment
-from scs_deploy.errors import ScsError
-from scs_deploy.pipeline import Selection
-from scs_deploy.rotation import certificates, state
-from scs_deploy.rotation.roll import Engine
+from scs_deploy.base import tls
+from scs_deploy.base.errors import ScsError
+from scs_deploy.engine.pipeline import Selection
+from scs_deploy.environment.environment import Environment
+from scs_deploy.operations import certificates as certs
+from scs_deploy.operations.apply import Applied
+from scs_deploy.operations.certificates import Target
+from scs_deploy.operations.rotate import certificates, state
+from scs_deploy.operations.rotate.roll import Engine
+from scs_deploy.region import region as contexts
+from scs_deploy.region.region import Context
+from scs_deploy.secrets import pki, vault
 from tests.unit.test_certs import listening, server_context, tls_answer
 
 NAMES = ["api-internal", "testbed-1"]

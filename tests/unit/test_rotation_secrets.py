@@ -13,21 +13,26 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from scs_deploy import credentials, region, remote, render, resolve, secrets
-from scs_deploy import environment as environments
-from scs_deploy.apply import Applied
-from scs_deploy.change import Change, Kind
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import env
 from scs_deploy.cli import secrets as secrets_cli
-from scs_deploy.context import Context
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError, ScsError
-from scs_deploy.pipeline import Selection
-from scs_deploy.plan import Plan
-from scs_deploy.rotation import roll, state
-from scs_deploy.rotation import secrets as rotation
-from scs_deploy.rotation.roll import Engine
-from scs_deploy.service import Impact, Phase, Rotate
+from scs_deploy.desired import resolve
+from scs_deploy.desired import scope as render
+from scs_deploy.engine import remote
+from scs_deploy.engine.pipeline import Selection
+from scs_deploy.environment import environment as environments
+from scs_deploy.environment.environment import Environment
+from scs_deploy.operations.apply import Applied
+from scs_deploy.operations.rotate import roll, state
+from scs_deploy.operations.rotate import secrets as rotation
+from scs_deploy.operations.rotate.roll import Engine
+from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.host import Plan
+from scs_deploy.region.region import Context
+from scs_deploy.secrets import credentials
+from scs_deploy.secrets import store as secrets
+from scs_deploy.shared import state as region
+from scs_deploy.spec.service import Impact, Phase, Rotate
 from scs_deploy.state.runs import RunStore, Status
 
 DATABASE, BROKER, IDENTITY = "nova_database_password", "nova_rabbitmq_password", "nova_keystone_password"

@@ -10,9 +10,10 @@ import pytest
 from ansible.constants import DEFAULT_VAULT_ID_MATCH
 from ansible.parsing.vault import VaultLib, VaultSecret
 
-from scs_deploy import secrets, vault
-from scs_deploy.environment import Environment, Settings
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment, Settings
+from scs_deploy.secrets import store as secrets
+from scs_deploy.secrets import vault
 
 SETTINGS = {
     "release": "2025.1",

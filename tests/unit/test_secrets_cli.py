@@ -10,11 +10,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from scs_deploy import environment as environments
-from scs_deploy import secrets
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import env
 from scs_deploy.cli import secrets as secrets_cli
-from scs_deploy.errors import RefusedError
+from scs_deploy.environment import environment as environments
+from scs_deploy.secrets import store as secrets
 
 app = typer.Typer()
 env.register(app)
@@ -86,7 +86,7 @@ def test_list_tells_what_is_missing_and_shows_no_value(folder: Path) -> None:
     assert run("secrets", "show", "keystone_admin_password").strip() == values["keystone_admin_password"]
     with pytest.raises(RefusedError, match="no secret 'x'"):
         run("secrets", "show", "x")
-    from scs_deploy import vault
+    from scs_deploy.secrets import vault
 
     del values["keystone_admin_password"]
     vault.save(region, region.secrets_file, secrets.dump(values))

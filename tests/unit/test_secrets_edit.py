@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import edit, secrets, vault
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment
+from scs_deploy.secrets import editor as edit
+from scs_deploy.secrets import store as secrets
+from scs_deploy.secrets import vault
 from tests.unit.test_secrets import region
 
 

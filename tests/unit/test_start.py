@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import catalog, render
 from scs_deploy.cli import main
+from scs_deploy.desired import scope as render
+from scs_deploy.spec import catalog
 
 
 @pytest.fixture

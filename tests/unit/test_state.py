@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.state import lock, process
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status

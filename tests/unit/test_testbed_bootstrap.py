@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from scs_deploy import bootstrap, paths
+from scs_deploy.base import paths
 from scs_deploy.cli.console import ssh_command
-from scs_deploy.environment import Environment, Settings
+from scs_deploy.environment.environment import Environment, Settings
 from scs_deploy.inventory.model import Host
+from scs_deploy.operations import bootstrap
 
 ROLES = sorted(p for p in (paths.layer("host") / "roles").iterdir() if p.is_dir())
 

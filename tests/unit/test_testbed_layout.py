@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.environment import Environment, Settings
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment, Settings
 from scs_deploy.inventory.model import Host, Interface, Inventory
 from scs_deploy.testbed import layout as layouts
 from scs_deploy.testbed import provider as providers

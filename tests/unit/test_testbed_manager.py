@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.testbed import cgroups, manager, stages
 
 NAMES = (("10.0.0.9", "internal.example"), ("10.0.0.10", "api.example"))
@@ -111,7 +111,7 @@ def test_nodes_are_not_slowed_by_their_manager(
 
 
 def test_no_engine_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from scs_deploy import docker_engine
+    from scs_deploy.base import docker_engine
 
     docker_engine.connect.cache_clear()
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scs_deploy import upgrade
-from scs_deploy.cli import measured
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli import _measured as measured
+from scs_deploy.operations.upgrade import schedule as upgrade
 from scs_deploy.prober.watch import Options
 from scs_deploy.state.runs import Run, Status
 

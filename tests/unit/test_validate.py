@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from scs_deploy import validate
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.validate import Report, Result, Verdict, measure
 from scs_deploy.validate.checks.resources import pool
 from scs_deploy.validate.checks.server import guest_lines

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from scs_deploy import guest_image, validate
-from scs_deploy.validate import Verdict, measure
+from scs_deploy import validate
+from scs_deploy.validate import Verdict, guest_image, measure
 from scs_deploy.validate.checks import server as server_checks
 from scs_deploy.validate.checks import services
 from tests.unit.fake_openstack import FakeOpenStack

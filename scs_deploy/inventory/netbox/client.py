@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 
 PAGE = 1000
 """Objects asked for at once; a server with a smaller MAX_PAGE_SIZE cuts, and its cut is followed."""

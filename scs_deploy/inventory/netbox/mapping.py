@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from scs_deploy.environment import Environment
-from scs_deploy.errors import RefusedError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model, load_model
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.netbox import filters
 from scs_deploy.inventory.netbox.client import Netbox
-from scs_deploy.model import Model, load_model
 
 FILE = "netbox.yml"
 Filter = dict[str, str | int | bool | tuple[str | int, ...]]
@@ -231,7 +231,7 @@ def token(environment: Environment, mapping: Mapping, write: bool = False) -> st
         except OSError as error:
             raise RefusedError(f"{file}: cannot be read: {error.strerror}", f"{FILE}: token_file names it") from None
     else:
-        from scs_deploy import secrets
+        from scs_deploy.secrets import store as secrets
 
         file = environment.secrets_file
         known = secrets.load(environment)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_interface, ip_network
 from typing import Any
 
-from scs_deploy.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.inventory.netbox import filters, mapping
 from scs_deploy.inventory.netbox.client import Listing, Netbox, Params
 

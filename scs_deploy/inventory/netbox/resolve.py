@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scs_deploy.environment import Environment, IPAddress
+from scs_deploy.environment.environment import Environment, IPAddress
 from scs_deploy.inventory import checks
 from scs_deploy.inventory.checks import Problem
 from scs_deploy.inventory.links import Link

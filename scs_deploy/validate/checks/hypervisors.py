@@ -8,9 +8,9 @@ import threading
 import time
 from typing import Any
 
-from scs_deploy.guest_image import MARKER, PORT
 from scs_deploy.validate import measure
 from scs_deploy.validate.checks import server as servers
+from scs_deploy.validate.guest_image import MARKER, PORT
 from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CheckFailedError, NotApplicableError, Outcome, check
 

@@ -7,8 +7,8 @@ import hashlib
 from ipaddress import IPv4Network
 from typing import Any
 
-from scs_deploy.guest_image import PORT
 from scs_deploy.validate import measure
+from scs_deploy.validate.guest_image import PORT
 from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CheckFailedError, Outcome, check
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from scs_deploy.guest_image import MARKER, PORT
 from scs_deploy.validate import measure
+from scs_deploy.validate.guest_image import MARKER, PORT
 from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CheckFailedError, Outcome, check
 

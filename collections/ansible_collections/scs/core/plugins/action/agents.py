@@ -6,10 +6,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from scs_deploy import agents
-from scs_deploy.agents import Agent
-from scs_deploy.ansible.action import RegionAction
-from scs_deploy.context import Context
+from scs_deploy.engine import agent_heartbeats as agents
+from scs_deploy.engine.action import RegionAction
+from scs_deploy.engine.agent_heartbeats import Agent
+from scs_deploy.region.region import Context
 
 
 class ActionModule(RegionAction):

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from scs_deploy import render
-from scs_deploy.ansible.action import RegionAction
-from scs_deploy.context import Context
-from scs_deploy.model import at
-from scs_deploy.render import ResolvedEndpoint
-from scs_deploy.resolve import RunContainer
+from scs_deploy.base.model import at
+from scs_deploy.desired import scope as render
+from scs_deploy.desired.resolve import RunContainer
+from scs_deploy.desired.scope import ResolvedEndpoint
+from scs_deploy.engine.action import RegionAction
+from scs_deploy.region.region import Context
 
 
 class ActionModule(RegionAction):

@@ -6,9 +6,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from scs_deploy.ansible.action import RegionAction
-from scs_deploy.context import Context
-from scs_deploy.resolve import NODE_CONFIG
+from scs_deploy.desired.resolve import NODE_CONFIG
+from scs_deploy.engine.action import RegionAction
+from scs_deploy.region.region import Context
 
 
 class ActionModule(RegionAction):

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from scs_deploy.ansible.action import RegionAction
-from scs_deploy.context import Context
+from scs_deploy.engine.action import RegionAction
+from scs_deploy.region.region import Context
 
 
 class ActionModule(RegionAction):

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from scs_deploy import plan, render
-from scs_deploy.ansible.action import RegionAction
-from scs_deploy.context import Context
-from scs_deploy.observed import Observed
+from scs_deploy.desired import scope as render
+from scs_deploy.engine.action import RegionAction
+from scs_deploy.observed.model import Observed
+from scs_deploy.plan import host as plan
+from scs_deploy.region.region import Context
 
 
 class ActionModule(RegionAction):

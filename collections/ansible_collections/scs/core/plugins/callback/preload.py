@@ -33,8 +33,8 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_start(self, playbook) -> None:
         """Load what rendering needs, secrets and certificates included."""
         if name := os.environ.get("SCS_ENVIRONMENT"):
-            from scs_deploy import context
-            from scs_deploy.errors import ScsError
+            from scs_deploy.base.errors import ScsError
+            from scs_deploy.region import region as context
 
             try:
                 shared = context.shared(name)
@@ -48,8 +48,9 @@ class CallbackModule(CallbackBase):
         if self.warm or task.action not in RENDERING or "SCS_ENVIRONMENT" not in os.environ:
             return
         self.warm = True
-        from scs_deploy import context, resolve
-        from scs_deploy.errors import ScsError
+        from scs_deploy.base.errors import ScsError
+        from scs_deploy.desired import resolve
+        from scs_deploy.region import region as context
 
         try:
             region = context.shared(os.environ["SCS_ENVIRONMENT"])

@@ -66,7 +66,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
 
         :raises AnsibleParserError: the file was changed by hand, or is none that this version reads
         """
-        from scs_deploy.errors import ScsError
+        from scs_deploy.base.errors import ScsError
         from scs_deploy.inventory import synced
 
         super().parse(inventory, loader, path)
@@ -109,8 +109,8 @@ def variables(host: Any) -> dict[str, Any]:
 
 def connection(folder: Path) -> dict[str, Any]:
     """How scs reaches hosts, where the inventory lies in an environment; nothing elsewhere."""
-    from scs_deploy.environment import Environment, Settings
-    from scs_deploy.model import load_model
+    from scs_deploy.base.model import load_model
+    from scs_deploy.environment.environment import Environment, Settings
 
     file = folder / "environment.yml"
     if not file.is_file():

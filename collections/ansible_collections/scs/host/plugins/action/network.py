@@ -10,10 +10,10 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
-from scs_deploy.ansible.action import RegionAction
-from scs_deploy.context import Context
-from scs_deploy.errors import ScsError
-from scs_deploy.host_network import action
+from scs_deploy.base.errors import ScsError
+from scs_deploy.engine.action import RegionAction
+from scs_deploy.host.network import action
+from scs_deploy.region.region import Context
 
 DEFAULTS = {"renderer": "networkd", "seconds": 60, "replaces": []}
 

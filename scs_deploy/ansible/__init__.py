@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""What the action plugins of scs.core share."""

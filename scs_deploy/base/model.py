@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading YAML into frozen pydantic models, with errors that name file, line and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scs_deploy.base.errors import RefusedError
+
+
+def at(address: str, port: int) -> str:
+    """`address:port`, an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class Model(BaseModel):
+    """Base of everything read from a file: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_yaml(path: Path) -> Any:
+    """Parse one YAML file with the C loader.
+
+    :raises RefusedError: the file is missing or is not YAML
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RefusedError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError(f"{path}: cannot be read: {error}") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """Parse YAML text that came from `path`; duplicate keys are errors.
+
+    :raises RefusedError: the text is not YAML, or one mapping has a key twice
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with a check for duplicate keys
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise RefusedError(f"{path}:{line}: {error.problem or 'not valid YAML'}") from None
+    except yaml.YAMLError as error:
+        raise RefusedError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+class _Loader(yaml.CSafeLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
+                if key_node.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key '{key_node.value}' is given twice", key_node.start_mark
+                    )
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_model(kind: type[M], path: Path, extra: dict[str, Any] | None = None) -> M:
+    """Read `path` and validate it as `kind`; `extra` adds values that do not stand in the file.
+
+    :raises RefusedError: with file, line and key of the first thing that is wrong
+    """
+    data = load_yaml(path)
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise RefusedError(f"{path}:1: must be a mapping, is a {type(data).__name__}")
+    return validate(kind, {**data, **(extra or {})}, path)
+
+
+def validate(kind: type[M], data: Any, path: Path, prefix: tuple[str | int, ...] = ()) -> M:
+    """Validate `data`, which stands in `path` below the keys `prefix`.
+
+    :raises RefusedError: with file, line and key of the first thing that is wrong
+    """
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        loc = prefix + tuple(problem["loc"])
+        more = error.error_count() - 1
+        hint = f"and {more} more in this file" if more else ""
+        raise RefusedError(f"{where(path, loc)}: {_say(problem)}", hint) from None
+
+
+def where(path: Path, loc: tuple[str | int, ...]) -> str:
+    """`file:line: key.path` of a key in a YAML file; the nearest parent's line where the key itself is missing."""
+    line = 1
+    try:
+        node: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, yaml.YAMLError):
+        node = None
+    for part in loc:
+        found = _child(node, part)
+        if found is None:
+            # pydantic names union members and mapping keys in a location too: skip what the file does not have
+            continue
+        line, node = found
+    return f"{path}:{line}: {'.'.join(str(p) for p in loc)}"
+
+
+def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if str(key.value) == str(part):
+                return key.start_mark.line + 1, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+        item = node.value[part]
+        return item.start_mark.line + 1, item
+    return None
+
+
+def _say(problem: Any) -> str:
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return "unknown key"
+    if kind == "missing":
+        return "is required"
+    message: str = problem["msg"]
+    return message.removeprefix("Value error, ")

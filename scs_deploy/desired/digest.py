@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every host shall have, rendered on the manager alone: no host is asked, nothing is compared.
+
+Proves that inventory, settings, secrets, lock and templates fit together, and two such sums tell what a change of any
+of them touches. Contents stay in memory; hashes come out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from pydantic import Field
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
+from scs_deploy.desired import resolve
+from scs_deploy.engine.pipeline import Selection
+from scs_deploy.region.region import Context
+
+
+class RenderedHost(Model):
+    """One host's desired state, by hashes."""
+
+    host: str
+    containers: dict[str, str] = Field(description="container: hash of its definition")
+    files: dict[str, str] = Field(description="path: SHA-256 of the content")
+    jobs: dict[str, str] = Field(description="job: hash of image and command")
+    size: int = Field(description="bytes of all files")
+    hash: str = Field(description="of all of the above")
+
+
+def render(context: Context, selection: Selection, rendered: Callable[[], None] = lambda: None) -> list[RenderedHost]:
+    """Render all hosts, or those selected, sorted by name.
+
+    :param rendered: called after each host
+    :raises RefusedError: unknown host or service; a secret, certificate, image lock or override is wrong
+    :raises ScsError: a template does not render
+    """
+    chosen = context.catalog.select(selection.services) if selection.services else None
+    for name in selection.hosts:
+        if name not in context.inventory.hosts:
+            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(context.inventory.hosts)}")
+    found = []
+    for name in sorted(selection.hosts or context.inventory.hosts):
+        desired = resolve.resolve(context, name, chosen)
+        containers = {c.name: str(c.body["Labels"]["scs.spec"]) for c in desired.containers.values()}
+        files = {f.path: f.sha256 for f in desired.files.values()}
+        jobs = {j.name: j.hash for j in desired.jobs.values()}
+        whole = hashlib.sha256(repr((sorted(containers.items()), sorted(files.items()), sorted(jobs.items()))).encode())
+        found.append(
+            RenderedHost(
+                host=name,
+                containers=containers,
+                files=files,
+                jobs=jobs,
+                size=sum(len(f.content.encode()) for f in desired.files.values()),
+                hash=f"sha256:{whole.hexdigest()}",
+            )
+        )
+        rendered()
+    return found

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The region's API addresses before it has them: does somebody else answer there already?"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment
+from scs_deploy.plan.change import Kind
+from scs_deploy.plan.host import HostPlan
+
+HOLDER = "keepalived"
+"""The container that gives a host an API address."""
+
+TIMEOUT = 1.5
+
+
+def unheld(hosts: Iterable[HostPlan], holders: Collection[str]) -> bool:
+    """Whether no host of the region can hold an API address yet: each is still to get the container that does.
+
+    :param holders: hosts that the container belongs on
+    """
+    able = (h for h in hosts if h.host in holders)
+    return all(any(c.kind is Kind.CREATE and c.subject == HOLDER for c in h.changes) for h in able)
+
+
+def answers(address: str, ports: Iterable[int]) -> str:
+    """How an address answers, e.g. `ping` or `port 443`; empty when it does not."""
+    from scs_deploy.validate import measure
+
+    if ":" not in address:
+        try:
+            measure.ping(address, TIMEOUT)
+            return "ping"
+        except OSError:
+            pass
+    for port in ports:
+        try:
+            with socket.create_connection((address, port), TIMEOUT):
+                return f"port {port}"
+        except OSError:
+            continue
+    return ""
+
+
+def refuse_taken(
+    environment: Environment, ports: Iterable[int], ask: Callable[[str, Iterable[int]], str] = answers
+) -> None:
+    """Refuse an API address at which somebody answers although the region has none yet.
+
+    :param ports: the region would listen there
+    :raises RefusedError: naming the key, the address and how it answers
+    """
+    api = environment.settings.api
+    wanted = {"internal": str(api.internal.address), "external": str(api.external.address)}
+    chosen = tuple(ports)
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        for side, how in zip(wanted, pool.map(lambda a: ask(a, chosen), wanted.values()), strict=True):
+            if how:
+                raise RefusedError(
+                    f"{environment.file}: api.{side}.address: {wanted[side]} answers already ({how}), "
+                    "and no host of this region holds it",
+                    "give an unused address, or find out whose it is",
+                )

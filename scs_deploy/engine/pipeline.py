@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one pipeline behind plan, apply, upgrade and repair: observe, compare, generate, run, verify."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scs_deploy.base.errors import PausedError, RefusedError, ScsError
+from scs_deploy.engine import addresses, playbook, runner
+from scs_deploy.environment.environment import Environment
+from scs_deploy.inventory.synced import is_synced
+from scs_deploy.plan import host as plans
+from scs_deploy.plan import ordering as order
+from scs_deploy.plan import rolling
+from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.host import HostPlan, Plan
+from scs_deploy.region.region import INVENTORY, Context
+from scs_deploy.shared import state as region
+from scs_deploy.spec.catalog import Catalog
+from scs_deploy.spec.service import Impact
+from scs_deploy.state.runs import RunRecord, Status
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a region a run may change; empty: everything."""
+
+    services: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    allow: tuple[Impact, ...] = ()
+
+
+@dataclass
+class Observation:
+    """What was seen of the hosts."""
+
+    hosts: list[HostPlan] = field(default_factory=list)
+    states: list[dict[str, Any]] = field(default_factory=list)
+
+
+def make_plan(context: Context, selection: Selection, patience: float = 0) -> Plan:
+    """Observe all hosts and the region's shared state, and compare with what is wanted. Changes nothing.
+
+    :param patience: seconds that servers may take until they answer
+    :raises RefusedError: wrong input, an unreachable host, a host that cannot take its changes
+    :raises ScsError: observing failed
+    """
+    chosen = context.catalog.select(selection.services)
+    only = _hosts(context, selection.hosts)
+    _ = context.secrets, context.certificates, context.overrides, context.lock
+    shared: Future[region.SharedState] = Future()
+
+    def read() -> None:
+        try:
+            shared.set_result(region.read(context, patience))
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            shared.set_exception(error)
+
+    # a daemon: hosts that cannot be reached are told at once, whatever the servers do meanwhile
+    threading.Thread(target=read, daemon=True).start()
+    observation = observe(context, chosen)
+    moving = rolling.of(context)
+    known = _known(shared.result(), observation.hosts, context.catalog)
+    plan = plans.assemble(
+        observation.hosts,
+        [*known, *rolling.leftovers(observation.hosts, moving)],
+        context.catalog.waves,
+        chosen,
+        only,
+        frozenset(context.environment.settings.allow) | frozenset(selection.allow),
+        order.of(context),
+    )
+    api = context.environment.settings.api
+    both = (str(api.internal.address), str(api.external.address))
+    holders = dict.fromkeys(("haproxy", "keepalived"), both)
+    plan = plan.model_copy(update={"in_use": rolling.last(observation.hosts, moving.backends, holders)})
+    _check_registry(context, plan)
+    may_hold = {h.name for h in context.inventory.group(context.group_of(addresses.HOLDER))}
+    if addresses.HOLDER in chosen and addresses.unheld(observation.hosts, may_hold):
+        addresses.refuse_taken(context.environment, (443, 5000, 3306))
+    return plan
+
+
+def observe(context: Context, services: frozenset[str], states: bool = False) -> Observation:
+    """One play over all hosts: each reports the differences of the chosen services.
+
+    :param states: report every container's state too
+    :raises RefusedError: a host is unreachable, or has no Docker engine that answers
+    """
+    hosts = sorted(context.inventory.hosts)
+    task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": states, "services": sorted(services)}}
+    play = {"name": "Observe", "hosts": ",".join(hosts), "gather_facts": False, "tasks": [task]}
+    result = runner.run_playbook(context.environment, [play], keep_results=True, variables=pinned(context))
+    runner.refuse_unreachable(result)
+    if result.refused:
+        raise RefusedError(runner.summary(result.refused))
+    if result.failures:
+        raise ScsError(f"observing failed: {runner.summary(result.failures)}")
+    if not result.ok:
+        raise ScsError(f"observing failed: {' '.join(result.output.split())[-600:]}")
+    return Observation(
+        hosts=[HostPlan.model_validate(result.results[h]["plan"]) for h in hosts],
+        states=[s for h in hosts for s in result.results[h].get("states", ())],
+    )
+
+
+def pinned(context: Context) -> dict[str, str]:
+    """Environment variables of a play: its action plugins refuse any other synced inventory than this run's.
+
+    An Ansible inventory may take values from its process's surroundings, so it is not held to a hash.
+    """
+    return {INVENTORY: context.inventory.hash} if is_synced(context.environment.inventory) else {}
+
+
+Progress = Callable[[str, dict[str, Any]], None]
+"""Called with `task` (name, hosts), `ok`, `failed` (host, message): what a progress view shows."""
+
+
+def execute(
+    context: Context, plan: Plan, record: RunRecord, progress: Progress, still_ours: Callable[[], None]
+) -> None:
+    """Carry out exactly the plan.
+
+    :param still_ours: asked before every play; raises when another run has taken the region meanwhile
+    :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
+    """
+    plays = playbook.plays(plan, context.catalog.waves, rolling.of(context), order.of(context))
+    base = folder_of(context.environment, record.id)
+    folder = base / str(len(list(base.glob("[0-9]*"))) + 1)
+    folder.mkdir(parents=True, mode=0o700)
+    _forget_old(base.parent)
+    (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
+    weights = {(p["name"], t["name"]): _weight(p, t) for p in plays for t in p["tasks"]}
+    open_steps: dict[tuple[str, str], int] = {}
+    drained = ""
+
+    def handle(event: runner.Event) -> None:
+        nonlocal drained
+        kind, data = event.get("event"), event.get("event_data") or {}
+        task, host = str(data.get("task", "")), str(data.get("host", ""))
+        if kind == "playbook_on_play_start":
+            still_ours()
+            if str(data.get("play", "")).partition(":")[0] not in ("roll", "use"):
+                drained = ""
+            progress("play", {"name": str(data.get("play", ""))})
+        elif kind == "playbook_on_task_start":
+            progress("task", {"name": task, "play": str(data.get("play", ""))})
+            if str(data.get("play", "")).startswith("drain:"):
+                drained = task
+        elif kind == "runner_on_start":
+            phase = str(data.get("play", "")).partition(":")[0]
+            open_steps[(task, host)] = record.step_started(task, phase=phase, host=host)
+        elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
+            step = open_steps.pop((task, host), None)
+            good = kind == "runner_on_ok"
+            message = "" if good else runner.message_of(data.get("res") or {})
+            done = weights.get((str(data.get("play", "")), task), 0) if good else 0
+            if step is not None:
+                record.step_finished(step, Status.DONE if good else Status.FAILED, message, done)
+            progress("ok" if good else "failed", {"name": task, "host": host, "message": message, "changes": done})
+
+    def take_back() -> None:
+        again = playbook.take_back(plays, drained, result.unreachable)
+        if again:
+            # what fails here, the next plan finds
+            runner.run_playbook(context.environment, again, on_event=handle)
+
+    gate = base / PAUSE
+    result = runner.run_playbook(
+        context.environment,
+        plays,
+        on_event=handle,
+        private=folder,
+        variables={**pinned(context), "SCS_RUN_PAUSE": str(gate)},
+    )
+    if gate.exists() and not result.failures and not result.unreachable:
+        why = gate.read_text(encoding="utf-8").strip()
+        gate.unlink()
+        if not result.ok:
+            raise PausedError(
+                f"paused before the next play: {why}", f"scs runs resume {record.id}, or scs runs abandon {record.id}"
+            )
+    if not result.ok:
+        take_back()
+    if result.unreachable:
+        said = runner.summary(result.unreachable, verb="became unreachable")
+        raise ScsError(
+            said, f"what was done is in `scs runs show {record.id}`; apply again or `scs runs resume` to go on"
+        )
+    if result.failures:
+        said = runner.summary(result.failures)
+        raise ScsError(
+            said, f"mend it, then apply again or `scs runs resume`; `scs runs show {record.id}` tells what was done"
+        )
+    if not result.ok:
+        raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+
+
+PAUSE = "pause"
+"""File in a run's folder: the run stops before its next play and says what stands in it."""
+
+
+def folder_of(environment: Environment, run: str) -> Path:
+    """Where a run's playbooks and Ansible's output are."""
+    return environment.state / "runs" / run
+
+
+def pause(environment: Environment, run: str, why: str) -> None:
+    """Have a run stop before its next play; the scs.core.gate callback looks for it."""
+    folder = folder_of(environment, run)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new = folder / f"{PAUSE}.new"
+    new.write_text(why + "\n", encoding="utf-8")
+    new.replace(folder / PAUSE)
+
+
+def go_on(environment: Environment, run: str) -> None:
+    """Take a request to pause back: nobody saw it before the run ended."""
+    (folder_of(environment, run) / PAUSE).unlink(missing_ok=True)
+
+
+KEPT_RUNS = 100
+"""Runs whose playbook and Ansible output stay; their records in the database stay for ever."""
+
+
+def _forget_old(folder: Path) -> None:
+    for old in sorted(folder.iterdir())[:-KEPT_RUNS]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _weight(play: dict[str, Any], task: dict[str, Any]) -> int:
+    """How many changes of the plan a task holds; asking and draining are none."""
+    if str(play["name"]).partition(":")[0] in playbook.AROUND:
+        return 0
+    arguments = next(v for k, v in task.items() if k != "name")
+    if "scs.core.balancer" in task:
+        return len(arguments["states"])
+    others = str(play["name"]).endswith(": records")
+    return sum(len(v) for k, v in arguments.items() if isinstance(v, list) and not (k == "record" and others))
+
+
+def _hosts(context: Context, names: tuple[str, ...]) -> frozenset[str] | None:
+    for name in names:
+        if name not in context.inventory.hosts:
+            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(context.inventory.hosts)}")
+    return frozenset(names) or None
+
+
+def _known(state: region.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:
+    """The shared differences that can be known now.
+
+    A server that does not answer because it is yet to be created lacks everything. One that has its data and will be
+    mended by this run lacks, as far as one can tell, what services need that are yet to be created and of which no job
+    has run; the rest is compared when it answers again, after the run.
+
+    :raises ScsError: a server does not answer, and nothing in the plan explains that
+    """
+    unknown = set()
+    for name, why in state.failed.items():
+        if not any(name in h.stateful for h in hosts):
+            continue
+        if not _about_to_change(hosts, {name, *catalog.required(name), "haproxy", "keepalived"}):
+            raise ScsError(f"{name}: {why}")
+        unknown.add(name)
+    known = {job.partition(".")[0] for h in hosts for job, (_, last) in h.cluster_jobs.items() if last}
+    new = {c.service for h in hosts for c in h.changes if c.kind is Kind.CREATE} - unknown - known
+    return [c for c in state.changes if c.subject.partition(" ")[0] not in unknown or c.service in new]
+
+
+def _about_to_change(hosts: list[HostPlan], services: Collection[str]) -> bool:
+    """A server that cannot be read now may be so because this very run will create or mend it, or what it needs."""
+    kinds = (Kind.CREATE, Kind.START, Kind.REPLACE, Kind.RESTART)
+    return any(c.kind in kinds and c.service in services for h in hosts for c in h.changes)
+
+
+def _check_registry(context: Context, plan: Plan) -> None:
+    """Images that hosts will pull must be in the registry, before anything changes."""
+    wanted = {c.subject for c in plan.changes if c.kind is Kind.PULL}
+    if not wanted:
+        return
+    from scs_deploy.images import registry
+
+    images = {
+        s.containers[c].image or s.name for s in context.catalog.services.values() for c in s.containers if c in wanted
+    }
+    missing = registry.missing(
+        context.environment, {i: context.lock.images[i] for i in images if i in context.lock.images}
+    )
+    if missing:
+        raise RefusedError(
+            f"registry {context.environment.settings.registry.host}: "
+            f"no image {', '.join(sorted(missing))} of the release lock",
+            "scs images push",
+        )

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs playbooks through ansible-runner: the only module that imports it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment.environment import AHEAD, Environment
+
+Event = Mapping[str, Any]
+"""An ansible-runner event: `event` names its kind, `event_data` holds host, task, play, res."""
+
+
+@dataclass
+class RunResult:
+    """How a playbook ended."""
+
+    status: str
+    """successful, failed, canceled or timeout"""
+    failures: dict[str, str] = field(default_factory=dict)
+    """host: message of the task that failed there"""
+    refused: dict[str, str] = field(default_factory=dict)
+    """those of `failures` that wrong input or an unfit host explains"""
+    unreachable: dict[str, str] = field(default_factory=dict)
+    """host: what ssh said"""
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """host: result of its last task"""
+    output: str = ""
+    """what Ansible printed, for failures before any task"""
+
+    @property
+    def ok(self) -> bool:
+        """Everything succeeded everywhere."""
+        return self.status == "successful" and not self.failures and not self.unreachable
+
+
+def run_playbook(
+    environment: Environment,
+    playbook: Path | Sequence[Mapping[str, Any]],
+    limit: Sequence[str] = (),
+    on_event: Callable[[Event], None] | None = None,
+    private: Path | None = None,
+    keep_results: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> RunResult:
+    """Run a playbook (a file or plays as data) against the environment's inventory.
+
+    :param limit: host names; empty: all
+    :param private: folder that keeps Ansible's artifacts; default: a temporary one, removed afterwards
+    :param keep_results: collect each host's last task result in `results`
+    :param variables: further environment variables of the process; never a secret
+    :param on_event: sees every event; a ScsError that it raises ends the run and is raised here
+    :raises KeyboardInterrupt: after the run was cancelled by Ctrl-C
+    """
+    import ansible_runner
+
+    folder = private or Path(tempfile.mkdtemp(prefix="scs-", dir=os.environ.get("XDG_RUNTIME_DIR")))
+    result = RunResult("failed")
+    cancelled = threading.Event()
+    stopped: list[ScsError] = []
+
+    def handle(event: dict[str, Any]) -> bool:
+        _collect(event, result, keep_results)
+        if on_event:
+            try:
+                on_event(event)
+            except ScsError as error:
+                stopped.append(error)
+                cancelled.set()
+        # True keeps the event's file: only a run with a folder of its own wants that
+        return private is not None
+
+    try:
+        with _cancel_on_interrupt(cancelled):
+            run = ansible_runner.run(
+                private_data_dir=str(folder),
+                playbook=str(playbook) if isinstance(playbook, Path) else [dict(p) for p in playbook],
+                inventory=str(environment.inventory),
+                limit=",".join(limit) or None,
+                envvars={**settings(environment), **(variables or {})},
+                event_handler=handle,
+                cancel_callback=cancelled.is_set,
+                quiet=True,
+                suppress_env_files=True,
+            )
+        result.status = run.status
+        if not result.ok and not result.failures and not result.unreachable:
+            result.output = run.stdout.read()[-2000:]
+    finally:
+        if private is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    if stopped:
+        raise stopped[0]
+    if cancelled.is_set():
+        raise KeyboardInterrupt
+    return result
+
+
+def settings(environment: Environment) -> dict[str, str]:
+    """Environment variables that make plain `ansible` work on the region as scs does."""
+    ssh = " ".join(
+        (
+            "-o ControlMaster=auto -o ControlPersist=60s",
+            f"-o UserKnownHostsFile={environment.known_hosts} -o GlobalKnownHostsFile=/dev/null",
+            "-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o PreferredAuthentications=publickey",
+            # the default key exchange costs six times the CPU of this one
+            "-o KexAlgorithms=curve25519-sha256 -o ConnectTimeout=10 -o ServerAliveInterval=15",
+        )
+    )
+    return {
+        "ANSIBLE_CALLBACKS_ENABLED": "scs.core.preload,scs.core.gate",
+        "ANSIBLE_COLLECTIONS_PATH": str(paths.collections()),
+        "ANSIBLE_CONFIG": str(paths.root() / "ansible.cfg"),
+        "ANSIBLE_FORKS": "50",
+        "ANSIBLE_GATHERING": "explicit",
+        "ANSIBLE_HOST_KEY_CHECKING": "True",
+        "ANSIBLE_PIPELINING": "True",
+        "ANSIBLE_PRIVATE_KEY_FILE": str(environment.ssh_key),
+        "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
+        "ANSIBLE_REMOTE_USER": environment.settings.ssh.user,
+        "ANSIBLE_RETRY_FILES_ENABLED": "False",
+        "ANSIBLE_SSH_ARGS": ssh,
+        "ANSIBLE_BECOME": "False" if environment.settings.ssh.user == "root" else "True",
+        # Ansible is the one beside this Python, also when its environment is not activated
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+        "SCS_ENVIRONMENT": environment.name,
+        **({AHEAD: environment.settings.release} if environment.ahead else {}),
+        "SCS_ENVIRONMENTS": str(paths.environments()),
+        "SCS_ROOT": str(paths.root()),
+    }
+
+
+def refuse_unreachable(result: RunResult) -> None:
+    """Raise when a host could not be reached.
+
+    :raises RefusedError: naming each host with ssh's own words
+    """
+    if result.unreachable:
+        said = summary(result.unreachable, verb="is unreachable")
+        raise RefusedError(said, "check its address, its power and `scs console HOST`")
+
+
+def summary(said: Mapping[str, str], most: int = 3, verb: str = "") -> str:
+    """`host a: ...; host b: ...; and 7 more hosts`: what was said of hosts, on one line.
+
+    :param verb: stands before the colon, e.g. `is unreachable`
+    """
+    shown = [f"host {host}{verb and ' ' + verb}: {text}" for host, text in sorted(said.items())]
+    rest = [f"and {len(shown) - most} more hosts"] if len(shown) > most else []
+    return "; ".join(shown[:most] + rest)
+
+
+def _collect(event: Event, result: RunResult, keep: bool) -> None:
+    kind, data = event.get("event"), event.get("event_data") or {}
+    host, res = str(data.get("host", "")), data.get("res") or {}
+    if kind == "runner_on_unreachable":
+        # ssh's own words are enough: Ansible's name the host once more
+        said = " ".join(str(res.get("msg", "")).split())
+        result.unreachable[host] = re.sub(r"^.*(reached over ssh|connect to the host via ssh): ", "", said)
+    elif kind == "runner_on_failed" and not data.get("ignore_errors"):
+        result.failures[host] = message_of(res)
+        if res.get("refused"):
+            result.refused[host] = result.failures[host]
+    elif kind == "runner_on_ok" and keep:
+        result.results[host] = res
+
+
+def message_of(res: Mapping[str, Any]) -> str:
+    """A failed task's reason, on one line."""
+    text = str(res.get("msg") or res.get("stderr") or res.get("stdout") or "no message")
+    if res.get("exception") and "Traceback" in text:
+        text = text.strip().splitlines()[-1]
+    return " ".join(text.split())
+
+
+@contextmanager
+def _cancel_on_interrupt(cancelled: threading.Event) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def cancel(_signal: int, _frame: object) -> None:
+        cancelled.set()
+
+    before = {s: signal.signal(s, cancel) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

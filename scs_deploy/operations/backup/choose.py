@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which backup an operator means, and what of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.operations.backup import chain, parts
+from scs_deploy.operations.backup.create import load
+from scs_deploy.operations.backup.manifest import DATABASE, Manifest
+from scs_deploy.operations.backup.stream import Say
+from scs_deploy.operations.backup.target import Target, open_target
+from scs_deploy.region.region import Context
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A backup, with all that it needs."""
+
+    target: Target
+    backup: Manifest
+    links: tuple[Manifest, ...]
+    """empty when the database is not wanted"""
+    parts: tuple[str, ...]
+
+
+def choose(context: Context, backup: str, only: Sequence[str], say: Say) -> Chosen:
+    """Find a backup and its chain.
+
+    :param backup: its id; '': the last one that has the wanted parts
+    :raises RefusedError: no such backup or part, or a backup that it continues is missing
+    """
+    target = open_target(context.environment)
+    say("now", f"reading {target.where}")
+    good, bad = load(target)
+    found = pick(good, bad, backup, only, target.where)
+    wanted = parts.chosen(context.catalog, only, [p.name for p in found.parts])
+    links = chain.links_of(good, found.id) if DATABASE in wanted else ()
+    return Chosen(target, found, links, tuple(wanted))
+
+
+def pick(good: dict[str, Manifest], bad: dict[str, str], backup: str, only: Sequence[str], where: str) -> Manifest:
+    """The backup that is meant. Pure.
+
+    :raises RefusedError: there is no such backup
+    """
+    if backup in good:
+        return good[backup]
+    if backup in bad:
+        raise RefusedError(f"backup {backup} cannot be used: {bad[backup]}", "scs backup list")
+    if backup:
+        raise RefusedError(f"no backup '{backup}' in {where}", "scs backup list")
+    words = set(only) or {DATABASE}
+    for found in sorted(good.values(), key=lambda m: m.id, reverse=True):
+        names = {p.name for p in found.parts} | {p.name.partition(".")[0] for p in found.parts}
+        if words <= names:
+            return found
+    raise RefusedError(f"no backup with {', '.join(sorted(words))} in {where}", "scs backup create")

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Making a backup: clean up after interrupted ones, write each part, the manifest last, forget what is too old."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.desired import resolve
+from scs_deploy.operations.apply import inputs
+from scs_deploy.operations.backup import chain, crypt, manifest, parts, source, stream
+from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT, Database, Kind, Manifest, Part
+from scs_deploy.operations.backup.stream import Meter, Say, mebibytes
+from scs_deploy.operations.backup.target import Target, open_target
+from scs_deploy.region.region import Context
+from scs_deploy.spec.service import Saved
+from scs_deploy.state.lock import RunLock
+from scs_deploy.state.runs import RunRecord, RunStore, Status
+
+
+def lock_of(context: Context) -> RunLock:
+    """Held by whoever writes to the target: a backup may run beside an apply, but not beside another backup."""
+    state = context.environment.state
+    state.mkdir(mode=0o700, exist_ok=True)
+    return RunLock(state / "backup.lock")
+
+
+def load(target: Target) -> tuple[dict[str, Manifest], dict[str, str]]:
+    """Complete backups, and why the others are none, by id.
+
+    :raises RefusedError: the target cannot be reached
+    """
+    good: dict[str, Manifest] = {}
+    bad: dict[str, str] = {}
+    for backup, text in target.read_all().items():
+        if text is None:
+            bad[backup] = "interrupted: it has no manifest"
+            continue
+        try:
+            found = manifest.parse(text, f"{target.where}/{backup}/{manifest.NAME}")
+        except RefusedError as error:
+            bad[backup] = error.message
+            continue
+        if found.id == backup:
+            good[backup] = found
+        else:
+            bad[backup] = f"its manifest is that of {found.id}"
+    return good, bad
+
+
+def create(
+    context: Context, say: Say, full: bool = False, only: Sequence[str] = (), command: str = "scs backup create"
+) -> tuple[Manifest, tuple[str, ...]]:
+    """Make a backup; returns it, and the ids of those that were removed because they are too old.
+
+    :param full: do not continue an earlier backup of the database
+    :raises RefusedError: another backup runs, no such part, no member to copy, the target cannot be used
+    :raises ScsError: a part could not be written; what was written is removed
+    """
+    environment = context.environment
+    wanted = parts.chosen(context.catalog, only, parts.names(context.catalog))
+    crypt.check_recipients(environment.settings.backup.recipients, str(environment.file))
+    target = open_target(environment)
+    with lock_of(context) as lock:
+        target.prepare()
+        secret, made = crypt.ensure_identity(environment)
+        if made:
+            say("done", f"new key {crypt.SECRET} in {environment.secrets_file}: keep a copy of that file elsewhere")
+        store = RunStore(environment.state / "runs.sqlite3")
+        try:
+            record = store.start(
+                command, changes_total=len(wanted), inputs=inputs(context), changing=False,
+                secrets=[*context.secrets.values(), secret],
+            )  # fmt: skip
+            with record.recording():
+                known, bad = load(target)
+                for backup in (b for b, why in bad.items() if why.startswith("interrupted")):
+                    target.remove(backup)
+                    say("done", f"removed {backup}, which was interrupted")
+                job = _Job(context, target, record, say, _new_id(known, bad), secret, known, full)
+                done = job.run(wanted)
+                lock.check()
+                old = _forget(context, target, {**known, done.id: done}, say)
+            return done, old
+        finally:
+            store.close()
+
+
+def _new_id(*taken: object) -> str:
+    while (backup := manifest.new_id(datetime.now(UTC))) in {k for t in taken if isinstance(t, dict) for k in t}:
+        time.sleep(0.2)
+    return backup
+
+
+def _forget(context: Context, target: Target, known: dict[str, Manifest], say: Say) -> tuple[str, ...]:
+    settings = context.environment.settings.backup
+    old = chain.expired(list(known.values()), settings.daily, settings.weekly)
+    # the newest first: a chain is never without its beginning
+    for backup in reversed(old):
+        target.remove(backup)
+        say("done", f"removed {backup}, which is too old")
+    return old
+
+
+class _Job:
+    """One backup while it is made."""
+
+    def __init__(
+        self, context: Context, target: Target, record: RunRecord, say: Say, backup: str, secret: str,
+        known: dict[str, Manifest], full: bool,
+    ) -> None:  # fmt: skip
+        self.context, self.target, self.record, self.say, self.id, self.full = (
+            context,
+            target,
+            record,
+            say,
+            backup,
+            full,
+        )
+        self.known = known
+        self.recipients = (crypt.public(secret, "secrets.yml"), *context.environment.settings.backup.recipients)
+        self.database: Database | None = None
+
+    def run(self, wanted: Sequence[str]) -> Manifest:
+        """All parts, then the manifest."""
+        begin, started = time.monotonic(), datetime.now(UTC)
+        declared = parts.declared(self.context.catalog)
+        try:
+            written = [self._step(name, declared.get(name)) for name in wanted]
+            found = Manifest(
+                id=self.id,
+                region=self.context.environment.settings.region,
+                environment=self.context.environment.name,
+                started=started,
+                seconds=round(time.monotonic() - begin, 1),
+                release=self.context.release.name,
+                images={name: image.digest for name, image in self.context.lock.images.items()},
+                recipients=self.recipients,
+                parts=tuple(written),
+                database=self.database,
+            )
+            self.target.commit(self.id, manifest.dump(found))
+        except BaseException:
+            self._clean()
+            raise
+        return found
+
+    def _clean(self) -> None:
+        try:
+            if self.id in self.target.read_all():
+                self.target.remove(self.id)
+        except (ScsError, OSError) as error:
+            self.say("done", f"{self.id} is left behind, the next backup removes it: {error}")
+
+    def _step(self, name: str, saved: Saved | None) -> Part:
+        number = self.record.step_started(f"back up {name}", phase="backup", subject=name)
+        try:
+            if name == DATABASE:
+                found = self._copy_database()
+            elif name == ENVIRONMENT:
+                found = self._keep(name, "environment.tar.gz", parts.archive(self.context.environment), (), "", "")
+            else:
+                assert saved
+                found = self._save(name, saved)
+        except ScsError as error:
+            self.record.step_finished(number, Status.FAILED, str(error))
+            raise
+        self.record.step_finished(number, Status.DONE, changes_done=1)
+        self.say("done", f"{name}{f' from {found.host}' if found.host else ''}: {mebibytes(found.size)}")
+        return found
+
+    def _save(self, name: str, saved: Saved) -> Part:
+        """A service's own command, on the first host that carries it out."""
+        service = name.partition(".")[0]
+        hosts = self.context.inventory.group(self.context.group_of(service, saved.container))
+        errors = []
+        for attempt, host in enumerate(hosts):
+            self.say("now", f"{name} from {host.name}")
+            image = resolve.resolve(self.context, host.name, {service}).containers[saved.container].image
+            file = f"{name}.age" if attempt == 0 else f"{name}.{attempt}.age"
+            argv = ["bash", "-c", 'set -o pipefail; "$@" | gzip -1', "save", *saved.save]
+            try:
+                with stream.Remote(self.context, host.name, stream.guarded(saved.container, argv)) as process:
+                    return self._keep(name, file, process.output, self.recipients, host.name, image)
+            except ScsError as error:
+                errors.append(str(error))
+        raise ScsError(f"{name}: no host gives it: {'; '.join(errors)}")
+
+    def _copy_database(self) -> Part:
+        self.say("now", "looking for a member of the database to copy")
+        states, writer = source.members(self.context)
+        last = max((m for m in self.known.values() if m.database), key=lambda m: m.id, default=None)
+        host = source.pick(states, writer, last.database.host if last and last.database else "")
+        about = source.identify(self.context, host)
+        every = 0 if self.full else self.context.environment.settings.backup.full_every_days
+        choice = chain.next_base(self.known.values(), about, manifest.time_of(self.id), every)
+        base = self.known[choice.base].database if choice.base else None
+        kind = Kind.INCREMENTAL if base else Kind.FULL
+        self.say("done", f"{kind} copy of the database on {host}: {'asked for' if self.full else choice.why}")
+        self.say("now", f"counting rows on {host}")
+        since, before = source.clock(self.context, host), source.count(self.context, host)
+        log = source.Log()
+        image = resolve.resolve(self.context, host, {DATABASE}).containers[DATABASE].image
+        command = source.copy_command(base.to_lsn if base else None)
+        with stream.Remote(self.context, host, command, log) as process:
+            part = self._keep(DATABASE, "mariadb.xb.gz.age", process.output, self.recipients, host, image)
+        log.check(host)
+        self.say("now", f"counting rows on {host}")
+        after, touched = source.count(self.context, host), source.touched(self.context, host, since)
+        self.database = Database(
+            kind=kind,
+            base=choice.base,
+            host=host,
+            version=about.version,
+            directory=about.directory,
+            directory_size=about.directory_size,
+            from_lsn=base.to_lsn if base else 0,
+            to_lsn=log.to_lsn,
+            position=log.position,
+            tables=source.rows_of(before, after, touched),
+        )
+        return part
+
+    def _keep(self, name: str, file: str, reads: crypt.Reads, recipients: Sequence[str], host: str, image: str) -> Part:
+        meter = Meter(self.say, f"{name}{f' from {host}' if host else ''}")
+        size, digest = stream.keep(self.target, self.id, file, reads, recipients, meter)
+        return Part(name=name, file=file, host=host, image=image, size=size, sha256=digest, encrypted=bool(recipients))

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which backups of the database were verified, as this manager remembers it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from scs_deploy.environment.environment import Environment
+from scs_deploy.images.store import replace
+
+KEPT = 200
+
+
+def read(environment: Environment) -> dict[str, str]:
+    """Id of a backup: when its database was last verified. What cannot be read was not."""
+    try:
+        found = json.loads(_file(environment).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def remember(environment: Environment, backup: str) -> None:
+    """Note that a backup's database was restored and compared."""
+    known = read(environment) | {backup: datetime.now(UTC).isoformat(timespec="seconds")}
+    environment.state.mkdir(mode=0o700, exist_ok=True)
+    replace(_file(environment), json.dumps({k: known[k] for k in sorted(known)[-KEPT:]}, indent=1) + "\n")
+
+
+def _file(environment: Environment) -> Path:
+    return environment.state / "verified-backups.json"

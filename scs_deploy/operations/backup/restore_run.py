@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The effects of a restore, step by step."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from scs_deploy.base.errors import ScsError
+from scs_deploy.desired import resolve
+from scs_deploy.engine.remote import Command
+from scs_deploy.operations.backup import crypt, parts, source, stream, unpack, verify
+from scs_deploy.operations.backup.choose import Chosen
+from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT
+from scs_deploy.operations.backup.restore_plan import RestorePlan
+from scs_deploy.operations.backup.stream import Meter, Remote
+from scs_deploy.operations.recover import mariadb_run
+from scs_deploy.operations.recover.model import Step
+from scs_deploy.operations.recover.session import Session
+from scs_deploy.region.region import Context
+from scs_deploy.shared import compute_node
+
+STAGE = "/var/lib/mysql/.scs_restore"
+"""In the volume, so that putting the data in place copies nothing."""
+
+SWAP = """
+cd /var/lib/mysql
+[ -e .scs_restore/0/ibdata1 ]
+find . -mindepth 1 -maxdepth 1 ! -name .scs_restore -exec rm -rf {} +
+find .scs_restore/0 -mindepth 1 -maxdepth 1 -exec mv -t . {} +
+rm -r .scs_restore
+# a history of its own: members that have more of the old one must not be taken for newer
+rm -f grastate.dat gvwstate.dat galera.cache backup-my.cnf ./*_backup_* xtrabackup_* donor_galera_info
+# accounts of the servers themselves: the vault may have others by now than the backup
+sed 's/^CREATE USER/CREATE OR REPLACE USER/' /etc/mysql/init.sql \
+  | mariadbd --defaults-file=/etc/mysql/server.cnf --bootstrap --wsrep-on=OFF
+touch scs_initialized scs_bootstrap
+sync -f .
+"""
+
+FORGET = "cd /var/lib/mysql && rm -f grastate.dat gvwstate.dat && sync -f ."
+"""A member without a position takes a full copy."""
+
+LOAD = """
+umask 077
+file=$(mktemp)
+trap 'rm -f "$file"' EXIT
+gunzip > "$file"
+timeout 1800 "$@" < "$file"
+"""
+"""bash -e; from a file, because some commands seek in their input, and none shall begin with half of it."""
+
+SLOW = 3600
+"""Seconds that a step on a host's disk may take."""
+
+
+WAKE_SECONDS = 900.0
+"""Until all services that were stopped are healthy again."""
+
+
+class Restoring:
+    """A restore that is being carried out."""
+
+    def __init__(self, context: Context, chosen: Chosen, plan: RestorePlan, secret: str) -> None:
+        self.context, self.chosen, self.plan, self.secret = context, chosen, plan, secret
+        self.stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        self.extracted = ""
+        self.uncertain: tuple[str, ...] = ()
+
+    def act(self, session: Session, step: Step) -> None:
+        """One step.
+
+        :raises ScsError: it failed
+        """
+        actions: dict[str, Callable[[Session, Step], None]] = {
+            "extract": self._extract,
+            "stage": self._stage,
+            "quiet": self._quiet,
+            "wake": self._wake,
+            "stop": lambda s, t: s.containers("stop", DATABASE, t.hosts),
+            "copy": self._copy,
+            "swap": lambda s, t: self._script(s, t, SWAP),
+            "start": self._start,
+            "compare": self._compare,
+            "join": self._join,
+            "identify": self._identify,
+            "load": self._load,
+        }
+        actions[step.action](session, step)
+
+    def _extract(self, _session: Session, _step: Step) -> None:
+        part = self.chosen.backup.part(ENVIRONMENT)
+        assert part
+        buffer = io.BytesIO()
+        unpack.plain(self.chosen.target, self.chosen.backup, part, self.secret, buffer)
+        folder = self.context.environment.state / "restored" / f"{self.chosen.backup.id}-{self.stamp}"
+        folder.mkdir(mode=0o700, parents=True)
+        self.extracted = str(extract(folder, buffer.getvalue()))
+
+    def _stage(self, session: Session, step: Step) -> None:
+        host = step.hosts[0]
+        run = resolve.resolve(self.context, host, {DATABASE}).containers[DATABASE]
+        try:
+            for number, owner in enumerate(self.chosen.links):
+                part = owner.part(DATABASE)
+                assert part
+                meter = Meter(session.say, f"unpacking {owner.id} on {host}")
+                with Remote(self.context, host, stream.beside(run, unpack.extract_argv(STAGE, number))) as remote:
+                    counter = crypt.Counter(remote.input, meter)
+                    unpack.plain(self.chosen.target, owner, part, self.secret, counter)
+            session.say("now", f"applying the log on {host}")
+            stream.ask(self.context, host, stream.beside(run, unpack.prepare_argv(STAGE, len(self.chosen.links))))
+        except BaseException:
+            stream.ask(self.context, host, stream.beside(run, ["rm", "-rf", STAGE]))
+            raise
+
+    def _quiet(self, session: Session, _step: Step) -> None:
+        self._containers(session, "stop", reverse=True)
+
+    def _wake(self, session: Session, step: Step) -> None:
+        """Start all, then wait for all: a service waits for another one by itself."""
+        self._containers(session, "start")
+
+        def ready() -> str:
+            waiting = [w for host in step.hosts for w in self._not_ready(host)]
+            return f"{len(waiting)} start: {', '.join(waiting[:4])}" if waiting else ""
+
+        session.until(ready, WAKE_SECONDS, "not all services work")
+
+    def _containers(self, session: Session, action: str, reverse: bool = False) -> None:
+        """On all hosts at once; nothing is drained, for there is nothing that these services could answer."""
+        catalog = self.context.catalog
+        where = self.plan.quiet if action == "stop" else self.plan.quiet | self.plan.beside
+        order = [c for s in catalog.services.values() for c in s.containers if c in where]
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for container in reversed(order) if reverse else order:
+            groups.setdefault(where[container], []).append(container)
+        for hosts, names in groups.items():
+            actions = [{"action": action, "container": c, "wait": False} for c in names]
+            session.say("now", f"{action} {', '.join(names)}")
+            task = {"name": f"{action.capitalize()} containers", "scs.core.containers": {"actions": actions}}
+            session.task(task, hosts)
+
+    def _not_ready(self, host: str) -> list[str]:
+        """Quiet containers of a host that do not work yet."""
+        text = stream.ask(self.context, host, ["docker", "ps", "--all", "--format", "{{.Names}}\t{{.Status}}"])
+        states = dict(line.partition("\t")[::2] for line in text.splitlines())
+        return [
+            f"{c} on {host}: {states[c]}"
+            for c in self.plan.quiet
+            if c in states
+            and (not states[c].startswith("Up") or "starting)" in states[c] or "(unhealthy)" in states[c])
+        ]
+
+    def _copy(self, session: Session, step: Step) -> None:
+        task = {"volume": DATABASE, "name": self.stamp, "exclude": [*mariadb_run.REMADE, Path(STAGE).name]}
+        session.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
+
+    def _script(self, session: Session, step: Step, script: str) -> None:
+        argv = ("bash", "-ec", f"set -o pipefail\n{script}", "restore")
+        command = Command(container=DATABASE, argv=argv, one_shot=True, timeout=SLOW)
+        session.require({h: [command] for h in step.hosts})
+
+    def _start(self, session: Session, step: Step) -> None:
+        session.containers("start", DATABASE, step.hosts)
+        mariadb_run.wait_synced(session, step.hosts[0], mariadb_run.START_SECONDS)
+
+    def _compare(self, session: Session, step: Step) -> None:
+        database = self.chosen.backup.database
+        assert database
+        session.say("now", f"counting rows on {step.hosts[0]}")
+        self.uncertain = verify.compare(database, source.count(self.context, step.hosts[0]))
+
+    def _join(self, session: Session, step: Step) -> None:
+        self._script(session, step, FORGET)
+        session.containers("start", DATABASE, step.hosts)
+        mariadb_run.wait_synced(session, step.hosts[0], mariadb_run.JOIN_SECONDS)
+
+    def _identify(self, session: Session, step: Step) -> None:
+        """Fresh hosts have made identities of their own, under names that the restored database knows otherwise."""
+        nodes = dict(source.pairs(self.context, step.target, compute_node.QUERY))
+        for task in compute_node.tasks(self.context, nodes):
+            session.task(task, step.hosts)
+
+    def _load(self, session: Session, step: Step) -> None:
+        saved = parts.declared(self.context.catalog)[step.target]
+        part = self.chosen.backup.part(step.target)
+        assert part
+        argv = ["bash", "-ec", LOAD, "load", *saved.load]
+        for host in step.hosts:
+            session.say("now", f"loading {step.target} on {host}")
+            if saved.offline:
+                owner = self.context.catalog.owner[saved.container]
+                run = resolve.resolve(self.context, host, {owner}).containers[saved.container]
+                command = stream.beside(run, argv)
+            else:
+                command = stream.inside(saved.container, argv)
+            with Remote(self.context, host, command) as remote:
+                unpack.plain(self.chosen.target, self.chosen.backup, part, self.secret, remote.input)
+
+
+def extract(folder: Path, data: bytes) -> Path:
+    """Unpack the region's description into an empty folder.
+
+    :raises ScsError: it is damaged
+    """
+    top = folder.resolve()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            for member in tar:
+                path = (top / member.name).resolve()
+                if not path.is_relative_to(top) or not (member.isfile() or member.isdir()):
+                    raise ScsError(f"{member.name}: neither a file nor a folder below {folder}")
+                (path if member.isdir() else path.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
+                if content := tar.extractfile(member):
+                    # the vault's password is among them
+                    path.touch(mode=0o600, exist_ok=False)
+                    path.write_bytes(content.read())
+    except (tarfile.TarError, OSError) as error:
+        raise ScsError(f"{folder}: {error}") from None
+    return folder

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The database as a source of backups: which member, its copy as a stream, its rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.engine import remote
+from scs_deploy.operations.backup import stream
+from scs_deploy.operations.backup.chain import Source
+from scs_deploy.operations.backup.manifest import DATABASE, Rows
+from scs_deploy.operations.node import observe
+from scs_deploy.operations.recover import mariadb_run
+from scs_deploy.operations.recover.mariadb import parse_status
+from scs_deploy.region.region import Context
+
+SQL = ("mariadb", "--defaults-file=/etc/mysql/client.cnf", "--batch", "--skip-column-names", "--raw")
+
+SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
+"""Schemas whose tables no service owns."""
+
+COPY = """
+set -o pipefail
+mariadb-backup --defaults-file=/etc/mysql/client.cnf --backup --datadir=/var/lib/mysql --target-dir=/tmp \
+  --galera-info --stream=mbstream "$@" | gzip -1
+"""
+"""client.cnf holds the account and its password. A stream needs no room on the host."""
+
+IDENTITY = """
+cd /var/lib/mysql
+stat --format='%i.%W' ibdata1
+du --summarize --block-size=1 --exclude=galera.cache . | cut -f 1
+"""
+"""Inode and birth: a copy from another member, and a restore, bring a new file. Then the size, bytes."""
+
+
+def tables_query() -> str:
+    """All tables of services."""
+    skip = ", ".join(f"'{s}'" for s in SYSTEM)
+    return (
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' "  # noqa: S608
+        f"AND TABLE_SCHEMA NOT IN ({skip}) ORDER BY 1, 2;"
+    )
+
+
+def count_query(tables: list[tuple[str, str]]) -> str:
+    """Rows of every table at one moment."""
+    # names come from the server itself, and are quoted
+    lines = [f"SELECT '{_text(s)}', '{_text(t)}', COUNT(*) FROM {_name(s)}.{_name(t)};" for s, t in tables]  # noqa: S608
+    return "\n".join(["START TRANSACTION WITH CONSISTENT SNAPSHOT;", *lines, "COMMIT;"])
+
+
+def _text(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "''")
+
+
+def _name(value: str) -> str:
+    return "`" + value.replace("`", "``") + "`"
+
+
+def parse_pairs(text: str) -> list[tuple[str, str]]:
+    """Rows of two columns."""
+    return [(a, b) for a, _, b in (line.partition("\t") for line in text.splitlines()) if b]
+
+
+def parse_counts(text: str) -> dict[str, int]:
+    """`schema.table`: rows."""
+    rows = (line.split("\t") for line in text.splitlines())
+    return {f"{r[0]}.{r[1]}": int(r[2]) for r in rows if len(r) == 3}
+
+
+def rows_of(before: Mapping[str, int], after: Mapping[str, int], touched: frozenset[str]) -> dict[str, Rows]:
+    """Tables that were there all the time; of one that came or went meanwhile nothing can be said."""
+    return {
+        name: Rows(before=count, after=after[name], touched=name in touched or after[name] != count)
+        for name, count in before.items()
+        if name in after
+    }
+
+
+def pick(states: Mapping[str, str], writer: str, last: str) -> str:
+    """The member to copy.
+
+    :param states: host: `Primary Synced`, or another state, or why it does not answer
+    :param writer: the member that the load balancers use; copied only when no other can be
+    :param last: the member of the last backup: another one cannot continue it
+    :raises RefusedError: no member is synchronised
+    """
+    synced = sorted(h for h, s in states.items() if s == "Primary Synced")
+    if not synced:
+        seen = "; ".join(f"{h}: {s}" for h, s in sorted(states.items()))
+        raise RefusedError(f"no member of {DATABASE} is synchronised: {seen}", f"scs recover {DATABASE} --plan")
+    standby = [h for h in synced if h != writer]
+    if last in standby:
+        return last
+    return standby[-1] if standby else synced[0]
+
+
+def members(context: Context) -> tuple[dict[str, str], str]:
+    """State of every member, and the one that writes ('': not known).
+
+    :raises ScsError: a host's engine does not answer, or Ansible itself failed
+    """
+    hosts = [h.name for h in context.inventory.group(context.group_of(DATABASE))]
+    asked: dict[str, dict[str, remote.Command]] = {h: {"status": mariadb_run.STATUS} for h in hosts}
+    singles = [name for name in observe.singles(context) if name == "database"]
+    for balancer in context.inventory.group(context.group_of("haproxy")):
+        own = asked.setdefault(balancer.name, {})
+        own["servers"] = observe.haproxy("show servers state")
+        own.update({f"table {name}": observe.haproxy(f"show table {name}") for name in singles})
+    answers = remote.execute(context, {h: tuple(q.values()) for h, q in asked.items()})
+    states = {}
+    seen: observe.Asked = {}
+    for host, questions in asked.items():
+        seen[host] = dict(zip(questions, answers.by_host.get(host, ()), strict=False))
+        if host not in hosts:
+            continue
+        answer = seen[host].get("status")
+        if answer is None or answer.code:
+            said = answer.output if answer else answers.unreachable.get(host, "")
+            states[host] = " ".join(said.split())[-120:] or "does not answer"
+        else:
+            values = parse_status(answer.output)
+            states[host] = f"{values.get('wsrep_cluster_status')} {values.get('wsrep_local_state_comment')}"
+    return states, observe.used(context, seen).get("database", "")
+
+
+@dataclass
+class Log:
+    """What mariadb-backup says on its standard error that a manifest needs."""
+
+    position: str = ""
+    to_lsn: int = -1
+    complete: bool = False
+    lines: list[str] = field(default_factory=list)
+
+    def __call__(self, line: str) -> None:
+        """A line."""
+        if found := re.search(r"Writing Galera info succeeded with ([0-9a-f-]{36}:-?\d+)", line):
+            self.position = found[1]
+        elif found := re.search(r"latest check point \(for incremental\): '(\d+)'", line):
+            self.to_lsn = int(found[1])
+        elif line.endswith("completed OK!"):
+            self.complete = True
+
+    def check(self, host: str) -> None:
+        """After the command succeeded.
+
+        :raises ScsError: it did not say what it must
+        """
+        if not (self.complete and self.position and self.to_lsn >= 0):
+            raise ScsError(f"host {host}: mariadb-backup ended without saying where", f"scs logs mariadb --host {host}")
+
+
+def copy_command(base_lsn: int | None) -> list[str]:
+    """The stream of a full copy, or of what changed since a log sequence number."""
+    more = [] if base_lsn is None else [f"--incremental-lsn={base_lsn}"]
+    return stream.guarded(DATABASE, ["bash", "-c", COPY, "copy", *more])
+
+
+def identify(context: Context, host: str) -> Source:
+    """Version and data directory of a member."""
+    query = "SELECT VERSION();"
+    version = stream.ask(context, host, stream.inside(DATABASE, SQL), query).strip()
+    directory, size = stream.ask(context, host, stream.inside(DATABASE, ["sh", "-c", IDENTITY])).split()
+    return Source(host=host, version=base_version(version), directory=f"{host}:{directory}", directory_size=int(size))
+
+
+def base_version(text: str) -> str:
+    """`11.8.6-MariaDB` of `11.8.6-MariaDB-0+deb13u1 from Debian`."""
+    return "-".join(text.split()[0].split("-")[:2])
+
+
+def pairs(context: Context, host: str, query: str) -> list[tuple[str, str]]:
+    """Rows of two columns, asked on one member."""
+    return parse_pairs(stream.ask(context, host, stream.inside(DATABASE, SQL), query))
+
+
+def count(context: Context, host: str) -> dict[str, int]:
+    """Rows of every table of services on one member."""
+    tables = pairs(context, host, tables_query())
+    return parse_counts(stream.ask(context, host, stream.inside(DATABASE, SQL), count_query(tables)))
+
+
+def clock(context: Context, host: str) -> int:
+    """The server's time, seconds."""
+    return int(stream.ask(context, host, stream.inside(DATABASE, SQL), "SELECT UNIX_TIMESTAMP();").strip())
+
+
+def touched(context: Context, host: str, since: int) -> frozenset[str]:
+    """Tables that were written to since a time of the server's clock."""
+    query = (
+        "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' "  # noqa: S608
+        f"AND UPDATE_TIME >= FROM_UNIXTIME({since});"
+    )
+    return frozenset(f"{s}.{t}" for s, t in pairs(context, host, query))

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the files of a chain to a data directory that a server can start on; the same for a trial and for a restore."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.operations.backup import crypt
+from scs_deploy.operations.backup.manifest import DATABASE, Manifest, Part
+from scs_deploy.operations.backup.stream import Meter, Say
+from scs_deploy.operations.backup.target import Target
+
+EXTRACT = """
+set -o pipefail
+umask 077
+rm -rf "$1"
+mkdir -p "$1"
+gunzip | mbstream --extract --directory="$1"
+"""
+"""bash; reads a stream of mariadb-backup."""
+
+PREPARE = """
+cd "$1"
+mariadb-backup --prepare --target-dir="$1/0"
+shift
+for step; do
+  mariadb-backup --prepare --target-dir="$PWD/0" --incremental-dir="$PWD/$step"
+  rm -r "$step"
+done
+"""
+"""sh; `folder 1 2 ...`: applies the log to the full copy, then each incremental one in turn."""
+
+GALERA_INFO = 'cd "$1/0" && cat mariadb_backup_galera_info 2> /dev/null || cat xtrabackup_galera_info'
+
+
+def extract_argv(folder: str, number: int) -> list[str]:
+    """Command that unpacks a link of the chain from its standard input."""
+    return ["bash", "-c", EXTRACT, "extract", f"{folder}/{number}"]
+
+
+def prepare_argv(folder: str, links: int) -> list[str]:
+    """Command that makes `<folder>/0` a data directory."""
+    return ["sh", "-ec", PREPARE, "prepare", folder, *(str(n) for n in range(1, links))]
+
+
+def files_of(links: Sequence[Manifest], backup: Manifest, wanted: Iterable[str]) -> list[tuple[Manifest, Part]]:
+    """Every file that the wanted parts of a backup need, those of the chain included.
+
+    :raises RefusedError: the backup has no such part
+    """
+    result = []
+    for name in wanted:
+        for owner in links if name == DATABASE else (backup,):
+            part = owner.part(name)
+            if part is None:
+                raise RefusedError(f"backup {owner.id} has no part '{name}'", "scs backup list")
+            result.append((owner, part))
+    return result
+
+
+def check_file(target: Target, owner: Manifest, part: Part, say: Say) -> None:
+    """Compare size and checksum.
+
+    :raises RefusedError: the file is missing or damaged
+    """
+    name = f"{owner.id}/{part.file}"
+    meter = Meter(say, f"checking {name}")
+    digest, size = hashlib.sha256(), 0
+    with target.reading(owner.id, part.file) as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+            size += len(chunk)
+            meter(size)
+    if size != part.size or digest.hexdigest() != part.sha256:
+        what = f"has {size} bytes instead of {part.size}" if size != part.size else "has another checksum"
+        raise RefusedError(f"{target.where}/{name}: is damaged: {what}", "choose another backup: scs backup list")
+
+
+class _KeyFitsError(Exception):
+    pass
+
+
+class _First:
+    """Takes one piece of plain text, which proves the key."""
+
+    def write(self, _data: bytes, /) -> int:
+        raise _KeyFitsError
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+
+def check_key(target: Target, owner: Manifest, part: Part, secret: str) -> None:
+    """See that the secret key opens a file.
+
+    :raises RefusedError: it does not
+    """
+    if not part.encrypted:
+        return
+    with target.reading(owner.id, part.file) as stream:
+        # a header and the first piece of 64 KiB
+        head = io.BytesIO(stream.read(96 << 10))
+    try:
+        crypt.decrypt(head, _First(), secret, f"{owner.id}/{part.file}")
+    except _KeyFitsError:
+        return
+
+
+def plain(target: Target, owner: Manifest, part: Part, secret: str, to: crypt.Writes) -> None:
+    """Write a part's compressed plain text to a stream.
+
+    :raises RefusedError: another key, or the file is damaged
+    """
+    with target.reading(owner.id, part.file) as stream:
+        if part.encrypted:
+            crypt.decrypt(stream, to, secret, f"{owner.id}/{part.file}")
+        else:
+            while chunk := stream.read(1 << 18):
+                to.write(chunk)
+
+
+def content(target: Target, owner: Manifest, part: Part, secret: str) -> bytes:
+    """A small part's content.
+
+    :raises ScsError: it is not compressed data
+    """
+    buffer = io.BytesIO()
+    plain(target, owner, part, secret, buffer)
+    try:
+        return gzip.decompress(buffer.getvalue())
+    except (OSError, EOFError) as error:
+        raise ScsError(f"{owner.id}/{part.file}: is damaged: {error}", "scs backup list") from None

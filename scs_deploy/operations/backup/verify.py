@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proof of a backup: its database is restored into a container on the manager, and compared with the manifest."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scs_deploy.base import docker_engine
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.model import Model
+from scs_deploy.operations.backup import crypt, proofs, source, unpack
+from scs_deploy.operations.backup.manifest import DATABASE, Database, Manifest, Rows
+from scs_deploy.operations.backup.stream import Meter, Say, mebibytes
+from scs_deploy.operations.backup.target import Target
+from scs_deploy.region.region import Context
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+LABEL = "scs.backup.verify"
+
+DATA, SOCKET = "/var/lib/mysql", "/run/mysqld/verify.sock"
+
+SERVER = (
+    "mariadbd", f"--defaults-file={DATA}/0/backup-my.cnf", f"--datadir={DATA}/0", f"--socket={SOCKET}",
+    "--pid-file=/run/mysqld/verify.pid", "--skip-networking", "--skip-grant-tables", "--wsrep-on=OFF",
+)  # fmt: skip
+"""Reached by nobody else: the container has no network."""
+
+CLIENT = ("mariadb", "--no-defaults", f"--socket={SOCKET}", "--batch", "--skip-column-names", "--raw", "--execute")
+
+START_SECONDS = 600.0
+
+
+class Verified(Model):
+    """What was proved."""
+
+    backup: str
+    links: tuple[str, ...] = ()
+    """the backups that the database came from, the full one first"""
+    tables: int = 0
+    rows: int = 0
+    uncertain: tuple[str, ...] = ()
+    """tables that were written to during the copy, and whose count is another one"""
+    position: str = ""
+    parts: tuple[str, ...]
+    seconds: float
+
+
+def compare(database: Database, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Tables whose count differs for a reason.
+
+    :raises ScsError: a table is missing, or has other rows than it had
+    """
+    missing = sorted(set(database.tables) - set(counts))
+    if missing:
+        raise ScsError(f"{len(missing)} tables are missing, first: {missing[0]}")
+    wrong = [n for n, r in sorted(database.tables.items()) if not r.fits(counts[n])]
+    if wrong:
+        first = wrong[0]
+        raise ScsError(
+            f"{len(wrong)} tables have other rows, first: {first} has {counts[first]}, "
+            f"the region had {database.tables[first].before}"
+        )
+    return tuple(n for n, r in sorted(database.tables.items()) if counts[n] not in _range(r))
+
+
+def _range(rows: Rows) -> range:
+    return range(min(rows.before, rows.after), max(rows.before, rows.after) + 1)
+
+
+def verify(
+    context: Context,
+    target: Target,
+    backup: Manifest,
+    links: Sequence[Manifest],
+    wanted: Sequence[str],
+    say: Say,
+    identity: Path | None = None,
+) -> Verified:
+    """Read every file of the wanted parts, and restore the database for a trial.
+
+    :param links: what the database needs, the full backup first
+    :param identity: file with an age secret key, instead of the vault's
+    :raises RefusedError: a file is damaged or was encrypted to another key; no image, no room
+    :raises ScsError: it does not start, or has other tables and rows than the manifest says
+    """
+    begin = time.monotonic()
+    secret = crypt.identity(context.environment, identity)
+    for owner, part in unpack.files_of(links, backup, wanted):
+        unpack.check_file(target, owner, part, say)
+        unpack.check_key(target, owner, part, secret)
+    say("done", "checksums and key")
+    for owner, part in unpack.files_of((), backup, [n for n in wanted if n != DATABASE]):
+        size = len(unpack.content(target, owner, part, secret))
+        if not size:
+            raise ScsError(f"{owner.id}/{part.file}: is empty")
+        say("done", f"{part.name}: {mebibytes(size)} readable")
+    database = backup.database
+    if DATABASE not in wanted or database is None:
+        return Verified(backup=backup.id, parts=tuple(wanted), seconds=round(time.monotonic() - begin, 1))
+    with _scratch(context, backup, links, say) as container:
+        _fill(container, target, links, secret, say)
+        position = _run(container, ["sh", "-c", unpack.GALERA_INFO, "info", DATA], "reading the position").split()[0]
+        if position != database.position:
+            raise ScsError(f"the restored database is at {position}, the manifest says {database.position}")
+        _start(container, say)
+        say("now", "checking tables")
+        _check_tables(container)
+        counts = _count(container)
+        uncertain = compare(database, counts)
+        rows = sum(counts[n] for n in database.tables)
+    proofs.remember(context.environment, backup.id)
+    return Verified(
+        backup=backup.id,
+        links=tuple(m.id for m in links),
+        tables=len(database.tables),
+        rows=rows,
+        uncertain=uncertain,
+        position=position,
+        parts=tuple(wanted),
+        seconds=round(time.monotonic() - begin, 1),
+    )
+
+
+def _fill(container: Container, target: Target, links: Sequence[Manifest], secret: str, say: Say) -> None:
+    for number, owner in enumerate(links):
+        part = owner.part(DATABASE)
+        assert part
+        with _Input(container, unpack.extract_argv(DATA, number)) as stream:
+            unpack.plain(target, owner, part, secret, crypt.Counter(stream, Meter(say, f"unpacking {owner.id}")))
+        say("done", f"unpacked {owner.id}")
+    say("now", "applying the log")
+    _run(container, unpack.prepare_argv(DATA, len(links)), "mariadb-backup --prepare")
+    say("done", "applied the log")
+
+
+def _start(container: Container, say: Say) -> None:
+    say("now", "starting the server")
+    container.exec_run(["sh", "-c", f'"$@" > {DATA}/server.log 2>&1', "server", *SERVER], detach=True)
+    end = time.monotonic() + START_SECONDS
+    while docker_engine.execute(container, *CLIENT, "SELECT 1")[0]:
+        running = docker_engine.execute(container, "pgrep", "mariadbd")[0] == 0
+        if time.monotonic() > end or not running:
+            last = docker_engine.execute(container, "tail", "-n", "3", f"{DATA}/server.log")[1]
+            raise ScsError(f"the restored database does not start: {' '.join(last.split())[-400:]}")
+        time.sleep(0.3)
+    say("done", "started the server")
+
+
+def _check_tables(container: Container) -> None:
+    command = ["mariadb-check", "--no-defaults", f"--socket={SOCKET}", "--check", "--silent", "--all-databases"]
+    said = _run(container, command, "mariadb-check").strip()
+    if said:
+        raise ScsError(f"CHECK TABLE is not content: {' '.join(said.split())[:400]}")
+
+
+def _count(container: Container) -> dict[str, int]:
+    tables = source.parse_pairs(_run(container, [*CLIENT, source.tables_query()], "listing tables"))
+    found: dict[str, int] = {}
+    # in portions: a command has a longest length
+    for at in range(0, len(tables), 200):
+        query = source.count_query(tables[at : at + 200])
+        found |= source.parse_counts(_run(container, [*CLIENT, query], "counting rows"))
+    return found
+
+
+def _run(container: Container, command: Sequence[str], what: str) -> str:
+    code, said = docker_engine.execute(container, *command)
+    if code:
+        raise ScsError(f"{what} failed: {' '.join(said.split())[-400:]}")
+    return said
+
+
+class _Input:
+    """A command in the container that reads what is written here; raises at the end when it failed."""
+
+    def __init__(self, container: Container, command: Sequence[str]) -> None:
+        self._api = container.client.api  # type: ignore[union-attr]
+        self._id = self._api.exec_create(container.id, list(command), stdin=True)["Id"]
+        self._command = command[0]
+
+    def __enter__(self) -> _Input:
+        stream: Any = self._api.exec_start(self._id, socket=True)
+        self._keep = stream
+        self._socket: socket.socket = getattr(stream, "_sock", stream)
+        self._socket.settimeout(None)
+        return self
+
+    def write(self, data: bytes, /) -> int:
+        """Hand over."""
+        self._socket.sendall(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        if error and not isinstance(error, BrokenPipeError):
+            self._socket.close()
+            return
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+        said = b""
+        while chunk := self._socket.recv(65536):
+            said = (said + chunk)[-2000:]
+        self._socket.close()
+        code = self._api.exec_inspect(self._id)["ExitCode"]
+        if code or error:
+            words = " ".join(said.decode(errors="replace").split())[-400:]
+            raise ScsError(f"unpacking failed: {words or f'exit code {code}'}") from None
+
+
+@contextmanager
+def _scratch(context: Context, backup: Manifest, links: Sequence[Manifest], say: Say) -> Iterator[Container]:
+    """A container without network, removed with its data, whatever happens."""
+    part = backup.part(DATABASE)
+    assert part
+    engine = docker_engine.connect()
+    _room(engine, links)
+    say("now", f"looking for image {part.image}")
+    image = find_image(context, part.image)
+    for old in engine.containers.list(all=True, filters={"label": f"{LABEL}={context.environment.name}"}):
+        old.remove(force=True, v=True)
+    user = context.users["mysql"]
+    container = engine.containers.create(
+        image,
+        ["sleep", "infinity"],
+        name=f"scs-backup-verify-{context.environment.name}",
+        user="mysql",
+        network_mode="none",
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        tmpfs={"/run/mysqld": f"uid={user.uid},gid={user.gid},mode=0750"},
+        volumes=[DATA],
+        labels={LABEL: context.environment.name},
+    )
+    try:
+        container.start()
+        yield container
+    finally:
+        container.remove(force=True, v=True)
+
+
+def _room(engine: Any, links: Sequence[Manifest]) -> None:
+    folder = engine.info().get("DockerRootDir", "/var/lib/docker")
+    needed = needs(links)
+    with suppress(OSError):
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise RefusedError(
+                f"{folder}: {mebibytes(free)} free, a trial restore needs about {mebibytes(needed)}", "make room there"
+            )
+
+
+def needs(links: Sequence[Manifest]) -> int:
+    """Bytes that a chain takes at most while it is unpacked and prepared: the directory, and each link's own."""
+    sizes = [m.database.directory_size for m in links if m.database]
+    compressed = sum(p.size for m in links[1:] if (p := m.part(DATABASE)))
+    return int(max(sizes, default=0) * 1.1) + 10 * compressed + (64 << 20)
+
+
+def find_image(context: Context, reference: str) -> str:
+    """The image on this manager, pulled when it is not here.
+
+    :raises RefusedError: it is neither here nor in the registry
+    """
+    from docker.errors import DockerException, ImageNotFound
+
+    from scs_deploy.images import registry
+
+    engine = docker_engine.connect()
+    host, _, rest = reference.partition("/")
+    own = host == context.environment.settings.registry.host
+    # the manager reaches its own registry on the loopback address
+    names = [reference, f"{registry.push_host(context.environment)}/{rest}"] if own else [reference]
+    for name in names:
+        with suppress(ImageNotFound):
+            return str(engine.images.get(name).id)
+    try:
+        repository, _, digest = names[-1].partition("@")
+        return str(engine.images.pull(repository, tag=digest or None).id)
+    except DockerException as error:
+        raise RefusedError(
+            f"no image {reference} on this manager or in its registry: {' '.join(str(error).split())[:200]}",
+            "scs images build mariadb",
+        ) from None

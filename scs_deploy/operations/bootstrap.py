@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prepares hosts for services: `playbooks/bootstrap.yml` and what it needs to know of the region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.model import load_yaml
+from scs_deploy.engine import runner
+from scs_deploy.engine.runner import Event
+from scs_deploy.region import region as contexts
+from scs_deploy.region.region import Context
+from scs_deploy.spec.service import Impact
+from scs_deploy.state.lock import RunLock
+
+PLAYBOOK = "bootstrap.yml"
+
+
+@dataclass
+class Summary:
+    """What a bootstrap did."""
+
+    hosts: tuple[str, ...]
+    changed: dict[str, list[str]] = field(default_factory=dict)
+    """host: names of the tasks that changed something there"""
+    held: tuple[str, ...] = ()
+    """hosts whose network differs from their links, and nobody consented to change it"""
+
+
+def variables() -> frozenset[str]:
+    """The roles' variables, which an inventory may set; from their argument_specs."""
+    found: set[str] = set()
+    for spec in (paths.layer("host") / "roles").glob("*/meta/argument_specs.yml"):
+        found |= set(load_yaml(spec)["argument_specs"]["main"].get("options", {}))
+    return frozenset(found)
+
+
+def region(context: Context) -> dict[str, Any]:
+    """What the playbook reads of the region; no secret among it.
+
+    :raises RefusedError: scs manages the registry, but the region has no CA yet
+    """
+    settings, environment = context.environment.settings, context.environment
+    names = [{"address": str(a.address), "name": a.name} for a in (settings.api.internal, settings.api.external)]
+    names += [{"address": host.management, "name": host.name} for host in context.inventory.hosts.values()]
+    registries = {}
+    if settings.registry.managed:
+        if not environment.ca_file.is_file():
+            raise RefusedError(f"{environment.ca_file}: no region CA", "scs secrets init")
+        registries[settings.registry.host] = environment.ca_file.read_text(encoding="ascii")
+    return {"names": names, "registries": registries}
+
+
+def run(
+    environment: str | None = None,
+    hosts: Sequence[str] = (),
+    on_event: Callable[[Event], None] | None = None,
+    allow: Sequence[Impact] = (),
+    lock: RunLock | None = None,
+) -> Summary:
+    """Prepare hosts. Changes nothing on a host that is prepared already.
+
+    :param hosts: host names; empty: all of the inventory
+    :param on_event: sees every event of ansible-runner
+    :param allow: impacts that the operator consents to; the hosts' networks change with `network` only
+    :param lock: the region's, where the caller has it
+    :raises RefusedError: an unknown or unreachable host, or the region is locked; nothing was changed anywhere
+    :raises ScsError: a task failed on a host
+    """
+    context = contexts.load(environment)
+    for host in hosts:
+        if host not in context.inventory.hosts:
+            known = ", ".join(context.inventory.hosts)
+            raise RefusedError(f"{context.environment.inventory}: no host '{host}'", f"there are: {known}")
+    region(context)
+    summary = Summary(tuple(hosts) or tuple(context.inventory.hosts))
+
+    def note(event: Event) -> None:
+        data = event.get("event_data") or {}
+        if event.get("event") == "runner_on_ok" and (data.get("res") or {}).get("changed"):
+            summary.changed.setdefault(data["host"], []).append(data["task"])
+        if on_event:
+            on_event(event)
+
+    with nullcontext(lock) if lock else RunLock(context.environment.state / "lock") as held:
+        _prepare(context, hosts, note)
+        _networks(context, summary, allow, held)
+    return summary
+
+
+def _prepare(context: Context, hosts: Sequence[str], note: Callable[[Event], None]) -> None:
+    result = runner.run_playbook(context.environment, paths.root() / "playbooks" / PLAYBOOK, hosts, note)
+    runner.refuse_unreachable(result)
+    if result.failures:
+        host, message = sorted(result.failures.items())[0]
+        more = f"and on {len(result.failures) - 1} more" if len(result.failures) > 1 else ""
+        raise ScsError(f"host {host}: {message}", more)
+    if not result.ok:
+        raise ScsError(f"bootstrap: {' '.join(result.output.split())[-500:] or result.status}")
+
+
+def _networks(context: Context, summary: Summary, allow: Sequence[Impact], lock: RunLock) -> None:
+    """Last, so that a host whose new network fails is prepared all the same."""
+    from scs_deploy.operations import host_network as networks
+
+    described = [h for h in summary.hosts if context.inventory.hosts[h].links]
+    plans = networks.plan(context, described) if described else {}
+    differ = tuple(h for h, found in plans.items() if not found.empty)
+    if differ and networks.may(context, allow):
+        networks.apply(context, plans, lambda _kind, _data: None, f"scs bootstrap {' '.join(differ)}", lock)
+        for host in differ:
+            summary.changed.setdefault(host, []).append("Configure the network")
+    else:
+        summary.held = differ

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every certificate of a region: its CAs, what certificates.yml holds, and what its servers really serve."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from scs_deploy.base import tls
+from scs_deploy.base.errors import ScsError
+from scs_deploy.base.model import Model, at
+from scs_deploy.desired import scope as render
+from scs_deploy.region.region import Context
+from scs_deploy.secrets import pki
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+AT_ONCE = 32
+"""Servers that are read at the same time."""
+
+
+class Target(Model):
+    """A server that shall serve one of the region's certificates."""
+
+    name: str
+    address: str
+    port: int
+    greeting: str = ""
+    leaf: str = Field(description="name of its certificate in certificates.yml")
+
+    @property
+    def at(self) -> str:
+        """`address:port`."""
+        return at(self.address, self.port)
+
+
+class Entry(Model):
+    """A certificate somewhere, or a server that shows none."""
+
+    kind: Literal["ca", "issued", "served"]
+    name: str
+    where: str
+    subject: str = ""
+    fingerprint: str = Field(default="", description="SHA-256, hex")
+    ends: datetime.datetime | None = None
+    problem: str = Field(default="", description="what is wrong with it now, whatever is left of it")
+
+    def days(self, now: datetime.datetime) -> int | None:
+        """Whole days that are left, negative after its end; None: there is no certificate."""
+        return None if self.ends is None else math.floor((self.ends - now).total_seconds() / 86400)
+
+
+def known(context: Context) -> list[Entry]:
+    """What certificates.yml holds: the CAs, then the leaves by name.
+
+    :raises RefusedError: it is missing or cannot be read
+    """
+    file = str(context.environment.certificates_file)
+    authorities = pki.authorities(context.environment)
+    found = [_entry("ca", role, file, _parse(pem)) for role, pem in authorities]
+    wanted = pki.wanted_leaves(context.environment, context.inventory)
+    for name, leaf in context.certificates.leaves.items():
+        problem = "" if name in wanted else "no server needs it any more"
+        found.append(_entry("issued", name, file, _parse(leaf.cert), problem))
+    missing = sorted(set(wanted) - set(context.certificates.leaves))
+    return found + [Entry(kind="issued", name=n, where=file, problem="is missing: scs secrets init") for n in missing]
+
+
+def targets(context: Context) -> list[Target]:
+    """Every server with a certificate, from the specs: API addresses, the services' own ports, the registry.
+
+    :raises ScsError: `tls_ports` of a spec is no port
+    """
+    settings = context.environment.settings
+    sides = (("internal", settings.api.internal), ("external", settings.api.external))
+    found = [
+        Target(name=f"{e.name} {side}", address=str(api.address), port=e.port, leaf=f"api-{side}")
+        for e in render.endpoints(context)
+        for side, api in sides
+        if e.protocol == "http" and (e.public or side == "internal")
+    ]
+    for service in context.catalog.services.values():
+        for name, spec in service.containers.items():
+            for host in context.inventory.group(context.group_of(service.name, name)) if spec.tls_ports else ():
+                at = f"{service.directory / 'service.yml'}: containers.{name}.tls_ports"
+                scope = {**render.scope(context, service, host, context.secrets), "container": name}
+                for text in filter(None, (render.leaf(p, scope, at) for p in spec.tls_ports)):
+                    greeting, port = _port(text, at)
+                    where = Target(
+                        name=f"{name} {host.name}", address=host.management, port=port, greeting=greeting,
+                        leaf=host.name,
+                    )  # fmt: skip
+                    found.append(where)
+    registry = settings.registry
+    if registry.managed:
+        found.append(Target(name="registry", address=registry.address, port=registry.port, leaf="registry"))
+    return found
+
+
+def _port(text: str, at: str) -> tuple[str, int]:
+    greeting, _, number = text.rpartition(":")
+    if not number.isdecimal() or not 0 < int(number) < 65536 or greeting not in ("", tls.GREETING):
+        raise ScsError(f"{at}: '{text}' is no port", f"a number, or {tls.GREETING}:number")
+    return greeting, int(number)
+
+
+def served(context: Context, wanted: Sequence[Target], timeout: float = 5) -> list[Entry]:
+    """What servers serve, read at the same time; a server that cannot be read has a problem.
+
+    :param timeout: seconds for a connection, and for each answer
+    """
+    authorities = [_parse(pem) for _, pem in pki.authorities(context.environment)]
+    issued = {n: _parse(leaf.cert) for n, leaf in context.certificates.leaves.items()}
+
+    def read(target: Target) -> Entry:
+        try:
+            raw = tls.served(target.address, target.port, target.greeting, timeout=timeout)
+        except OSError as error:
+            said = f"cannot be read: {tls.say(error)}"
+            return Entry(kind="served", name=target.name, where=target.at, problem=said)
+        from cryptography import x509
+
+        try:
+            cert = x509.load_der_x509_certificate(raw)
+        except ValueError:
+            return Entry(kind="served", name=target.name, where=target.at, problem="serves a damaged certificate")
+        return _entry("served", target.name, target.at, cert, compare(cert, issued.get(target.leaf), authorities))
+
+    if not wanted:
+        return []
+    with ThreadPoolExecutor(min(AT_ONCE, len(wanted))) as pool:
+        return list(pool.map(read, wanted))
+
+
+def compare(found: x509.Certificate, wanted: x509.Certificate | None, authorities: Iterable[x509.Certificate]) -> str:
+    """What is wrong with a served certificate, but for its end; '' when it is the wanted one."""
+    if wanted is not None and found == wanted:
+        return ""
+    if not any(_signed(found, a) for a in authorities):
+        return "is not issued by the region's CA"
+    return "is not the one in certificates.yml: scs apply"
+
+
+def problems(entries: Iterable[Entry], days: int, now: datetime.datetime) -> list[str]:
+    """What an operator must see to, one line each: what ended, ends within so many days, or is wrong now."""
+    found = []
+    for e in entries:
+        what = f"{e.kind} {e.name} ({e.where})"
+        left = e.days(now)
+        if left is not None and left < 0:
+            found.append(f"{what}: ended {-left} days ago")
+        elif left is not None and left < days:
+            found.append(f"{what}: ends in {left} days")
+        if e.problem:
+            found.append(f"{what}: {e.problem}")
+    return found
+
+
+def now() -> datetime.datetime:
+    """The time that certificates are compared with."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _entry(
+    kind: Literal["ca", "issued", "served"], name: str, where: str, cert: x509.Certificate, problem: str = ""
+) -> Entry:
+    from cryptography.hazmat.primitives import hashes
+
+    return Entry(
+        kind=kind,
+        name=name,
+        where=where,
+        subject=cert.subject.rfc4514_string(),
+        fingerprint=cert.fingerprint(hashes.SHA256()).hex(),
+        ends=cert.not_valid_after_utc,
+        problem=problem,
+    )
+
+
+def _parse(pem: str) -> x509.Certificate:
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificate(pem.encode())
+
+
+def _signed(cert: x509.Certificate, authority: x509.Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        cert.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True

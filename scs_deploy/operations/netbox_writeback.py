@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tells NetBox what was deployed, where netbox.yml asks for it. Changes only what differs, never what someone else did.
+
+Each device is read with its ETag and changed with If-Match (NetBox 4.6): when it changed in between, NetBox refuses,
+and it is read again. Older versions have no ETag; there a change names its own custom fields and leaves all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.inventory.netbox import mapping
+from scs_deploy.inventory.netbox.client import Netbox
+from scs_deploy.inventory.netbox.mapping import Writeback
+from scs_deploy.region.region import Context
+from scs_deploy.state.runs import Run, RunStore
+
+TRIES = 3
+"""How often a device is read again that somebody else changes meanwhile."""
+_TYPES = {"dcim/devices": "dcim.device", "virtualization/virtual-machines": "virtualization.virtualmachine"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one host."""
+
+    host: str
+    origin: str
+    """its object, as `dcim/devices/7`"""
+    release: str
+    run: Run
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was done."""
+
+    written: tuple[str, ...]
+    """hosts whose object was changed"""
+    current: int
+    """hosts whose object said so already"""
+    without_run: tuple[str, ...]
+    """hosts that no run has finished on"""
+
+
+def report(context: Context, progress: Callable[[int, int], None]) -> Told:
+    """Write what netbox.yml asks for about every host that came from NetBox.
+
+    :param progress: called with devices done and devices in all
+    :raises RefusedError: write-back is off, no token, no permission, or a custom field does not exist
+    :raises ScsError: NetBox does not answer, or a device keeps changing
+    """
+    rules = mapping.load(context.environment)
+    if not rules.writeback.enabled:
+        raise RefusedError(f"{context.environment.path / mapping.FILE}: writeback: nothing is asked for")
+    store = RunStore(context.environment.state / "runs.sqlite3")
+    try:
+        runs = store.last_done()
+    finally:
+        store.close()
+    known = {h.name: h.origin for h in context.inventory.hosts.values() if h.origin}
+    if not known:
+        raise RefusedError(f"{context.environment.inventory}: no host came from NetBox", "scs inventory sync")
+    wanted = [Facts(n, origin, context.release.name, runs[n]) for n, origin in known.items() if n in runs]
+    netbox = mapping.client(context.environment, rules, write=True)
+    written = write(netbox, rules.writeback, wanted, rules.connections, progress)
+    return Told(written, len(wanted) - len(written), tuple(n for n in known if n not in runs))
+
+
+def write(
+    netbox: Netbox,
+    rules: Writeback,
+    wanted: list[Facts],
+    connections: int,
+    progress: Callable[[int, int], None],
+) -> tuple[str, ...]:
+    """Bring the objects up to date; returns the hosts that were changed.
+
+    The first one is written alone: a token or custom field that is wrong is told before anything else is tried.
+    """
+    written = []
+    done = 0
+    with ThreadPoolExecutor(connections) as pool:
+        for part in (wanted[:1], wanted[1:]):
+            for facts, changed in zip(part, pool.map(lambda f: _one(netbox, rules, f), part), strict=True):
+                done += 1
+                progress(done, len(wanted))
+                written += [facts.host] * changed
+    return tuple(written)
+
+
+def changes(fields: Mapping[str, Any], facts: Facts, rules: Writeback) -> dict[str, Any]:
+    """The custom fields that must change, with their new values. Pure.
+
+    :param fields: the object's custom fields
+    :raises RefusedError: it has no such custom field
+    """
+    wanted: dict[str, Any] = {}
+    if rules.state:
+        wanted[rules.state] = rules.state_value
+    if rules.release:
+        wanted[rules.release] = facts.release
+    if rules.last_run and facts.run.finished:
+        # NetBox keeps whole seconds as they are written: one form, so that equal times compare equal
+        wanted[rules.last_run] = facts.run.finished.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for name in wanted:
+        if name not in fields:
+            raise RefusedError(
+                f"netbox.yml: writeback: NetBox has no custom field '{name}' on {facts.origin}", "make it there first"
+            )
+    return {name: value for name, value in wanted.items() if not _same(fields[name], value)}
+
+
+def _same(present: Any, wanted: Any) -> bool:
+    from scs_deploy.inventory.netbox.read import plain
+
+    present = plain(present)
+    if present == wanted:
+        return True
+    try:
+        return bool(datetime.fromisoformat(present) == datetime.fromisoformat(wanted))
+    except (TypeError, ValueError):
+        return False
+
+
+def _one(netbox: Netbox, rules: Writeback, facts: Facts) -> bool:
+    for _ in range(TRIES):
+        entity, etag = netbox.entity(facts.origin)
+        todo = changes(entity.get("custom_fields") or {}, facts, rules)
+        if not todo:
+            return False
+        if not netbox.patch(facts.origin, {"custom_fields": todo}, etag):
+            continue
+        if rules.journal:
+            netbox.post("extras/journal-entries", _entry(facts))
+        return True
+    raise ScsError(f"{facts.origin} ({facts.host}): changed {TRIES} times while it was written", "run it again")
+
+
+def _entry(facts: Facts) -> dict[str, Any]:
+    kind, _, number = facts.origin.rpartition("/")
+    finished = facts.run.finished.astimezone(UTC) if facts.run.finished else None
+    return {
+        "assigned_object_type": _TYPES[kind],
+        "assigned_object_id": int(number),
+        "kind": "success",
+        "comments": f"{facts.run.command}: run {facts.run.id} ended {finished:%Y-%m-%d %H:%M:%S} UTC, "
+        f"release {facts.release}, inventory {facts.run.inventory or 'unknown'}",
+    }

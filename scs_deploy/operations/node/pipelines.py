@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps that are plans of the normal pipeline, limited to a host."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from scs_deploy.base.errors import ScsError
+from scs_deploy.desired import resolve
+from scs_deploy.engine import pipeline
+from scs_deploy.engine.pipeline import Selection
+from scs_deploy.operations import bootstrap as bootstraps
+from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.plan.host import Plan
+from scs_deploy.spec.service import Phase
+
+if TYPE_CHECKING:
+    from scs_deploy.operations.node.effects import Effects
+
+
+def bootstrap(effects: Effects, hosts: Sequence[str]) -> None:
+    """Prepare hosts; empty: all.
+
+    :raises ScsError: a task failed
+    """
+
+    def show(event: Any) -> None:
+        if event.get("event") == "playbook_on_task_start":
+            task = str((event.get("event_data") or {}).get("task", ""))
+            effects.progress("task", {"name": task, "play": "bootstrap"})
+
+    summary = bootstraps.run(effects.context.environment.name, hosts, show, lock=effects.lock)
+    for host, tasks in summary.changed.items():
+        effects.say(f"{host}: {len(tasks)} tasks changed something")
+    for host in summary.held:
+        effects.say(f"{host}: its network is not as its links say: scs host network plan {host}")
+
+
+def mine(plan: Plan, host: str) -> Plan:
+    """Of a region's plan what a host's return needs: its own changes, the region's, and jobs of its clusters.
+
+    What a new release has the whole region start anew for is no part of it.
+    """
+    return Plan(
+        changes=tuple(
+            c for c in plan.changes
+            if (c.host in (host, REGION) or c.kind is Kind.JOB)
+            and c.kind is not Kind.RECORD and not (c.kind is Kind.RESTART and c.phase is Phase.FINISH)
+        )
+    )  # fmt: skip
+
+
+def apply(effects: Effects, everything: bool) -> None:
+    """Apply the host's part of the plan first, then the rest.
+
+    :param everything: the other hosts' changes, too: they must know a new host
+    :raises ScsError: a change failed, or something of the host is left afterwards
+    """
+    _execute(effects, pipeline.make_plan(effects.context, Selection(hosts=(effects.host,))))
+    for _ in range(2):
+        # a server that this brought back could not be compared before
+        found = pipeline.make_plan(effects.context, Selection())
+        left = found if everything else mine(found, effects.host)
+        if not left.changes:
+            return
+        _execute(effects, left)
+    left = mine(pipeline.make_plan(effects.context, Selection()), effects.host)
+    if left.changes:
+        first = left.changes[0]
+        raise ScsError(f"{len(left.changes)} changes are left, first: {first.kind} {first.subject}: {first.reason}")
+
+
+def remove(effects: Effects) -> None:
+    """Stop and remove all containers of the host, in the reverse order of starting.
+
+    :raises ScsError: one does not stop
+    """
+    containers = resolve.resolve(effects.context, effects.host).containers.values()
+    changes = [
+        Change(
+            kind=Kind.REMOVE, service=c.service, host=effects.host, subject=c.name, reason="its host leaves the region",
+            phase=Phase.ROLL, impact=c.impact,
+        )
+        for c in containers
+    ]  # fmt: skip
+    _execute(effects, Plan(changes=tuple(changes[::-1])))
+
+
+def purge(effects: Effects) -> None:
+    """Remove the host's volumes and its configuration with keys and passwords.
+
+    :raises ScsError: a volume is in use
+    """
+    containers = resolve.resolve(effects.context, effects.host).containers.values()
+    volumes = sorted({v for c in containers for v in c.volumes})
+    script = (
+        'for v in "$@"; do if docker volume inspect "$v" > /dev/null 2>&1; then docker volume rm "$v" || exit 1; fi; '
+        "done; rm -rf /etc/scs"
+    )
+    argv = ["sh", "-c", script, "purge", *volumes]
+    effects.play((effects.host,), [{"name": "Purge", "ansible.builtin.command": {"argv": argv}}])
+
+
+def _execute(effects: Effects, plan: Plan) -> None:
+    if plan.changes:
+        effects.progress("more", {"changes": len(plan.changes)})
+        pipeline.execute(effects.context, plan, effects.record, effects.progress, effects.lock.check)

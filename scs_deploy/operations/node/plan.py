@@ -1,0 +1,321 @@
+# SPDX-License-Identifier: Apache-2.0
+"""(what was seen, what is asked for) -> steps, or why not. Pure: nothing here reads or changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import Field
+
+from scs_deploy.base.model import Model
+from scs_deploy.operations.node import guests
+from scs_deploy.operations.node.view import BY_US, Cluster, Compute, Guest, View
+
+
+class Options(Model):
+    """What the operator spelled out."""
+
+    leave_guests: bool = False
+    force_quorum_loss: bool = False
+    purge: bool = False
+
+
+class Step(Model):
+    """A part of the work; its name is that of the effect that does it."""
+
+    name: str
+    title: str
+
+
+class Refusal(Model):
+    """Why not, and what to do about it."""
+
+    reason: str
+    hint: str = ""
+
+
+class NodePlan(Model):
+    """What a verb will do with a host."""
+
+    verb: str
+    host: str
+    steps: tuple[Step, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    stays: tuple[str, ...] = Field(default=(), description="guests that do not move, each with the reason")
+    notes: tuple[str, ...] = ()
+
+
+def drain(view: View, host: str, options: Options) -> NodePlan:
+    """Take everything off a host that keeps running; steps that are done already are left out."""
+    seen = view.hosts[host]
+    if len(view.hosts) == 1:
+        return _refused("drain", host, f"{host} is the only host of the region: nothing can go elsewhere")
+    if seen.unreachable:
+        return _refused(
+            "drain", host, f"host {host} does not answer ({seen.unreachable})",
+            "its guests: openstack server evacuate; then `scs node replace` when it is back with an empty disk, "
+            "or `scs node remove`",
+        )  # fmt: skip
+    refusals = _quorum(view.clusters, host, options) + _alone(view, host)
+    steps, stays = _guests_off(view, host)
+    if stays and not options.leave_guests:
+        refusals.append(Refusal(reason=f"{host}: {_count(stays)} cannot leave: {'; '.join(stays)}", hint=LEAVE))
+    steps += _traffic_off(view, host)
+    notes = tuple(f"{backend} stays on {host}, which has its data" for backend in _kept(view, host))
+    return NodePlan(
+        verb="drain", host=host, steps=tuple(steps), refusals=tuple(refusals), stays=tuple(stays), notes=notes
+    )
+
+
+def undrain(view: View, host: str) -> NodePlan:
+    """Use a host again."""
+    seen = view.hosts[host]
+    if seen.unreachable:
+        return _refused("undrain", host, f"host {host} does not answer ({seen.unreachable})", "start it first")
+    steps, notes = _back(view, host)
+    if steps:
+        steps.insert(0, Step(name="verify", title="wait until its containers and cluster members work"))
+    return NodePlan(verb="undrain", host=host, steps=tuple(steps), notes=notes)
+
+
+def replace(view: View, host: str, options: Options) -> NodePlan:
+    """Bring back a host that lost its disk."""
+    seen = view.hosts[host]
+    if len(view.hosts) == 1:
+        return _refused("replace", host, f"{host} is the only host of the region: nothing is left to join", "scs apply")
+    if seen.unreachable:
+        return _refused(
+            "replace", host, f"host {host} does not answer ({seen.unreachable})", "install it, with SSH for the manager"
+        )
+    refusals = _quorum(view.clusters, host, options)
+    recorded = [g for g in view.guests.get(host, ()) if g.status not in guests.HERE]
+    if seen.empty and recorded and not options.leave_guests:
+        names = ", ".join(g.name for g in recorded)
+        refusals.append(
+            Refusal(
+                reason=f"{host} is empty, and Nova has {_count(recorded)} there, without disks now: {names}",
+                hint="rebuild them elsewhere (openstack server evacuate) or delete them; or --leave-guests",
+            )
+        )
+    compute = view.computes.get(host)
+    steps = []
+    if compute and compute.enabled:
+        steps.append(Step(name="disable_compute", title=f"disable its compute service: {BY_US} replace"))
+    if host in view.balancers:
+        steps.append(Step(name="hold_back", title="have the other load balancers leave it out"))
+    steps.append(Step(name="forget", title="have the clusters forget the members that it was"))
+    steps.append(Step(name="bootstrap", title="bootstrap it"))
+    if compute and compute.uuid:
+        steps.append(Step(name="identity", title=f"give it back its compute node's identity {compute.uuid}"))
+    if host in view.balancers:
+        steps.append(Step(name="move_addresses", title="keep the API addresses on other hosts meanwhile"))
+    steps.append(Step(name="apply", title="apply the region's plan to it, then what is left of the region's"))
+    steps.append(Step(name="verify", title="wait until its containers and cluster members work"))
+    steps += _back_after_all(view, host)
+    notes = () if seen.empty else (f"{host} is not empty: what is there stays, and what is missing is added",)
+    return NodePlan(verb="replace", host=host, steps=tuple(steps), refusals=tuple(refusals), notes=notes)
+
+
+def add(view: View, host: str) -> NodePlan:
+    """Take a new host of the inventory into the region."""
+    seen = view.hosts[host]
+    if seen.unreachable:
+        return _refused(
+            "add", host, f"host {host} does not answer ({seen.unreachable})", "check its address and its SSH key"
+        )
+    refusals = []
+    for cluster in view.clusters:
+        if host in cluster.wanted and len(cluster.wanted) % 2 == 0:
+            refusals.append(
+                Refusal(
+                    reason=f"{cluster.name} would have {len(cluster.wanted)} members, which stand no more failures "
+                    f"than {len(cluster.wanted) - 1}, and a tie stops them",
+                    hint="give an odd number of hosts the role (add the next one first), or none of a quorum",
+                )
+            )
+            break
+        others = [m for m in cluster.members if m != host]
+        if host in cluster.wanted and others and len(set(cluster.alive) - {host}) <= len(others) // 2:
+            refusals.append(Refusal(reason=f"{cluster.name} has no quorum to join", hint="scs status; scs apply"))
+    steps = (
+        Step(name="certificates", title="issue its certificates"),
+        Step(name="bootstrap_all", title="bootstrap it, and tell the others its name"),
+        Step(name="apply", title="apply the region's plan to it, then to the others that must know it"),
+        Step(name="verify", title="wait until its containers, cluster members and compute service work"),
+    )
+    notes = () if seen.empty else (f"{host} is not empty: what is there stays, and what is missing is added",)
+    return NodePlan(verb="add", host=host, steps=steps, refusals=tuple(refusals), notes=notes)
+
+
+def remove(view: View, host: str, options: Options) -> NodePlan:
+    """Take a host out of the region for good."""
+    seen = view.hosts[host]
+    if len(view.hosts) == 1:
+        return _refused("remove", host, f"{host} is the only host of the region", "scs testbed down, or nothing")
+    refusals = _quorum(view.clusters, host, options)
+    for cluster in view.clusters:
+        left = [m for m in cluster.wanted if m != host]
+        if host in cluster.wanted and len(left) % 2 == 0 and not refusals and not options.force_quorum_loss:
+            refusals.append(
+                Refusal(
+                    reason=f"{cluster.name} would have {len(left)} members left, an even number: the loss of one "
+                    "more stops it",
+                    hint="add another host first, or --force-quorum-loss",
+                )
+            )
+    refusals += _alone(view, host)
+    steps, stays = _guests_off(view, host)
+    if seen.unreachable:
+        stays = [_named(g, "its host does not answer") for g in view.guests.get(host, ())]
+    if stays:
+        refusals.append(
+            Refusal(
+                reason=f"{host}: {_count(stays)} would be lost: {'; '.join(stays)}",
+                hint="move, evacuate or delete them first",
+            )
+        )
+    notes = [f"{backend} has its data on {host}: it goes with it" for backend in _kept(view, host)]
+    if seen.unreachable:
+        steps = []
+        notes.append(f"{host} does not answer: nothing is stopped there")
+    else:
+        steps += _traffic_off(view, host)
+        if any(host in c.members for c in view.clusters):
+            steps.append(Step(name="leave", title="have its members leave their clusters in good order"))
+        steps.append(Step(name="remove_containers", title="stop and remove its containers"))
+        if options.purge:
+            steps.append(Step(name="purge", title="remove its volumes: data that only this host has is lost"))
+    steps.append(Step(name="forget", title="have the clusters forget its members"))
+    if host in view.computes:
+        steps.append(Step(name="delete_compute", title="delete its compute service and resource provider"))
+    steps.append(Step(name="delete_agents", title="delete its network agents and its chassis"))
+    return NodePlan(
+        verb="remove", host=host, steps=tuple(steps), refusals=tuple(refusals), stays=tuple(stays), notes=tuple(notes)
+    )
+
+
+LEAVE = "move or delete them, or --leave-guests to go on without them"
+
+
+def _refused(verb: str, host: str, reason: str, hint: str = "") -> NodePlan:
+    return NodePlan(verb=verb, host=host, refusals=(Refusal(reason=reason, hint=hint),))
+
+
+def _quorum(clusters: Iterable[Cluster], host: str, options: Options) -> list[Refusal]:
+    """Clusters that would have too few members without this host."""
+    result = []
+    for cluster in clusters:
+        if host not in {*cluster.members, *cluster.wanted} or options.force_quorum_loss:
+            continue
+        total = cluster.wanted if cluster.dynamic else sorted({*cluster.members, *cluster.wanted})
+        left = set(cluster.alive) - {host}
+        if len(total) == 1:
+            result.append(Refusal(reason=f"{host} is the only member of {cluster.name}", hint=FORCE))
+        elif len(left) < (needed := len(total) // 2 + 1):
+            down = ", ".join(sorted(set(total) - left - {host})) or "none"
+            result.append(
+                Refusal(
+                    reason=f"{cluster.name} would have {len(left)} of {len(total)} members without {host} and needs "
+                    f"{needed}; already down: {down}",
+                    hint=FORCE,
+                )
+            )
+    return result
+
+
+FORCE = "bring the others back first (scs status, scs apply), or --force-quorum-loss"
+
+
+def _alone(view: View, host: str) -> list[Refusal]:
+    """What only this host does."""
+    result = []
+    working = {n for n, h in view.hosts.items() if not h.unreachable and n != host}
+    if host in view.balancers and not working & set(view.balancers):
+        result.append(Refusal(reason=f"no other host can hold the API addresses of {host}", hint="scs status haproxy"))
+    if view.hosts[host].gateway and not any(view.hosts[n].gateway for n in working):
+        result.append(
+            Refusal(reason=f"{host} is the only gateway: routers would lose their outside", hint="undrain another one")
+        )
+    return result
+
+
+def targets(view: View, host: str) -> Mapping[str, Compute]:
+    """Compute hosts that may take guests of this one."""
+    return {n: c for n, c in view.computes.items() if n != host and c.up and c.enabled}
+
+
+def _guests_off(view: View, host: str) -> tuple[list[Step], list[str]]:
+    compute = view.computes.get(host)
+    if compute is None:
+        return [], []
+    steps = []
+    if compute.enabled:
+        steps.append(Step(name="disable_compute", title=f"disable its compute service: {BY_US} drain"))
+    own = [g for g in view.guests.get(host, ()) if g.status not in guests.HERE]
+    why = guests.stuck(own, targets(view, host))
+    moving = [g for g in own if g.id not in why]
+    if moving:
+        names = ", ".join(g.name for g in moving[:5]) + (f" and {len(moving) - 5} more" if len(moving) > 5 else "")
+        steps.append(Step(name="move_guests", title=f"live-migrate {_count(moving)}: {names}"))
+    return steps, [_named(g, why[g.id]) for g in own if g.id in why]
+
+
+def _traffic_off(view: View, host: str) -> list[Step]:
+    seen = view.hosts[host]
+    steps = []
+    if seen.gateway or seen.gateways:
+        ports = f" ({len(seen.gateways)} router ports)" if seen.gateways else ""
+        steps.append(Step(name="release_gateways", title=f"move routers' gateways to other hosts{ports}"))
+    own = [s for s in view.servers if s.host == host and view.backends.get(s.backend)]
+    if any(s.state == "ready" and view.backends[s.backend] == "drain" for s in own):
+        steps.append(Step(name="drain_balancer", title="have every load balancer send it no new request"))
+    if host in view.balancers and (not seen.marked or seen.addresses):
+        held = f" {', '.join(seen.addresses)}" if seen.addresses else ""
+        steps.append(Step(name="move_addresses", title=f"move the API addresses{held} to other hosts"))
+    singles = sorted({s.backend for s in own if s.state != "maint" and view.backends[s.backend] == "maint"})
+    if singles:
+        steps.append(Step(name="move_writer", title=f"have another host serve {', '.join(singles)}"))
+    return steps
+
+
+def _kept(view: View, host: str) -> list[str]:
+    return sorted(b for b, how in view.backends.items() if not how and view.used.get(b) == host)
+
+
+def _back(view: View, host: str) -> tuple[list[Step], tuple[str, ...]]:
+    seen = view.hosts[host]
+    steps: list[Step] = []
+    notes: list[str] = []
+    if any(s.host == host and s.state != "ready" for s in view.servers) or seen.marked:
+        steps.append(Step(name="use_balancer", title="have every load balancer use it again"))
+    if "network" in seen.groups and not seen.gateway:
+        steps.append(Step(name="take_gateways", title="let routers' gateways come back"))
+    compute = view.computes.get(host)
+    if compute and not compute.enabled:
+        if compute.reason.startswith(BY_US):
+            steps.append(Step(name="enable_compute", title="enable its compute service"))
+        else:
+            notes.append(f"its compute service was disabled otherwise and stays so: {compute.reason or 'no reason'}")
+    return steps, tuple(notes)
+
+
+def _back_after_all(view: View, host: str) -> list[Step]:
+    """Of a host that the steps before will have held back."""
+    steps = []
+    if host in view.balancers:
+        steps.append(Step(name="use_balancer", title="have every load balancer use it again"))
+    if "network" in view.hosts[host].groups:
+        steps.append(Step(name="take_gateways", title="let routers' gateways come back"))
+    compute = view.computes.get(host)
+    if compute and (compute.enabled or compute.reason.startswith(BY_US)):
+        steps.append(Step(name="enable_compute", title="enable its compute service"))
+    return steps
+
+
+def _named(guest: Guest, why: str) -> str:
+    return f"{guest.name} ({guest.id}): {why}"
+
+
+def _count(things: Iterable[object]) -> str:
+    number = len(list(things))
+    return f"{number} guest{'' if number == 1 else 's'}"

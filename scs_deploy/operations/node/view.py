@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was seen of a region's hosts, as far as taking one away or bringing one back goes by it."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from scs_deploy.base.model import Model
+
+BY_US = "scs node"
+"""Begins the reason of every compute service that these commands disable: only such ones they enable again."""
+
+
+class Guest(Model):
+    """A server on a compute host."""
+
+    id: str
+    name: str
+    status: str = Field(description="as Nova words it: ACTIVE, SHUTOFF, ERROR ...")
+    task: str = Field(default="", description="what Nova does with it now, e.g. migrating")
+    vcpus: int = 0
+    memory: int = Field(default=0, description="MiB")
+    disk: int = Field(default=0, description="GiB on the compute host; 0 when it boots from a volume")
+    zone: str = Field(default="", description="availability zone that it was asked for in; '': any")
+    together: str = Field(default="", description="server group with affinity that has more members")
+    apart: tuple[str, ...] = Field(default=(), description="hosts where members of its anti-affinity group are")
+
+
+class Compute(Model):
+    """A compute host as Nova and Placement know it."""
+
+    uuid: str = Field(default="", description="of the compute node, which is the resource provider's too")
+    service: str = Field(default="", description="id of the nova-compute service")
+    enabled: bool = True
+    up: bool = True
+    reason: str = Field(default="", description="why it is disabled")
+    zone: str = ""
+    vcpus: int = Field(default=0, description="free, overcommitment included")
+    memory: int = Field(default=0, description="MiB free")
+    disk: int = Field(default=0, description="GiB free")
+
+
+class Cluster(Model):
+    """Members that vote. All names are hosts'."""
+
+    name: str
+    members: tuple[str, ...] = Field(description="as the cluster itself counts them; gone ones included")
+    alive: tuple[str, ...] = Field(description="those that work in it now")
+    wanted: tuple[str, ...] = Field(description="hosts that shall be members, from the inventory")
+    leader: str = ""
+    dynamic: bool = Field(default=False, description="a member that left in good order no longer counts (Galera)")
+
+    @property
+    def needed(self) -> int:
+        """How many members must work."""
+        return len(self.members) // 2 + 1
+
+
+class HostView(Model):
+    """One host."""
+
+    name: str
+    groups: tuple[str, ...]
+    unreachable: str = Field(default="", description="what ssh said")
+    empty: bool = Field(default=False, description="no container of ours, or no container engine at all")
+    marked: bool = Field(default=False, description="keepalived gives addresses away")
+    addresses: tuple[str, ...] = Field(default=(), description="API addresses that it holds")
+    gateway: bool = Field(default=False, description="Neutron may put routers' gateways here")
+    gateways: tuple[str, ...] = Field(default=(), description="router ports whose traffic passes here now")
+
+
+class Server(Model):
+    """A backend's server in one HAProxy."""
+
+    balancer: str = Field(description="host of the HAProxy")
+    backend: str
+    host: str
+    up: bool
+    state: str = Field(description="ready, drain or maint: what an operator made of it")
+
+
+class View(Model):
+    """All hosts, and what they do together."""
+
+    hosts: dict[str, HostView]
+    clusters: tuple[Cluster, ...] = ()
+    servers: tuple[Server, ...] = ()
+    computes: dict[str, Compute] = Field(default_factory=dict)
+    guests: dict[str, tuple[Guest, ...]] = Field(default_factory=dict, description="by compute host")
+    balancers: tuple[str, ...] = Field(default=(), description="hosts with a HAProxy")
+    backends: dict[str, str] = Field(
+        default_factory=dict,
+        description="backend: drain or maint, how a server leaves it; '' when its data is on one host and it must not",
+    )
+    used: dict[str, str] = Field(default_factory=dict, description="backend with one member in use: that member")
+    no_compute: str = Field(default="", description="why Nova did not answer")
+
+    def drained(self, host: str) -> bool:
+        """Nothing new comes to the host, as far as its roles go."""
+        seen = self.hosts[host]
+        compute = self.computes.get(host)
+        parts = [not compute.enabled] if compute else []
+        if any(s.host == host for s in self.servers):
+            parts.append(seen.marked)
+        return bool(parts) and all(parts)

@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Galera: which member has the newest data, and what brings the cluster back. Pure.
+
+Sources: Galera documentation, "Quorum Reset", "Restarting the Cluster", "Safe-to-Bootstrap protection", "Primary
+Component recovery" (gvwstate.dat); https://galeracluster.com/library/documentation/quorum-reset.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from enum import StrEnum
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
+from scs_deploy.operations.recover.model import Recovery, Running, Step, known, names
+
+SERVICE = "mariadb"
+
+NOBODY = "00000000-0000-0000-0000-000000000000"
+"""A state without history: a new directory, or a copy from a donor that did not end."""
+
+
+class Data(StrEnum):
+    """What a member's data directory holds."""
+
+    PRESENT = "present"
+    EMPTY = "empty"
+    UNKNOWN = "unknown"
+
+
+class Member(Model):
+    """What was seen of one member."""
+
+    host: str
+    container: Running
+    why: str = ""
+    """why nothing more is known: what ssh or the engine said"""
+    status: str = ""
+    """wsrep_cluster_status of a server that answers: Primary, non-Primary, Disconnected"""
+    state: str = ""
+    """wsrep_local_state_comment of a server that answers: Synced, Joiner, Donor/Desynced ..."""
+    size: int = 0
+    """wsrep_cluster_size: members that this one counts, itself included"""
+    data: Data = Data.UNKNOWN
+    uuid: str = ""
+    """of the history that its data belongs to; '': not known or none"""
+    seqno: int | None = None
+    """of the last write set that its data holds; None: not known"""
+    source: str = ""
+    """where uuid and seqno were read: status, grastate.dat, or recovered from InnoDB"""
+    safe: bool = False
+    """safe_to_bootstrap: it was the last one to leave"""
+    view: int = 0
+    """members of the primary component that gvwstate.dat remembers"""
+    size_bytes: int = 0
+    """of its data directory, without what Galera makes again"""
+    free_bytes: int = 0
+    """where a copy would go"""
+
+    @property
+    def primary(self) -> bool:
+        """It is in a primary component."""
+        return self.status == "Primary"
+
+
+class Options(Model):
+    """What an operator spelled out."""
+
+    without: tuple[str, ...] = ()
+    bootstrap_from: str = ""
+    copies: bool = True
+
+
+def parse_grastate(text: str) -> tuple[str, int, bool]:
+    """(uuid, seqno, safe_to_bootstrap) of a grastate.dat; ('', -1, False) when it holds none."""
+    found = dict(re.findall(r"^(uuid|seqno|safe_to_bootstrap):\s*(\S+)", text, re.MULTILINE))
+    uuid = found.get("uuid", "")
+    seqno = found.get("seqno", "-1")
+    good = re.fullmatch(r"[0-9a-f-]{36}", uuid) and re.fullmatch(r"-?\d+", seqno)
+    return (
+        (uuid if uuid != NOBODY else "", int(seqno), found.get("safe_to_bootstrap") == "1") if good else ("", -1, False)
+    )
+
+
+def parse_view(text: str) -> int:
+    """How many members the primary component had that a gvwstate.dat remembers."""
+    return len(re.findall(r"^member: ", text, re.MULTILINE))
+
+
+def parse_position(log: str) -> tuple[str, int] | None:
+    """(uuid, seqno) that `mariadbd --wsrep-recover` printed; None: it printed none."""
+    found = re.findall(r"WSREP: Recovered position: ([0-9a-f-]{36}):(-?\d+)", log)
+    return (found[-1][0], int(found[-1][1])) if found else None
+
+
+def parse_status(text: str) -> dict[str, str]:
+    """SHOW STATUS in batch mode: a tab between name and value."""
+    return {name.lower(): value.strip() for name, _, value in (line.partition("\t") for line in text.splitlines())}
+
+
+def settling(members: Collection[Member]) -> str:
+    """Servers that may be starting: they run and do not answer yet, or synchronise."""
+    starting = [m.host for m in members if m.container is Running.RUNNING and (not m.status or _joining(m))]
+    return f"waiting for mariadb on {names(starting)} to answer" if starting else ""
+
+
+def decide(members: Collection[Member], options: Options) -> Recovery:
+    """What to do.
+
+    :raises RefusedError: a member may have newer data and cannot be asked, or histories differ
+    """
+    known(SERVICE, [m.host for m in members], (*options.without, *filter(None, [options.bootstrap_from])))
+    if options.bootstrap_from in options.without:
+        raise RefusedError(f"'{options.bootstrap_from}' is both left out and bootstrapped from", "name it once")
+    rest = sorted((m for m in members if m.host not in options.without), key=lambda m: m.host)
+    table = tuple(row(m) for m in sorted(members, key=lambda m: m.host))
+    reachable = [m for m in rest if m.container is not Running.UNREACHABLE]
+    if not reachable:
+        raise RefusedError("no member of mariadb is reachable", "check power and network of its hosts")
+    primary = [m for m in reachable if m.primary]
+    if primary:
+        split = _split(primary)
+        if not split:
+            return _join_others(primary, reachable, members, table, options)
+        if not options.bootstrap_from:
+            raise RefusedError(
+                f"mariadb: {split}",
+                "decide whose data is right and name it with --bootstrap-from HOST; the others get a copy of it",
+            )
+        return _bootstrap(rest, table, options, split)
+    return _bootstrap(rest, table, options, "no member has a quorum")
+
+
+def row(m: Member) -> dict[str, str]:
+    """A line of the table."""
+    answered = f"{m.status}, {m.state}" if m.status else ""
+    return {
+        "host": m.host,
+        "container": m.container.value,
+        "state": answered or m.why or ("no data" if m.data is Data.EMPTY else ""),
+        "uuid": m.uuid,
+        "seqno": "" if m.seqno is None else str(m.seqno),
+        "source": m.source,
+        "safe_to_bootstrap": "1" if m.safe else "0" if m.data is Data.PRESENT else "",
+        "last_view": f"{m.view} members" if m.view else "",
+    }
+
+
+def _joining(m: Member) -> bool:
+    return m.primary and m.state not in ("Synced", "Donor/Desynced")
+
+
+def _split(primary: Collection[Member]) -> str:
+    """How the primary members are no single cluster; '' when they are one."""
+    uuids = sorted({m.uuid for m in primary})
+    if NOBODY in uuids:
+        return (
+            f"{names(m.host for m in primary)} run without a history: they came back from a crash of all members "
+            "without comparing their data, which may differ, and no other member can join"
+        )
+    if len(uuids) > 1:
+        runs = "; ".join(f"{names(m.host for m in primary if m.uuid == u)} with history {u}" for u in uuids)
+        return f"more than one cluster runs: {runs}"
+    if any(m.size < len(primary) for m in primary):
+        runs = "; ".join(f"{m.host} counts {m.size} member(s)" for m in primary)
+        return f"more than one cluster runs: {runs}"
+    return ""
+
+
+def _join_others(
+    primary: list[Member],
+    reachable: list[Member],
+    members: Collection[Member],
+    table: tuple[dict[str, str], ...],
+    options: Options,
+) -> Recovery:
+    """A quorum is there: the others start and copy what they lack from it."""
+    if options.bootstrap_from:
+        raise RefusedError(
+            f"mariadb has a quorum ({names(m.host for m in primary)}): there is nothing to bootstrap",
+            "leave --bootstrap-from out",
+        )
+    uuid = primary[0].uuid
+    steps: list[Step] = []
+    warnings = [
+        f"{m.host} is not reachable ({m.why}); it joins by itself when it is back"
+        for m in members
+        if m.container is Running.UNREACHABLE
+    ]
+    donor = any(m.state == "Donor/Desynced" for m in primary)
+    for m in reachable:
+        if m.primary and not _joining(m):
+            continue
+        if _joining(m) or (donor and m.container is Running.RUNNING and not m.status):
+            steps.append(Step(action="wait", hosts=(m.host,), container=SERVICE, what="wait until it is synchronised"))
+            continue
+        if m.container is not Running.STOPPED and m.container is not Running.ABSENT:
+            steps.append(Step(action="stop", hosts=(m.host,), container=SERVICE, what="stop mariadb"))
+        if m.uuid and m.uuid != uuid:
+            warnings.append(f"{m.host} has data of another history ({m.uuid}); the cluster's replaces it")
+            steps += _copies([m], options, warnings)
+        steps.append(_join(m))
+    hosts = names(m.host for m in primary)
+    lacks = names(s for step in steps for s in step.hosts if step.action in ("join", "wait"))
+    summary = f"{hosts} have the quorum; {lacks} joins" if steps else f"{hosts}: Primary and Synced, history {uuid}"
+    return Recovery(members=table, steps=tuple(steps), warnings=tuple(warnings), summary=summary)
+
+
+def _bootstrap(rest: list[Member], table: tuple[dict[str, str], ...], options: Options, found: str) -> Recovery:
+    """Nobody has a quorum: the newest data begins a new cluster, the others join it."""
+    lost = [m for m in rest if m.container is Running.UNREACHABLE]
+    if lost:
+        raise RefusedError(
+            f"{names(m.host for m in lost)} cannot be asked ({'; '.join(m.why for m in lost)}) and may have the newest "
+            "data",
+            "bring it back; or give its last writes up with " + " ".join(f"--without {m.host}" for m in lost),
+        )
+    active = [m for m in rest if m.container in (Running.RUNNING, Running.RESTARTING)]
+    if active:
+        return _stop_and_read(active, rest, table, found)
+    if all(m.data is Data.EMPTY for m in rest):
+        raise RefusedError("no member of mariadb has data", "scs apply creates a new database; or restore a backup")
+    source, warnings = _newest(rest, options)
+    holders = [m for m in rest if m.data is not Data.EMPTY]
+    existing = tuple(m.host for m in rest if m.container is not Running.ABSENT)
+    hold = Step(action="stop", hosts=existing, container=SERVICE, what="keep mariadb stopped")
+    steps = [
+        *([hold] if existing else []),
+        *_copies(holders, options, warnings),
+        Step(
+            action="bootstrap",
+            hosts=(source.host,),
+            container=SERVICE,
+            target="" if source.uuid in ("", NOBODY) or source.seqno is None else _position(source),
+            create=source.container is Running.ABSENT,
+            what=f"bootstrap the cluster from its data, {_position(source)}",
+        ),
+        *(_join(m) for m in rest if m is not source),
+    ]
+    if options.without:
+        warnings.append(f"{names(options.without)} is left out: writes that only it has are lost when it joins later")
+    return Recovery(
+        members=table,
+        steps=tuple(steps),
+        warnings=tuple(warnings),
+        summary=f"{found}; {source.host} has the newest data, {_position(source)}"
+        if not options.bootstrap_from
+        else f"{found}; {source.host} is to be taken, {_position(source)}",
+    )
+
+
+def _stop_and_read(active: list[Member], rest: list[Member], table: tuple[dict[str, str], ...], found: str) -> Recovery:
+    """A position counts only while its server is stopped."""
+    told = [m for m in rest if m.uuid and m.seqno is not None]
+    best = max(told, key=lambda m: m.seqno or 0, default=None)
+    so_far = f"; newest so far: {best.host}, {_position(best)}" if best else ""
+    step = Step(
+        action="stop",
+        hosts=tuple(m.host for m in active),
+        container=SERVICE,
+        what="stop mariadb, to read the position of its data; the newest is bootstrapped, the others join it",
+    )
+    return Recovery(members=table, steps=(step,), summary=found + so_far, partial=True)
+
+
+def _newest(rest: list[Member], options: Options) -> tuple[Member, list[str]]:
+    """The member to bootstrap from, and what is lost by that.
+
+    :raises RefusedError: data that cannot be read or histories that differ, and no member was named
+    """
+    warnings: list[str] = []
+    candidates = [m for m in rest if m.uuid not in ("", NOBODY) and m.seqno is not None]
+    if options.bootstrap_from:
+        source = next(m for m in rest if m.host == options.bootstrap_from)
+        if source.data is Data.EMPTY:
+            raise RefusedError(f"{source.host} has no data to bootstrap from", "name another member")
+        for m in rest:
+            if not m.uuid or m is source:
+                continue
+            if m.uuid != source.uuid:
+                warnings.append(f"{m.host} has another history ({m.uuid}); the data of {source.host} replaces it")
+            elif source.seqno is None or (m.seqno or 0) > source.seqno:
+                lost = "an unknown number of" if source.seqno is None else str((m.seqno or 0) - source.seqno)
+                warnings.append(f"{m.host} is ahead of {source.host}: {lost} write sets are lost")
+        return source, warnings
+    unreadable = [m for m in rest if m.data is not Data.EMPTY and m not in candidates]
+    if unreadable:
+        said = "; ".join(f"{m.host}: {m.why or 'its data names no position'}" for m in unreadable)
+        raise RefusedError(
+            f"the position of {names(m.host for m in unreadable)} cannot be read and may be the newest ({said})",
+            "leave it out with " + " ".join(f"--without {m.host}" for m in unreadable) + ", or name --bootstrap-from",
+        )
+    if len({m.uuid for m in candidates}) > 1:
+        said = ", ".join(f"{m.host}: {_position(m)}" for m in candidates)
+        raise RefusedError(
+            f"members disagree in history ({said})",
+            "decide whose data is right and name it with --bootstrap-from HOST; the others lose theirs",
+        )
+    return min(candidates, key=lambda m: (-(m.seqno or 0), not m.safe, m.host)), warnings
+
+
+def _copies(holders: list[Member], options: Options, warnings: list[str]) -> list[Step]:
+    """Copies of data directories that fit; a warning for each that does not."""
+    if not options.copies:
+        warnings.append("no copy of the data is taken (--no-copy)")
+        return []
+    warnings += [
+        f"{m.host}: no copy is taken, {m.size_bytes >> 20} MiB do not fit into {m.free_bytes >> 20} MiB"
+        for m in holders
+        if m.size_bytes > m.free_bytes
+    ]
+    fit = tuple(m.host for m in holders if m.size_bytes <= m.free_bytes)
+    largest = max((m.size_bytes for m in holders), default=0) >> 20
+    what = f"copy the data directory to /var/lib/scs/recovery/mariadb ({largest} MiB at most)"
+    return [Step(action="copy", hosts=fit, container=SERVICE, what=what)] if fit else []
+
+
+def _join(m: Member) -> Step:
+    create = m.container is Running.ABSENT
+    what = f"{'create' if create else 'start'} mariadb and wait until it has joined and is synchronised"
+    return Step(action="join", hosts=(m.host,), container=SERVICE, create=create, what=what)
+
+
+def _position(m: Member) -> str:
+    return f"{m.uuid or 'no history'}:{'?' if m.seqno is None else m.seqno}"

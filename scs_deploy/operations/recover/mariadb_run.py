@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Galera: reads the members, and carries out the steps of a recovery."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from scs_deploy.base.errors import ScsError
+from scs_deploy.engine.remote import Answer, Command
+from scs_deploy.operations.recover import mariadb
+from scs_deploy.operations.recover.mariadb import SERVICE, Data, Member, Options
+from scs_deploy.operations.recover.model import Recovery, Running, Step, running
+from scs_deploy.operations.recover.session import Session
+
+STATUS = Command(
+    container=SERVICE,
+    argv=(
+        "mariadb", "--defaults-file=/etc/mysql/monitor.cnf", "--batch", "--skip-column-names", "--execute",
+        "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_local_state_comment', "
+        "'wsrep_cluster_state_uuid', 'wsrep_last_committed', 'wsrep_cluster_size')",
+    ),
+    timeout=30,
+)  # fmt: skip
+
+FILES = Command(
+    container=SERVICE,
+    argv=(
+        "sh",
+        "-c",
+        'cd /var/lib/mysql && for f in grastate.dat gvwstate.dat; do echo "== $f"; cat $f 2> /dev/null; done; '
+        "[ ! -e ibdata1 ] || echo '== data'",
+    ),
+    one_shot=True,
+)
+
+POSITION = Command(
+    container=SERVICE,
+    argv=("mariadbd", "--defaults-file=/etc/mysql/server.cnf", "--wsrep-recover"),
+    one_shot=True,
+    timeout=1800,
+)
+"""Applies InnoDB's own log, as a start would; the server must be stopped."""
+
+MARK = """
+cd /var/lib/mysql
+# the memory of another view would make the server look for members of it first
+rm -f gvwstate.dat
+if [ -n "$1" ]; then
+  # a server that knows its position keeps the history: the others need only what they lack
+  printf '%s\\n' '# GALERA saved state' 'version: 2.1' "uuid:    ${1%%:*}" "seqno:   ${1##*:}" 'safe_to_bootstrap: 1' \
+    > grastate.dat.new
+  mv grastate.dat.new grastate.dat
+elif [ -e grastate.dat ]; then
+  sed -i 's/^safe_to_bootstrap:.*/safe_to_bootstrap: 1/' grastate.dat
+fi
+touch scs_bootstrap
+sync -f .
+"""
+
+REMADE = ("galera.cache", "ibtmp1")
+"""Files of the data directory that need no copy: a ring of write sets, temporary tables."""
+
+START_SECONDS, JOIN_SECONDS = 1800.0, 4 * 3600.0
+"""Crash recovery of a large database takes minutes; a full copy to a joining member can take hours."""
+
+ATTEMPTS = 4
+"""Times that a server may be seen to have ended before waiting for it is in vain."""
+
+
+@dataclass
+class Procedure:
+    """Galera's recovery."""
+
+    options: Options
+    stamp: str = field(default_factory=lambda: time.strftime("%Y%m%dT%H%M%S", time.gmtime()))
+    service: str = SERVICE
+
+    def read(self, session: Session) -> list[Member]:
+        """State, files and position of every member."""
+        hosts = session.hosts(SERVICE)
+        answers = session.ask({h: [STATUS, FILES] for h in hosts})
+        members = [
+            Member(host=h, container=Running.UNREACHABLE, why=answers.unreachable[h])
+            if h in answers.unreachable
+            else member(h, *answers.by_host[h])
+            for h in hosts
+        ]
+        members = _with_positions(session, members)
+        return self._with_room(session, members)
+
+    def settling(self, members: list[Member]) -> str:
+        """Servers that start."""
+        return mariadb.settling(members)
+
+    def decide(self, members: list[Member]) -> Recovery:
+        """See mariadb.decide."""
+        return mariadb.decide(members, self.options)
+
+    def act(self, session: Session, step: Step) -> None:
+        """One step."""
+        host = step.hosts[0]
+        if step.action == "stop":
+            session.containers("stop", SERVICE, step.hosts)
+        elif step.action == "copy":
+            task = {"volume": SERVICE, "name": self.stamp, "exclude": list(REMADE)}
+            session.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
+        elif step.action == "bootstrap":
+            argv = ("sh", "-ec", MARK, "mark", step.target)
+            session.require({host: [Command(container=SERVICE, argv=argv, one_shot=True)]})
+            session.containers("create" if step.create else "start", SERVICE, step.hosts)
+            wait_synced(session, host, START_SECONDS)
+            session.companions(SERVICE, step.create, step.hosts)
+            # what was spelled out is done: from here on there is a cluster like any other
+            self.options = self.options.model_copy(update={"bootstrap_from": ""})
+        elif step.action == "join":
+            session.containers("create" if step.create else "start", SERVICE, step.hosts)
+            wait_synced(session, host, JOIN_SECONDS)
+            session.companions(SERVICE, step.create, step.hosts)
+        elif step.action == "wait":
+            wait_synced(session, host, JOIN_SECONDS)
+        else:
+            raise ScsError(f"mariadb: no such step: {step.action}")
+
+    def put_back(self, session: Session) -> None:
+        """Start what was stopped for reading."""
+        if hosts := sorted(h for h, _ in session.stopped):
+            session.containers("start", SERVICE, hosts)
+
+    def _with_room(self, session: Session, members: list[Member]) -> list[Member]:
+        """Sizes, where a copy may be taken."""
+        hosts = [m.host for m in members if m.data is Data.PRESENT and not m.primary] if self.options.copies else []
+        if not hosts:
+            return members
+        task = {"volume": SERVICE, "exclude": list(REMADE)}
+        room = session.task({"name": "Measure", "scs.core.volume_copy": task}, hosts)
+        return [
+            m.model_copy(update={"size_bytes": room[m.host]["size"], "free_bytes": room[m.host]["free"]})
+            if m.host in room
+            else m
+            for m in members
+        ]
+
+
+def member(host: str, status: Answer, files: Answer) -> Member:
+    """A member from the answers to STATUS and FILES."""
+    container = running(status)
+    if container is Running.UNREACHABLE:
+        return Member(host=host, container=container, why=status.output)
+    values = mariadb.parse_status(status.output) if status.code == 0 else {}
+    parts = dict(p.partition("\n")[::2] for p in files.output.split("== ")[1:])
+    uuid, seqno, safe = mariadb.parse_grastate(parts.get("grastate.dat", ""))
+    source = "grastate.dat"
+    if values.get("wsrep_cluster_status"):
+        uuid, seqno = values.get("wsrep_cluster_state_uuid", ""), int(values.get("wsrep_last_committed", -1))
+        source = "status"
+    data = Data.PRESENT if "data" in parts or uuid else Data.EMPTY
+    return Member(
+        host=host,
+        container=container,
+        why=" ".join(files.output.split())[-200:] if files.code else "",
+        status=values.get("wsrep_cluster_status", ""),
+        state=values.get("wsrep_local_state_comment", ""),
+        size=int(values.get("wsrep_cluster_size", 0)),
+        data=Data.UNKNOWN if files.code else data,
+        uuid=uuid,
+        seqno=seqno if seqno >= 0 else None,
+        source=source if uuid else "",
+        safe=safe,
+        view=mariadb.parse_view(parts.get("gvwstate.dat", "")),
+    )
+
+
+def _with_positions(session: Session, members: list[Member]) -> list[Member]:
+    """What InnoDB remembers, for stopped members whose grastate.dat does not tell: they crashed."""
+    asked = [
+        m.host
+        for m in members
+        if m.container in (Running.STOPPED, Running.ABSENT) and m.data is Data.PRESENT and m.seqno is None
+    ]
+    if not asked or any(m.primary for m in members):
+        return members
+    session.say("now", f"recovering the position of {', '.join(asked)}")
+    answers = session.ask({h: [POSITION] for h in asked})
+    result = []
+    for m in members:
+        if m.host in answers.by_host:
+            answer = answers.by_host[m.host][0]
+            position = mariadb.parse_position(answer.output)
+            if position and position[1] >= 0:
+                uuid, seqno = position
+                m = m.model_copy(update={"uuid": uuid, "seqno": seqno, "source": "recovered from InnoDB"})
+            else:
+                said = "" if position else " ".join(answer.output.split())[-200:]
+                m = m.model_copy(update={"why": said or "InnoDB tells no position"})
+        elif m.host in answers.unreachable:
+            m = Member(host=m.host, container=Running.UNREACHABLE, why=answers.unreachable[m.host])
+        result.append(m)
+    return result
+
+
+def wait_synced(session: Session, host: str, seconds: float) -> None:
+    """Until a server is in the primary component and synchronised."""
+    ended = 0
+
+    def ready() -> str:
+        nonlocal ended
+        answers = session.ask({host: [STATUS]})
+        if host in answers.unreachable:
+            raise ScsError(f"host {host} became unreachable: {answers.unreachable[host]}")
+        answer = answers.by_host[host][0]
+        if running(answer) is not Running.RUNNING:
+            ended += 1
+            if ended >= ATTEMPTS:
+                raise ScsError(f"host {host}: mariadb ends again and again", f"scs logs mariadb --host {host}")
+        values = mariadb.parse_status(answer.output) if answer.code == 0 else {}
+        status, state = values.get("wsrep_cluster_status", ""), values.get("wsrep_local_state_comment", "")
+        if status == "Primary" and state in ("Synced", "Donor/Desynced"):
+            return ""
+        return f"{host}: mariadb is {state or running(answer).value}{', ' + status if status else ''}"
+
+    session.until(ready, seconds, f"host {host}: mariadb is not synchronised")

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OVN's northbound and southbound database: which servers the raft cluster counts, and which it should. Pure.
+
+Sources: ovsdb(7) "Clustered Database Service Model", ovsdb-server(1) "Cluster Commands", ovsdb-tool(1)
+cluster-to-standalone, create-cluster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from enum import StrEnum
+
+from pydantic import Field
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
+from scs_deploy.operations.recover.model import Recovery, Running, Step, known, names
+
+SERVICE = "ovn"
+
+SCHEMAS = {"ovn_nb": "OVN_Northbound", "ovn_sb": "OVN_Southbound"}
+"""Container: the schema of its database."""
+
+
+class File(StrEnum):
+    """A member's database file."""
+
+    PRESENT = "present"
+    MISSING = "missing"
+    JOINING = "joining"
+    """of a new server that no cluster has taken in yet: it holds no data"""
+    TORN = "torn"
+    """its end cannot be read: after a power cut a server may still take it"""
+    DAMAGED = "damaged"
+    UNKNOWN = "unknown"
+
+
+class Server(Model):
+    """What a running server says of its cluster: `ovs-appctl cluster/status`."""
+
+    sid: str
+    """server id, the first four digits, as the cluster's list has it"""
+    status: str
+    """`cluster member`, `joining cluster`, `left cluster` ..."""
+    role: str
+    term: int
+    leader: str
+    """a server id, `self` or `unknown`"""
+    log: int
+    """index after the last entry of its log"""
+    servers: dict[str, str] = Field(default_factory=dict)
+    """server id: address, of all that it counts to the cluster"""
+
+
+class Member(Model):
+    """What was seen of one member of one database."""
+
+    host: str
+    address: str
+    """of its raft server: the host's management address"""
+    container: Running
+    why: str = ""
+    server: Server | None = None
+    file: File = File.UNKNOWN
+    file_sid: str = ""
+
+    @property
+    def sid(self) -> str:
+        """The server id that it has, running or not; '' without a database."""
+        return self.server.sid if self.server else self.file_sid
+
+    @property
+    def working(self) -> bool:
+        """It is a member and knows the leader."""
+        return self.server is not None and self.server.status == "cluster member" and self.server.leader != "unknown"
+
+
+class Options(Model):
+    """What an operator spelled out."""
+
+    without: tuple[str, ...] = ()
+    source: str = ""
+    """rebuild the cluster from this member's data"""
+
+
+def parse_status(text: str) -> Server | None:
+    """`cluster/status`; None when it is none."""
+    values = dict(re.findall(r"^([A-Z][A-Za-z ]+): (.*)$", text, re.MULTILINE))
+    if "Server ID" not in values or "Role" not in values:
+        return None
+    log = re.findall(r"\d+", values.get("Log", ""))
+    return Server(
+        sid=values["Server ID"][:4],
+        status=values.get("Status", ""),
+        role=values["Role"],
+        term=int(values.get("Term", 0)),
+        leader=values.get("Leader", "unknown"),
+        log=int(log[-1]) if log else 0,
+        servers=dict(re.findall(r"^ +([0-9a-f]{4}) \([0-9a-f]{4} at ([^)]+)\)", text, re.MULTILINE)),
+    )
+
+
+def host_address(url: str) -> str:
+    """`ssl:172.30.2.11:6643`: 172.30.2.11."""
+    found = re.fullmatch(r"(?:ssl|tcp):\[?(.+?)\]?:\d+", url)
+    return found[1] if found else ""
+
+
+def settling(members: Collection[Member]) -> str:
+    """Servers that may be starting, joining or electing."""
+    waiting = [m.host for m in members if m.container is Running.RUNNING and not m.working]
+    return f"waiting for OVN's databases on {names(set(waiting))}" if waiting else ""
+
+
+def decide(databases: dict[str, tuple[Member, ...]], options: Options) -> Recovery:
+    """What to do, for both databases.
+
+    :raises RefusedError: too few members are left for a quorum, and no data was named to go on from
+    """
+    hosts = {m.host for own in databases.values() for m in own}
+    known(SERVICE, hosts, (*options.without, *filter(None, [options.source])))
+    parts = [_database(container, own, options) for container, own in sorted(databases.items())]
+    if options.source and not any(s.action == "rebuild" for p in parts for s in p.steps):
+        raise RefusedError("OVN's databases have a quorum: there is nothing to rebuild", "leave --from out")
+    partial = any(p.partial for p in parts)
+    return Recovery(
+        members=tuple(row(c, m) for c, own in sorted(databases.items()) for m in own),
+        steps=tuple(s for p in parts for s in p.steps if p.partial or not partial),
+        summary="; ".join(p.summary for p in parts),
+        warnings=tuple(dict.fromkeys(w for p in parts for w in p.warnings)),
+        partial=partial,
+    )
+
+
+def row(container: str, m: Member) -> dict[str, str]:
+    """A line of the table."""
+    s = m.server
+    return {
+        "database": container,
+        "host": m.host,
+        "container": m.container.value,
+        "state": s.status if s else m.why,
+        "role": s.role if s else "",
+        "leader": s.leader if s else "",
+        "term": str(s.term) if s else "",
+        "log": str(s.log) if s else "",
+        "server": m.sid,
+        "file": m.file.value,
+        "counts": " ".join(sorted(s.servers)) if s else "",
+    }
+
+
+def _database(container: str, members: Collection[Member], options: Options) -> Recovery:
+    reachable = [m for m in members if m.container is not Running.UNREACHABLE and m.host not in options.without]
+    leaders = [m for m in reachable if m.server and m.server.role == "leader" and m.working]
+    if leaders:
+        leader = max(leaders, key=lambda m: m.server.term if m.server else 0)
+        return _with_leader(container, leader, list(members), reachable, options)
+    return _without_leader(container, list(members), reachable, options)
+
+
+def _with_leader(
+    container: str, leader: Member, members: list[Member], reachable: list[Member], options: Options
+) -> Recovery:
+    """A quorum is there: servers that are no more leave the cluster, lost members join it anew."""
+    assert leader.server
+    servers = leader.server.servers
+    at = Counter(host_address(url) for url in servers.values())
+    summary = f"{container}: {leader.host} leads {len(servers)} servers"
+    if leader.file in (File.MISSING, File.DAMAGED):
+        step = Step(
+            action="stop",
+            hosts=(leader.host,),
+            container=container,
+            what=f"stop {container}, which leads and has lost its file; another member leads then",
+        )
+        return Recovery(members=(), steps=(step,), summary=summary, partial=True)
+    kicks: list[tuple[str, str]] = []
+    steps: list[Step] = []
+    warnings: list[str] = []
+    expected = {m.address for m in members}
+    kicks += [(sid, url) for sid, url in servers.items() if host_address(url) not in expected]
+    for m in members:
+        own = [(sid, url) for sid, url in servers.items() if host_address(url) == m.address]
+        if m.host in options.without:
+            kicks += own
+        elif m not in reachable:
+            warnings.append(
+                f"{m.host} is not reachable ({m.why}) and stays a member; --without {m.host} makes the cluster forget "
+                "it"
+            )
+        elif m.working and m.sid in servers and m.file is File.PRESENT:
+            kicks += [(sid, url) for sid, url in own if sid != m.sid]
+        elif m.file is File.PRESENT and m.sid in servers and at[m.address] == 1:
+            steps.append(_start(container, [m]))
+        else:
+            kicks += own
+            steps.append(_rejoin(container, m))
+    removal = [
+        Step(
+            action="kick",
+            hosts=(leader.host,),
+            container=container,
+            target=sid,
+            what=f"{container}: remove server {sid} at {url} from the cluster",
+        )
+        for sid, url in kicks
+    ]
+    # a server that is removed must not run: it would shut itself down in the middle
+    lost = tuple(s.hosts[0] for s in steps if s.action == "rejoin" and not s.create)
+    stop = [Step(action="stop", hosts=lost, container=container, what=f"stop {container}")] if lost else []
+    return Recovery(members=(), steps=(*stop, *removal, *steps), summary=summary, warnings=tuple(warnings))
+
+
+def _without_leader(container: str, members: list[Member], reachable: list[Member], options: Options) -> Recovery:
+    """Nobody leads: enough members start, or the data of one becomes a new cluster."""
+    holders = [m for m in reachable if m.file in (File.PRESENT, File.TORN)]
+    counted = max((len(m.server.servers) for m in members if m.server), default=0) or len(members)
+    quorum = counted // 2 + 1
+    found = f"{container}: no leader; {len(holders)} of {counted} servers have their data, a quorum is {quorum}"
+    if len(holders) >= quorum:
+        if options.source:
+            raise RefusedError(f"{found}: there is nothing to rebuild", "leave --from out")
+        # with a leader it shows who else is to be replaced
+        partial = len(holders) < len(reachable)
+        return Recovery(members=(), steps=(_start(container, holders),), summary=found, partial=partial)
+    if not options.source:
+        logs = ", ".join(f"{m.host}{f' (log to {m.server.log})' if m.server else ''}" for m in holders)
+        raise RefusedError(
+            f"{found}: it cannot elect a leader",
+            f"bring the others back; or give up what only they know with --from HOST, one of: {logs}"
+            if holders
+            else "bring a member back, or restore a backup",
+        )
+    return _rebuild(container, members, reachable, options.source, found)
+
+
+def _rebuild(container: str, members: list[Member], reachable: list[Member], source: str, found: str) -> Recovery:
+    origin = next((m for m in reachable if m.host == source), None)
+    if origin is None or origin.file not in (File.PRESENT, File.TORN):
+        raise RefusedError(f"{container}: {source} has no data to rebuild the cluster from", "name another member")
+    warnings = [f"{container}: changes that {source} did not have when the quorum was lost are lost"]
+    warnings += [
+        f"{m.host} is not reachable ({m.why}); its server is of the old cluster: run `scs recover ovn` when it is back"
+        for m in members
+        if m.container is Running.UNREACHABLE
+    ]
+    ahead = [m for m in reachable if m.server and origin.server and m.server.log > origin.server.log]
+    warnings += [f"{container}: {m.host} has a longer log than {source}" for m in ahead]
+    existing = tuple(m.host for m in reachable if m.container is not Running.ABSENT)
+    steps = [
+        Step(action="stop", hosts=existing, container=container, what=f"stop {container}"),
+        Step(
+            action="rebuild",
+            hosts=(source,),
+            container=container,
+            create=origin.container is Running.ABSENT,
+            what=f"{container}: make a new cluster of its data; the old file is kept beside it",
+        ),
+        *(_rejoin(container, m) for m in reachable if m is not origin),
+        Step(
+            action="reset_clients",
+            hosts=(source,),
+            container=container,
+            what=f"tell clients of {container} that the cluster is new, restart those that cannot be told",
+        ),
+    ]
+    return Recovery(members=(), steps=tuple(steps), warnings=tuple(warnings), summary=found)
+
+
+def _start(container: str, members: list[Member]) -> Step:
+    return Step(
+        action="start",
+        hosts=tuple(m.host for m in members),
+        container=container,
+        create=any(m.container is Running.ABSENT for m in members),
+        what=f"start {container} and wait until it follows a leader",
+    )
+
+
+def _rejoin(container: str, m: Member) -> Step:
+    aside = "" if m.file in (File.MISSING, File.JOINING) else "set its file aside, "
+    return Step(
+        action="rejoin",
+        hosts=(m.host,),
+        container=container,
+        create=m.container is Running.ABSENT,
+        what=f"{container}: {aside}join the cluster as a new server",
+    )

@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RabbitMQ: which members form the cluster, and how the others come back to it. Pure.
+
+Sources: RabbitMQ documentation, "Clustering Guide" (restarting, forgetting and force-booting nodes), "Clustering and
+Network Partitions" (pause_minority), "Quorum Queues" (replica management).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+
+from pydantic import Field
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
+from scs_deploy.operations.recover.model import Recovery, Running, Step, known, names
+
+SERVICE = "rabbitmq"
+
+
+class Data(StrEnum):
+    """What a member's data directory holds."""
+
+    PRESENT = "present"
+    EMPTY = "empty"
+    DAMAGED = "damaged"
+    """files, but not those without which a node cannot know its cluster"""
+    UNKNOWN = "unknown"
+
+
+class Member(Model):
+    """What was seen of one member."""
+
+    host: str
+    container: Running
+    why: str = ""
+    up: bool = False
+    """the broker answers and takes part in a cluster"""
+    sees: frozenset[str] = frozenset()
+    """hosts of the members that it sees running, itself included"""
+    cluster: frozenset[str] = frozenset()
+    """hosts of all members that it counts to its cluster"""
+    partitions: bool = False
+    alarms: tuple[str, ...] = ()
+    data: Data = Data.UNKNOWN
+    last_seen: frozenset[str] = frozenset()
+    """hosts of the members that ran when it last knew: it waits for these"""
+
+
+class Queues(Model):
+    """The quorum queues of the cluster."""
+
+    total: int = 0
+    leaderless: tuple[str, ...] = ()
+    """without a majority of their replicas"""
+    missing: dict[str, int] = Field(default_factory=dict)
+    """host: queues that lack a replica there"""
+
+
+class Options(Model):
+    """What an operator spelled out."""
+
+    without: tuple[str, ...] = ()
+    force_boot: str = ""
+    reset: bool = False
+
+
+def host_of(node: str) -> str:
+    """`rabbit@ha-1`: ha-1."""
+    return node.partition("@")[2]
+
+
+def nodes_in(term: str) -> frozenset[str]:
+    """Hosts of all node names in an Erlang term."""
+    return frozenset(re.findall(r"rabbit@([A-Za-z0-9_.-]+)", term))
+
+
+def parse_status(text: str) -> dict[str, object]:
+    """`rabbitmqctl cluster_status --formatter json` as fields of a Member."""
+    data = json.loads(text[text.index("{") :])
+    alarms = tuple(
+        sorted(f"{a.get('resource', a.get('type', '?'))} on {host_of(a.get('node', ''))}" for a in data["alarms"])
+    )
+    return {
+        "up": True,
+        "sees": frozenset(map(host_of, data["running_nodes"])),
+        "cluster": frozenset(map(host_of, data["disk_nodes"] + data["ram_nodes"])),
+        "partitions": bool(data["partitions"]),
+        "alarms": alarms,
+    }
+
+
+def sees(text: str) -> frozenset[str]:
+    """Hosts that a `cluster_status` shows running."""
+    return frozenset(map(host_of, json.loads(text[text.index("{") :])["running_nodes"]))
+
+
+def parse_queues(documents: Iterable[tuple[str, str]], hosts: Collection[str], size: int) -> Queues:
+    """Quorum queues from `list_queues --formatter json` of each virtual host.
+
+    :param documents: (virtual host, JSON)
+    :param hosts: members that run
+    :param size: replicas that a queue shall have
+    """
+    total, leaderless, missing = 0, [], dict.fromkeys(sorted(hosts), 0)
+    for vhost, text in documents:
+        for queue in json.loads(text):
+            if queue["type"] != "quorum":
+                continue
+            total += 1
+            members = {host_of(n) for n in queue["members"] or ()}
+            if not queue["leader"] or len(queue["online"] or ()) * 2 <= len(members):
+                leaderless.append(f"{vhost}: {queue['name']}")
+            elif len(members) < size:
+                for host in set(hosts) - members:
+                    missing[host] += 1
+    return Queues(total=total, leaderless=tuple(leaderless), missing={h: n for h, n in missing.items() if n})
+
+
+def settling(members: Collection[Member]) -> str:
+    """Brokers that may be starting."""
+    starting = [m.host for m in members if m.container is Running.RUNNING and not m.up]
+    return f"waiting for rabbitmq on {names(starting)} to answer" if starting else ""
+
+
+def decide(members: Collection[Member], queues: Queues, options: Options) -> Recovery:
+    """What to do.
+
+    :raises RefusedError: what a lost member knew would be given up, and nobody spelled that out
+    """
+    known(SERVICE, [m.host for m in members], (*options.without, *filter(None, [options.force_boot])))
+    ordered = sorted(members, key=lambda m: m.host)
+    table = tuple(row(m) for m in ordered)
+    rest = [m for m in ordered if m.host not in options.without]
+    reachable = [m for m in rest if m.container is not Running.UNREACHABLE]
+    if not reachable:
+        raise RefusedError("no member of rabbitmq is reachable", "check power and network of its hosts")
+    if options.reset:
+        return _reset(rest, reachable, table)
+    up = [m for m in reachable if m.up]
+    if up and not (options.force_boot and _divided(up)):
+        if options.force_boot:
+            raise RefusedError(f"rabbitmq runs on {names(m.host for m in up)}", "leave --force-boot out")
+        return _beside(_keepers(up, len(members)), reachable, ordered, table, queues)
+    return _boot(rest, reachable, table, options)
+
+
+def row(m: Member) -> dict[str, str]:
+    """A line of the table."""
+    return {
+        "host": m.host,
+        "container": m.container.value,
+        "state": ("up" if m.up else m.why) or ("waiting" if m.container is Running.RUNNING else ""),
+        "sees_running": " ".join(sorted(m.sees)),
+        "cluster": " ".join(sorted(m.cluster)),
+        "data": m.data.value,
+        "last_saw": " ".join(sorted(m.last_seen)),
+        "alarms": ", ".join(m.alarms),
+    }
+
+
+def _divided(up: Collection[Member]) -> bool:
+    return len({m.sees for m in up}) > 1
+
+
+def _keepers(up: list[Member], size: int) -> list[Member]:
+    """Those whose cluster goes on: the only one, or the one of most members.
+
+    :raises RefusedError: several, and none has a majority
+    """
+    views: dict[frozenset[str], list[Member]] = {}
+    for m in up:
+        views.setdefault(m.sees, []).append(m)
+    best = max(views.values(), key=lambda own: (len(own), own[0].host))
+    if len(views) > 1 and len(best) * 2 <= size:
+        said = "; ".join(f"{names(m.host for m in own)} see {names(seen)}" for seen, own in views.items())
+        raise RefusedError(
+            f"rabbitmq is divided, and no part has a majority: {said}",
+            "name the member whose state is kept with --force-boot HOST, or --reset",
+        )
+    return best
+
+
+def _beside(
+    keepers: list[Member],
+    reachable: list[Member],
+    members: Collection[Member],
+    table: tuple[dict[str, str], ...],
+    queues: Queues,
+) -> Recovery:
+    """A cluster runs: the others come back to it, with their data or with none."""
+    here = frozenset(m.host for m in keepers)
+    majority = len(here) * 2 > len(members)
+    known_there = frozenset[str]().union(*(m.cluster for m in keepers))
+    steps: list[Step] = []
+    for m in reachable:
+        if m.host in here and m.data in (Data.PRESENT, Data.UNKNOWN):
+            continue
+        if m.host in here and not majority:
+            # it still works from memory: nobody else could give it its data back
+            continue
+        stranger = m.host not in known_there or bool(m.cluster and not m.cluster & (here - {m.host}))
+        stuck = m.container in (Running.RUNNING, Running.RESTARTING) and not m.up
+        if m.data in (Data.EMPTY, Data.DAMAGED) or stranger or (stuck and majority):
+            steps.append(_rejoin(m, here - {m.host}))
+        else:
+            steps.append(_start([m], here))
+    warnings = [
+        f"{m.host} is not reachable ({m.why}); it joins by itself"
+        for m in members
+        if m.container is Running.UNREACHABLE
+    ]
+    warnings += [
+        f"alarm: {a}; publishers wait until it is gone" for a in sorted({a for m in keepers for a in m.alarms})
+    ]
+    if queues.leaderless:
+        warnings.append(
+            f"{len(queues.leaderless)} of {queues.total} quorum queues have no majority of replicas, first: "
+            f"{queues.leaderless[0]}; if they stay so, services get new ones after --reset"
+        )
+    if not steps:
+        steps = [
+            Step(
+                action="grow",
+                hosts=(keepers[0].host,),
+                container=SERVICE,
+                target=host,
+                what=f"add the replica of {count} quorum queues that {host} lacks",
+            )
+            for host, count in sorted(queues.missing.items())
+        ]
+    summary = f"{names(here)} form the cluster, {queues.total} quorum queues"
+    # which queues lack a replica shows once all members are there
+    partial = any(s.action == "rejoin" for s in steps)
+    return Recovery(members=table, steps=tuple(steps), warnings=tuple(warnings), summary=summary, partial=partial)
+
+
+def _boot(rest: list[Member], reachable: list[Member], table: tuple[dict[str, str], ...], options: Options) -> Recovery:
+    """Nobody runs: members with data start together, then those without join them."""
+    holders = [m for m in reachable if m.data is Data.PRESENT]
+    hosts = frozenset(m.host for m in holders)
+    others = [m for m in reachable if m not in holders]
+    lost = [m for m in rest if m.container is Running.UNREACHABLE]
+    steps: list[Step] = []
+    warnings: list[str] = []
+    if options.force_boot:
+        if options.force_boot not in hosts:
+            raise RefusedError(
+                f"{options.force_boot} has no data to boot from", f"these have: {names(hosts) or 'none'}"
+            )
+        first = next(m for m in holders if m.host == options.force_boot)
+        warnings.append(f"queues, accounts and messages that {first.host} did not know when it stopped are lost")
+        steps = [
+            _stop([m for m in reachable if m.container is not Running.ABSENT]),
+            Step(
+                action="force_boot",
+                hosts=(first.host,),
+                container=SERVICE,
+                create=first.container is Running.ABSENT,
+                what="boot from its data without waiting for the others",
+            ),
+        ]
+        # a member that knows other running members than itself takes their state over
+        steps += [_start([m], frozenset({first.host})) for m in holders if m is not first]
+    elif not holders:
+        if lost:
+            _refuse_lost(lost)
+        first, *others = others
+        warnings.append("no member has data: accounts and queues are new; run `scs apply` afterwards")
+        steps = [_rejoin(first, frozenset())]
+        hosts = frozenset({first.host})
+    else:
+        if not any(m.last_seen <= hosts for m in holders):
+            longest = min(holders, key=lambda m: (len(m.last_seen), m.host)).host
+            waits = sorted(frozenset[str]().union(*(m.last_seen for m in holders)) - hosts)
+            raise RefusedError(
+                f"{names(hosts)} wait for {names(waits)}, which ran longer and has no data or cannot be reached",
+                f"bring it back; or give up what only it knew with --force-boot {longest}; or --reset",
+            )
+        steps = [_start(holders, hosts)]
+    steps += [_rejoin(m, hosts) for m in others]
+    return Recovery(
+        members=table,
+        steps=tuple(steps),
+        warnings=tuple(warnings),
+        summary="no member of rabbitmq takes part in a cluster",
+        partial=bool(hosts),
+    )
+
+
+def _reset(rest: list[Member], reachable: list[Member], table: tuple[dict[str, str], ...]) -> Recovery:
+    """A new, empty cluster."""
+    if lost := [m for m in rest if m.container is Running.UNREACHABLE]:
+        _refuse_lost(lost)
+    first, *others = reachable
+    present = [m for m in reachable if m.container is not Running.ABSENT]
+    steps = [*([_stop(present)] if present else []), _rejoin(first, frozenset())]
+    steps += [_rejoin(m, frozenset({first.host})) for m in others]
+    return Recovery(
+        members=table,
+        steps=tuple(steps),
+        warnings=(
+            "all queues, messages, virtual hosts and accounts are given up: services' requests in flight fail, and "
+            "nothing works until `scs apply` has created the accounts again",
+        ),
+        summary="a new, empty cluster",
+    )
+
+
+def _refuse_lost(lost: list[Member]) -> None:
+    raise RefusedError(
+        f"{names(m.host for m in lost)} cannot be reached ({'; '.join(m.why for m in lost)}) "
+        "and would come back with the old state",
+        "bring it back, or add " + " ".join(f"--without {m.host}" for m in lost),
+    )
+
+
+def _stop(members: list[Member]) -> Step:
+    return Step(action="stop", hosts=tuple(m.host for m in members), container=SERVICE, what="stop rabbitmq")
+
+
+def _start(members: list[Member], expected: Iterable[str]) -> Step:
+    """Members with data, at the same time: each may wait for another."""
+    target = ",".join(sorted({*expected, *(m.host for m in members)}))
+    how = "start rabbitmq together" if len(members) > 1 else "start rabbitmq"
+    return Step(
+        action="start",
+        hosts=tuple(m.host for m in members),
+        container=SERVICE,
+        target=target,
+        create=any(m.container is Running.ABSENT for m in members),
+        what=f"{how} and wait until it sees {names(target.split(','))}",
+    )
+
+
+def _rejoin(m: Member, expected: Iterable[str]) -> Step:
+    target = ",".join(sorted({*expected, m.host}))
+    aside = "" if m.data is Data.EMPTY else "set its data aside, "
+    where = f"join {names(expected)} as a new member" if expected else "start a new cluster"
+    return Step(
+        action="rejoin",
+        hosts=(m.host,),
+        container=SERVICE,
+        target=target,
+        create=m.container is Running.ABSENT,
+        what=f"{aside}{where}",
+    )

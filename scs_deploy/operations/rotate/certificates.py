@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps that exchange certificates, or the CA, while the region works.
+
+Leaves: the new ones are issued while the old ones are valid, servers take them without a restart where they can, and
+both are trusted, because one CA issued them. The CA: everybody trusts both before the new one issues anything, and the
+old one is forgotten when nobody serves a certificate of it any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from scs_deploy.base.errors import ScsError
+from scs_deploy.operations import certificates as certs
+from scs_deploy.operations.rotate.roll import Engine
+from scs_deploy.operations.rotate.state import Step
+from scs_deploy.region.region import Context
+from scs_deploy.secrets import pki
+
+USERS_ASK = "every user of the APIs has this region's new ca.crt, which holds both CAs"
+
+
+def leaf_steps(engine: Engine, names: Sequence[str]) -> list[Step]:
+    """Exchange leaves.
+
+    :param names: of certificates; empty: all that the region needs
+    """
+
+    def issue() -> str:
+        context = engine.context()
+        wanted = pki.wanted_leaves(context.environment, context.inventory)
+        done = pki.renew(context.environment, wanted, names or wanted)
+        return f"issued: {', '.join(done)}"
+
+    steps = [
+        Step("pending", "see that the region is as desired", engine.refuse_pending),
+        Step("issue", f"issue {', '.join(names) or 'every certificate'} anew, the old ones stay valid", issue),
+    ]
+    if not names or "registry" in names:
+        steps.append(Step("registry", "give the registry its new certificate", lambda: registry(engine.context())))
+    return [
+        *steps,
+        Step("roll", "give servers their new certificates: reload, or restart one by one", engine.roll),
+        Step("verify", "read what every server serves", lambda: verify(engine.context())),
+    ]
+
+
+def ca_steps(engine: Engine, prepare_hosts: Callable[[], str]) -> list[Step]:
+    """Exchange the CA.
+
+    :param prepare_hosts: has the hosts' Docker engines trust what ca.crt holds
+    """
+
+    def trust() -> str:
+        pki.trust_next(engine.context().environment)
+        return f"{engine.context().environment.ca_file} holds both CAs"
+
+    def issue() -> str:
+        context = engine.context()
+        wanted = pki.wanted_leaves(context.environment, context.inventory)
+        return f"issued: {', '.join(pki.issue_with_next(context.environment, wanted)) or 'all before'}"
+
+    def forget() -> str:
+        context = engine.context()
+        verify(context)
+        pki.forget_previous(context.environment)
+        return f"{context.environment.ca_file} holds the new CA only"
+
+    return [
+        Step("pending", "see that the region is as desired", engine.refuse_pending),
+        Step("trust", "make the new CA, trusted beside the old one", trust),
+        Step("hosts-trust", "have the hosts trust both for the registry", prepare_hosts),
+        Step("roll-trust", "have every service trust both", engine.roll),
+        Step("issue", "let the new CA issue every certificate", issue, ask=USERS_ASK),
+        Step("registry", "give the registry its new certificate", lambda: registry(engine.context())),
+        Step("roll-issue", "give servers their new certificates: reload, or restart one by one", engine.roll),
+        Step("forget", "see that nobody serves a certificate of the old CA, then trust the new one only", forget),
+        Step("hosts-forget", "have the hosts trust the new CA only", prepare_hosts),
+        Step("roll-forget", "have every service trust the new CA only", engine.roll),
+        Step("verify", "read what every server serves", lambda: verify(engine.context())),
+    ]
+
+
+def registry(context: Context) -> str:
+    """The managed registry with the certificate that certificates.yml holds; pulls that fail meanwhile are repeated."""
+    from scs_deploy.images import registry as registries
+
+    if not context.environment.settings.registry.managed:
+        return "this region's registry is managed elsewhere"
+    return f"started anew: {', '.join(registries.ensure(context.environment)) or 'nothing, it has it'}"
+
+
+def verify(context: Context) -> str:
+    """Every server serves what certificates.yml holds.
+
+    :raises ScsError: one does not, or cannot be read
+    """
+    found = certs.served(context, certs.targets(context))
+    wrong = wrong_of(found)
+    if wrong:
+        raise ScsError(f"{len(wrong)} of {len(found)} servers: {'; '.join(wrong[:3])}", "scs certs list")
+    return f"{len(found)} servers serve what was issued"
+
+
+def wrong_of(entries: Iterable[certs.Entry]) -> list[str]:
+    """`name (address): problem` of every entry that has one."""
+    return [f"{e.name} ({e.where}): {e.problem}" for e in entries if e.problem]

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A region goes to another release: everything that speaks against it is found before anything changes.
+
+The plan is made with the new release while environment.yml still names the present one. Files are written when the
+operator has agreed; from then on it is a run like any other, which is resumed, repeated and taken back as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.model import load_model
+from scs_deploy.engine import pipeline, runner
+from scs_deploy.engine.pipeline import Progress, Selection
+from scs_deploy.environment.environment import Environment
+from scs_deploy.images import registry
+from scs_deploy.operations import apply
+from scs_deploy.operations.apply import Applied
+from scs_deploy.operations.backup import choose, create, proofs, verify
+from scs_deploy.operations.backup.manifest import time_of
+from scs_deploy.operations.backup.stream import Say
+from scs_deploy.operations.backup.target import open_target
+from scs_deploy.operations.upgrade import path as release_step
+from scs_deploy.operations.upgrade import release_files as ahead
+from scs_deploy.operations.upgrade import schedule as upgrade
+from scs_deploy.plan.host import Plan
+from scs_deploy.prober.watch import Options
+from scs_deploy.region import region as context
+from scs_deploy.region.region import Context
+from scs_deploy.spec import release
+from scs_deploy.spec.release import Lock
+from scs_deploy.state import snapshot
+from scs_deploy.state.lock import RunLock
+
+
+def step(environment: Environment, target: str) -> bool:
+    """Whether the region is yet to go to the release; false: it is at it, or on its way.
+
+    :raises RefusedError: there is no such release, it is not reached from here, or a run did not reach its end
+    """
+    wanted = release.load_release(target)
+    if target == environment.settings.release:
+        return False
+    names = sorted(p.stem for p in (paths.root() / "releases").glob("*.yml"))
+    now = release.load_release(environment.settings.release)
+    release_step.check_step(now, wanted, [release.load_release(n) for n in names])
+    upgrade.check_unattended(upgrade.latest(environment))
+    return True
+
+
+def images(environment: Environment, target: str) -> None:
+    """Whether the release's images are built, in the registry, and may follow on the present ones.
+
+    :raises RefusedError: they are not, or may not
+    """
+    region = context.load(environment.name)
+    wanted = release.load_release(target)
+    seen = ahead.seen_with(environment, target)
+    lock = load_model(Lock, seen.lock_file) if seen.lock_file.is_file() else None
+    release_step.check_images(wanted, lock)
+    assert lock
+    release_step.check_images(wanted, lock, registry.missing(seen, {n: lock.images[n] for n in wanted.images}))
+    release_step.check_data(region.catalog.services, region.lock, lock)
+
+
+def look(environment: Environment, target: str, allow: tuple[Any, ...], say: Say) -> tuple[Context, Plan]:
+    """What the upgrade would change. Changes nothing: new images are pulled to one host, for the questions.
+
+    :returns: the region seen with the release, and the plan
+    :raises RefusedError: something is pending, a service says that it is not ready, or consent is missing
+    """
+    say("now", f"comparing with release {environment.settings.release}")
+    now = pipeline.make_plan(context.load(environment.name), Selection(allow=allow))
+    release_step.check_settled(environment.settings.release, (*now.changes, *now.held))
+    say("done", f"nothing is pending with release {environment.settings.release}")
+    region = context.load(environment.name, target)
+    ask(region, say)
+    say("now", f"comparing with release {target}")
+    plan = pipeline.make_plan(region, Selection(allow=allow))
+    release_step.check_consent(target, plan.held)
+    return region, plan
+
+
+def questions(region: Context) -> dict[str, tuple[list[str], list[str]]]:
+    """Host: containers whose image it needs, jobs that ask whether the region is ready."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for service in region.catalog.services.values():
+        for name, job in service.jobs.items():
+            if job.preflight:
+                host = min(h.name for h in region.inventory.group(region.group_of(service.name, job.container)))
+                containers, jobs = found.setdefault(host, ([], []))
+                containers.append(job.container)
+                jobs.append(f"{service.name}.{name}")
+    return found
+
+
+def ask(region: Context, say: Say) -> None:
+    """Have each service's own check, of the new release, look at the live region.
+
+    :raises RefusedError: one says no
+    """
+    for host, (containers, jobs) in questions(region).items():
+        say("now", f"asking on {host}: {', '.join(jobs)}")
+        tasks: list[dict[str, Any]] = [
+            {"name": "Pull", "scs.core.images": {"pull": list(dict.fromkeys(containers))}},
+            {"name": f"Ask {', '.join(jobs)}", "scs.core.jobs": {"jobs": jobs, "trial": True}},
+        ]
+        play = {"name": "Ask", "hosts": host, "gather_facts": False, "tasks": tasks}
+        result = runner.run_playbook(region.environment, [play], variables=pipeline.pinned(region))
+        runner.refuse_unreachable(result)
+        failed = {**result.refused, **result.failures}
+        if failed:
+            raise RefusedError(
+                f"the region is not ready for release {region.release.name}: {runner.summary(failed)}",
+                "mend what the check names, then upgrade; nothing has changed",
+            )
+        if not result.ok:
+            raise ScsError(f"asking failed: {' '.join(result.output.split())[-600:]}")
+        say("done", f"{', '.join(jobs)} of release {region.release.name} on {host}: ready")
+
+
+def backed_up(environment: Environment) -> str:
+    """Id of a backup of the database that was verified and is young enough; empty: there is none.
+
+    :raises RefusedError: the target cannot be reached
+    """
+    good, _ = create.load(open_target(environment))
+    begun = [(m.id, time_of(m.id)) for m in good.values() if m.database]
+    return release_step.verified_backup(begun, proofs.read(environment), datetime.now(UTC))
+
+
+def back_up(environment: Environment, say: Say) -> str:
+    """Make a backup and prove it; returns its id.
+
+    :raises ScsError: it cannot be made, or not be restored
+    """
+    region = context.load(environment.name)
+    made, _ = create.create(region, say, command="scs upgrade: backup")
+    chosen = choose.choose(region, made.id, (), say)
+    verify.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, say)
+    return made.id
+
+
+def perform(
+    environment: Environment,
+    target: str,
+    selection: Selection,
+    progress: Progress,
+    confirm: Callable[[Plan], bool],
+    command: str,
+    probe: Options,
+) -> Applied:
+    """Write the release into the environment's files and carry it out; the files go back when no run came of it.
+
+    :param confirm: is shown the plan, which was agreed to already
+    :raises ScsError: as `apply.apply`; the files stay, and the run can be resumed or taken back
+    """
+    with RunLock(environment.state / "lock"):
+        now = context.load(environment.name)
+        snapshot.keep(environment, apply.inputs(now), apply.specs(now))
+        held: dict[Path, bytes | None] = ahead.switch(environment, target)
+    begun = False
+
+    def seen(plan: Plan) -> bool:
+        nonlocal begun
+        begun = confirm(plan)
+        return begun
+
+    try:
+        return apply.apply(context.load(environment.name), selection, progress, seen, command, probe)
+    except BaseException:
+        if not begun:
+            ahead.restore(held)
+        raise

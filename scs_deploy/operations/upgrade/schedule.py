@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An upgrade: images of today, one run that is measured, and a look whether users are served afterwards."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment.environment import Environment
+from scs_deploy.operations.apply import OPEN
+from scs_deploy.state.runs import Run, RunStore
+
+UNITS = Path("/etc/systemd/system")
+FAILED_AT_NIGHT = 10
+"""Requests of the prober that may fail before an upgrade without anybody at hand pauses, unless it is told."""
+
+
+def check_unattended(latest: Run | None) -> None:
+    """Nobody is there to judge: what an earlier run left half done is somebody else's decision.
+
+    :raises RefusedError: the latest run did not reach its end
+    """
+    if latest and latest.status in OPEN:
+        again = (
+            f"scs runs resume {latest.id}, scs rollback {latest.id}" if latest.resume else f"`{latest.command}` again"
+        )
+        raise RefusedError(
+            f"run {latest.id} is {latest.status}: {latest.message or 'its manager ended'}",
+            f"{again} or scs runs abandon {latest.id}; then upgrade",
+        )
+
+
+def latest(environment: Environment) -> Run | None:
+    """The latest run that changed a region, or meant to; a backup is none."""
+    store = RunStore(environment.state / "runs.sqlite3")
+    try:
+        return next(iter(store.list(1, changing=True)), None)
+    finally:
+        store.close()
+
+
+def units(environment: str, calendar: str, scs: str, variables: dict[str, str]) -> dict[str, str]:
+    """Text of the systemd units, by file name.
+
+    :param calendar: systemd.time(7), e.g. `*-*-* 03:00`
+    :param scs: path of the command
+    """
+    name = unit(environment)
+    settings = "".join(f'Environment="{k}={v}"\n' for k, v in sorted(variables.items()))
+    service = (
+        f"[Unit]\nDescription=Upgrade of region {environment}\n"
+        "Wants=network-online.target\nAfter=network-online.target docker.service\n\n"
+        # a run that is stopped ends its tasks in good order
+        f"[Service]\nType=oneshot\n{settings}"
+        f"ExecStart={scs} upgrade --unattended --images --environment {shlex.quote(environment)}\n"
+        "TimeoutStartSec=infinity\nKillMode=mixed\nKillSignal=SIGINT\nTimeoutStopSec=300\n"
+    )
+    timer = (
+        f"[Unit]\nDescription=Upgrade of region {environment} at {calendar}\n\n"
+        # not Persistent: a night that was missed is not made up for at noon
+        f"[Timer]\nOnCalendar={calendar}\n\n[Install]\nWantedBy=timers.target\n"
+    )
+    return {f"{name}.service": service, f"{name}.timer": timer}
+
+
+def unit(environment: str) -> str:
+    """Name of the units, without suffix."""
+    return f"scs-upgrade-{environment}"
+
+
+def schedule(environment: Environment, calendar: str, folder: Path = UNITS) -> list[Path]:
+    """Write and start the timer.
+
+    :raises RefusedError: no systemd, no time that systemd understands, or not root
+    :raises ScsError: systemd refuses the units
+    """
+    if not shutil.which("systemctl") or not shutil.which("systemd-analyze"):
+        raise RefusedError("no systemd on this manager", "have your scheduler run `scs upgrade --unattended --images`")
+    if subprocess.run(["systemd-analyze", "calendar", calendar], capture_output=True, check=False).returncode:
+        raise RefusedError(f"--timer {calendar}: no calendar event", 'as in systemd.time(7), e.g. "*-*-* 03:00"')
+    if not os.access(folder, os.W_OK):
+        raise RefusedError(f"{folder}: not writable", "run this as root")
+    scs = Path(sys.executable).parent / "scs"
+    variables = {"SCS_ROOT": str(paths.root()), "SCS_ENVIRONMENTS": str(paths.environments().resolve())}
+    written = []
+    for name, text in units(environment.name, calendar, str(scs), variables).items():
+        (folder / name).write_text(text, encoding="utf-8")
+        written.append(folder / name)
+    _systemctl("daemon-reload")
+    _systemctl("enable", "--now", f"{unit(environment.name)}.timer")
+    return written
+
+
+def unschedule(environment: Environment, folder: Path = UNITS) -> bool:
+    """Stop and remove the timer; false: there was none.
+
+    :raises ScsError: systemd refuses
+    """
+    name = unit(environment.name)
+    if not (folder / f"{name}.timer").exists():
+        return False
+    _systemctl("disable", "--now", f"{name}.timer")
+    for suffix in ("timer", "service"):
+        (folder / f"{name}.{suffix}").unlink(missing_ok=True)
+    _systemctl("daemon-reload")
+    return True
+
+
+def _systemctl(*words: str) -> None:
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ScsError(f"systemctl {shlex.join(words)}: {' '.join(done.stderr.split())[:300]}")

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a region changes member by member: in which order, behind which gates, out of the load balancers before. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from scs_deploy.base.model import Model
+from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.host import HostPlan
+from scs_deploy.spec.service import Impact, Phase
+
+if TYPE_CHECKING:
+    from scs_deploy.region.region import Context
+
+STOPPING = frozenset({Kind.REPLACE, Kind.RESTART, Kind.STOP, Kind.REMOVE})
+"""Kinds during which a container does not answer."""
+
+ROLLING = STOPPING - {Kind.STOP}
+"""Those for which others must do. `scs stop` is the operator's word: whoever stops a whole cluster stops its last
+member too."""
+
+SESSIONS = 30
+"""Seconds for requests that a drained server still works on."""
+
+UP = 120
+"""Seconds until every load balancer uses a server again; checks take a few, copying data longer."""
+
+
+class Backend(Model):
+    """A backend of the load balancers with several servers, each named as its host."""
+
+    name: str
+    service: str
+    containers: tuple[str, ...] = Field(description="those that a server needs: it answers, or tells of its health")
+    hosts: tuple[str, ...]
+    single: bool = Field(description="one server is in use, the others stand by: it must become another one first")
+    http: bool = Field(description="sessions are requests, which end by themselves")
+    copies: bool = Field(default=False, description="a server may be down for long, until it has its data")
+
+
+class Rolling(Model):
+    """What of a region a rolling change goes by."""
+
+    balancers: tuple[str, ...] = ()
+    backends: tuple[Backend, ...] = ()
+    gated: frozenset[str] = Field(default=frozenset(), description="containers that ask before they stop")
+    undrained: frozenset[str] = Field(
+        default=frozenset(), description="containers behind no load balancer that have something to do before they stop"
+    )
+    agents: dict[str, tuple[str, str]] = Field(default={}, description="container: api and name that report on it")
+    computes: frozenset[str] = Field(default=frozenset(), description="containers of compute hosts only")
+    batch: int = Field(default=1, description="compute hosts at once")
+    pulls: int = Field(default=0, description="hosts that pull images at once; 0: all")
+
+    def without(self, drained: Iterable[str]) -> Rolling:
+        """The same, for which hosts that an operator drained are in no load balancer, and stay out."""
+        gone = frozenset(drained)
+        backends = (b.model_copy(update={"hosts": tuple(h for h in b.hosts if h not in gone)}) for b in self.backends)
+        return self.model_copy(update={"backends": tuple(backends)})
+
+    def drains(self, host: str, changes: Iterable[Change]) -> tuple[Backend, ...]:
+        """Backends that a host leaves while these changes are made to it."""
+        stopping = {c.subject for c in changes if c.kind in ROLLING}
+        return tuple(
+            b for b in self.backends if self.balancers and host in b.hosts and not stopping.isdisjoint(b.containers)
+        )
+
+    def gates(self, changes: Iterable[Change]) -> tuple[str, ...]:
+        """Containers that must agree before these changes begin."""
+        return tuple(c.subject for c in changes if c.kind in ROLLING and c.subject in self.gated)
+
+    def alive(self, hosts: Iterable[str], changes: Sequence[Change]) -> list[dict[str, str]]:
+        """Processes that must report again after these changes to these hosts."""
+        back = dict.fromkeys(c.subject for c in changes if c.kind in (Kind.REPLACE, Kind.RESTART))
+        known = [self.agents[name] for name in back if name in self.agents]
+        return [{"api": api, "binary": binary, "host": host} for host in hosts for api, binary in known]
+
+    def at_once(self, changes: Sequence[Change]) -> int:
+        """On how many hosts these changes may be made at the same time."""
+        return self.batch if all(c.subject in self.computes for c in changes) else 1
+
+
+def of(context: Context) -> Rolling:
+    """A region's, from its catalog and inventory."""
+    from scs_deploy.desired import scope as render
+
+    services = context.catalog.services
+    backends = []
+    endpoints = render.endpoints(context)
+    for e in endpoints:
+        if len(e.backends) > 1:
+            # its health is told by another container of the service
+            other = tuple(services[e.service].containers) if e.health_port else ()
+            backends.append(
+                Backend(
+                    name=e.name, service=e.service, containers=tuple(dict.fromkeys((e.container, *other))),
+                    hosts=tuple(b.name for b in e.backends), single=e.balance == "single", http=e.protocol == "http",
+                    copies=e.copies,
+                )
+            )  # fmt: skip
+    specs = [(s, n, c) for s in services.values() for n, c in s.containers.items()]
+    return Rolling(
+        balancers=tuple(h.name for h in context.inventory.group(context.group_of("haproxy")))
+        if "haproxy" in services else (),
+        backends=tuple(backends),
+        gated=frozenset(n for _, n, c in specs if c.roll and c.roll.gate),
+        undrained=frozenset(n for _, n, c in specs if c.roll and c.roll.leave) - {e.container for e in endpoints},
+        agents={n: (c.agent.api, c.agent.binary) for _, n, c in specs if c.agent},
+        computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == "compute"),
+        batch=context.environment.settings.rolling.compute_hosts,
+        pulls=context.environment.settings.rolling.image_pulls,
+    )  # fmt: skip
+
+
+def leftovers(hosts: Sequence[HostPlan], rolling: Rolling) -> list[Change]:
+    """Servers that an interrupted run left out of a load balancer, as changes that take them back.
+
+    What `scs node drain` took out is somebody's wish, and what this plan rolls comes back with it.
+    """
+    services = {b.name: b.service for b in rolling.backends}
+    drained = {h.host for h in hosts if h.drained}
+    rolled = {(b.name, h.host) for h in hosts for b in rolling.drains(h.host, h.changes)}
+    result = []
+    for plan in hosts:
+        for subject, state in sorted(plan.forced.items()):
+            backend, _, server = subject.partition("/")
+            if backend not in services or server in drained or (backend, server) in rolled:
+                continue
+            reason = f"{state} in this host's HAProxy, and `scs node drain` did not do it"
+            result.append(
+                Change(
+                    kind=Kind.UNDRAIN, service=services[backend], host=plan.host, subject=subject, reason=reason,
+                    phase=Phase.ROLL, impact=Impact.NONE,
+                )
+            )  # fmt: skip
+    return result
+
+
+def last(
+    hosts: Sequence[HostPlan], backends: Iterable[Backend], holders: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Service: hosts that its change comes to last, because what is used moves away from there, once.
+
+    :param holders: service: addresses that make their hosts the ones in use
+    """
+    result = {
+        service: {h.host for h in hosts if not set(addresses).isdisjoint(h.addresses)}
+        for service, addresses in holders.items()
+    }
+    down = {name for h in hosts for name in h.down}
+    for backend in backends:
+        late = result.setdefault(backend.service, set())
+        if found := next((h.used[backend.name] for h in hosts if backend.name in h.used), ""):
+            late.add(found)
+        up = [h for h in backend.hosts if f"{backend.name}/{h}" not in down]
+        if len(up) == 1:
+            # the others are mended first
+            result[backend.service] = set(up)
+    return {service: tuple(sorted(late)) for service, late in result.items() if late}
+
+
+def ordered(hosts: Iterable[str], changes: Iterable[Change], in_use: Mapping[str, Iterable[str]]) -> list[str]:
+    """Hosts in the order of their change: by name, those in use last."""
+    late = {h for c in changes for h in in_use.get(c.service, ())}
+    return sorted(hosts, key=lambda h: (h in late, h))

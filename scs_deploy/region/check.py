@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads everything that describes a region, part by part, and tells what is wrong with it. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.model import Model
+from scs_deploy.region import region as contexts
+from scs_deploy.region.region import Context
+from scs_deploy.secrets import clouds, pki
+
+
+class Finding(Model):
+    """One part of the description: what it holds, or what is wrong with it."""
+
+    part: str
+    summary: str = ""
+    error: str = ""
+    hint: str = ""
+
+
+def check(name: str | None) -> list[Finding]:
+    """All findings of a region; the parts that hang on a wrong one are left out.
+
+    :param name: of the environment; default: the one in use
+    """
+    try:
+        context = contexts.load(name)
+    except ScsError as error:
+        return [_wrong("description", error)]
+    settings = context.environment.settings
+    found = [
+        Finding(part="environment", summary=f"region {settings.region}, release {settings.release}"),
+        Finding(part="catalog", summary=f"{len(context.catalog.services)} services"),
+        Finding(part="inventory", summary=f"{len(context.inventory.hosts)} hosts"),
+    ]
+    parts: tuple[tuple[str, Callable[[Context], str]], ...] = (
+        ("overrides", lambda c: f"{len(c.overrides.files)} files"),
+        ("release lock", _lock),
+        ("secrets", lambda c: f"{len(c.secrets)} secrets, none missing"),
+        ("certificates", _certificates),
+    )
+    for part, look in parts:
+        try:
+            found.append(Finding(part=part, summary=look(context)))
+        except ScsError as error:
+            found.append(_wrong(part, error))
+    return found
+
+
+def _wrong(part: str, error: ScsError) -> Finding:
+    return Finding(part=part, error=error.message, hint=error.hint)
+
+
+def _lock(context: Context) -> str:
+    if not context.environment.lock_file.exists():
+        # a region that is being started has none yet; a plan asks for it
+        return "none yet: scs images build"
+    return f"{len(context.lock.images)} images"
+
+
+def _certificates(context: Context) -> str:
+    wanted = pki.wanted_leaves(context.environment, context.inventory)
+    stale = pki.stale(context.environment, wanted)
+    if stale:
+        raise RefusedError(
+            f"{context.environment.certificates_file}: missing, outdated or about to end: {', '.join(stale)}",
+            "scs secrets init",
+        )
+    if not clouds.clouds_file(context.environment).is_file():
+        raise RefusedError(f"{clouds.clouds_file(context.environment)}: no such file", "scs secrets init")
+    return f"{len(wanted)} certificates"

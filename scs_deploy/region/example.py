@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting a region from a shipped example."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.secrets import vault
+
+EXAMPLES = ("region", "testbed")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,46}[a-z0-9])?")
+_INVENTORY = re.compile(r"^inventory:.*$", re.MULTILINE)
+
+
+def start(name: str, example: str) -> list[Path]:
+    """Copy an example to environments/<name>/, with its inventory inside; returns the files written.
+
+    :raises RefusedError: no such example, not a name for a folder and a host, or the environment exists
+    """
+    if example not in EXAMPLES:
+        raise RefusedError(f"no example '{example}'", f"there are: {', '.join(EXAMPLES)}")
+    if not _NAME.fullmatch(name):
+        raise RefusedError(f"'{name}' is no name for an environment", "use [a-z0-9-], at most 48 characters")
+    target = paths.environments() / name
+    if target.exists():
+        raise RefusedError(f"{target}: exists already", "choose another name, or remove it first")
+    text = (paths.root() / "environments" / example / "environment.yml").read_text(encoding="utf-8")
+    files = {target / "environment.yml": _INVENTORY.sub("inventory: inventory", text)}
+    mapping = paths.root() / "environments" / example / "netbox.yml"
+    if mapping.is_file():
+        files[target / mapping.name] = mapping.read_text(encoding="utf-8")
+    inventory = paths.root() / "inventories" / example
+    for file in sorted(p for p in inventory.rglob("*") if p.is_file()):
+        files[target / "inventory" / file.relative_to(inventory)] = file.read_text(encoding="utf-8")
+    files[target / ".gitignore"] = "/state/\n/vault_password\n"
+    for path, content in files.items():
+        vault.write(path, content, mode=0o644)
+    return list(files)

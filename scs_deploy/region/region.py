@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that describes a region, loaded and checked together, shared by the CLI and the Ansible plugins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import environment as environments
+from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.overrides import Overrides
+from scs_deploy.inventory.checks import ProblemsError
+from scs_deploy.inventory.model import Inventory
+from scs_deploy.spec import catalog as catalogs
+from scs_deploy.spec import release as releases
+from scs_deploy.spec import users
+from scs_deploy.spec.catalog import Catalog
+from scs_deploy.spec.release import Lock, Release
+
+if TYPE_CHECKING:
+    from scs_deploy.secrets.pki import Certificates
+
+
+@dataclass(frozen=True)
+class Context:
+    """A region's inputs. Secrets and certificates are read when first needed."""
+
+    environment: Environment
+    catalog: Catalog
+    inventory: Inventory
+    release: Release
+    _cache: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def lock(self) -> Lock:
+        """What the release's images are in this region."""
+        return releases.load_lock(self.environment)
+
+    @cached_property
+    def secrets(self) -> Mapping[str, str]:
+        """All secrets by name; complete."""
+        from scs_deploy.secrets import store as secrets
+
+        found = secrets.load(self.environment)
+        missing = [n for n in self.catalog.secrets() if not found.get(n)]
+        if missing:
+            raise RefusedError(
+                f"{self.environment.secrets_file}: missing secret: {', '.join(missing)}", "scs secrets init"
+            )
+        return found
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        """The region CA's certificate and all leaves."""
+        from scs_deploy.secrets import pki
+
+        found = pki.load(self.environment)
+        if not self.environment.ca_file.is_file():
+            raise RefusedError(f"{self.environment.ca_file}: no such file", "scs secrets init writes it again")
+        return found
+
+    @cached_property
+    def overrides(self) -> Overrides:
+        """The operator's config layers."""
+        found = Overrides(self.environment.path / "config")
+        containers = {
+            c: {f.name for f in spec.config} for s in self.catalog.services.values() for c, spec in s.containers.items()
+        }
+        services = {
+            s.name: {name for c in s.containers for name in containers[c]} for s in self.catalog.services.values()
+        }
+        found.check(services, containers, self.inventory.hosts)
+        return found
+
+    @cached_property
+    def users(self) -> Mapping[str, users.User]:
+        """Fixed user and group ids of all images."""
+        return users.load()
+
+    def group_of(self, service: str, container: str | None = None) -> str:
+        """The inventory group that runs a container (default: the service's)."""
+        spec = self.catalog.services[service]
+        return (container and spec.containers[container].hosts) or spec.hosts
+
+
+def load(name: str | None = None, release: str | None = None) -> Context:
+    """Load a region and check all that can be checked without secrets.
+
+    :param release: see it with this release instead of environment.yml's
+    :raises RefusedError: with file and key of the first error
+    """
+    environment = environments.load(name, release)
+    catalog = catalogs.load()
+    from scs_deploy.inventory import source
+
+    inventory = source.load(environment, source.variables(catalog))
+    context = Context(environment, catalog, inventory, releases.load_release(environment.settings.release))
+    check(context)
+    return context
+
+
+def check(context: Context) -> None:
+    """What spec, release and inventory must agree on.
+
+    :raises RefusedError: a required group is empty or even where its hosts vote, an image is not in the release, or a
+        host is not on a network that its services use
+    """
+    for service in context.catalog.services.values():
+        voters = context.inventory.group(service.hosts)
+        if service.quorum and voters and len(voters) % 2 == 0:
+            raise RefusedError(
+                f"{context.environment.inventory}: group '{service.hosts}' has {len(voters)} hosts, "
+                f"and {service.name} decides by majority: an even number survives no more losses than one less",
+                f"make it {len(voters) - 1} or {len(voters) + 1}",
+            )
+        for name, container in service.containers.items():
+            group = container.hosts or service.hosts
+            if not context.inventory.group(group):
+                raise RefusedError(
+                    f"{context.environment.inventory}: no host in group '{group}'",
+                    f"container {name} of {service.name} runs there",
+                )
+            image = container.image or service.name
+            if image not in context.release.images:
+                raise RefusedError(
+                    f"releases/{context.release.name}.yml: images: no '{image}'",
+                    f"container {name} of {service.name} needs it",
+                )
+    from scs_deploy.inventory import source
+
+    if problems := source.network_problems(context.inventory, context.environment, context.catalog):
+        raise ProblemsError(str(context.environment.inventory), problems)
+
+
+INVENTORY = "SCS_INVENTORY"
+"""Environment variable: the hash of the inventory that a run began with."""
+
+_shared: dict[str, Context] = {}
+
+
+def shared(name: str) -> Context:
+    """The context of an environment, loaded once a process; forked workers inherit it.
+
+    :raises RefusedError: an error in it, or its inventory is another one than the run's
+    """
+    if name not in _shared:
+        found = load(name)
+        expected = os.environ.get(INVENTORY, found.inventory.hash)
+        if found.inventory.hash != expected:
+            raise RefusedError(
+                f"{found.environment.inventory}: changed while a run goes by it ({expected[:23]} was planned, "
+                f"{found.inventory.hash[:23]} is there)",
+                "run it again",
+            )
+        _shared[name] = found
+    return _shared[name]

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The region's credentials for OpenStack clients: state/clouds.yaml, and the password apart in state/secure.yaml.
+
+Both are for the operator on this manager (mode 0600, state/ is never in git). openstacksdk reads secure.yaml when it is
+named by OS_CLIENT_SECURE_FILE or lies where clouds.yaml is looked for.
+https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment
+from scs_deploy.secrets import store as secrets
+from scs_deploy.secrets import vault
+
+PASSWORD = "keystone_admin_password"  # noqa: S105 - a secret's name
+IDENTITY_PORT = 5000
+
+
+def name(environment: Environment) -> str:
+    """The cloud's name in clouds.yaml: `<environment>-admin`."""
+    return f"{environment.name}-admin"
+
+
+def clouds_file(environment: Environment) -> Path:
+    """clouds.yaml."""
+    return environment.state / "clouds.yaml"
+
+
+def secure_file(environment: Environment) -> Path:
+    """secure.yaml, with the password."""
+    return environment.state / "secure.yaml"
+
+
+def clouds(environment: Environment) -> dict[str, Any]:
+    """Content of clouds.yaml."""
+    settings = environment.settings
+    cloud = {
+        "auth": {
+            "auth_url": f"https://{settings.api.external.name}:{IDENTITY_PORT}/v3",
+            "username": "admin",
+            "project_name": "admin",
+            "user_domain_name": "Default",
+            "project_domain_name": "Default",
+        },
+        "region_name": settings.region,
+        "interface": "public",
+        "identity_api_version": 3,
+        "cacert": str(environment.ca_file.resolve()),
+    }
+    return {"clouds": {name(environment): cloud}}
+
+
+def write(environment: Environment) -> list[Path]:
+    """Write both files where they differ; returns those written.
+
+    :raises RefusedError: secret keystone_admin_password is missing, or secrets.yml cannot be read
+    """
+    secure = {"clouds": {name(environment): {"auth": {"password": _password(environment)}}}}
+    written = []
+    for file, content in ((clouds_file(environment), clouds(environment)), (secure_file(environment), secure)):
+        text = "---\n" + yaml.safe_dump(content, sort_keys=False)
+        if not file.is_file() or file.read_text(encoding="utf-8") != text or file.stat().st_mode & 0o077:
+            environment.state.mkdir(mode=0o700, exist_ok=True)
+            vault.write(file, text)
+            written.append(file)
+    return written
+
+
+def variables(environment: Environment, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Environment of a client process: this region's cloud, and no OS_ variable of another one.
+
+    :param base: default: this process's
+    """
+    kept = {k: v for k, v in (os.environ if base is None else base).items() if not k.startswith("OS_")}
+    return kept | {
+        "OS_CLOUD": name(environment),
+        "OS_CLIENT_CONFIG_FILE": str(clouds_file(environment).resolve()),
+        "OS_CLIENT_SECURE_FILE": str(secure_file(environment).resolve()),
+    }
+
+
+def connect(environment: Environment) -> Any:
+    """An openstacksdk connection as the region's administrator.
+
+    :raises RefusedError: there is no clouds file for this region
+    """
+    # imported here: it costs half a second that `scs --help` must not pay
+    from openstack.config import OpenStackConfig
+    from openstack.connection import Connection
+
+    file, secure = clouds_file(environment), secure_file(environment)
+    for needed in (file, secure):
+        if not needed.is_file():
+            raise RefusedError(f"{needed}: no such file", "scs secrets init")
+    config = OpenStackConfig(
+        config_files=[str(file)],
+        vendor_files=[],
+        secure_files=[str(secure)],
+        load_envvars=False,
+        load_yaml_config=True,
+    )
+    return Connection(config=config.get_one(cloud=name(environment), api_timeout=60))
+
+
+def _password(environment: Environment) -> str:
+    found = secrets.load(environment)
+    if PASSWORD not in found:
+        raise RefusedError(f"{environment.secrets_file}: missing secret: {PASSWORD}", "scs secrets init")
+    return found[PASSWORD]

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Editing secrets.yml: plain text in memory only, encrypted again when it is valid."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment
+from scs_deploy.secrets import store as secrets
+from scs_deploy.secrets import vault
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made there
+_FILESYSTEMS = ("tmpfs", "ramfs")
+
+
+def edit(environment: Environment, resume: Path | None = None) -> list[str]:
+    """Open the secrets in the operator's editor.
+
+    :param resume: a kept edit to go on with
+    :returns: names of added, changed and removed secrets, sorted
+    :raises RefusedError: no editor or no file system in memory; the edit is not valid, or the file changed meanwhile
+        (the edit is kept then, and named)
+    """
+    before = vault.read(environment, environment.secrets_file)
+    known = secrets.parse(before, environment.secrets_file)
+    editor = _editor()
+    if resume:
+        file = resume
+    else:
+        file = _memory() / "secrets.yml"
+        vault.write(file, before)
+    # also when it was killed, the edit is there to go on with
+    done = subprocess.run([*editor, str(file)], check=False)
+    kept = f"the edit is kept: scs secrets edit --resume {file}"
+    if done.returncode:
+        raise RefusedError(f"{editor[0]} ended with {done.returncode}; nothing changed", kept)
+    text = file.read_text(encoding="utf-8")
+    try:
+        values = secrets.parse(text, file)
+    except RefusedError as error:
+        raise RefusedError(f"{error.message}; nothing changed", kept) from None
+    changed = sorted(n for n in {*known, *values} if known.get(n) != values.get(n))
+    if text != before:
+        with vault.locked(environment):
+            if vault.read(environment, environment.secrets_file) != before:
+                raise RefusedError(f"{environment.secrets_file}: changed meanwhile; your edit is not written", kept)
+            vault.save(environment, environment.secrets_file, text)
+    _forget(file)
+    return changed
+
+
+def _editor() -> list[str]:
+    for name in (os.environ.get("VISUAL"), os.environ.get("EDITOR"), "editor", "vi"):
+        if name and (argv := shlex.split(name)) and shutil.which(argv[0]):
+            return argv
+    raise RefusedError("no editor found", "set EDITOR, e.g. EDITOR=nano scs secrets edit")
+
+
+def _memory() -> Path:
+    """A new private folder on a file system that is never written to a disk."""
+    for base in (os.environ.get("XDG_RUNTIME_DIR"), str(MEMORY)):
+        if base and os.access(base, os.W_OK) and _filesystem(base) in _FILESYSTEMS:
+            return Path(tempfile.mkdtemp(prefix="scs-secrets-", dir=base))
+    raise RefusedError(f"{MEMORY}: is no file system in memory to edit secrets on", "mount a tmpfs there")
+
+
+def _filesystem(path: str) -> str:
+    found, longest = "", -1
+    real = os.path.realpath(path)
+    for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
+        _, point, kind, *_ = line.split(" ")
+        if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= longest:
+            found, longest = kind, len(point)
+    return found
+
+
+def _forget(file: Path) -> None:
+    # editors leave backups and swap files beside it
+    if file.parent.name.startswith("scs-secrets-"):
+        shutil.rmtree(file.parent, ignore_errors=True)
+    else:
+        file.unlink(missing_ok=True)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The region's secrets: a flat `name: value` mapping in `secrets.yml`, encrypted with ansible-vault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import yaml
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import parse_yaml
+from scs_deploy.environment.environment import Environment
+from scs_deploy.secrets import credentials, vault
+
+_HEAD = "---\n# Secrets of this region, name: value. Change them with `scs secrets edit`.\n"
+
+
+def load(environment: Environment) -> dict[str, str]:
+    """All secrets by name.
+
+    :raises RefusedError: no secrets.yml, no or another vault password, or not a flat mapping of texts
+    """
+    return parse(vault.read(environment, environment.secrets_file), environment.secrets_file)
+
+
+def parse(text: str, file: Path) -> dict[str, str]:
+    """Check the plain text of secrets.yml. Errors name keys and never values.
+
+    :raises RefusedError: not YAML, or not a flat mapping of texts
+    """
+    data = parse_yaml(text, file)
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise RefusedError(f"{file}: must be a mapping of names to values")
+    for name, value in data.items():
+        if not isinstance(name, str):
+            raise RefusedError(f"{file}: {name}: the name must be text", "quote it")
+        if not isinstance(value, str):
+            raise RefusedError(f"{file}: {name}: the value must be text, is a {type(value).__name__}", "quote it")
+        if not value:
+            raise RefusedError(f"{file}: {name}: is empty", "remove the line; scs secrets init makes a new value")
+    return data
+
+
+def dump(values: dict[str, str]) -> str:
+    """Plain text of secrets.yml, sorted by name."""
+    return _HEAD + yaml.safe_dump(values, sort_keys=True, width=10000) if values else _HEAD + "{}\n"
+
+
+def ensure(environment: Environment, names: Iterable[str]) -> list[str]:
+    """Add a random value for every name that has none; returns the added names, sorted.
+
+    :raises RefusedError: no vault password, or secrets.yml cannot be read
+    """
+    with vault.locked(environment):
+        # an interrupted rotation must be over before the file's existence means something
+        vault.password(environment)
+        present = load(environment) if environment.secrets_file.exists() else {}
+        added = sorted(set(names) - set(present))
+        if added or not environment.secrets_file.exists():
+            values = present | {name: vault.random_password() for name in added}
+            vault.save(environment, environment.secrets_file, dump(values))
+        return added
+
+
+def replace(environment: Environment, names: Mapping[str, str]) -> list[str]:
+    """Give secrets new random values, in one write; the old ones stay as `<name>_previous`.
+
+    Those that have a previous value are being rotated already, and stay as they are.
+
+    :param names: secret: name of the first of its two users, or '' where its user stays
+    :returns: names of the secrets that are new, sorted
+    :raises RefusedError: there is no such secret, or secrets.yml cannot be read
+    """
+    with vault.locked(environment):
+        values = load(environment)
+        if missing := sorted(set(names) - set(values)):
+            raise RefusedError(f"{environment.secrets_file}: missing secret: {missing[0]}", "scs secrets init")
+        new = sorted(n for n in names if n + credentials.PREVIOUS not in values)
+        for name in new:
+            values[name + credentials.PREVIOUS] = values[name]
+            values[name] = vault.random_password()
+            if first := names[name]:
+                key = credentials.user_key(name)
+                # absent: the first one. Its name in a value would hide that word wherever secrets are hidden.
+                if values.pop(key, None) is None:
+                    values[key] = credentials.other(first, first)
+        if new:
+            vault.save(environment, environment.secrets_file, dump(values))
+        return new
+
+
+def forget_previous(environment: Environment, names: Iterable[str]) -> list[str]:
+    """Remove `<name>_previous` of these secrets, in one write; returns the secrets that had one, sorted.
+
+    :raises RefusedError: secrets.yml cannot be read
+    """
+    with vault.locked(environment):
+        values = load(environment)
+        gone = sorted(n for n in set(names) if values.pop(n + credentials.PREVIOUS, None) is not None)
+        if gone:
+            vault.save(environment, environment.secrets_file, dump(values))
+        return gone
+
+
+def being_rotated(values: Mapping[str, str]) -> list[str]:
+    """Secrets that have a previous value, sorted."""
+    return sorted(n.removesuffix(credentials.PREVIOUS) for n in values if n.endswith(credentials.PREVIOUS))

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ansible-vault files of an environment: the password, the format, atomic writes, and the change of the password.
+
+The format is implemented here because importing Ansible's costs each command 0.25 s:
+https://docs.ansible.com/ansible/latest/vault_guide/vault_encrypting_content.html#ansible-vault-payload-format-1-1-1-2
+"""
+
+from __future__ import annotations
+
+import binascii
+import fcntl
+import hmac
+import os
+import secrets
+import shlex
+import shutil
+import string
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment.environment import Environment
+
+_HEADER = "$ANSIBLE_VAULT"
+_ROTATION = "vault-rotation"
+_PASSWORD = "vault_password"  # noqa: S105 - a file name
+
+
+def encrypt(plain: str, password: bytes) -> str:
+    """A vault file, format 1.1: AES-256-CTR, HMAC-SHA256, key by PBKDF2."""
+    from cryptography.hazmat.primitives import padding
+
+    salt = os.urandom(32)
+    cipher_key, mac_key, counter = _keys(password, salt)
+    padder = padding.PKCS7(128).padder()
+    data = _cipher(cipher_key, counter, padder.update(plain.encode()) + padder.finalize())
+    mac = hmac.digest(mac_key, data, "sha256")
+    body = b"\n".join(binascii.hexlify(part) for part in (salt, mac, data)).hex()
+    lines = [f"{_HEADER};1.1;AES256", *(body[i : i + 80] for i in range(0, len(body), 80))]
+    return "\n".join(lines) + "\n"
+
+
+def decrypt(text: str, password: bytes, name: str) -> str:
+    """The plain text of a vault file, format 1.1 or 1.2.
+
+    :param name: what an error calls it
+    :raises RefusedError: not a vault file, or another password
+    """
+    from cryptography.hazmat.primitives import padding
+
+    header, _, body = text.partition("\n")
+    parts = header.strip().split(";")
+    if parts[0] != _HEADER or len(parts) < 3 or parts[1] not in ("1.1", "1.2") or parts[2] != "AES256":
+        raise RefusedError(f"{name}: is not encrypted with ansible-vault", f"ansible-vault encrypt {name}")
+    try:
+        salt, mac, data = (
+            binascii.unhexlify(part) for part in binascii.unhexlify("".join(body.split())).split(b"\n", 2)
+        )
+    except ValueError:
+        raise RefusedError(f"{name}: the vault file is damaged", "restore it from a backup") from None
+    cipher_key, mac_key, counter = _keys(password, salt)
+    if not hmac.compare_digest(mac, hmac.digest(mac_key, data, "sha256")):
+        raise RefusedError(
+            f"{name}: cannot be decrypted: another vault password, or the file is damaged",
+            "check vault_password_file or vault_password_command in environment.yml",
+        )
+    unpadder = padding.PKCS7(128).unpadder()
+    return (unpadder.update(_cipher(cipher_key, counter, data)) + unpadder.finalize()).decode()
+
+
+def _keys(password: bytes, salt: bytes) -> tuple[bytes, bytes, bytes]:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
+    key = PBKDF2HMAC(hashes.SHA256(), length=80, salt=salt, iterations=10000).derive(password)
+    return key[:32], key[32:64], key[64:]
+
+
+def _cipher(key: bytes, counter: bytes, data: bytes) -> bytes:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    # in counter mode encryption and decryption are the same
+    run = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
+    return run.update(data) + run.finalize()
+
+
+def random_password() -> str:
+    """32 characters [A-Za-z0-9], 190 bits: needs no quoting in any file or URL."""
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32))
+
+
+def password_file(environment: Environment) -> Path | None:
+    """Where `vault_password_file` points; None when a command gives the password."""
+    name = environment.settings.vault_password_file
+    return (environment.path / name) if name is not None else None
+
+
+def password(environment: Environment) -> bytes:
+    """The vault password, from the file or the command that environment.yml names.
+
+    :raises RefusedError: the file or command is missing, fails or gives nothing
+    """
+    _finish_rotation(environment)
+    file = password_file(environment)
+    if file is not None:
+        return read_password(file, f"{environment.file}: vault_password_file")
+    return _from_command(environment)
+
+
+def read_password(file: Path, what: str) -> bytes:
+    """The password in a file, without surrounding white space.
+
+    :param what: begins an error: which key or option named the file
+    :raises RefusedError: the file cannot be read or is empty
+    """
+    try:
+        found = file.read_bytes().strip()
+    except FileNotFoundError:
+        raise RefusedError(f"{what}: {file} does not exist", "scs secrets init --create-vault-password") from None
+    except OSError as error:
+        raise RefusedError(f"{what}: {file}: {error.strerror}", "make it readable for you") from None
+    if not found:
+        raise RefusedError(f"{what}: {file} is empty", "put the vault password into it")
+    return found
+
+
+def _from_command(environment: Environment) -> bytes:
+    what = f"{environment.file}: vault_password_command"
+    try:
+        argv = shlex.split(environment.settings.vault_password_command or "")
+    except ValueError as error:
+        raise RefusedError(f"{what}: {error}", "mend its quotes") from None
+    if not argv:
+        raise RefusedError(f"{what}: is empty", "give a command that prints the vault password")
+    try:
+        # stdin and stderr stay the terminal's, for a pass phrase or a PIN
+        done = subprocess.run(argv, cwd=environment.path, stdout=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise RefusedError(f"{what}: {argv[0]}: {error.strerror}", "install it or mend the command") from None
+    if done.returncode:
+        raise RefusedError(f"{what}: {argv[0]} ended with {done.returncode}", "run it by hand to see why")
+    found = done.stdout.strip()
+    if not found:
+        raise RefusedError(f"{what}: {argv[0]} printed nothing", "it must print the vault password")
+    return found
+
+
+def create_password(environment: Environment) -> Path | None:
+    """Write a random password to `vault_password_file` if there is none; returns the file when written.
+
+    :raises RefusedError: a vault file exists already (its password got lost), or a command gives the password
+    """
+    file = password_file(environment)
+    if file is None:
+        raise RefusedError(
+            f"{environment.file}: vault_password_command gives the password", "--create-vault-password is for a file"
+        )
+    if file.exists():
+        return None
+    for existing in (environment.secrets_file, environment.certificates_file):
+        if existing.exists():
+            raise RefusedError(
+                f"{file} does not exist, but {existing} is encrypted with its password", "restore the password file"
+            )
+    write(file, f"{random_password()}\n")
+    return file
+
+
+def read(environment: Environment, file: Path) -> str:
+    """The plain text of one of the environment's vault files.
+
+    :raises RefusedError: it is missing or cannot be decrypted
+    """
+    key = password(environment)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RefusedError(f"{file}: no such file", "scs secrets init") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError(f"{file}: cannot be read: {error}") from None
+    return decrypt(text, key, str(file))
+
+
+def save(environment: Environment, file: Path, plain: str) -> None:
+    """Encrypt and write one of the environment's vault files, atomically, mode 0600.
+
+    :raises RefusedError: there is no vault password
+    """
+    write(file, encrypt(plain, password(environment)))
+
+
+def write(file: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file's content at once: a reader or a crash sees the old or the new one, whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(file)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+
+
+@contextmanager
+def locked(environment: Environment) -> Iterator[None]:
+    """Held while vault files are read, changed and written back: two commands must not lose each other's change."""
+    _state(environment)
+    with (environment.state / "vault.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def rotate(environment: Environment, new: bytes) -> list[Path]:
+    """Encrypt all vault files, and `vault_password_file`, with a new password; returns the files written.
+
+    All new contents are written aside first. Renaming their folder decides: before it everything is old, after it
+    everything is new, because every later reader finishes an interrupted exchange.
+
+    :raises RefusedError: the new password is too short, or a file cannot be decrypted
+    """
+    if len(new) < 8:
+        raise RefusedError("the new vault password is too short", "at least 8 characters")
+    try:
+        readable = new.decode()
+    except UnicodeDecodeError:
+        raise RefusedError("the new vault password is not UTF-8 text") from None
+    with locked(environment):
+        old = password(environment)
+        files = [f for f in (environment.secrets_file, environment.certificates_file) if f.exists()]
+        # all are read before anything is written
+        texts = {f.name: encrypt(decrypt(f.read_text(encoding="utf-8"), old, str(f)), new) for f in files}
+        target = password_file(environment)
+        if target is not None:
+            texts[_PASSWORD] = readable + "\n"
+            files.append(target)
+        staging = Path(tempfile.mkdtemp(prefix=f"{_ROTATION}.", dir=_state(environment)))
+        try:
+            for name, text in texts.items():
+                write(staging / name, text)
+            staging.rename(environment.state / _ROTATION)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        _finish_rotation(environment)
+        return files
+
+
+def _finish_rotation(environment: Environment) -> None:
+    staged = environment.state / _ROTATION
+    if not staged.is_dir():
+        return
+    targets = {f.name: f for f in (environment.secrets_file, environment.certificates_file)}
+    file = password_file(environment)
+    if file is not None:
+        targets[_PASSWORD] = file
+    for name, target in targets.items():
+        # another process may finish it at the same time: both write the same
+        with suppress(FileNotFoundError):
+            write(target.resolve(), (staged / name).read_text(encoding="utf-8"))
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def _state(environment: Environment) -> Path:
+    environment.state.mkdir(mode=0o700, exist_ok=True)
+    return environment.state

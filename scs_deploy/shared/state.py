@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a region shares between hosts: schemas, broker accounts, Keystone's accounts and catalogue.
+
+Read, compared and changed from the manager, each server in one session. The catalog says what is wanted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from scs_deploy.base.errors import ScsError
+from scs_deploy.desired import scope as render
+from scs_deploy.plan.change import Change
+from scs_deploy.region.region import Context
+from scs_deploy.secrets import clouds, credentials
+from scs_deploy.shared import database, identity, keystone, messaging
+
+PATIENCE = 60
+"""Seconds that a change waits for its server to answer."""
+
+
+@dataclass
+class SharedState:
+    """Differences of all servers; a server that did not answer has all as differences, and its error in `failed`."""
+
+    changes: list[Change] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """service: why it could not be read"""
+
+
+@dataclass(frozen=True)
+class _Server:
+    service: str
+    desired: Callable[[Context], Any]
+    session: Callable[[Context], Any]
+    read: Callable[[Any, Any], Any]
+    diff: Callable[[Any, Any], tuple[Change, ...]]
+
+
+def read(context: Context, patience: float = 0) -> SharedState:
+    """Ask all servers at once.
+
+    :param patience: seconds that one may take until it answers: after changes, load balancers are behind
+    """
+    deadline = time.monotonic() + patience
+    state = SharedState()
+    servers = [s for s in SERVERS if s.service in context.catalog.services]
+    wanted = {s.service: s.desired(context) for s in servers}
+
+    def ask(server: _Server) -> tuple[Any, str]:
+        while True:
+            try:
+                with server.session(context) as session:
+                    return server.read(session, wanted[server.service]), ""
+            except ScsError as error:
+                if time.monotonic() > deadline:
+                    return None, str(error)
+                time.sleep(0.5)
+
+    with ThreadPoolExecutor(max(len(servers), 1)) as pool:
+        for server, (observed, failed) in zip(servers, pool.map(ask, servers), strict=True):
+            if failed:
+                state.failed[server.service] = failed
+            found = server.diff(wanted[server.service], observed)
+            state.changes += [c.model_copy(update={"subject": f"{server.service} {c.subject}"}) for c in found]
+    return state
+
+
+def apply(context: Context, subjects: Iterable[str]) -> list[str]:
+    """Make the named differences right; returns those that were still there.
+
+    :param subjects: `Change.subject` as `read` named them
+    :raises ScsError: a server does not answer or refuses
+    """
+    chosen = set(subjects)
+    done: list[str] = []
+    for server in SERVERS:
+        own = {s.partition(" ")[2] for s in chosen if s.partition(" ")[0] == server.service}
+        if not own:
+            continue
+        desired = server.desired(context)
+        with _patiently(server, context) as session:
+            changes = [c for c in server.diff(desired, server.read(session, desired)) if c.subject in own]
+            session.apply(desired, changes)
+            done += [f"{server.service} {c.subject}" for c in changes]
+    return done
+
+
+def _patiently(server: _Server, context: Context) -> Any:
+    """A session with a server that this very run may have started: the load balancer can be behind by seconds."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        session = server.session(context)
+        try:
+            with server.session(context) as probe:
+                server.read(probe, server.desired(context))
+        except ScsError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return session
+
+
+OWN_DATABASE_ACCOUNTS = {
+    "root@%": "mariadb_root_password",
+    "root@localhost": "mariadb_root_password",
+    "monitor@%": "mariadb_monitor_password",
+    "sst@localhost": "mariadb_sst_password",
+}
+"""Accounts that init.sql makes: the secret that each logs in with."""
+BROKER_ADMINISTRATOR = "scs"
+
+
+def _databases(context: Context) -> database.Desired:
+    services = [s for s in context.catalog.services.values() if s.databases]
+    return database.Desired.build(
+        {s.name: s.databases for s in services},
+        {s.name: credentials.passwords(context.secrets, f"{s.name}_database_password") for s in services},
+        {who: credentials.passwords(context.secrets, secret) for who, secret in OWN_DATABASE_ACCOUNTS.items()},
+    )
+
+
+def _accounts(
+    context: Context, names: Iterable[str], suffix: str
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """(user: password), (user: service) of all that are used, and (user: service) of those that are not."""
+    used: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    retired: dict[str, str] = {}
+    for name in names:
+        for login in credentials.users(context.secrets, f"{name}_{suffix}_password", name):
+            used[login.user], owners[login.user] = login.password, name
+        retired |= {u: name for u in (name, name + credentials.SECOND) if u not in used}
+    return used, owners, retired
+
+
+def _brokers(context: Context) -> messaging.Desired:
+    services = [s.name for s in context.catalog.services.values() if s.messaging]
+    used, owners, retired = _accounts(context, services, "rabbitmq")
+    administrators = {a.user: a.password for a in _administrators(context)}
+    both = (BROKER_ADMINISTRATOR, BROKER_ADMINISTRATOR + credentials.SECOND)
+    retired |= {u: messaging.OWNER for u in both if u not in administrators}
+    return messaging.Desired(users=used, services=owners, administrators=administrators, retired=retired)
+
+
+def _administrators(context: Context) -> tuple[credentials.Login, ...]:
+    return credentials.users(context.secrets, "rabbitmq_admin_password", BROKER_ADMINISTRATOR)
+
+
+def _identity(context: Context) -> identity.Desired:
+    settings = context.environment.settings
+    urls = []
+    for e in render.endpoints(context):
+        if e.catalogue and e.protocol == "http":
+            urls.append((e.service, e.name, "internal", f"https://{settings.api.internal.name}:{e.port}{e.path}"))
+            if e.public:
+                urls.append((e.service, e.name, "public", f"https://{settings.api.external.name}:{e.port}{e.path}"))
+    accounts = [s.name for s in context.catalog.services.values() if s.account]
+    used, owners, retired = _accounts(context, accounts, "keystone")
+    return identity.Desired.build(settings.region, used, urls, owners, retired)
+
+
+def database_session(context: Context) -> database.Database:
+    """A session with the database at its API address."""
+    api = context.environment.settings.api.internal
+    passwords = credentials.passwords(context.secrets, "mariadb_root_password")
+    return database.Database(str(api.address), passwords, context.environment.ca_file)
+
+
+def broker_session(context: Context, hosts: Sequence[str], timeout: float = 10) -> messaging.Messaging:
+    """A session with whichever of these brokers answers.
+
+    :param hosts: their management addresses
+    :param timeout: seconds for connecting and for each answer
+    """
+    return messaging.Messaging(hosts, _administrators(context), context.environment.ca_file, timeout=timeout)
+
+
+def _broker_session(context: Context) -> messaging.Messaging:
+    return broker_session(context, [h.management for h in context.inventory.group(context.group_of("rabbitmq"))])
+
+
+def _identity_session(context: Context) -> keystone.Keystone:
+    api = context.environment.settings.api.internal
+    port = context.catalog.services["keystone"].endpoints["identity"].port
+    passwords = credentials.passwords(context.secrets, clouds.PASSWORD)
+    return keystone.Keystone(f"https://{api.address}:{port}/v3", passwords, context.environment.ca_file)
+
+
+SERVERS = (
+    _Server("mariadb", _databases, database_session, lambda s, d: s.read(d), database.diff),
+    _Server("rabbitmq", _brokers, _broker_session, lambda s, _: s.read(), messaging.diff),
+    _Server("keystone", _identity, _identity_session, lambda s, d: s.read(d), identity.diff),
+)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A release (`releases/<name>.yml`: which images, from which suites) and a region's lock of what it resolved to."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pydantic import Field
+
+from scs_deploy.base import paths
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model, load_model
+from scs_deploy.environment.environment import Environment
+
+
+class Suite(Model):
+    """A Debian suite that images install from."""
+
+    uri: str = Field(default="http://deb.debian.org/debian", description="a mirror")
+    suite: str = Field(description="e.g. trixie-updates")
+    components: tuple[str, ...] = Field(default=("main",), description="parts of the suite")
+
+
+class ImageSpec(Model):
+    """An image of the release; its recipe is `images/<recipe>.yml`."""
+
+    recipe: str | None = Field(default=None, description="default: the image's name; may have a folder before it")
+    reference: str | None = Field(default=None, description="pull this image from elsewhere instead of building it")
+
+
+class PythonPackages(Model):
+    """Where a release takes Python packages from PyPI."""
+
+    series: dict[str, str] = Field(
+        description="package: first numbers of its version, e.g. nova: 33; the newest point release is pinned. Of all "
+        "others the version that upstream tested, where it says one"
+    )
+
+
+class Release(Model):
+    """The keys of `releases/<name>.yml`."""
+
+    name: str
+    description: str = Field(description="one line")
+    openstack: str = Field(description="OpenStack series, e.g. 2025.1")
+    slurp: bool = Field(description="skip-level upgrades start and end here")
+    upgrades_from: tuple[str, ...] = Field(
+        default=(), description="releases that `scs upgrade --release` comes here from without one in between"
+    )
+    end_of_life: date | None = Field(default=None, description="no security updates from then on")
+    distribution: str = Field(description="Debian code name")
+    suites: tuple[Suite, ...] = Field(description="where packages come from")
+    images: dict[str, ImageSpec] = Field(description="by image name; services refer to these")
+    python: PythonPackages | None = Field(
+        default=None, description="images with Python packages from PyPI, pinned in releases/constraints/<name>.yml"
+    )
+
+
+class LockedImage(Model):
+    """What an image of the release is in this region."""
+
+    reference: str = Field(description="repository without registry and tag, e.g. scs/keystone")
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="manifest digest in the registry")
+    size: int = Field(description="bytes, unpacked")
+    packages: dict[str, str] = Field(
+        default_factory=dict, description="package: version, of this image's own layer; Python packages as pypi:<name>"
+    )
+
+
+class Lock(Model):
+    """The keys of `environments/<name>/release.lock.yml`."""
+
+    release: str = Field(description="what it locks")
+    images: dict[str, LockedImage] = Field(description="by image name")
+
+
+def load_release(name: str) -> Release:
+    """Load `releases/<name>.yml`.
+
+    :raises RefusedError: unknown release, or an error in its file
+    """
+    path = paths.root() / "releases" / f"{name}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml")))
+        raise RefusedError(f"no release '{name}'", f"there are: {known}")
+    return load_model(Release, path, {"name": name})
+
+
+def load_lock(environment: Environment) -> Lock:
+    """Load the environment's release lock.
+
+    :raises RefusedError: the lock is missing, wrong, or belongs to another release
+    """
+    path, release = environment.lock_file, environment.settings.release
+    if not path.is_file():
+        ahead = f" --release {release}" if environment.ahead else ""
+        raise RefusedError(f"{path}: no release lock", f"scs images build{ahead} --environment {environment.name}")
+    lock = load_model(Lock, path)
+    if lock.release != release:
+        raise RefusedError(
+            f"{path}: locks release {lock.release}, environment.yml wants {release}",
+            f"scs upgrade --release {release} goes on with it"
+            if environment.next_lock(release).is_file() else "scs images build",
+        )  # fmt: skip
+    return lock
