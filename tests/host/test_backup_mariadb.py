@@ -25,7 +25,7 @@ from scs_deploy.operations.backup.target import Folder
 from scs_deploy.secrets import store as secrets
 from scs_deploy.secrets import vault
 from scs_deploy.spec import users
-from tests.unit.test_secrets import region as made_region
+from tests.unit.secrets.test_secrets import region as made_region
 
 IMAGE = "scs/mariadb:2025.1"
 

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Control hosts on loopback addresses: a service's rendered files and real certificates, each host in its own folder.
+
+The programs run as they are shipped, but for the paths and the seconds that a test gives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+from scs_deploy.desired import resolve
+from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.region.region import Context
+from scs_deploy.secrets import pki, vault
+from tests.conftest import dummy_context
+from tests.unit.secrets.test_secrets import region as environment_in
+
+STRANGER = "compute-9"
+"""A host with a certificate of the region that is no control host."""
+
+
+def eventually(what: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until it holds."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.05)
+
+
+@contextmanager
+def module(folder: Path, name: str) -> Iterator[ModuleType]:
+    """A rendered module, with those beside it; the process's own modules are as before afterwards."""
+    beside = {p.stem for p in folder.glob("*.py")}
+    kept = {n: sys.modules.pop(n) for n in beside if n in sys.modules}
+    sys.path.insert(0, str(folder))
+    try:
+        yield importlib.import_module(name)
+    finally:
+        sys.path.remove(str(folder))
+        for n in beside:
+            sys.modules.pop(n, None)
+        sys.modules.update(kept)
+
+
+def free_port(address: str) -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind((address, 0))
+        return int(listener.getsockname()[1])
+
+
+class Hosts:
+    """The control hosts of a shipped environment and what runs there."""
+
+    def __init__(
+        self, folder: Path, environment: str, service: str, settings: Mapping[str, Any], change: Mapping[str, str]
+    ) -> None:
+        self.folder, self.service, self.change = folder, service, change
+        self.running: dict[str, subprocess.Popen[str]] = {}
+        self.logs: dict[str, IO[str]] = {}
+        self.context = _context(folder, environment, settings)
+        self.names = [h.name for h in self.context.inventory.group("control")]
+        self.address = {h.name: h.management for h in self.context.inventory.group("control")}
+        self.environment: dict[str, dict[str, str]] = {name: {} for name in self.names}
+        for name in self.names:
+            self._install(name)
+
+    def _install(self, name: str) -> None:
+        desired = resolve.resolve(self.context, name, {self.service})
+        for file in desired.files.values():
+            part = "tls" if file.name.startswith("tls/") else "etc"
+            path = self.path(name, part) / Path(file.name).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            text = file.content
+            for old, new in self.change.items():
+                text = text.replace(old, new.replace("HOST", str(self.folder / name)))
+            path.write_text(text.replace("/etc/scs/tls", str(self.path(name, "tls"))), encoding="utf-8")
+            path.chmod(int(file.mode, 8))
+
+    def path(self, name: str, *parts: str) -> Path:
+        return self.folder.joinpath(name, *parts)
+
+    def certificate(self, name: str, of: str) -> None:
+        """Give a host the certificate of another name."""
+        leaf = self.context.certificates.leaf(of)
+        self.path(name, "tls", "host.crt").write_text(leaf.cert)
+        self.path(name, "tls", "host.key").write_text(leaf.key)
+
+    def start(self, name: str, program: str, *arguments: str) -> None:
+        """Start a program that stays."""
+        log = self.path(name, "log").open("a", encoding="utf-8")
+        command = [sys.executable, str(self.path(name, "etc", program)), *arguments]
+        self.running[name] = subprocess.Popen(command, stdout=log, stderr=log, env=self._env(name), text=True)
+        self.logs[name] = log
+
+    def run(self, name: str, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end."""
+        command = [sys.executable, str(self.path(name, "etc", program)), *arguments]
+        return subprocess.run(command, env=self._env(name), text=True, capture_output=True, timeout=60, check=False)
+
+    def python(self, name: str, code: str) -> subprocess.CompletedProcess[str]:
+        """Run Python with the host's modules."""
+        env = {**self._env(name), "PYTHONPATH": str(self.path(name, "etc"))}
+        return subprocess.run(
+            [sys.executable, "-c", code], env=env, text=True, capture_output=True, timeout=60, check=False
+        )
+
+    def _env(self, name: str) -> dict[str, str]:
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        keep = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        return {**keep, "PATH": path, "HOST": str(self.folder / name), **self.environment[name]}
+
+    def stop(self, *names: str) -> None:
+        for name in names or list(self.running):
+            process = self.running.pop(name)
+            process.kill()
+            process.wait()
+            self.logs.pop(name).close()
+
+    def log(self, name: str) -> str:
+        return self.path(name, "log").read_text(encoding="utf-8")
+
+
+def _context(folder: Path, environment: str, settings: Mapping[str, Any]) -> Context:
+    shipped = dummy_context(environment)
+    hosts = {}
+    for number, (name, host) in enumerate(shipped.inventory.hosts.items(), 11):
+        address = ipaddress.ip_address(f"127.0.0.{number}")
+        networks = {k: n.model_copy(update={"address": address}) for k, n in host.networks.items()}
+        update = {"networks": networks, "settings": {**host.settings, **settings}}
+        hosts[name] = host.model_copy(update=update)
+    inventory = Inventory(hosts=hosts, groups=shipped.inventory.groups)
+    made = environment_in(folder)
+    vault.create_password(made)
+    wanted = pki.wanted_leaves(shipped.environment, inventory)
+    stranger = _stranger(next(iter(hosts.values())))
+    pki.ensure(made, {**wanted, STRANGER: [STRANGER, stranger.management]})
+    context = dataclasses.replace(shipped, inventory=inventory, _cache={})
+    context.__dict__.update(secrets=shipped.secrets, certificates=pki.load(made), lock=shipped.lock)
+    return context
+
+
+def _stranger(host: Host) -> Host:
+    interface = host.networks["management"].model_copy(update={"address": ipaddress.ip_address("127.0.0.99")})
+    return host.model_copy(update={"name": STRANGER, "networks": {"management": interface}})

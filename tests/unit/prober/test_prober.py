@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The prober beside a run: its own process against a region that answers, stops answering, and is left alone."""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scs_deploy.prober import watch
+from scs_deploy.prober.client import Client
+from scs_deploy.prober.https import ApiError, Https, say
+from scs_deploy.prober.icmp import Ping
+from scs_deploy.prober.watch import Options
+from scs_deploy.region.region import Context
+from scs_deploy.state.measurement import percentile
+from scs_deploy.state.runs import RunStore
+from tests.support.fake_region import NAME, Region, serving
+from tests.support.peer_hosts import eventually
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Region, Path]]:
+    with serving(tmp_path) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "found"),
+    [([], 99, 0.0), ([5.0], 50, 5.0), ([1.0, 2.0, 3.0, 4.0], 50, 2.0), (list(range(1, 101)), 99, 99), ([1, 9], 99, 9)],
+)
+def test_percentile_is_a_value_that_was_seen(values: list[float], percent: float, found: float) -> None:
+    assert percentile(values, percent) == found
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
+        (TimeoutError("timed out"), "timeout"),
+        (ConnectionResetError(104, "reset"), "connection closed"),
+        (http.client.RemoteDisconnected("without response"), "connection closed"),
+        (ssl.SSLEOFError(8, "EOF"), "connection closed"),
+        (OSError(113, "No route to host"), "no route to host"),
+        (socket.gaierror(-2, "Name or service not known"), "name not resolved"),
+        (ApiError(503, "whatever the body says"), "HTTP 503"),
+        (http.client.BadStatusLine("xyz"), "BadStatusLine: xyz"),
+    ],
+)
+def test_failures_are_told_apart(error: Exception, text: str) -> None:
+    assert say(error) == text
+
+
+def test_new_connections_are_made_often_enough_and_kept_in_between(served: tuple[Region, Path]) -> None:
+    region, ca = served
+    client = Client(region.order(ca))
+    client.discover()
+    before = len(region.connections)
+    target = client.order.targets[0]
+    for _ in range(20):
+        client.list(target)
+    assert 2 <= len(region.connections) - before <= 3
+
+
+def test_a_resource_says_what_its_service_asks_for(served: tuple[Region, Path]) -> None:
+    region, ca = served
+    client = Client(region.order(ca))
+    client.discover()
+    target = client.order.targets[0].model_copy(update={"body": {"tags": ["a"]}})
+    client.write(target, lambda request: request())
+    assert region.wanted == {"name": "scs-prober", "tags": ["a"]}
+    region.projects["old"] = "scs-prober"
+    assert client.clean(target) == 1
+    assert region.projects == {}
+
+
+def test_certificate_of_another_ca_is_a_failure(served: tuple[Region, Path], tmp_path: Path) -> None:
+    region, _ = served
+    (tmp_path / "other").mkdir()
+    with serving(tmp_path / "other") as (_, other):
+        https = Https(other, addresses={NAME: "127.0.0.1"})
+        with pytest.raises(ssl.SSLCertVerificationError) as error:
+            https("GET", f"https://{NAME}:{region.port}/v3/services")
+    assert say(error.value).startswith("TLS: ")
+
+
+def test_a_run_is_measured_and_nothing_is_left(served: tuple[Region, Path], tmp_path: Path) -> None:
+    region, ca = served
+    region.projects["old"] = "scs-prober"
+    store = RunStore(tmp_path / "runs.sqlite3")
+    record = store.start("scs apply")
+    said: list[tuple[str, dict[str, Any]]] = []
+    order = region.order(ca)
+    note = lambda kind, data: said.append((kind, data))  # noqa: E731
+    pause = lambda why: said.append(("pause", {"why": why}))  # noqa: E731
+    with watch.watching(order, Options(max_failed=2), record, note, pause):
+        eventually(lambda: region.requests.count("GET /services") > 3)
+        assert "old" not in region.projects
+        assert not [s for s in said if s[0] == "pause"]
+        region.status = 503
+        eventually(lambda: [s for s in said if s[0] == "pause"])
+    (_, told) = next(s for s in said if s[0] == "pause")
+    assert "requests failed, 2 are allowed (identity list: HTTP 503 x" in told["why"]
+    found = {s.kind: s for s in store.probes(record.id)}
+    assert found["token"].failed == 0 < found["token"].requests
+    assert found["identity list"].errors.keys() == {"HTTP 503"}
+    assert found["identity list"].gap.seconds > 1
+    assert (found["identity write"].requests, found["identity write"].failed) == (3, 0)
+    assert said[-1][0] == "probed"
+    assert region.projects == {}
+
+
+def test_a_region_that_does_not_answer_yet_is_not_measured(served: tuple[Region, Path], tmp_path: Path) -> None:
+    region, ca = served
+    order = region.order(ca, password="wrong")
+    said: list[str] = []
+    store = RunStore(tmp_path / "runs.sqlite3")
+    record = store.start("scs apply")
+    with watch.watching(order, Options(max_failed=0), record, lambda k, d: said.append(str(d)), said.append):
+        pass
+    assert "nothing is measured: Keystone did not answer before the run: HTTP 401" in said[-1]
+    assert store.probes(record.id) == []
+
+
+def test_a_service_that_did_not_work_before_the_run_is_left_out(served: tuple[Region, Path], tmp_path: Path) -> None:
+    region, ca = served
+    region.status = 500
+    said: list[str] = []
+    store = RunStore(tmp_path / "runs.sqlite3")
+    record = store.start("scs apply")
+    with watch.watching(region.order(ca), Options(), record, lambda k, d: said.append(str(d)), said.append):
+        eventually(lambda: region.requests.count("POST /auth/tokens") > 2)
+    assert any("identity is not measured: HTTP 500" in s for s in said)
+    assert [s.kind for s in store.probes(record.id)] == ["token"]
+
+
+def test_prober_of_a_killed_run_removes_what_it_made(served: tuple[Region, Path], tmp_path: Path) -> None:
+    region, ca = served
+    region.keep.clear()
+    code = f"""
+        import time
+        from pathlib import Path
+        from scs_deploy.prober import watch
+        from scs_deploy.prober.model import Order
+        from scs_deploy.state.runs import RunStore
+        record = RunStore(Path({str(tmp_path / "runs.sqlite3")!r})).start("scs apply")
+        order = Order.model_validate_json({region.order(ca).model_dump_json()!r})
+        with watch.watching(order, watch.Options(), record, lambda *a: None, print):
+            time.sleep(60)
+    """
+    run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env={**os.environ, "MARK": str(ca.parent)})
+    try:
+        assert region.made.wait(20)
+        assert region.projects
+        assert _probers(ca)
+    finally:
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    region.keep.set()
+    eventually(lambda: not region.projects)
+    eventually(lambda: not _probers(ca))
+
+
+def test_a_prober_waits_for_that_of_an_earlier_run(served: tuple[Region, Path], tmp_path: Path) -> None:
+    region, ca = served
+    order = region.order(ca).model_copy(update={"lock": tmp_path / "prober.lock"})
+    record = RunStore(tmp_path / "runs.sqlite3").start("scs apply")
+    asked: list[int] = []
+    with (tmp_path / "prober.lock").open("a") as earlier:
+        fcntl.flock(earlier, fcntl.LOCK_EX)
+
+        def end() -> None:
+            asked.append(len(region.requests))
+            fcntl.flock(earlier, fcntl.LOCK_UN)
+
+        threading.Timer(2, end).start()
+        with watch.watching(order, Options(), record, lambda *a: None, print):
+            eventually(lambda: region.requests.count("POST /auth/tokens") > 1)
+    assert asked == [0]
+
+
+def _probers(ca: Path) -> list[int]:
+    """Probers of this test, which its mark in their environment tells."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0") if process.name.isdecimal() else []
+            if b"scs_deploy.prober" in words and (process / "environ").read_bytes().count(str(ca.parent).encode()):
+                found.append(int(process.name))
+    return found
+
+
+def test_ping() -> None:
+    try:
+        Ping("127.0.0.1")()
+    except PermissionError:
+        pytest.skip("this user may not open ICMP sockets")
+
+
+def test_every_public_api_of_the_catalog_is_measured(testbed: Context) -> None:
+    order = watch.order(testbed)
+    catalogued = {t.name for t in order.targets if not t.url}
+    assert catalogued == {
+        name
+        for service in testbed.catalog.services.values()
+        for name, endpoint in service.endpoints.items()
+        if endpoint.public and endpoint.catalogue and endpoint.protocol == "http"
+    }
+    rate = len(order.targets) / order.interval + 0.5
+    assert rate <= 6
+    assert "dummy-keystone-admin-password" not in repr(order)
