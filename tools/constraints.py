@@ -16,10 +16,11 @@ from pathlib import Path
 
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import ScsError
+from scs_deploy.base.files import replace
 from scs_deploy.images import pinning, pins, python
 from scs_deploy.images.builder import Builder
 from scs_deploy.images.events import Event
-from scs_deploy.images.store import Store, replace
+from scs_deploy.images.store import Store
 from scs_deploy.spec.release import load_release
 
 

@@ -14,11 +14,11 @@ from scs_deploy.cli._options import console, errors
 from scs_deploy.cli.backup import Progress
 
 if TYPE_CHECKING:
-    from scs_deploy.engine.pipeline import Selection
     from scs_deploy.environment.environment import Environment
     from scs_deploy.operations.apply import Applied
     from scs_deploy.plan.host import Plan
     from scs_deploy.prober.watch import Options
+    from scs_deploy.region.selection import Selection
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from scs_deploy.cli._options import console
 from scs_deploy.cli.apply import confirming
 
 if TYPE_CHECKING:
-    from scs_deploy.engine.pipeline import Selection
     from scs_deploy.environment.environment import Environment
     from scs_deploy.operations.apply import Applied
     from scs_deploy.operations.rotate.roll import Engine
     from scs_deploy.operations.rotate.state import Rotation, Step
     from scs_deploy.prober.watch import Options
     from scs_deploy.region.region import Context
+    from scs_deploy.region.selection import Selection
     from scs_deploy.spec.service import Impact
 
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show the steps, and which of them are done; change nothing.")]

@@ -42,12 +42,12 @@ def apply(
 
     A region that answers before is measured meanwhile: a token, each API's list call, a small write a minute.
     """
-    from scs_deploy.engine import pipeline
     from scs_deploy.operations import apply as applies
     from scs_deploy.region import region as context
+    from scs_deploy.region.selection import Selection
 
     region = context.load(environment)
-    selection = pipeline.Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
+    selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     probe = measured.options(max_failed_requests, no_probe, ping)
     if not yes and not sys.stdin.isatty():
         raise RefusedError("apply asks before it changes anything, and there is nobody to ask", "add --yes")

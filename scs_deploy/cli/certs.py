@@ -99,6 +99,7 @@ def rotate(
     from scs_deploy.operations import bootstrap
     from scs_deploy.operations.rotate import certificates, state
     from scs_deploy.region import region as context
+    from scs_deploy.region.certificates import wanted_leaves
     from scs_deploy.secrets import pki
 
     if ca and names:
@@ -108,7 +109,7 @@ def rotate(
     probe = measured.options(max_failed_requests, no_probe, None)
     region = context.load(environment)
     chosen = tuple(sorted(set(names or ())))
-    pki.check_names(chosen, pki.wanted_leaves(region.environment, region.inventory))
+    pki.check_names(chosen, wanted_leaves(region.environment, region.inventory))
     rotation = state.begin(region.environment, "ca" if ca else "certificates", chosen)
     engine = rotating.engine(region.environment.name, allow, probe, yes, rotation.command)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -15,7 +14,8 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
-from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.inventory.model import Inventory
+from scs_deploy.inventory.ssh import ssh_command
 from scs_deploy.spec import catalog as catalogs
 
 
@@ -60,23 +60,3 @@ def load_inventory(environment: Environment) -> Inventory:
     from scs_deploy.inventory import source
 
     return source.load(environment, source.variables(catalogs.load()))
-
-
-def ssh_command(environment: Environment, host: Host, command: Sequence[str], terminal: bool) -> list[str]:
-    """The ssh command line for a host, with the region's key and known hosts only."""
-    options = {
-        "IdentitiesOnly": "yes",
-        "UserKnownHostsFile": str(environment.known_hosts),
-        "GlobalKnownHostsFile": "/dev/null",
-        "StrictHostKeyChecking": "yes",
-        "LogLevel": "ERROR",
-    }
-    arguments = ["ssh", "-i", str(environment.ssh_key), "-l", environment.settings.ssh.user]
-    for key, value in options.items():
-        arguments += ["-o", f"{key}={value}"]
-    if port := host.connection.get("ansible_port"):
-        arguments += ["-p", str(port)]
-    if command and terminal:
-        arguments.append("-t")
-    arguments.append(host.address)
-    return [*arguments, "--", shlex.join(command)] if command else arguments

@@ -19,9 +19,9 @@ import typer
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli._options import EnvironmentOption
-from scs_deploy.cli.console import ssh_command
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host
+from scs_deploy.inventory.ssh import ssh_command
 from scs_deploy.region import region as contexts
 from scs_deploy.region.region import Context
 from scs_deploy.spec.catalog import close_matches

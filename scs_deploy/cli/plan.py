@@ -14,8 +14,8 @@ from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, prin
 from scs_deploy.spec.service import Impact
 
 if TYPE_CHECKING:
-    from scs_deploy.engine.pipeline import Selection
     from scs_deploy.region.region import Context
+    from scs_deploy.region.selection import Selection
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="SERVICE|LAYER", help="Only these; default: everything.")]
 Hosts = Annotated[list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")]
@@ -46,11 +46,12 @@ def plan(
     """Show what an apply would change, and why. Changes nothing."""
     from scs_deploy.engine import pipeline
     from scs_deploy.region import region as context
+    from scs_deploy.region.selection import Selection
 
     if offline and (exit_code or allow):
         raise RefusedError("--offline compares with no host", "leave out --exit-code and --allow")
     region = context.load(environment)
-    selection = pipeline.Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
+    selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     if offline:
         _offline(region, selection, as_json)
         return

@@ -40,6 +40,7 @@ def init(
     Writes clouds.yaml for OpenStack clients too. Run it again at any time.
     """
     from scs_deploy.region import region as context
+    from scs_deploy.region.certificates import wanted_leaves
     from scs_deploy.secrets import clouds, pki, vault
     from scs_deploy.secrets import store as secrets
 
@@ -47,7 +48,7 @@ def init(
     region = described.environment
     password = vault.create_password(region) if create_vault_password else None
     added = secrets.ensure(region, [*described.catalog.secrets(), clouds.PASSWORD])
-    issued = pki.ensure(region, pki.wanted_leaves(region, described.inventory))
+    issued = pki.ensure(region, wanted_leaves(region, described.inventory))
     written = clouds.write(region)
     if as_json:
         print_json({"secrets": added, "certificates": issued, "files": [str(f) for f in written]})

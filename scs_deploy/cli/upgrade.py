@@ -85,6 +85,7 @@ def upgrade(
     from scs_deploy.operations import apply as applies
     from scs_deploy.operations.upgrade import schedule as upgrades
     from scs_deploy.region import region as context
+    from scs_deploy.region.selection import Selection
 
     chosen = environments.load(environment)
     if not release and (plan or no_backup):
@@ -104,7 +105,7 @@ def upgrade(
     agreed = yes or unattended
     if not agreed and not plan and not sys.stdin.isatty():
         raise RefusedError("upgrade asks before it changes anything, and there is nobody to ask", "add --yes")
-    selection = pipeline.Selection(allow=tuple(allow or ()))
+    selection = Selection(allow=tuple(allow or ()))
     if release and releasing.begins(chosen, release):
         orders = releasing.Orders(release, selection, probe, images, no_backup, plan, yes, command(sys.argv))
         if (made := releasing.go(chosen, orders)) and not no_validate:

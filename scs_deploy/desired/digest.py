@@ -15,8 +15,8 @@ from pydantic import Field
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import resolve
-from scs_deploy.engine.pipeline import Selection
 from scs_deploy.region.region import Context
+from scs_deploy.region.selection import Selection
 
 
 class RenderedHost(Model):

@@ -11,9 +11,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.plan.change import Kind
 from scs_deploy.plan.host import HostPlan
-
-HOLDER = "keepalived"
-"""The container that gives a host an API address."""
+from scs_deploy.spec.catalog import HOLDER
 
 TIMEOUT = 1.5
 
@@ -29,11 +27,11 @@ def unheld(hosts: Iterable[HostPlan], holders: Collection[str]) -> bool:
 
 def answers(address: str, ports: Iterable[int]) -> str:
     """How an address answers, e.g. `ping` or `port 443`; empty when it does not."""
-    from scs_deploy.validate import measure
+    from scs_deploy.base import icmp
 
     if ":" not in address:
         try:
-            measure.ping(address, TIMEOUT)
+            icmp.ping(address, TIMEOUT)
             return "ping"
         except OSError:
             pass

@@ -21,19 +21,10 @@ from scs_deploy.plan import rolling
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan, Plan
 from scs_deploy.region.region import INVENTORY, Context
+from scs_deploy.region.selection import Selection
 from scs_deploy.shared import state as region
-from scs_deploy.spec.catalog import Catalog
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.catalog import HOLDER, Catalog
 from scs_deploy.state.runs import RunRecord, Status
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What of a region a run may change; empty: everything."""
-
-    services: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    allow: tuple[Impact, ...] = ()
 
 
 @dataclass
@@ -81,8 +72,8 @@ def make_plan(context: Context, selection: Selection, patience: float = 0) -> Pl
     holders = dict.fromkeys(("haproxy", "keepalived"), both)
     plan = plan.model_copy(update={"in_use": rolling.last(observation.hosts, moving.backends, holders)})
     _check_registry(context, plan)
-    may_hold = {h.name for h in context.inventory.group(context.group_of(addresses.HOLDER))}
-    if addresses.HOLDER in chosen and addresses.unheld(observation.hosts, may_hold):
+    may_hold = {h.name for h in context.inventory.group(context.group_of(HOLDER))}
+    if HOLDER in chosen and addresses.unheld(observation.hosts, may_hold):
         addresses.refuse_taken(context.environment, (443, 5000, 3306))
     return plan
 

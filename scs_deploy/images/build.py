@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment import release_lock
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images import advisories, collection, python, registry, sbom
-from scs_deploy.images import lock as locks
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.builder import LABEL_INPUTS, LABEL_RECIPE, Builder, Built, local_tag
 from scs_deploy.images.difference import ImageChange, advised, difference
@@ -47,8 +47,8 @@ class Region:
         self.release = load_release(environment.settings.release)
         self.engine = docker_engine.connect()
         self.on_event = on_event
-        self.lock = locks.current(environment)
-        self._known_images = {**locks.written(environment).images, **self.lock.images}
+        self.lock = release_lock.current(environment)
+        self._known_images = {**release_lock.written(environment).images, **self.lock.images}
         store, trusted = Store(self.release.name), python.bundle(ca_bundle)
         self.builder = Builder(self.engine, self.release, store, on_event, self._find, trusted)
         self.api: registry.Api | None = None
@@ -265,8 +265,8 @@ class Region:
         return collection.collect(self.environment)
 
     def _write_lock(self) -> bool:
-        self.lock = locks.merge(self.lock, self._locked, self.release.images)
-        return locks.save(self.lock, self.environment.lock_file)
+        self.lock = release_lock.merge(self.lock, self._locked, self.release.images)
+        return release_lock.save(self.lock, self.environment.lock_file)
 
 
 class _Pusher:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.files import replace
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.packages import Package
 
@@ -68,10 +69,3 @@ class Store:
             handle.write(str(os.getpid()))
             handle.flush()
             yield
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

@@ -10,9 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from scs_deploy.base.model import Model
-from scs_deploy.engine.addresses import HOLDER
 from scs_deploy.inventory.model import Host, Inventory
-from scs_deploy.spec.catalog import Catalog
+from scs_deploy.spec.catalog import HOLDER, Catalog
 
 
 class Kind(StrEnum):

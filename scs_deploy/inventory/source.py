@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.engine.addresses import HOLDER
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import checks, synced
 from scs_deploy.inventory.checks import Problem
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.inventory.synced import Document
-from scs_deploy.spec.catalog import Catalog
+from scs_deploy.spec.catalog import HOLDER, Catalog
 
 NETBOX = "netbox"
 _TUNNEL = "tunnel_network"
@@ -39,9 +38,9 @@ class Found:
 
 def variables(catalog: Catalog) -> frozenset[str]:
     """The operator variables that services and roles declare."""
-    from scs_deploy.operations import bootstrap
+    from scs_deploy.spec import roles
 
-    return frozenset(catalog.settings) | bootstrap.variables()
+    return frozenset(catalog.settings) | roles.variables()
 
 
 def load(environment: Environment, known: frozenset[str]) -> Inventory:

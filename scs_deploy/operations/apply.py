@@ -13,13 +13,14 @@ from pathlib import Path
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.engine import pipeline
-from scs_deploy.engine.pipeline import Progress, Selection
+from scs_deploy.engine.pipeline import Progress
 from scs_deploy.environment.environment import Environment
 from scs_deploy.plan.change import REGION
 from scs_deploy.plan.host import Plan
 from scs_deploy.prober import watch
 from scs_deploy.prober.watch import Options
 from scs_deploy.region.region import Context
+from scs_deploy.region.selection import Selection
 from scs_deploy.shared import revisions
 from scs_deploy.shared import state as region
 from scs_deploy.spec.service import Impact

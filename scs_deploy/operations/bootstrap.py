@@ -10,7 +10,6 @@ from typing import Any
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.base.model import load_yaml
 from scs_deploy.engine import runner
 from scs_deploy.engine.runner import Event
 from scs_deploy.region import region as contexts
@@ -30,14 +29,6 @@ class Summary:
     """host: names of the tasks that changed something there"""
     held: tuple[str, ...] = ()
     """hosts whose network differs from their links, and nobody consented to change it"""
-
-
-def variables() -> frozenset[str]:
-    """The roles' variables, which an inventory may set; from their argument_specs."""
-    found: set[str] = set()
-    for spec in (paths.layer("host") / "roles").glob("*/meta/argument_specs.yml"):
-        found |= set(load_yaml(spec)["argument_specs"]["main"].get("options", {}))
-    return frozenset(found)
 
 
 def region(context: Context) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from scs_deploy.base import tls
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model, at
 from scs_deploy.desired import scope as render
+from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Context
 from scs_deploy.secrets import pki
 
@@ -64,7 +65,7 @@ def known(context: Context) -> list[Entry]:
     file = str(context.environment.certificates_file)
     authorities = pki.authorities(context.environment)
     found = [_entry("ca", role, file, _parse(pem)) for role, pem in authorities]
-    wanted = pki.wanted_leaves(context.environment, context.inventory)
+    wanted = wanted_leaves(context.environment, context.inventory)
     for name, leaf in context.certificates.leaves.items():
         problem = "" if name in wanted else "no server needs it any more"
         found.append(_entry("issued", name, file, _parse(leaf.cert), problem))

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.engine import pipeline
-from scs_deploy.engine.pipeline import Progress, Selection
+from scs_deploy.engine.pipeline import Progress
 from scs_deploy.operations.apply import Applied, inputs
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import Plan
 from scs_deploy.region.region import Context
+from scs_deploy.region.selection import Selection
 from scs_deploy.spec.service import Impact, Phase
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model, load_model
-from scs_deploy.engine.pipeline import Progress, Selection
-from scs_deploy.images import lock as locks
+from scs_deploy.engine.pipeline import Progress
+from scs_deploy.environment import release_lock
 from scs_deploy.images.difference import ImageChange, difference
-from scs_deploy.images.store import replace
 from scs_deploy.operations.upgrade import release_files as ahead
+from scs_deploy.region.selection import Selection
 from scs_deploy.shared import revisions
 from scs_deploy.spec.release import Lock
 from scs_deploy.spec.service import Phase, Schema, Service
@@ -296,7 +297,7 @@ def carry_out(context: Context, back: Back) -> dict[Path, bytes | None]:
         file = environment.path / snapshot.CONFIG / path
         held[file] = file.read_bytes() if file.is_file() else None
         ahead.put(file, content)
-    replace(environment.lock_file, locks.text(back.lock))
+    replace(environment.lock_file, release_lock.text(back.lock))
     return held
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.region import region as contexts
+from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Context
 from scs_deploy.secrets import clouds, pki
 
@@ -62,7 +63,7 @@ def _lock(context: Context) -> str:
 
 
 def _certificates(context: Context) -> str:
-    wanted = pki.wanted_leaves(context.environment, context.inventory)
+    wanted = wanted_leaves(context.environment, context.inventory)
     stale = pki.stale(context.environment, wanted)
     if stale:
         raise RefusedError(

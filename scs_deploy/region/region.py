@@ -13,6 +13,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.overrides import Overrides
+from scs_deploy.environment.release_lock import load_lock
 from scs_deploy.inventory.checks import ProblemsError
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.spec import catalog as catalogs
@@ -38,7 +39,7 @@ class Context:
     @cached_property
     def lock(self) -> Lock:
         """What the release's images are in this region."""
-        return releases.load_lock(self.environment)
+        return load_lock(self.environment)
 
     @cached_property
     def secrets(self) -> Mapping[str, str]:

@@ -18,7 +18,6 @@ from pydantic import Field
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, parse_yaml, validate
 from scs_deploy.environment.environment import Environment
-from scs_deploy.inventory.model import Inventory
 from scs_deploy.secrets import vault
 
 if TYPE_CHECKING:
@@ -84,22 +83,6 @@ def load(environment: Environment) -> Certificates:
     """
     store = _load(environment)
     return Certificates(ca_pem=store.bundle, leaves=store.leaves)
-
-
-def wanted_leaves(environment: Environment, inventory: Inventory) -> dict[str, list[str]]:
-    """Every certificate that a region needs: name -> DNS names and addresses, most specific first."""
-    api, registry = environment.settings.api, environment.settings.registry
-    internal = [api.internal.name, str(api.internal.address)]
-    wanted = {
-        "api-internal": internal,
-        "api-external": [api.external.name, str(api.external.address)],
-    }
-    if registry.managed:
-        wanted["registry"] = list(dict.fromkeys([registry.address, "127.0.0.1", "localhost"]))
-    for host in inventory.hosts.values():
-        own = [host.name, host.management, *(str(n.address) for n in host.networks.values() if n.address)]
-        wanted[host.name] = list(dict.fromkeys([*own, *internal]))
-    return wanted
 
 
 def stale(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:

@@ -11,6 +11,9 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, load_model, where
 from scs_deploy.spec.service import LAYERS, Service
 
+HOLDER = "keepalived"
+"""The container that gives a host an API address."""
+
 
 class Catalog(Model):
     """Services by name, each after what it requires."""

@@ -10,7 +10,6 @@ from pydantic import Field
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, load_model
-from scs_deploy.environment.environment import Environment
 
 
 class Suite(Model):
@@ -84,22 +83,3 @@ def load_release(name: str) -> Release:
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml")))
         raise RefusedError(f"no release '{name}'", f"there are: {known}")
     return load_model(Release, path, {"name": name})
-
-
-def load_lock(environment: Environment) -> Lock:
-    """Load the environment's release lock.
-
-    :raises RefusedError: the lock is missing, wrong, or belongs to another release
-    """
-    path, release = environment.lock_file, environment.settings.release
-    if not path.is_file():
-        ahead = f" --release {release}" if environment.ahead else ""
-        raise RefusedError(f"{path}: no release lock", f"scs images build{ahead} --environment {environment.name}")
-    lock = load_model(Lock, path)
-    if lock.release != release:
-        raise RefusedError(
-            f"{path}: locks release {lock.release}, environment.yml wants {release}",
-            f"scs upgrade --release {release} goes on with it"
-            if environment.next_lock(release).is_file() else "scs images build",
-        )  # fmt: skip
-    return lock

@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model, load_model
 from scs_deploy.environment.environment import Environment
-from scs_deploy.images.store import replace
 
 KEPT = 50
 """Snapshots that stay; those used last."""

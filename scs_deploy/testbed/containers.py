@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Environment
+from scs_deploy.inventory import ssh
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.testbed import cgroups, manager
 from scs_deploy.testbed.layout import Layout, Node, NodeNetwork, layout, overlap
@@ -282,7 +283,7 @@ class Containers:
                 f"{node.host}: no SSH host key: {output.strip()}", f"docker exec {node.full_name} ssh-keygen -A"
             )
         address = node.address
-        manager.trust(self.environment, {address: key, node.host: key})
+        ssh.trust(self.environment, {address: key, node.host: key})
         hint = f"docker exec {node.full_name} systemctl status ssh"
         _until(lambda: _ssh_answers(address), f"{node.host}: nothing answers on {address} port 22", hint)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -59,22 +59,6 @@ def ensure_key(environment: Environment) -> str:
     if not public.is_file():
         public.write_text(_run("ssh-keygen", "-y", "-f", str(key)), encoding="utf-8")
     return public.read_text(encoding="utf-8").strip()
-
-
-def known_hosts(text: str, keys: Mapping[str, str]) -> str:
-    """`text` of a known_hosts file with `keys` (name or address: host key) in place of older ones of the same names."""
-    kept = [line for line in text.splitlines() if line and line.split()[0] not in keys]
-    return "\n".join(sorted((*kept, *(f"{name} {key}" for name, key in keys.items())))) + "\n"
-
-
-def trust(environment: Environment, keys: Mapping[str, str]) -> None:
-    """Record host keys that came from the provider, not from the network."""
-    file = environment.known_hosts
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    before = file.read_text(encoding="utf-8") if file.is_file() else ""
-    after = known_hosts(before, keys)
-    if after != before:
-        file.write_text(after, encoding="utf-8")
 
 
 def routes() -> dict[str, IPv4Network]:

@@ -45,6 +45,7 @@ def prepare(environment: Environment, report: Report) -> None:
 
     :raises RefusedError: they exist, but cannot be read with the vault password
     """
+    from scs_deploy.region.certificates import wanted_leaves
     from scs_deploy.secrets import clouds, pki, vault
     from scs_deploy.secrets import store as secrets
 
@@ -52,7 +53,7 @@ def prepare(environment: Environment, report: Report) -> None:
         report(f"made {environment.settings.vault_password_file}")
     if made := secrets.ensure(environment, catalogs.load().secrets()):
         report(f"made {len(made)} secrets")
-    if issued := pki.ensure(environment, pki.wanted_leaves(environment, inventory(environment))):
+    if issued := pki.ensure(environment, wanted_leaves(environment, inventory(environment))):
         report(f"issued {len(issued)} certificates")
     clouds.write(environment)
     try:

@@ -11,7 +11,7 @@ import pytest
 import requests
 from blackbox import RegionUnderTest, wait
 
-from scs_deploy.validate import measure
+from scs_deploy.base import icmp
 
 if TYPE_CHECKING:
     from conftest import Server
@@ -104,7 +104,7 @@ class Pings:
         while not self._done.wait(0.2):
             self.sent += 1
             try:
-                measure.ping(self.address, timeout=0.5, sequence=self.sent % 65536)
+                icmp.ping(self.address, timeout=0.5, sequence=self.sent % 65536)
             except OSError:
                 self.lost += 1
             else:

@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from scs_deploy.desired import resolve
 from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Context
 from scs_deploy.secrets import pki, vault
 from tests.conftest import dummy_context
@@ -144,7 +145,7 @@ def _context(folder: Path, environment: str, settings: Mapping[str, Any]) -> Con
     inventory = Inventory(hosts=hosts, groups=shipped.inventory.groups)
     made = environment_in(folder)
     vault.create_password(made)
-    wanted = pki.wanted_leaves(shipped.environment, inventory)
+    wanted = wanted_leaves(shipped.environment, inventory)
     stranger = _stranger(next(iter(hosts.values())))
     pki.ensure(made, {**wanted, STRANGER: [STRANGER, stranger.management]})
     context = dataclasses.replace(shipped, inventory=inventory, _cache={})

@@ -7,8 +7,8 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from scs_deploy.base.files import replace
 from scs_deploy.environment.environment import Environment
-from scs_deploy.images.store import replace
 
 KEPT = 200
 

@@ -45,7 +45,7 @@ class Remote:
     """
 
     def __init__(self, context: Context, host: str, argv: Sequence[str], heard: Callable[[str], None] | None = None):
-        from scs_deploy.cli.console import ssh_command
+        from scs_deploy.inventory.ssh import ssh_command
 
         prefix = [] if context.environment.settings.ssh.user == "root" else ["sudo", "-n"]
         command = ssh_command(context.environment, context.inventory.hosts[host], [*prefix, *argv], False)

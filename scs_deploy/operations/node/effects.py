@@ -204,11 +204,10 @@ class Effects:
 
     def certificates(self) -> None:
         """Leaves for all hosts of the inventory."""
+        from scs_deploy.region.certificates import wanted_leaves
         from scs_deploy.secrets import pki
 
-        issued = pki.ensure(
-            self.context.environment, pki.wanted_leaves(self.context.environment, self.context.inventory)
-        )
+        issued = pki.ensure(self.context.environment, wanted_leaves(self.context.environment, self.context.inventory))
         self.say(f"{len(issued)} certificates issued")
         self.context.__dict__.pop("certificates", None)
 

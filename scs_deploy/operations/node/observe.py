@@ -265,7 +265,7 @@ def _compute(
 
 def probe(context: Context, host: str) -> str:
     """What is on a host, asked with plain ssh: 'empty', 'used', or what ssh said when it cannot be reached."""
-    from scs_deploy.cli.console import ssh_command
+    from scs_deploy.inventory.ssh import ssh_command
 
     script = 'if [ -n "$(docker ps --all --quiet 2> /dev/null)" ]; then echo used; else echo empty; fi'
     command = ssh_command(context.environment, context.inventory.hosts[host], ["sh", "-c", script], False)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from scs_deploy.base.errors import ScsError
 from scs_deploy.desired import resolve
 from scs_deploy.engine import pipeline
-from scs_deploy.engine.pipeline import Selection
 from scs_deploy.operations import bootstrap as bootstraps
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.host import Plan
+from scs_deploy.region.selection import Selection
 from scs_deploy.spec.service import Phase
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import hashlib
 import subprocess
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.inventory import ssh
 from scs_deploy.region.region import Context
-from scs_deploy.testbed import manager
 
 STRANGE = ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED", "host key is known")
 
@@ -58,7 +58,7 @@ def trust(context: Context, host: str, wanted: str) -> None:
         scan = ""
     port = found.connection.get("ansible_port", 22)
     name = found.address if port in (22, "22") else f"[{found.address}]:{port}"
-    manager.trust(context.environment, {name: matching(scan, wanted)})
+    ssh.trust(context.environment, {name: matching(scan, wanted)})
 
 
 def explain(host: str, said: str) -> RefusedError | None:

@@ -14,6 +14,7 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.operations.rotate.state import Step
+from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Context
 from scs_deploy.secrets import pki
 
@@ -28,7 +29,7 @@ def leaf_steps(engine: Engine, names: Sequence[str]) -> list[Step]:
 
     def issue() -> str:
         context = engine.context()
-        wanted = pki.wanted_leaves(context.environment, context.inventory)
+        wanted = wanted_leaves(context.environment, context.inventory)
         done = pki.renew(context.environment, wanted, names or wanted)
         return f"issued: {', '.join(done)}"
 
@@ -57,7 +58,7 @@ def ca_steps(engine: Engine, prepare_hosts: Callable[[], str]) -> list[Step]:
 
     def issue() -> str:
         context = engine.context()
-        wanted = pki.wanted_leaves(context.environment, context.inventory)
+        wanted = wanted_leaves(context.environment, context.inventory)
         return f"issued: {', '.join(pki.issue_with_next(context.environment, wanted)) or 'all before'}"
 
     def forget() -> str:

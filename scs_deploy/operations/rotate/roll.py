@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import pipeline
-from scs_deploy.engine.pipeline import Selection
 from scs_deploy.operations.apply import Applied
 from scs_deploy.region import region as contexts
 from scs_deploy.region.region import Context
+from scs_deploy.region.selection import Selection
 from scs_deploy.spec.service import Impact
 
 

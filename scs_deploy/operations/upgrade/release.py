@@ -16,7 +16,7 @@ from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import load_model
 from scs_deploy.engine import pipeline, runner
-from scs_deploy.engine.pipeline import Progress, Selection
+from scs_deploy.engine.pipeline import Progress
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images import registry
 from scs_deploy.operations import apply
@@ -32,6 +32,7 @@ from scs_deploy.plan.host import Plan
 from scs_deploy.prober.watch import Options
 from scs_deploy.region import region as context
 from scs_deploy.region.region import Context
+from scs_deploy.region.selection import Selection
 from scs_deploy.spec import release
 from scs_deploy.spec.release import Lock
 from scs_deploy.state import snapshot

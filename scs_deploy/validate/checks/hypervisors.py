@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any
 
+from scs_deploy.base import icmp
 from scs_deploy.validate import measure
 from scs_deploy.validate.checks import server as servers
 from scs_deploy.validate.guest_image import MARKER, PORT
@@ -100,7 +101,7 @@ class _Pings(threading.Thread):
         while not self._stopped.wait(0.1):
             number += 1
             try:
-                measure.ping(self.address, sequence=number % 65536)
+                icmp.ping(self.address, sequence=number % 65536)
             except OSError:
                 continue
             now = time.monotonic()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from scs_deploy.base import icmp
 from scs_deploy.validate import measure
 from scs_deploy.validate.guest_image import MARKER, PORT
 from scs_deploy.validate.region import Region
@@ -105,7 +106,7 @@ def floating_ip(region: Region) -> Outcome:
 
     def reached() -> bool:
         try:
-            measure.ping(address)
+            icmp.ping(address)
             ask(address, server.id)
         except OSError as error:
             problem[0] = f"{address}: {error}"
@@ -114,7 +115,7 @@ def floating_ip(region: Region) -> Outcome:
 
     if not measure.until(reached, REACH_DEADLINE):
         raise CheckFailedError(f"floating IP not reached in {REACH_DEADLINE} s: {problem[0]}")
-    icmp = [measure.ping(address, sequence=n) for n in range(SAMPLES)]
+    icmp = [icmp.ping(address, sequence=n) for n in range(SAMPLES)]
     tcp = measure.repeat(SAMPLES, lambda: ask(address, server.id))
     told = f"{address}: ICMP p50 {measure.percentile(icmp, 0.5) * 1000:.1f} ms"
     return Outcome(f"{told}, TCP p50 {measure.percentile(tcp, 0.5) * 1000:.1f} ms", [*icmp, *tcp])

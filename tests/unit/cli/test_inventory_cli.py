@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from scs_deploy.desired import digest as offline
-from scs_deploy.engine.pipeline import Selection
 from scs_deploy.environment import environment
 from scs_deploy.inventory import synced
+from scs_deploy.region.selection import Selection
 from scs_deploy.state import schema
 from scs_deploy.state.runs import RunStore
 from tests.conftest import dummy_context

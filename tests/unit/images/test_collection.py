@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from scs_deploy.environment import release_lock
 from scs_deploy.environment.environment import Environment, Settings
 from scs_deploy.images import collection, registry
-from scs_deploy.images import lock as locks
 from scs_deploy.secrets import pki, vault
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
@@ -65,7 +65,7 @@ def push(environment: Environment, name: str) -> LockedImage:
 
 
 def lock(environment: Environment, **images: LockedImage) -> None:
-    locks.save(Lock(release="2025.1", images=images), environment.lock_file)
+    release_lock.save(Lock(release="2025.1", images=images), environment.lock_file)
 
 
 def whole(environment: Environment, image: LockedImage) -> bool:
@@ -117,5 +117,5 @@ def test_images_of_runs_stay_as_long_as_the_environment_says(environment: Enviro
     assert image.digest in collection.named(environment, now - 21 * collection.DAY)
     assert image.digest not in collection.named(environment, now - 19 * collection.DAY)
     # the next release's lock counts as well
-    locks.save(Lock(release="2026.1", images={"thing": image}), environment.path / "release.lock.2026.1.yml")
+    release_lock.save(Lock(release="2026.1", images={"thing": image}), environment.path / "release.lock.2026.1.yml")
     assert image.digest in collection.named(environment, now)

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.images import apt, base, lock, packages, registry, sbom
+from scs_deploy.environment import release_lock
+from scs_deploy.images import apt, base, packages, registry, sbom
 from scs_deploy.images.recipe import Recipe, build_order, inputs_hash, load_recipes, recipe_key
 from scs_deploy.images.workbench import relevant
 from scs_deploy.spec import users
@@ -164,11 +165,11 @@ def locked(digit: str) -> LockedImage:
 def test_the_same_lock_gives_the_same_bytes_and_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "release.lock.yml"
     first = Lock(release="r", images={"web": locked("1"), "base": locked("2")})
-    second = lock.merge(
+    second = release_lock.merge(
         Lock(release="r", images={"base": locked("2"), "old": locked("3")}), {"web": locked("1")}, RELEASE.images
     )
-    assert lock.text(first) == lock.text(second)
-    assert lock.save(first, path) and not lock.save(second, path)
+    assert release_lock.text(first) == release_lock.text(second)
+    assert release_lock.save(first, path) and not release_lock.save(second, path)
     assert Lock.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))) == first
     assert [p.name for p in tmp_path.iterdir()] == ["release.lock.yml"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import release_lock
 from scs_deploy.environment.environment import Environment
-from scs_deploy.images import lock as locks
 from scs_deploy.operations import rollback
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
@@ -76,7 +76,7 @@ def test_what_earlier_attempts_did_counts() -> None:
 def environment(tmp_path: Path) -> Environment:
     found = region(tmp_path)
     found.file.write_text("release: '2025.1'\n")
-    found.lock_file.write_text(locks.text(lock(nova=OLD, keystone=OLD)))
+    found.lock_file.write_text(release_lock.text(lock(nova=OLD, keystone=OLD)))
     for path, text in {
         "nova.conf": "[DEFAULT]\na = 1\n",
         "keystone/keystone.conf": "[token]\nexpiration = 60\n",
@@ -91,7 +91,7 @@ def environment(tmp_path: Path) -> Environment:
 def then(environment: Environment) -> snapshot.Snapshot:
     """Kept before an upgrade that changed the images, one override, added another and removed the third."""
     kept = snapshot.keep(environment, "then", "specs-1")
-    environment.lock_file.write_text(locks.text(lock(nova=NEW, keystone=NEW)))
+    environment.lock_file.write_text(release_lock.text(lock(nova=NEW, keystone=NEW)))
     config = environment.path / "config"
     (config / "nova.conf").write_text("[DEFAULT]\na = 2\n")
     (config / "nova_compute").mkdir()
@@ -120,7 +120,7 @@ def test_everything_goes_back_and_forward_again(environment: Environment, then: 
             self.environment = environment
 
     held = rollback.carry_out(Region(), back)  # type: ignore[arg-type]
-    assert environment.lock_file.read_text() == locks.text(lock(nova=OLD, keystone=OLD))
+    assert environment.lock_file.read_text() == release_lock.text(lock(nova=OLD, keystone=OLD))
     assert (environment.path / "config" / "nova.conf").read_text() == "[DEFAULT]\na = 1\n"
     assert not (environment.path / "config" / "nova_compute" / "nova.conf").exists()
     rollback.restore(held)
@@ -144,7 +144,7 @@ def test_another_release_goes_back_in_environment_yml_and_the_lock_and_forward_a
     environment: Environment, then: snapshot.Snapshot
 ) -> None:
     now = lock("2026.1", nova=NEW, keystone=OLD, skyline=NEW)
-    environment.lock_file.write_text(locks.text(now))
+    environment.lock_file.write_text(release_lock.text(now))
     environment.file.write_text("# ours\nrelease: '2026.1'  # since May\nregion: x\n")
     before = snapshot.contents(environment.path)
     back = rollback.plan(
@@ -162,7 +162,7 @@ def test_another_release_goes_back_in_environment_yml_and_the_lock_and_forward_a
 
     held = rollback.carry_out(Region(), back)  # type: ignore[arg-type]
     assert environment.file.read_text() == '# ours\nrelease: "2025.1"  # since May\nregion: x\n'
-    assert environment.lock_file.read_text() == locks.text(lock(nova=OLD, keystone=OLD))
+    assert environment.lock_file.read_text() == release_lock.text(lock(nova=OLD, keystone=OLD))
     rollback.restore(held)
     assert snapshot.contents(environment.path) == before
 

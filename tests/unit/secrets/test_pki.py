@@ -15,6 +15,7 @@ from cryptography import x509
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.secrets import pki, vault
 from tests.unit.secrets.test_secrets import region
 
@@ -115,7 +116,7 @@ def test_what_a_region_needs(environment: Environment) -> None:
     host = Host.model_validate(
         {"name": "node-1", "address": "192.0.2.11", "networks": networks, "groups": (), "settings": {}}
     )
-    assert pki.wanted_leaves(environment, Inventory(hosts={"node-1": host}, groups={})) == {
+    assert wanted_leaves(environment, Inventory(hosts={"node-1": host}, groups={})) == {
         "api-internal": ["internal.example", "192.0.2.9"],
         "api-external": ["api.example", "192.0.2.10"],
         "registry": ["192.0.2.1", "127.0.0.1", "localhost"],

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from scs_deploy.base import paths
-from scs_deploy.cli.console import ssh_command
 from scs_deploy.environment.environment import Environment, Settings
 from scs_deploy.inventory.model import Host
-from scs_deploy.operations import bootstrap
+from scs_deploy.inventory.ssh import ssh_command
+from scs_deploy.spec import roles
 
 ROLES = sorted(p for p in (paths.layer("host") / "roles").iterdir() if p.is_dir())
 
@@ -32,7 +32,7 @@ def test_argument_specs_say_the_defaults(role: Path) -> None:
 
 
 def test_an_inventory_may_set_the_roles_variables() -> None:
-    assert {"time_servers", "container_engine_settings", "users_operators"} <= bootstrap.variables()
+    assert {"time_servers", "container_engine_settings", "users_operators"} <= roles.variables()
 
 
 def test_ssh_trusts_the_regions_known_hosts_only() -> None:

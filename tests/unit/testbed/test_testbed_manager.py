@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.inventory import ssh
 from scs_deploy.testbed import cgroups, manager, stages
 
 NAMES = (("10.0.0.9", "internal.example"), ("10.0.0.10", "api.example"))
@@ -46,7 +47,7 @@ def test_an_unwritable_hosts_file_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_a_new_host_key_replaces_the_old_one_only() -> None:
     before = "n2 ssh-ed25519 OTHER\nn1 ssh-ed25519 OLD\n"
-    assert manager.known_hosts(before, {"n1": "ssh-ed25519 NEW"}) == "n1 ssh-ed25519 NEW\nn2 ssh-ed25519 OTHER\n"
+    assert ssh.known_hosts(before, {"n1": "ssh-ed25519 NEW"}) == "n1 ssh-ed25519 NEW\nn2 ssh-ed25519 OTHER\n"
 
 
 def test_routes_without_the_default() -> None:

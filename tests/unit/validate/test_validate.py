@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from scs_deploy import validate
+from scs_deploy.base import icmp
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.validate import Report, Result, Verdict, measure
 from scs_deploy.validate.checks.resources import pool
@@ -160,13 +161,13 @@ def test_percentiles() -> None:
 
 def test_ping_answers_on_loopback() -> None:
     try:
-        assert 0 < measure.ping("127.0.0.1") < 1
+        assert 0 < icmp.ping("127.0.0.1") < 1
     except PermissionError:
         pytest.skip("no right to open an ICMP socket here")
 
 
 def test_checksum_of_rfc_1071() -> None:
-    assert measure.checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0xFFFF - 0xDDF2
+    assert icmp.checksum(bytes.fromhex("0001f203f4f5f6f7")) == 0xFFFF - 0xDDF2
 
 
 @pytest.fixture

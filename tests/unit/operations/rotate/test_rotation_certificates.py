@@ -13,7 +13,6 @@ import pytest
 
 from scs_deploy.base import tls
 from scs_deploy.base.errors import ScsError
-from scs_deploy.engine.pipeline import Selection
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.apply import Applied
@@ -21,7 +20,9 @@ from scs_deploy.operations.certificates import Target
 from scs_deploy.operations.rotate import certificates, state
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.region import region as contexts
+from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Context
+from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import pki, vault
 from tests.unit.operations.test_certs import listening, server_context, tls_answer
 
@@ -91,7 +92,7 @@ def servers(testbed: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     environment = testbed.environment.model_copy(update={"path": tmp_path, "settings": settings})
     vault.create_password(environment)
-    pki.ensure(environment, pki.wanted_leaves(environment, testbed.inventory))
+    pki.ensure(environment, wanted_leaves(environment, testbed.inventory))
     fresh = Context(environment, testbed.catalog, testbed.inventory, testbed.release)
     monkeypatch.setattr(
         contexts, "load", lambda _name=None: Context(fresh.environment, fresh.catalog, fresh.inventory, fresh.release)

@@ -19,7 +19,6 @@ from scs_deploy.cli import secrets as secrets_cli
 from scs_deploy.desired import resolve
 from scs_deploy.desired import scope as render
 from scs_deploy.engine import remote
-from scs_deploy.engine.pipeline import Selection
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations.apply import Applied
@@ -29,6 +28,7 @@ from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import Plan
 from scs_deploy.region.region import Context
+from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import credentials
 from scs_deploy.secrets import store as secrets
 from scs_deploy.shared import state as region

@@ -9,10 +9,10 @@ import pytest
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment import environment as environments
+from scs_deploy.environment import release_lock
 from scs_deploy.environment.environment import Environment
-from scs_deploy.images import lock as locks
+from scs_deploy.environment.release_lock import load_lock
 from scs_deploy.operations.upgrade import release_files as ahead
-from scs_deploy.spec import release as releases
 from scs_deploy.spec.release import Lock
 from scs_deploy.state import snapshot
 
@@ -60,7 +60,7 @@ vault_password_file: x
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "environment.yml").write_text(text)
     here = environments.load("r")
-    here.lock_file.write_text(locks.text(Lock(release="2025.1", images={})))
+    here.lock_file.write_text(release_lock.text(Lock(release="2025.1", images={})))
     return here
 
 
@@ -70,7 +70,7 @@ def test_a_region_is_seen_with_another_release(environment: Environment, monkeyp
     assert seen.lock_file.name == "release.lock.2026.1.yml"
     assert environments.load("r", "2025.1") == environment
     with pytest.raises(RefusedError) as error:
-        releases.load_lock(seen)
+        load_lock(seen)
     assert "scs images build --release 2026.1" in error.value.hint
     # as Ansible's processes do
     monkeypatch.setenv(environments.AHEAD, "2026.1")
@@ -79,7 +79,7 @@ def test_a_region_is_seen_with_another_release(environment: Environment, monkeyp
 
 def built(environment: Environment) -> None:
     """What `scs images build --release` leaves."""
-    locks.save(Lock(release="2026.1", images={}), environments.load("r", "2026.1").lock_file)
+    release_lock.save(Lock(release="2026.1", images={}), environments.load("r", "2026.1").lock_file)
 
 
 def test_files_change_and_change_back_together(environment: Environment) -> None:
@@ -87,7 +87,7 @@ def test_files_change_and_change_back_together(environment: Environment) -> None
     before = snapshot.contents(environment.path)
     held = ahead.switch(environment, "2026.1")
     now = environments.load("r")
-    assert (now.settings.release, releases.load_lock(now).release, now.ahead) == ("2026.1", "2026.1", False)
+    assert (now.settings.release, load_lock(now).release, now.ahead) == ("2026.1", "2026.1", False)
     assert settings(now.path).startswith('# ours\nrelease: "2026.1"\n')
     assert sorted(p.name for p in now.path.iterdir() if p.is_file()) == ["environment.yml", "release.lock.yml"]
     assert not ahead.settle(now)
@@ -101,10 +101,10 @@ def test_a_switch_that_was_interrupted_is_finished(environment: Environment) -> 
     environment.file.write_text(ahead.text_with(settings(environment.path), "2026.1"))
     half = environments.load("r")
     with pytest.raises(RefusedError, match=r"locks release 2025\.1, environment\.yml wants 2026\.1") as error:
-        releases.load_lock(half)
+        load_lock(half)
     assert error.value.hint == "scs upgrade --release 2026.1 goes on with it"
     assert ahead.settle(half)
-    assert releases.load_lock(half).release == "2026.1"
+    assert load_lock(half).release == "2026.1"
     assert not ahead.settle(half)
 
 

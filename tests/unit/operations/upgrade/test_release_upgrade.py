@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import env, images, upgrade
-from scs_deploy.engine.pipeline import Selection
 from scs_deploy.environment import environment as environments
-from scs_deploy.images import lock as locks
+from scs_deploy.environment import release_lock
+from scs_deploy.environment.release_lock import load_lock
 from scs_deploy.images import registry
 from scs_deploy.operations import apply
 from scs_deploy.operations.apply import Applied
@@ -25,6 +25,7 @@ from scs_deploy.operations.upgrade import release as release_upgrade
 from scs_deploy.plan.host import Plan
 from scs_deploy.prober.watch import Options
 from scs_deploy.region import region as contexts
+from scs_deploy.region.selection import Selection
 from scs_deploy.spec import release as releases
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
@@ -73,7 +74,7 @@ def lock(release: str, mariadb: str = "1:11.8.3-1", leave_out: str = "") -> None
         )
         for i, n in enumerate(names)
     }  # fmt: skip
-    locks.save(Lock(release=release, images=locked), file)
+    release_lock.save(Lock(release=release, images=locked), file)
 
 
 def run(*arguments: str) -> str:
@@ -215,7 +216,7 @@ def test_files_stay_when_the_run_fails(folder: Path, generated: None, monkeypatc
     with pytest.raises(ScsError, match="not healthy"):
         perform(monkeypatch, ends)
     assert environments.load("berlin").settings.release == "2026.1"
-    assert releases.load_lock(environments.load("berlin")).release == "2026.1"
+    assert load_lock(environments.load("berlin")).release == "2026.1"
 
 
 def test_proofs_of_backups_outlive_the_process_and_damage(folder: Path) -> None:

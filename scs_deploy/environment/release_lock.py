@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing a region's release lock: stable, sorted, replaced as a whole."""
+"""The environment's release lock: read, and written stable, sorted and as a whole."""
 
 from __future__ import annotations
 
@@ -8,10 +8,31 @@ from pathlib import Path
 
 import yaml
 
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.files import replace
 from scs_deploy.base.model import load_model
 from scs_deploy.environment.environment import Environment
-from scs_deploy.images.store import replace
 from scs_deploy.spec.release import Lock, LockedImage
+
+
+def load_lock(environment: Environment) -> Lock:
+    """Load the environment's release lock.
+
+    :raises RefusedError: the lock is missing, wrong, or belongs to another release
+    """
+    path, release = environment.lock_file, environment.settings.release
+    if not path.is_file():
+        ahead = f" --release {release}" if environment.ahead else ""
+        raise RefusedError(f"{path}: no release lock", f"scs images build{ahead} --environment {environment.name}")
+    lock = load_model(Lock, path)
+    if lock.release != release:
+        raise RefusedError(
+            f"{path}: locks release {lock.release}, environment.yml wants {release}",
+            f"scs upgrade --release {release} goes on with it"
+            if environment.next_lock(release).is_file() else "scs images build",
+        )  # fmt: skip
+    return lock
+
 
 HEADER = """\
 ---

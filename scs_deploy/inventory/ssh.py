@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reaching hosts over SSH: the command line, and the region's own known_hosts file."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from scs_deploy.environment.environment import Environment
+from scs_deploy.inventory.model import Host
+
+
+def ssh_command(environment: Environment, host: Host, command: Sequence[str], terminal: bool) -> list[str]:
+    """The ssh command line for a host, with the region's key and known hosts only."""
+    options = {
+        "IdentitiesOnly": "yes",
+        "UserKnownHostsFile": str(environment.known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        "StrictHostKeyChecking": "yes",
+        "LogLevel": "ERROR",
+    }
+    arguments = ["ssh", "-i", str(environment.ssh_key), "-l", environment.settings.ssh.user]
+    for key, value in options.items():
+        arguments += ["-o", f"{key}={value}"]
+    if port := host.connection.get("ansible_port"):
+        arguments += ["-p", str(port)]
+    if command and terminal:
+        arguments.append("-t")
+    arguments.append(host.address)
+    return [*arguments, "--", shlex.join(command)] if command else arguments
+
+
+def known_hosts(text: str, keys: Mapping[str, str]) -> str:
+    """`text` of a known_hosts file with `keys` (name or address: host key) in place of older ones of the same names."""
+    kept = [line for line in text.splitlines() if line and line.split()[0] not in keys]
+    return "\n".join(sorted((*kept, *(f"{name} {key}" for name, key in keys.items())))) + "\n"
+
+
+def trust(environment: Environment, keys: Mapping[str, str]) -> None:
+    """Record host keys that came from the provider, not from the network."""
+    file = environment.known_hosts
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    after = known_hosts(before, keys)
+    if after != before:
+        file.write_text(after, encoding="utf-8")
