@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import pytest
 
-from scs_deploy.region import region as contexts
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.release import Lock, LockedImage
 
 
@@ -50,22 +51,27 @@ class Certificates:
         return Leaf(f"dummy certificate of {name}\n", f"dummy key of {name}\n")
 
 
-def dummy_context(name: str) -> Context:
-    """The context of a shipped environment, with dummies for all that is generated per region."""
-    region = contexts.load(name)
+def dummy_region(name: str) -> Region:
+    """The region of a shipped environment, with dummies for all that is generated per region."""
+    region = Region.load(name)
     images = {
         image: LockedImage(reference=f"scs/{image}", digest=f"sha256:{i:064x}", size=1)
         for i, image in enumerate(sorted(region.release.images), 1)
     }
-    region.__dict__.update(
-        secrets=Secrets(region.catalog.secrets()),
-        certificates=Certificates(),
-        lock=Lock(release=region.release.name, images=images),
+    secrets, certificates = Secrets(region.catalog.secrets()), cast(Any, Certificates())
+    dummies = dataclasses.replace(
+        region,
+        load_secrets=lambda _environment: secrets,
+        load_certificates=lambda _environment: certificates,
+        load_lock=lambda _environment: Lock(release=region.release.name, images=images),
     )
-    return region
+    assert dummies.secrets is secrets
+    # loading them is no use
+    secrets.used.clear()
+    return dummies
 
 
 @pytest.fixture(scope="session")
-def testbed() -> Context:
+def testbed() -> Region:
     """The shipped one-node environment."""
-    return dummy_context("testbed")
+    return dummy_region("testbed")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scs_deploy.operations.rotate.roll import Engine
     from scs_deploy.operations.rotate.state import Rotation, Step
     from scs_deploy.prober.watch import Options
-    from scs_deploy.region.region import Context
+    from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
     from scs_deploy.spec.service import Impact
 
@@ -34,7 +34,7 @@ def engine(environment: str, allow: list[Impact] | None, probe: Options, yes: bo
     from scs_deploy.operations import apply as applies
     from scs_deploy.operations.rotate.roll import Engine
 
-    def apply(region: Context, selection: Selection) -> Applied:
+    def apply(region: Region, selection: Selection) -> Applied:
         with show.RunProgress() as progress:
             confirm = confirming(region, progress, "go on?", yes)
             return applies.apply(region, selection, progress, confirm, command, probe)

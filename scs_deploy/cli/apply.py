@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from scs_deploy.operations.apply import Applied
     from scs_deploy.plan.host import Plan
-    from scs_deploy.region.region import Context
+    from scs_deploy.region.region import Region
 
 
 def register(app: typer.Typer) -> None:
@@ -43,10 +43,10 @@ def apply(
     A region that answers before is measured meanwhile: a token, each API's list call, a small write a minute.
     """
     from scs_deploy.operations import apply as applies
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
-    region = context.load(environment)
+    region = Region.load(environment)
     selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     probe = measured.options(max_failed_requests, no_probe, ping)
     if not yes and not sys.stdin.isatty():
@@ -56,7 +56,7 @@ def apply(
     finished(region, done)
 
 
-def confirming(region: Context, progress: show.RunProgress, question: str, yes: bool) -> Callable[[Plan], bool]:
+def confirming(region: Region, progress: show.RunProgress, question: str, yes: bool) -> Callable[[Plan], bool]:
     """What shows a plan and asks, unless everything is agreed to beforehand."""
 
     def confirm(plan: Plan) -> bool:
@@ -72,7 +72,7 @@ def confirming(region: Context, progress: show.RunProgress, question: str, yes: 
     return confirm
 
 
-def finished(region: Context, done: Applied) -> None:
+def finished(region: Region, done: Applied) -> None:
     """How it ended, on one line."""
     if done.run:
         console.print(f"[green]done[/]: {done.changes} changes in run {done.run}, nothing left")
@@ -83,7 +83,7 @@ def finished(region: Context, done: Applied) -> None:
         console.print(f"[yellow]{done.held} changes are held back[/] until `scs apply --allow data-plane`")
 
 
-def _tell_netbox(region: Context) -> None:
+def _tell_netbox(region: Region) -> None:
     """Opt-in, and no part of the run: it is over, and stays done when NetBox does not answer."""
     from scs_deploy.inventory.netbox import mapping
     from scs_deploy.operations import netbox_writeback as writeback

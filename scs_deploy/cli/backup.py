@@ -55,9 +55,9 @@ def create(
     """
     from scs_deploy.operations.backup import create as making
     from scs_deploy.operations.backup.stream import mebibytes
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     with Progress(as_json) as progress:
         made, old = making.create(region, progress, full, tuple(only or ()))
     if as_json:
@@ -107,9 +107,9 @@ def verify(
     """
     from scs_deploy.operations.backup import choose
     from scs_deploy.operations.backup import verify as proving
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     with Progress(as_json) as progress:
         chosen = choose.choose(region, backup, tuple(only or ()), progress)
         proved = proving.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, progress, identity)
@@ -143,9 +143,9 @@ def restore(
     """
     from scs_deploy.operations.backup import choose
     from scs_deploy.operations.backup import restore as restoring
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     if not plan:
         nobody_to_ask(yes, as_json, "backup restore")
     with Progress(as_json) as progress:

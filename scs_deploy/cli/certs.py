@@ -98,8 +98,8 @@ def rotate(
     """
     from scs_deploy.operations import bootstrap
     from scs_deploy.operations.rotate import certificates, state
-    from scs_deploy.region import region as context
     from scs_deploy.region.certificates import wanted_leaves
+    from scs_deploy.region.region import Region
     from scs_deploy.secrets import pki
 
     if ca and names:
@@ -107,7 +107,7 @@ def rotate(
     if users_trust and not ca:
         raise RefusedError("--users-trust belongs to an exchange of the CA", "add --ca")
     probe = measured.options(max_failed_requests, no_probe, None)
-    region = context.load(environment)
+    region = Region.load(environment)
     chosen = tuple(sorted(set(names or ())))
     pki.check_names(chosen, wanted_leaves(region.environment, region.inventory))
     rotation = state.begin(region.environment, "ca" if ca else "certificates", chosen)
@@ -123,9 +123,9 @@ def rotate(
 
 def _collect(environment: str | None, offline: bool) -> list[Entry]:
     from scs_deploy.operations import certificates as certs
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     entries = certs.known(region)
     if not offline:
         wanted = certs.targets(region)

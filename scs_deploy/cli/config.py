@@ -13,7 +13,7 @@ from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, prin
 
 if TYPE_CHECKING:
     from scs_deploy.desired.resolve import File
-    from scs_deploy.region.region import Context
+    from scs_deploy.region.region import Region
 
 ContainerName = Annotated[str, typer.Argument(metavar="CONTAINER", help="e.g. nova_compute")]
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="e.g. nova.conf")]
@@ -41,9 +41,9 @@ def list_files(
 ) -> None:
     """List every container's files, and whether an override applies."""
     from scs_deploy.desired import resolve
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     services = region.catalog.select(tuple(names or ()))
     rows: list[dict[str, Any]] = []
     for host in region.inventory.hosts:
@@ -130,12 +130,12 @@ def _plain(text: str) -> str:
     return text.replace("[", "\\[")
 
 
-def _file(environment: str | None, container: str, file: str, host: str | None) -> tuple[Context, File]:
+def _file(environment: str | None, container: str, file: str, host: str | None) -> tuple[Region, File]:
     from scs_deploy.desired import resolve
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
     from scs_deploy.spec import catalog
 
-    region = context.load(environment)
+    region = Region.load(environment)
     if container not in region.catalog.owner:
         raise RefusedError(f"no container '{container}'", catalog.close_matches(container, region.catalog))
     service = region.catalog.services[region.catalog.owner[container]]
@@ -148,16 +148,14 @@ def _file(environment: str | None, container: str, file: str, host: str | None) 
     return region, files[file]
 
 
-def _base(region: Context, rendered: File, host: str | None) -> tuple[str, str]:
+def _base(region: Region, rendered: File, host: str | None) -> tuple[str, str]:
     """(template's path, its text without overrides)."""
-    from scs_deploy.desired import scope as render
+    from scs_deploy.desired import render
+    from scs_deploy.desired.scope import template_scope
 
     service = region.catalog.services[rendered.service]
     name = host or region.inventory.group(region.group_of(service.name, rendered.container))[0].name
-    scope = {
-        **render.scope(region, service, region.inventory.hosts[name], region.secrets),
-        "container": rendered.container,
-    }
+    scope = template_scope(region).of(service, region.inventory.hosts[name], rendered.container)
     spec = next(f for f in service.containers[rendered.container].config if f.name == rendered.name)
     template = spec.template or f"{spec.name}.j2"
     return f"{service.layer}/{service.name}/{template}", render.template(service, template, scope)

@@ -40,9 +40,9 @@ def plan(
 ) -> None:
     """Show what would change in the hosts' network files, line by line. Changes nothing."""
     from scs_deploy.operations import host_network as run
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     with errors.status("reading the hosts' networks"):
         plans = run.plan(region, hosts or ())
     if as_json:
@@ -69,9 +69,9 @@ def apply(
     the command fails, and no further host is touched.
     """
     from scs_deploy.operations import host_network as run
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     if not yes and not sys.stdin.isatty():
         raise RefusedError("apply asks before it changes anything, and there is nobody to ask", "add --yes")
     with errors.status("reading the hosts' networks"):

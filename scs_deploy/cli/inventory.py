@@ -90,9 +90,9 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show hosts with their addresses, groups and settings."""
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    inventory = context.load(environment).inventory
+    inventory = Region.load(environment).inventory
     if host is not None:
         if host not in inventory.hosts:
             raise RefusedError(f"no host '{host}' in the inventory", f"there are: {', '.join(inventory.hosts)}")
@@ -117,9 +117,9 @@ def graph(
 ) -> None:
     """Show groups, their hosts, and the services that run there."""
     from scs_deploy.inventory import graph as graphs
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     if svg is not None:
         try:
             svg.write_text(graphs.svg(region.environment.name, region.inventory, region.catalog), encoding="utf-8")
@@ -156,10 +156,10 @@ def writeback(environment: EnvironmentOption = None, as_json: JsonOption = False
     Writes what `writeback` in netbox.yml names, and only what differs; `scs apply` does it by itself where that is set.
     """
     from scs_deploy.operations import netbox_writeback as writing
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
     with _progress("telling NetBox", "devices") as progress:
-        done = writing.report(context.load(environment), progress)
+        done = writing.report(Region.load(environment), progress)
     if as_json:
         print_json({"written": list(done.written), "current": done.current, "without_run": list(done.without_run)})
         return

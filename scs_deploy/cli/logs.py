@@ -22,8 +22,7 @@ from scs_deploy.cli._options import EnvironmentOption
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.ssh import ssh_command
-from scs_deploy.region import region as contexts
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.catalog import close_matches
 
 
@@ -59,11 +58,11 @@ def logs(
     """
     if previous and follow:
         raise RefusedError("a container that was replaced writes nothing more", "leave out --follow or --previous")
-    context = contexts.load(environment)
-    sources = select(context, name, host)
+    region = Region.load(environment)
+    sources = select(region, name, host)
     with ExitStack() as stack:
         kind = Previous if previous else Reader
-        readers = [kind(context.environment, source, follow, lines) for source in sources]
+        readers = [kind(region.environment, source, follow, lines) for source in sources]
         for reader in readers:
             # an SSH client must not outlive an interrupted `scs logs -f`
             stack.callback(reader.stop)
@@ -75,12 +74,12 @@ def logs(
             reader.check()
 
 
-def select(context: Context, name: str, host: str | None) -> list[Source]:
+def select(region: Region, name: str, host: str | None) -> list[Source]:
     """Which containers on which hosts `name` means.
 
     :raises RefusedError: no such service, container or host, or none of them runs there
     """
-    catalog, inventory = context.catalog, context.inventory
+    catalog, inventory = region.catalog, region.inventory
     if name in catalog.services:
         service, containers = name, list(catalog.services[name].containers)
         if name in containers:
@@ -95,7 +94,7 @@ def select(context: Context, name: str, host: str | None) -> list[Source]:
     found = [
         Source(member, container)
         for container in containers
-        for member in inventory.group(context.group_of(service, container))
+        for member in inventory.group(region.group_of(service, container))
         if host in (None, member.name)
     ]
     if not found:

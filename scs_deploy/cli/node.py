@@ -49,9 +49,9 @@ def register(parent: typer.Typer) -> None:
 def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
     """Show every host: roles, whether it is drained, guests, API addresses and router gateways, cluster members."""
     from scs_deploy.operations.node import observe
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     with errors.status(f"looking at {len(region.inventory.hosts)} host(s)"):
         view = observe.observe(region)
     rows = [_row(view, host) for host in view.hosts]
@@ -188,9 +188,9 @@ def _run(
 ) -> None:
     from scs_deploy.operations.node import run
     from scs_deploy.operations.node.plan import Options
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     run.check_host(region, host)
     if not plan and not yes and (as_json or not sys.stdin.isatty()):
         raise RefusedError(f"node {verb} asks before it changes anything, and there is nobody to ask", "add --yes")

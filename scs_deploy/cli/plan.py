@@ -14,7 +14,7 @@ from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, prin
 from scs_deploy.spec.service import Impact
 
 if TYPE_CHECKING:
-    from scs_deploy.region.region import Context
+    from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
 Names = Annotated[list[str] | None, typer.Argument(metavar="SERVICE|LAYER", help="Only these; default: everything.")]
@@ -45,12 +45,12 @@ def plan(
 ) -> None:
     """Show what an apply would change, and why. Changes nothing."""
     from scs_deploy.engine import pipeline
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
     if offline and (exit_code or allow):
         raise RefusedError("--offline compares with no host", "leave out --exit-code and --allow")
-    region = context.load(environment)
+    region = Region.load(environment)
     selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     if offline:
         _offline(region, selection, as_json)
@@ -66,7 +66,7 @@ def plan(
         raise typer.Exit(3)
 
 
-def _offline(region: Context, selection: Selection, as_json: bool) -> None:
+def _offline(region: Region, selection: Selection, as_json: bool) -> None:
     from scs_deploy.desired import digest as offline
 
     with show.RunProgress() as progress:

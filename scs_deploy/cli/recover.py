@@ -104,9 +104,9 @@ def ovn(
 
 def _recover(procedure: Procedure, plan: bool, yes: bool, environment: str | None, as_json: bool) -> None:
     from scs_deploy.operations.recover import run
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     command = f"scs recover {procedure.service}"
     with _Progress(as_json) as progress:
         if plan:

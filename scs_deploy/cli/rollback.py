@@ -18,7 +18,7 @@ from scs_deploy.cli.apply import confirming
 
 if TYPE_CHECKING:
     from scs_deploy.operations.rollback import Back
-    from scs_deploy.region.region import Context
+    from scs_deploy.region.region import Region
 
 
 def register(app: typer.Typer) -> None:
@@ -49,14 +49,14 @@ def rollback(
     where a schema changed since, or a program wrote data that the earlier one cannot read.
     """
     from scs_deploy.operations import rollback as rollbacks
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
     probe = measured.options(max_failed_requests, no_probe, ping)
     if as_json and not plan:
         raise RefusedError("--json goes with --plan", "scs runs show --json tells what a rollback did")
     if not yes and not plan and not sys.stdin.isatty():
         raise RefusedError("rollback asks before it changes anything, and there is nobody to ask", "add --yes")
-    region = context.load(environment)
+    region = Region.load(environment)
     with console.status("comparing with then"):
         back, reasons = rollbacks.look(region, run, tuple(names or ()), images_only)
     if as_json:
@@ -73,7 +73,7 @@ def rollback(
         console.print(f"[yellow]{done.held} changes are held back[/] until `scs apply --allow data-plane`")
 
 
-def _kept(region: Context) -> str:
+def _kept(region: Region) -> str:
     return (
         f"{region.environment.lock_file.name} is the earlier one now: commit it, or the next build goes forward again"
     )

@@ -132,11 +132,11 @@ def resume(
     """Go on with a run that was paused, failed or interrupted. Observes first, and does what is left of it."""
     from scs_deploy.cli.apply import confirming, finished
     from scs_deploy.operations import apply as applies
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
     given = max_failed_requests is not None or no_probe or ping
     probe = measured.options(max_failed_requests, no_probe, ping) if given else None
-    region = context.load(environment)
+    region = Region.load(environment)
     if not yes and not sys.stdin.isatty():
         raise RefusedError("resume asks before it changes anything, and there is nobody to ask", "add --yes")
     with shows.RunProgress() as progress:

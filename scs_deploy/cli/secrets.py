@@ -39,12 +39,12 @@ def init(
 
     Writes clouds.yaml for OpenStack clients too. Run it again at any time.
     """
-    from scs_deploy.region import region as context
     from scs_deploy.region.certificates import wanted_leaves
+    from scs_deploy.region.region import Region
     from scs_deploy.secrets import clouds, pki, vault
     from scs_deploy.secrets import store as secrets
 
-    described = context.load(environment)
+    described = Region.load(environment)
     region = described.environment
     password = vault.create_password(region) if create_vault_password else None
     added = secrets.ensure(region, [*described.catalog.secrets(), clouds.PASSWORD])
@@ -148,10 +148,10 @@ def rotate(
     """
     from scs_deploy.operations.rotate import secrets as rotation_of
     from scs_deploy.operations.rotate import state
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
     probe = measured.options(max_failed_requests, no_probe, None)
-    region = context.load(environment)
+    region = Region.load(environment)
     chosen = rotation_of.choose(names, region.catalog)
     rotation_of.refuse_others(region.secrets, chosen)
     rotation = state.begin(region.environment, "secrets", tuple(sorted(set(names))))

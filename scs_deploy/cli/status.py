@@ -21,9 +21,9 @@ def status(
 ) -> None:
     """Show every container: state, health, restarts. Exits 1 when one does not run or is unhealthy."""
     from scs_deploy.engine import pipeline
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
 
-    region = context.load(environment)
+    region = Region.load(environment)
     chosen = region.catalog.select(tuple(names or ()))
     with console.status("observing"):
         seen = pipeline.observe(region, chosen, states=True)

@@ -144,7 +144,7 @@ def _deploy(region: Environment) -> None:
     from scs_deploy.cli._progress import RunProgress
     from scs_deploy.operations import apply
     from scs_deploy.plan.host import Plan
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
     with RunProgress() as progress:
@@ -153,7 +153,7 @@ def _deploy(region: Environment) -> None:
             progress.planned(plan)
             return True
 
-        done = apply.apply(context.load(region.name), Selection(), progress, confirm, command="scs testbed up")
+        done = apply.apply(Region.load(region.name), Selection(), progress, confirm, command="scs testbed up")
     if done.changes:
         console.print(f"  {done.changes} changes in run {done.run}")
     else:

@@ -84,7 +84,7 @@ def upgrade(
     from scs_deploy.environment import environment as environments
     from scs_deploy.operations import apply as applies
     from scs_deploy.operations.upgrade import schedule as upgrades
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
     chosen = environments.load(environment)
@@ -113,7 +113,7 @@ def upgrade(
         return
     if images:
         releasing.build(chosen)
-    region = context.load(chosen.name)
+    region = Region.load(chosen.name)
     if plan:
         found = pipeline.make_plan(region, selection)
         show.print_plan(found)

@@ -15,7 +15,7 @@ from pydantic import Field
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import resolve
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 
 
@@ -30,20 +30,20 @@ class RenderedHost(Model):
     hash: str = Field(description="of all of the above")
 
 
-def render(context: Context, selection: Selection, rendered: Callable[[], None] = lambda: None) -> list[RenderedHost]:
+def render(region: Region, selection: Selection, rendered: Callable[[], None] = lambda: None) -> list[RenderedHost]:
     """Render all hosts, or those selected, sorted by name.
 
     :param rendered: called after each host
     :raises RefusedError: unknown host or service; a secret, certificate, image lock or override is wrong
     :raises ScsError: a template does not render
     """
-    chosen = context.catalog.select(selection.services) if selection.services else None
+    chosen = region.catalog.select(selection.services) if selection.services else None
     for name in selection.hosts:
-        if name not in context.inventory.hosts:
-            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(context.inventory.hosts)}")
+        if name not in region.inventory.hosts:
+            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(region.inventory.hosts)}")
     found = []
-    for name in sorted(selection.hosts or context.inventory.hosts):
-        desired = resolve.resolve(context, name, chosen)
+    for name in sorted(selection.hosts or region.inventory.hosts):
+        desired = resolve.resolve(region, name, chosen)
         containers = {c.name: str(c.body["Labels"]["scs.spec"]) for c in desired.containers.values()}
         files = {f.path: f.sha256 for f in desired.files.values()}
         jobs = {j.name: j.hash for j in desired.jobs.values()}

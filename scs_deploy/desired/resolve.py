@@ -13,11 +13,13 @@ from typing import Any
 
 from pydantic import Field
 
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.desired import scope as render
+from scs_deploy.desired import render
+from scs_deploy.desired.scope import CA_FILE, template_scope
 from scs_deploy.environment import overrides as config
 from scs_deploy.inventory.model import Host
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.lifecycle import Health, Roll
 from scs_deploy.spec.release import LockedImage
 from scs_deploy.spec.service import Container, Impact, Phase, Service
@@ -105,49 +107,47 @@ class DesiredHost(Model):
     jobs: dict[str, RunJob]
 
 
-def resolve(context: Context, host_name: str, services: Collection[str] | None = None) -> DesiredHost:
+def resolve(region: Region, host_name: str, services: Collection[str] | None = None) -> DesiredHost:
     """The desired state of one host.
 
     :param services: only these; None: all. What is left out needs no image, secret or override.
     :raises ScsError: a template does not render; RefusedError: secret, certificate, image lock or override is wrong
     """
-    host = context.inventory.hosts[host_name]
+    host = region.inventory.hosts[host_name]
     containers: dict[str, RunContainer] = {}
     files: dict[str, File] = {}
     jobs: dict[str, RunJob] = {}
-    for service in context.catalog.services.values():
+    for service in region.catalog.services.values():
         if services is not None and service.name not in services:
             continue
         scope: dict[str, Any] | None = None
         for name, spec in service.containers.items():
             if (spec.hosts or service.hosts) not in host.groups:
                 continue
-            scope = scope or render.scope(context, service, host, context.secrets)
-            uid, gid = _ids(context, spec.user)
+            scope = scope or template_scope(region).of(service, host)
+            uid, gid = _ids(region, spec.user)
             own = {**scope, "container": name, "uid": uid, "gid": gid}
-            mine = _files(context, service, name, spec, host, own)
+            mine = _files(region, service, name, spec, host, own)
             files.update({f.path: f for f in mine})
-            containers[name] = _container(context, service, name, spec, mine, own)
+            containers[name] = _container(region, service, name, spec, mine, own)
         for name, job in service.jobs.items():
             if job.container in containers and scope is not None:
                 run = containers[job.container]
-                jobs[f"{service.name}.{name}"] = _job(
-                    context, service, name, run, {**scope, "container": job.container}
-                )
+                jobs[f"{service.name}.{name}"] = _job(region, service, name, run, {**scope, "container": job.container})
     return DesiredHost(host=host_name, containers=containers, files=files, jobs=jobs)
 
 
-def _ids(context: Context, user: str) -> tuple[int, int]:
+def _ids(region: Region, user: str) -> tuple[int, int]:
     if user in ("root", "0"):
         return (0, 0)
-    found = context.users[user.partition(":")[0]]
+    found = region.users[user.partition(":")[0]]
     return (found.uid or 0, found.gid)
 
 
 def _files(
-    context: Context, service: Service, name: str, spec: Container, host: Host, scope: Mapping[str, Any]
+    region: Region, service: Service, name: str, spec: Container, host: Host, scope: Mapping[str, Any]
 ) -> list[File]:
-    gid = _ids(context, spec.user)[1]
+    gid = _ids(region, spec.user)[1]
 
     def build(file: str, content: str, mode: str, fmt: str = "text", sources: tuple[str, ...] = ()) -> File:
         return File(
@@ -168,10 +168,10 @@ def _files(
     for f in spec.config:
         fmt = config.file_format(f.name, f.format)
         base = render.template(service, f.template or f"{f.name}.j2", scope)
-        layers = context.overrides.layers(service.layer, service.name, name, host.name, f.name, fmt)
+        layers = region.overrides.layers(service.layer, service.name, name, host.name, f.name, fmt)
         content = config.merge(base, [(str(p), p.read_text(encoding="utf-8")) for p in layers], fmt)
         result.append(build(f.name, content, f.mode, fmt, tuple(str(p) for p in layers)))
-    certificates = context.certificates
+    certificates = region.certificates
     result.append(build("ca.crt", certificates.ca_pem, "0644"))
     if spec.tls:
         leaf = certificates.leaf(host.name)
@@ -182,10 +182,10 @@ def _files(
 
 
 def _container(
-    context: Context, service: Service, name: str, spec: Container, files: list[File], scope: Mapping[str, Any]
+    region: Region, service: Service, name: str, spec: Container, files: list[File], scope: Mapping[str, Any]
 ) -> RunContainer:
     at = f"{service.directory / 'service.yml'}: containers.{name}"
-    ids = _ids(context, spec.user)
+    ids = _ids(region, spec.user)
     text = [render.leaf(v, scope, f"{at}.volumes") for v in spec.volumes]
     volumes = {v.partition(":")[0]: ids for v in text if not v.startswith("/")}
     directories = {
@@ -199,7 +199,7 @@ def _container(
         if (e.container or next(iter(service.containers))) == name
     )
     health = _health(spec.health, ports, scope, at)
-    image = _image(context, spec.image or service.name)
+    image = _image(region, spec.image or service.name)
     devices = [d for d in (render.leaf(d, scope, f"{at}.devices") for d in spec.devices) if d]
     environment = {k: render.leaf(v, scope, f"{at}.environment.{k}") for k, v in spec.environment.items()}
     host_config: dict[str, Any] = {
@@ -277,25 +277,23 @@ def _impact(service: Service, ports: tuple[int, ...]) -> Impact:
     return Impact.API if ports and http else Impact.CONTROL
 
 
-def _image(context: Context, name: str) -> str:
-    from scs_deploy.base.errors import RefusedError
-
-    spec = context.release.images[name]
+def _image(region: Region, name: str) -> str:
+    spec = region.release.images[name]
     if spec.reference:
         return spec.reference
-    locked = context.lock.images.get(name)
+    locked = region.lock.images.get(name)
     if locked is None:
-        raise RefusedError(f"{context.environment.lock_file}: images: no '{name}'", f"scs images build {name}")
-    return _reference(context, locked)
+        raise RefusedError(f"{region.environment.lock_file}: images: no '{name}'", f"scs images build {name}")
+    return _reference(region, locked)
 
 
-def locked_images(context: Context) -> list[str]:
+def locked_images(region: Region) -> list[str]:
     """`registry/repository@digest` of every image of the release lock."""
-    return [_reference(context, locked) for locked in context.lock.images.values()]
+    return [_reference(region, locked) for locked in region.lock.images.values()]
 
 
-def _reference(context: Context, locked: LockedImage) -> str:
-    return f"{context.environment.settings.registry.host}/{locked.reference}@{locked.digest}"
+def _reference(region: Region, locked: LockedImage) -> str:
+    return f"{region.environment.settings.registry.host}/{locked.reference}@{locked.digest}"
 
 
 def _bind(volume: str) -> str:
@@ -306,7 +304,7 @@ def _bind(volume: str) -> str:
 
 def _config_binds(service: Service, name: str, spec: Container) -> list[str]:
     directory = spec.config_dir or f"/etc/{service.name}"
-    binds = [f"{NODE_CONFIG}/{name}/ca.crt:{render.CA_FILE}:ro"]
+    binds = [f"{NODE_CONFIG}/{name}/ca.crt:{CA_FILE}:ro"]
     if spec.tls:
         binds.append(f"{NODE_CONFIG}/{name}/tls:/etc/scs/tls:ro")
     if ((spec.reload and not spec.reload.only) or any(f.live for f in spec.config)) and spec.config:
@@ -327,7 +325,7 @@ def _health(health: Health | None, ports: tuple[int, ...], scope: Mapping[str, A
     return ("curl", "-fsS", "-o", "/dev/null", "--max-time", "10", f"http://{address}:{port}{health.http}")
 
 
-def _job(context: Context, service: Service, name: str, run: RunContainer, scope: Mapping[str, Any]) -> RunJob:
+def _job(region: Region, service: Service, name: str, run: RunContainer, scope: Mapping[str, Any]) -> RunJob:
     job = service.jobs[name]
     at = f"{service.directory / 'service.yml'}: jobs.{name}.command"
     argv = [render.leaf(w, scope, at) for w in job.command]
@@ -340,7 +338,7 @@ def _job(context: Context, service: Service, name: str, run: RunContainer, scope
     }
     if job.user:
         body["User"] = job.user
-    due = [context.release.openstack] if job.restart else [run.image.rpartition("@")[2], argv, body["User"]]
+    due = [region.release.openstack] if job.restart else [run.image.rpartition("@")[2], argv, body["User"]]
     digest = hashlib.sha256(json.dumps(due).encode()).hexdigest()
     return RunJob(
         name=f"{service.name}.{name}",

@@ -1,187 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rendering: plain Jinja2 with StrictUndefined, templates compiled once a process."""
+"""What templates and leaf strings of service specs see: the only names that a template may use."""
 
 from __future__ import annotations
 
-import json
-import os
-import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-from pydantic import Field
-
-from scs_deploy.base import paths
-from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.environment.environment import ApiAddress
 from scs_deploy.inventory.model import Host
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import credentials
-from scs_deploy.spec.service import Endpoint, Service
+from scs_deploy.spec.service import Service
 
 CA_FILE = "/etc/scs/ca.crt"
 """The region CA inside every container."""
 
-
-class Backend(Model):
-    """A member behind HAProxy."""
-
-    name: str
-    address: str
-    port: int
+DATABASE_PORT, BROKER_PORT, CACHE_PORT = 3306, 5671, 11211
 
 
-class ResolvedEndpoint(Model):
-    """An endpoint with its members."""
+class TemplateScope:
+    """The names that templates see in one region. What hosts or services share is computed once.
 
-    name: str
-    service: str
-    port: int
-    path: str
-    protocol: str
-    public: bool
-    catalogue: bool
-    balance: str
-    health_path: str | None
-    health_port: int | None
-    copies: bool
-    container: str
-    backends: tuple[Backend, ...] = Field(description="sorted by host name")
-
-
-def endpoints(context: Context) -> tuple[ResolvedEndpoint, ...]:
-    """Every endpoint of the catalog with the hosts that serve it, by service order and name."""
-    found = context._cache.get("endpoints")
-    if found is None:
-        found = tuple(
-            _endpoint(context, service, name, e)
-            for service in context.catalog.services.values()
-            for name, e in service.endpoints.items()
-        )
-        context._cache["endpoints"] = found
-    return found  # type: ignore[return-value]
-
-
-def _endpoint(context: Context, service: Service, name: str, e: Endpoint) -> ResolvedEndpoint:
-    container = e.container or next(iter(service.containers))
-    hosts = context.inventory.group(context.group_of(service.name, container))
-    return ResolvedEndpoint(
-        name=name,
-        service=service.name,
-        port=e.port,
-        path=e.path,
-        protocol=e.protocol,
-        public=e.public,
-        catalogue=e.catalogue,
-        balance=e.balance,
-        health_path=e.health_path,
-        health_port=e.health_port,
-        copies=e.copies,
-        container=container,
-        backends=tuple(Backend(name=h.name, address=h.management, port=e.backend_port or e.port) for h in hosts),
-    )
-
-
-def _compiled() -> jinja2.BytecodeCache | None:
-    """What an earlier process compiled, in the user's cache folder: compiling all templates takes a tenth of a second.
-
-    It is code that this process runs: a folder that somebody else could write to is not used.
+    Secrets are those of the region; a template reads only what its service, or a service that this one requires,
+    declares.
     """
-    try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scs" / "templates"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
-    except (OSError, RuntimeError):
-        return None
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        return None
-    return jinja2.FileSystemBytecodeCache(str(folder))
+
+    def __init__(self, region: Region) -> None:
+        self._region = region
+        self._services: dict[str, dict[str, Any]] = {}
+        self._settings: dict[str, dict[str, Any]] = {}
+
+    def of(self, service: Service, host: Host, container: str = "") -> dict[str, Any]:
+        """Names for the templates and leaf strings of a service's container on a host."""
+        base = self._services.get(service.name)
+        if base is None:
+            base = self._services[service.name] = _ServiceScope(self._region, service).names()
+        group = self._region.inventory.group(service.hosts)
+        return {
+            **base,
+            "host": host,
+            "address": host.management,
+            "settings": self._settings_of(host),
+            "own_rank": [h.name for h in group].index(host.name) if service.hosts in host.groups else 0,
+            "container": container,
+        }
+
+    def _settings_of(self, host: Host) -> dict[str, Any]:
+        if host.name not in self._settings:
+            self._settings[host.name] = {**self._region.catalog.settings, **host.settings}
+        return self._settings[host.name]
 
 
-@lru_cache(maxsize=64)
-def _jinja(directories: tuple[str, ...]) -> jinja2.Environment:
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(directories),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - configuration files, not HTML
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        auto_reload=False,
-        bytecode_cache=_compiled() if directories else None,
-    )
-    env.filters["to_json"] = json.dumps
-    return env
-
-
-def environment_for(service: Service) -> jinja2.Environment:
-    """Jinja environment of a service: its directory, its layer's templates/, core's templates/."""
-    return _jinja(_directories(service.directory, service.layer))
-
-
-@lru_cache(maxsize=256)
-def _directories(directory: Path, layer: str) -> tuple[str, ...]:
-    # asked for once a file and host: finding the folders anew cost a third of the rendering of a large region
-    return str(directory), str(paths.layer(layer) / "templates"), str(paths.layer("core") / "templates")
-
-
-@lru_cache(maxsize=4096)
-def _leaf(source: str) -> jinja2.Template:
-    return _jinja(()).from_string(source)
-
-
-def leaf(source: str, scope: Mapping[str, Any], where: str) -> str:
-    """Render a string of a spec; strings without Jinja pass untouched.
-
-    :param where: names the string in an error
-    :raises ScsError: the string does not render
-    """
-    if "{" not in source or ("{{" not in source and "{%" not in source):
-        return source
-    try:
-        return str(_leaf(source).render(scope))
-    except jinja2.TemplateError as error:
-        raise ScsError(f"{where}: {error}", "the template or a variable it uses is wrong") from None
-
-
-def template(service: Service, name: str, scope: Mapping[str, Any]) -> str:
-    """Render a template file of a service.
-
-    :raises ScsError: the template is missing or does not render, naming file and line
-    """
-    env = environment_for(service)
-    try:
-        return env.get_template(name).render(scope)
-    except jinja2.TemplateNotFound as error:
-        raise ScsError(f"{service.directory / str(error.name)}: no such template") from None
-    except jinja2.TemplateSyntaxError as error:
-        raise ScsError(f"{error.filename}:{error.lineno}: {error.message}") from None
-    except jinja2.TemplateError as error:
-        raise ScsError(
-            f"{service.directory / name}{_line(error, name)}: {error}", "a variable that the template uses is wrong"
-        ) from None
-
-
-def _line(error: BaseException, name: str) -> str:
-    line = 0
-    trace = error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename.endswith(name):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return f":{line}" if line else ""
-
-
-class _Region(Model):
-    name: str
-    internal: ApiAddress
-    external: ApiAddress
-    networks: dict[str, Any]
+@lru_cache(maxsize=8)
+def template_scope(region: Region) -> TemplateScope:
+    """The scope of a region, one for each `Region` that was loaded."""
+    return TemplateScope(region)
 
 
 class SecretScope(Mapping[str, str]):
@@ -195,122 +72,115 @@ class SecretScope(Mapping[str, str]):
             raise KeyError(f"secret '{key}' is not declared by {self._service} or by what it requires")
         return self._secrets[key]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._allowed)
 
     def __len__(self) -> int:
         return len(self._allowed)
 
 
-def scope(context: Context, service: Service, host: Host, secrets: Mapping[str, str]) -> dict[str, Any]:
-    """What templates and leaf strings of `service` see on `host`; `container` is added by the caller.
-
-    :param secrets: all secrets by name
-    """
-    key = f"scope:{service.name}"
-    base = context._cache.get(key)
-    if not isinstance(base, dict):
-        base = _service_scope(context, service, secrets)
-        context._cache[key] = base
-    settings = _settings(context, host)
-    result = {**base, "host": host, "address": host.management, "settings": settings}
-    result["own_rank"] = (
-        [h.name for h in context.inventory.group(service.hosts)].index(host.name) if service.hosts in host.groups else 0
-    )
-    return result
+class _RegionNames(Model):
+    name: str
+    internal: ApiAddress
+    external: ApiAddress
+    networks: dict[str, Any]
 
 
-def _settings(context: Context, host: Host) -> dict[str, Any]:
-    key = f"settings:{host.name}"
-    found = context._cache.get(key)
-    if not isinstance(found, dict):
-        found = {**context.catalog.settings, **host.settings}
-        context._cache[key] = found
-    return found
+class _ServiceScope:
+    """The names of one service that are the same on every host."""
 
+    def __init__(self, region: Region, service: Service) -> None:
+        self.region = region
+        self.service = service.name
+        self.api = region.environment.settings.api
+        self.by_name = {e.name: e for e in endpoints(region)}
+        required = region.catalog.required(service.name)
+        allowed = {n for r in required for n in region.catalog.services[r].all_secrets}
+        self.secrets = SecretScope(region.secrets, frozenset(service.all_secrets) | allowed, service.name)
 
-def _service_scope(context: Context, service: Service, secrets: Mapping[str, str]) -> dict[str, Any]:
-    settings = context.environment.settings
-    required = context.catalog.required(service.name)
-    allowed = frozenset(service.all_secrets) | {n for r in required for n in context.catalog.services[r].all_secrets}
-    view = SecretScope(secrets, allowed, service.name)
-    inventory = context.inventory
-    resolved = endpoints(context)
-    by_name = {e.name: e for e in resolved}
+    def names(self) -> dict[str, Any]:
+        settings = self.region.environment.settings
+        functions: dict[str, Callable[..., Any]] = {
+            "endpoint": self.endpoint,
+            "endpoint_root": self.endpoint_root,
+            "database_url": self.database_url,
+            "transport_url": self.transport_url,
+            "hosts": self.region.inventory.group,
+            "user_of": self.user_of,
+            "previous": self.previous,
+        }
+        return {
+            **functions,
+            "service": self.service,
+            "region": _RegionNames(
+                name=settings.region,
+                internal=settings.api.internal,
+                external=settings.api.external,
+                networks=dict(settings.networks),
+            ),
+            "secrets": self.secrets,
+            "endpoints": endpoints(self.region),
+            "memcached_servers": self.memcached(),
+            "ca_file": CA_FILE,
+            "certificates": _ApiCertificates(self.region),
+            "environment": self.region.environment.name,
+        }
 
-    def root_url(kind: str, interface: str = "internal") -> str:
-        endpoint = by_name[kind]
-        name = settings.api.internal.name if interface == "internal" else settings.api.external.name
-        return f"https://{name}:{endpoint.port}"
+    def endpoint_root(self, kind: str, interface: str = "internal") -> str:
+        """`https://name:port` of an endpoint."""
+        name = self.api.internal.name if interface == "internal" else self.api.external.name
+        return f"https://{name}:{self.by_name[kind].port}"
 
-    def url(kind: str, interface: str = "internal") -> str:
-        return root_url(kind, interface) + by_name[kind].path
+    def endpoint(self, kind: str, interface: str = "internal") -> str:
+        """An endpoint's URL as the Keystone catalogue has it."""
+        return self.endpoint_root(kind, interface) + self.by_name[kind].path
 
-    def database_url(name: str) -> str:
-        password = quote(view[f"{service.name}_database_password"], safe="")
-        return f"mysql+pymysql://{service.name}:{password}@{settings.api.internal.name}:3306/{name}?charset=utf8mb4&ssl_ca={CA_FILE}"
+    def database_url(self, name: str) -> str:
+        """SQLAlchemy's URL of one of the service's schemas."""
+        password = quote(self.secrets[f"{self.service}_database_password"], safe="")
+        server = f"{self.api.internal.name}:{DATABASE_PORT}"
+        return f"mysql+pymysql://{self.service}:{password}@{server}/{name}?charset=utf8mb4&ssl_ca={CA_FILE}"
 
-    def transport_url(of: str = service.name) -> str:
-        password = quote(view[f"{of}_rabbitmq_password"], safe="")
-        user = user_of(f"{of}_rabbitmq_password", of)
-        group = context.group_of("rabbitmq")
-        return (
-            "rabbit://" + ",".join(f"{user}:{password}@{h.management}:5671" for h in inventory.group(group)) + f"/{of}"
-        )
+    def transport_url(self, of: str = "") -> str:
+        """oslo.messaging's URL of a service's vhost; default: this service's."""
+        of = of or self.service
+        password = quote(self.secrets[f"{of}_rabbitmq_password"], safe="")
+        user = self.user_of(f"{of}_rabbitmq_password", of)
+        brokers = self.region.inventory.group(self.region.group_of("rabbitmq"))
+        return "rabbit://" + ",".join(f"{user}:{password}@{h.management}:{BROKER_PORT}" for h in brokers) + f"/{of}"
 
-    def user_of(secret: str, name: str = service.name) -> str:
-        _ = view[secret]
-        return credentials.user(secrets, secret, name)
+    def user_of(self, secret: str, name: str = "") -> str:
+        """The user that logs in with a secret while it is rotated."""
+        _ = self.secrets[secret]
+        return credentials.user(self.region.secrets, secret, name or self.service)
 
-    def previous(secret: str) -> str:
-        _ = view[secret]
-        return credentials.previous(secrets, secret) or ""
+    def previous(self, secret: str) -> str:
+        """A secret's value before its rotation; empty: it is not being rotated."""
+        _ = self.secrets[secret]
+        return credentials.previous(self.region.secrets, secret) or ""
 
-    def memcached() -> list[str]:
-        return [f"{h.management}:11211" for h in inventory.group(context.group_of("memcached"))]
-
-    region = _Region(
-        name=settings.region,
-        internal=settings.api.internal,
-        external=settings.api.external,
-        networks=dict(settings.networks),
-    )
-    functions: dict[str, Callable[..., Any]] = {
-        "endpoint": url,
-        "endpoint_root": root_url,
-        "database_url": database_url,
-        "transport_url": transport_url,
-        "hosts": inventory.group,
-        "user_of": user_of,
-        "previous": previous,
-    }
-    return {
-        **functions,
-        "service": service.name,
-        "region": region,
-        "secrets": view,
-        "endpoints": resolved,
-        "memcached_servers": memcached() if "memcached" in context.catalog.services else [],
-        "ca_file": CA_FILE,
-        "certificates": _ApiCertificates(context),
-        "environment": context.environment.name,
-    }
+    def memcached(self) -> list[str]:
+        """`address:port` of each memcached."""
+        if "memcached" not in self.region.catalog.services:
+            return []
+        servers = self.region.inventory.group(self.region.group_of("memcached"))
+        return [f"{h.management}:{CACHE_PORT}" for h in servers]
 
 
 class _ApiCertificates:
     """`certificates.internal.cert`, `.key` and so on, read only by templates that ask."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, region: Region) -> None:
+        self._region = region
 
     @property
     def internal(self) -> Any:
-        return self._context.certificates.leaf("api-internal")
+        return self._region.certificates.leaf("api-internal")
 
     @property
     def external(self) -> Any:
-        return self._context.certificates.leaf("api-external")
+        return self._region.certificates.leaf("api-external")
 
     @property
     def ca(self) -> str:
-        return self._context.certificates.ca_pem
+        return self._region.certificates.ca_pem

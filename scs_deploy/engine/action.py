@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base of the action plugins: tasks carry names only; contents and secrets come from the region's context."""
+"""Base of the action plugins: tasks carry names only; contents and secrets come from the region."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from ansible.plugins.action import ActionBase
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.desired import resolve
 from scs_deploy.desired.resolve import DesiredHost
-from scs_deploy.region import region as context
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region, shared_region
 
 
 class RegionAction(ActionBase):  # type: ignore[misc]
-    """Runs `act` with the region's context; errors become task failures of one line."""
+    """Runs `act` with the region; errors become task failures of one line."""
 
     _supports_check_mode = True
     _supports_async = False
@@ -29,7 +28,7 @@ class RegionAction(ActionBase):  # type: ignore[misc]
         result: dict[str, Any] = super().run(tmp, task_vars)
         variables = task_vars or {}
         try:
-            region = context.shared(os.environ["SCS_ENVIRONMENT"])
+            region = shared_region(os.environ["SCS_ENVIRONMENT"])
             result.update(self.act(region, variables))
         except KeyError as error:
             result.update(failed=True, msg=f"{error.args[0]}: not set or not known; run this through scs")
@@ -39,12 +38,12 @@ class RegionAction(ActionBase):  # type: ignore[misc]
         result.pop("invocation", None)
         return result
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """The plugin's own work."""
         raise NotImplementedError
 
     def desired(
-        self, region: Context, variables: dict[str, Any], services: Collection[str] | None = None
+        self, region: Region, variables: dict[str, Any], services: Collection[str] | None = None
     ) -> DesiredHost:
         """The desired state of the task's host: of some services, or of all."""
         return resolve.resolve(region, variables["inventory_hostname"], services)

@@ -20,9 +20,9 @@ from scs_deploy.plan import ordering as order
 from scs_deploy.plan import rolling
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan, Plan
-from scs_deploy.region.region import INVENTORY, Context
+from scs_deploy.region.region import INVENTORY, Region
 from scs_deploy.region.selection import Selection
-from scs_deploy.shared import state as region
+from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.catalog import HOLDER, Catalog
 from scs_deploy.state.runs import RunRecord, Status
 
@@ -35,59 +35,59 @@ class Observation:
     states: list[dict[str, Any]] = field(default_factory=list)
 
 
-def make_plan(context: Context, selection: Selection, patience: float = 0) -> Plan:
+def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan:
     """Observe all hosts and the region's shared state, and compare with what is wanted. Changes nothing.
 
     :param patience: seconds that servers may take until they answer
     :raises RefusedError: wrong input, an unreachable host, a host that cannot take its changes
     :raises ScsError: observing failed
     """
-    chosen = context.catalog.select(selection.services)
-    only = _hosts(context, selection.hosts)
-    _ = context.secrets, context.certificates, context.overrides, context.lock
-    shared: Future[region.SharedState] = Future()
+    chosen = region.catalog.select(selection.services)
+    only = _hosts(region, selection.hosts)
+    _ = region.secrets, region.certificates, region.overrides, region.lock
+    shared: Future[shared_state.SharedState] = Future()
 
     def read() -> None:
         try:
-            shared.set_result(region.read(context, patience))
+            shared.set_result(shared_state.read(region, patience))
         except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
             shared.set_exception(error)
 
     # a daemon: hosts that cannot be reached are told at once, whatever the servers do meanwhile
     threading.Thread(target=read, daemon=True).start()
-    observation = observe(context, chosen)
-    moving = rolling.of(context)
-    known = _known(shared.result(), observation.hosts, context.catalog)
+    observation = observe(region, chosen)
+    moving = rolling.of(region)
+    known = _known(shared.result(), observation.hosts, region.catalog)
     plan = plans.assemble(
         observation.hosts,
         [*known, *rolling.leftovers(observation.hosts, moving)],
-        context.catalog.waves,
+        region.catalog.waves,
         chosen,
         only,
-        frozenset(context.environment.settings.allow) | frozenset(selection.allow),
-        order.of(context),
+        frozenset(region.environment.settings.allow) | frozenset(selection.allow),
+        order.of(region),
     )
-    api = context.environment.settings.api
+    api = region.environment.settings.api
     both = (str(api.internal.address), str(api.external.address))
     holders = dict.fromkeys(("haproxy", "keepalived"), both)
     plan = plan.model_copy(update={"in_use": rolling.last(observation.hosts, moving.backends, holders)})
-    _check_registry(context, plan)
-    may_hold = {h.name for h in context.inventory.group(context.group_of(HOLDER))}
+    _check_registry(region, plan)
+    may_hold = {h.name for h in region.inventory.group(region.group_of(HOLDER))}
     if HOLDER in chosen and addresses.unheld(observation.hosts, may_hold):
-        addresses.refuse_taken(context.environment, (443, 5000, 3306))
+        addresses.refuse_taken(region.environment, (443, 5000, 3306))
     return plan
 
 
-def observe(context: Context, services: frozenset[str], states: bool = False) -> Observation:
+def observe(region: Region, services: frozenset[str], states: bool = False) -> Observation:
     """One play over all hosts: each reports the differences of the chosen services.
 
     :param states: report every container's state too
     :raises RefusedError: a host is unreachable, or has no Docker engine that answers
     """
-    hosts = sorted(context.inventory.hosts)
+    hosts = sorted(region.inventory.hosts)
     task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": states, "services": sorted(services)}}
     play = {"name": "Observe", "hosts": ",".join(hosts), "gather_facts": False, "tasks": [task]}
-    result = runner.run_playbook(context.environment, [play], keep_results=True, variables=pinned(context))
+    result = runner.run_playbook(region.environment, [play], keep_results=True, variables=pinned(region))
     runner.refuse_unreachable(result)
     if result.refused:
         raise RefusedError(runner.summary(result.refused))
@@ -101,28 +101,26 @@ def observe(context: Context, services: frozenset[str], states: bool = False) ->
     )
 
 
-def pinned(context: Context) -> dict[str, str]:
+def pinned(region: Region) -> dict[str, str]:
     """Environment variables of a play: its action plugins refuse any other synced inventory than this run's.
 
     An Ansible inventory may take values from its process's surroundings, so it is not held to a hash.
     """
-    return {INVENTORY: context.inventory.hash} if is_synced(context.environment.inventory) else {}
+    return {INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {}
 
 
 Progress = Callable[[str, dict[str, Any]], None]
 """Called with `task` (name, hosts), `ok`, `failed` (host, message): what a progress view shows."""
 
 
-def execute(
-    context: Context, plan: Plan, record: RunRecord, progress: Progress, still_ours: Callable[[], None]
-) -> None:
+def execute(region: Region, plan: Plan, record: RunRecord, progress: Progress, still_ours: Callable[[], None]) -> None:
     """Carry out exactly the plan.
 
     :param still_ours: asked before every play; raises when another run has taken the region meanwhile
     :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
     """
-    plays = playbook.plays(plan, context.catalog.waves, rolling.of(context), order.of(context))
-    base = folder_of(context.environment, record.id)
+    plays = playbook.plays(plan, region.catalog.waves, rolling.of(region), order.of(region))
+    base = folder_of(region.environment, record.id)
     folder = base / str(len(list(base.glob("[0-9]*"))) + 1)
     folder.mkdir(parents=True, mode=0o700)
     _forget_old(base.parent)
@@ -160,15 +158,15 @@ def execute(
         again = playbook.take_back(plays, drained, result.unreachable)
         if again:
             # what fails here, the next plan finds
-            runner.run_playbook(context.environment, again, on_event=handle)
+            runner.run_playbook(region.environment, again, on_event=handle)
 
     gate = base / PAUSE
     result = runner.run_playbook(
-        context.environment,
+        region.environment,
         plays,
         on_event=handle,
         private=folder,
-        variables={**pinned(context), "SCS_RUN_PAUSE": str(gate)},
+        variables={**pinned(region), "SCS_RUN_PAUSE": str(gate)},
     )
     if gate.exists() and not result.failures and not result.unreachable:
         why = gate.read_text(encoding="utf-8").strip()
@@ -236,14 +234,14 @@ def _weight(play: dict[str, Any], task: dict[str, Any]) -> int:
     return sum(len(v) for k, v in arguments.items() if isinstance(v, list) and not (k == "record" and others))
 
 
-def _hosts(context: Context, names: tuple[str, ...]) -> frozenset[str] | None:
+def _hosts(region: Region, names: tuple[str, ...]) -> frozenset[str] | None:
     for name in names:
-        if name not in context.inventory.hosts:
-            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(context.inventory.hosts)}")
+        if name not in region.inventory.hosts:
+            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(region.inventory.hosts)}")
     return frozenset(names) or None
 
 
-def _known(state: region.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:
+def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:
     """The shared differences that can be known now.
 
     A server that does not answer because it is yet to be created lacks everything. One that has its data and will be
@@ -270,7 +268,7 @@ def _about_to_change(hosts: list[HostPlan], services: Collection[str]) -> bool:
     return any(c.kind in kinds and c.service in services for h in hosts for c in h.changes)
 
 
-def _check_registry(context: Context, plan: Plan) -> None:
+def _check_registry(region: Region, plan: Plan) -> None:
     """Images that hosts will pull must be in the registry, before anything changes."""
     wanted = {c.subject for c in plan.changes if c.kind is Kind.PULL}
     if not wanted:
@@ -278,14 +276,14 @@ def _check_registry(context: Context, plan: Plan) -> None:
     from scs_deploy.images import registry
 
     images = {
-        s.containers[c].image or s.name for s in context.catalog.services.values() for c in s.containers if c in wanted
+        s.containers[c].image or s.name for s in region.catalog.services.values() for c in s.containers if c in wanted
     }
     missing = registry.missing(
-        context.environment, {i: context.lock.images[i] for i in images if i in context.lock.images}
+        region.environment, {i: region.lock.images[i] for i in images if i in region.lock.images}
     )
     if missing:
         raise RefusedError(
-            f"registry {context.environment.settings.registry.host}: "
+            f"registry {region.environment.settings.registry.host}: "
             f"no image {', '.join(sorted(missing))} of the release lock",
             "scs images push",
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.engine import runner
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 class Command(Model):
@@ -43,7 +43,7 @@ class Answers:
     """host: what ssh said"""
 
 
-def execute(context: Context, commands: Mapping[str, Sequence[Command]]) -> Answers:
+def execute(region: Region, commands: Mapping[str, Sequence[Command]]) -> Answers:
     """Run each host's commands, one after the other on a host, the hosts at the same time.
 
     :param commands: by host name
@@ -54,7 +54,7 @@ def execute(context: Context, commands: Mapping[str, Sequence[Command]]) -> Answ
         return Answers()
     task = {"name": "Execute", "scs.core.execute": {"commands": chosen}}
     play = {"name": "Execute", "hosts": ",".join(sorted(chosen)), "gather_facts": False, "tasks": [task]}
-    result = runner.run_playbook(context.environment, [play], keep_results=True)
+    result = runner.run_playbook(region.environment, [play], keep_results=True)
     if result.failures:
         raise ScsError(runner.summary(result.failures))
     if not result.ok and not result.unreachable:

@@ -19,10 +19,10 @@ from scs_deploy.plan.change import REGION
 from scs_deploy.plan.host import Plan
 from scs_deploy.prober import watch
 from scs_deploy.prober.watch import Options
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.shared import revisions
-from scs_deploy.shared import state as region
+from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.service import Impact
 from scs_deploy.state import snapshot
 from scs_deploy.state.lock import RunLock
@@ -57,7 +57,7 @@ class Orders(Model):
 
 
 def apply(
-    context: Context,
+    region: Region,
     selection: Selection,
     progress: Progress,
     confirm: Callable[[Plan], bool] = lambda _plan: True,
@@ -75,23 +75,23 @@ def apply(
     orders = Orders(services=selection.services, hosts=selection.hosts, allow=selection.allow, probe=probe)
 
     def begin(store: RunStore, plan: Plan) -> RunRecord:
-        found = revisions.read(context)
-        snapshot.keep(context.environment, inputs(context), specs(context))
+        found = revisions.read(region)
+        snapshot.keep(region.environment, inputs(region), specs(region))
         return store.start(
-            command, changes_total=len(plan.changes), inputs=inputs(context), inventory=context.inventory.hash,
-            secrets=context.secrets.values(),
+            command, changes_total=len(plan.changes), inputs=inputs(region), inventory=region.inventory.hash,
+            secrets=region.secrets.values(),
             resume=orders.model_dump_json(), revisions="" if found is None else json.dumps(found, sort_keys=True),
         )  # fmt: skip
 
-    with RunLock(context.environment.state / "lock") as lock:
-        plan = pipeline.make_plan(context, selection)
+    with RunLock(region.environment.state / "lock") as lock:
+        plan = pipeline.make_plan(region, selection)
         if not plan.changes or not confirm(plan):
             return Applied("", 0, len(plan.held))
-        return _carry_out(context, orders, plan, progress, lock, begin)
+        return _carry_out(region, orders, plan, progress, lock, begin)
 
 
 def resume(
-    context: Context,
+    region: Region,
     run: str | None,
     progress: Progress,
     confirm: Callable[[Plan], bool] = lambda _plan: True,
@@ -103,7 +103,7 @@ def resume(
     :param probe: instead of the options that the run had
     :raises RefusedError: there is no such run, it cannot be resumed, or another one came after it
     """
-    environment = context.environment
+    environment = region.environment
     with RunLock(environment.state / "lock") as lock:
         store = RunStore(environment.state / "runs.sqlite3")
         try:
@@ -115,12 +115,12 @@ def resume(
         if probe is not None:
             orders = orders.model_copy(update={"probe": probe})
         pipeline.go_on(environment, found.id)
-        plan = pipeline.make_plan(context, orders.selection)
+        plan = pipeline.make_plan(region, orders.selection)
         if not confirm(plan):
             return Applied("", 0, len(plan.held))
         return _carry_out(
-            context, orders, plan, progress, lock,
-            lambda s, p: s.resume(found, changes_left=len(p.changes), secrets=context.secrets.values()),
+            region, orders, plan, progress, lock,
+            lambda s, p: s.resume(found, changes_left=len(p.changes), secrets=region.secrets.values()),
         )  # fmt: skip
 
 
@@ -142,26 +142,26 @@ def check_resumable(run: Run, latest: Run) -> None:
 
 
 def _carry_out(
-    context: Context,
+    region: Region,
     orders: Orders,
     plan: Plan,
     progress: Progress,
     lock: RunLock,
     begin: Callable[[RunStore, Plan], RunRecord],
 ) -> Applied:
-    store = RunStore(context.environment.state / "runs.sqlite3")
+    store = RunStore(region.environment.state / "runs.sqlite3")
     try:
         record = begin(store, plan)
-        with record.recording(), _probed(context, orders.probe, record, progress, plan):
+        with record.recording(), _probed(region, orders.probe, record, progress, plan):
             left = plan
             if plan.changes:
-                pipeline.execute(context, plan, record, progress, lock.check)
+                pipeline.execute(region, plan, record, progress, lock.check)
                 progress("verify", {})
-                left = pipeline.make_plan(context, orders.selection, region.PATIENCE)
+                left = pipeline.make_plan(region, orders.selection, shared_state.PATIENCE)
             if left.changes and all(c.host == REGION for c in left.changes):
                 # a server that this run brought back could not be compared before
-                pipeline.execute(context, left, record, progress, lock.check)
-                left = pipeline.make_plan(context, orders.selection, region.PATIENCE)
+                pipeline.execute(region, left, record, progress, lock.check)
+                left = pipeline.make_plan(region, orders.selection, shared_state.PATIENCE)
             if left.changes:
                 first = left.changes[0]
                 raise ScsError(
@@ -175,13 +175,13 @@ def _carry_out(
 
 
 def _probed(
-    context: Context, options: Options, record: RunRecord, progress: Progress, plan: Plan
+    region: Region, options: Options, record: RunRecord, progress: Progress, plan: Plan
 ) -> AbstractContextManager[object]:
-    if not options.enabled or not plan.changes or "keystone" not in context.catalog.services:
+    if not options.enabled or not plan.changes or "keystone" not in region.catalog.services:
         return nullcontext()
-    environment = context.environment
+    environment = region.environment
     files = {"samples": probe_log(environment, record.id), "lock": environment.state / "prober.lock"}
-    order = watch.order(context, options.ping).model_copy(update=files)
+    order = watch.order(region, options.ping).model_copy(update=files)
     return watch.watching(order, options, record, progress, lambda why: pipeline.pause(environment, record.id, why))
 
 
@@ -192,26 +192,26 @@ def probe_log(environment: Environment, run: str) -> Path:
     return file
 
 
-def inputs(context: Context) -> str:
+def inputs(region: Region) -> str:
     """Hash of everything the run goes by: settings, inventory, release lock, specs, overrides."""
     digest = hashlib.sha256()
-    folder = context.environment.inventory
-    files = [context.environment.file, context.environment.lock_file]
+    folder = region.environment.inventory
+    files = [region.environment.file, region.environment.lock_file]
     files += sorted(p for p in ([folder] if folder.is_file() else folder.rglob("*")) if p.is_file())
-    files += [context.overrides.directory / f for f in sorted(context.overrides.files)]
-    for file in [*files, *_specs(context)]:
+    files += [region.overrides.directory / f for f in sorted(region.overrides.files)]
+    for file in [*files, *_specs(region)]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def specs(context: Context) -> str:
+def specs(region: Region) -> str:
     """Hash of the service specs and templates."""
     digest = hashlib.sha256()
-    for file in _specs(context):
+    for file in _specs(region):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _specs(context: Context) -> list[Path]:
-    services = context.catalog.services.values()
+def _specs(region: Region) -> list[Path]:
+    services = region.catalog.services.values()
     return [p for s in services for p in sorted(s.directory.rglob("*")) if p.is_file()]

@@ -12,8 +12,7 @@ from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import runner
 from scs_deploy.engine.runner import Event
-from scs_deploy.region import region as contexts
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact
 from scs_deploy.state.lock import RunLock
 
@@ -31,14 +30,14 @@ class Summary:
     """hosts whose network differs from their links, and nobody consented to change it"""
 
 
-def region(context: Context) -> dict[str, Any]:
+def facts_of(region: Region) -> dict[str, Any]:
     """What the playbook reads of the region; no secret among it.
 
     :raises RefusedError: scs manages the registry, but the region has no CA yet
     """
-    settings, environment = context.environment.settings, context.environment
+    settings, environment = region.environment.settings, region.environment
     names = [{"address": str(a.address), "name": a.name} for a in (settings.api.internal, settings.api.external)]
-    names += [{"address": host.management, "name": host.name} for host in context.inventory.hosts.values()]
+    names += [{"address": host.management, "name": host.name} for host in region.inventory.hosts.values()]
     registries = {}
     if settings.registry.managed:
         if not environment.ca_file.is_file():
@@ -63,13 +62,13 @@ def run(
     :raises RefusedError: an unknown or unreachable host, or the region is locked; nothing was changed anywhere
     :raises ScsError: a task failed on a host
     """
-    context = contexts.load(environment)
+    region = Region.load(environment)
     for host in hosts:
-        if host not in context.inventory.hosts:
-            known = ", ".join(context.inventory.hosts)
-            raise RefusedError(f"{context.environment.inventory}: no host '{host}'", f"there are: {known}")
-    region(context)
-    summary = Summary(tuple(hosts) or tuple(context.inventory.hosts))
+        if host not in region.inventory.hosts:
+            known = ", ".join(region.inventory.hosts)
+            raise RefusedError(f"{region.environment.inventory}: no host '{host}'", f"there are: {known}")
+    facts_of(region)
+    summary = Summary(tuple(hosts) or tuple(region.inventory.hosts))
 
     def note(event: Event) -> None:
         data = event.get("event_data") or {}
@@ -78,14 +77,14 @@ def run(
         if on_event:
             on_event(event)
 
-    with nullcontext(lock) if lock else RunLock(context.environment.state / "lock") as held:
-        _prepare(context, hosts, note)
-        _networks(context, summary, allow, held)
+    with nullcontext(lock) if lock else RunLock(region.environment.state / "lock") as held:
+        _prepare(region, hosts, note)
+        _networks(region, summary, allow, held)
     return summary
 
 
-def _prepare(context: Context, hosts: Sequence[str], note: Callable[[Event], None]) -> None:
-    result = runner.run_playbook(context.environment, paths.root() / "playbooks" / PLAYBOOK, hosts, note)
+def _prepare(region: Region, hosts: Sequence[str], note: Callable[[Event], None]) -> None:
+    result = runner.run_playbook(region.environment, paths.root() / "playbooks" / PLAYBOOK, hosts, note)
     runner.refuse_unreachable(result)
     if result.failures:
         host, message = sorted(result.failures.items())[0]
@@ -95,15 +94,15 @@ def _prepare(context: Context, hosts: Sequence[str], note: Callable[[Event], Non
         raise ScsError(f"bootstrap: {' '.join(result.output.split())[-500:] or result.status}")
 
 
-def _networks(context: Context, summary: Summary, allow: Sequence[Impact], lock: RunLock) -> None:
+def _networks(region: Region, summary: Summary, allow: Sequence[Impact], lock: RunLock) -> None:
     """Last, so that a host whose new network fails is prepared all the same."""
     from scs_deploy.operations import host_network as networks
 
-    described = [h for h in summary.hosts if context.inventory.hosts[h].links]
-    plans = networks.plan(context, described) if described else {}
+    described = [h for h in summary.hosts if region.inventory.hosts[h].links]
+    plans = networks.plan(region, described) if described else {}
     differ = tuple(h for h, found in plans.items() if not found.empty)
-    if differ and networks.may(context, allow):
-        networks.apply(context, plans, lambda _kind, _data: None, f"scs bootstrap {' '.join(differ)}", lock)
+    if differ and networks.may(region, allow):
+        networks.apply(region, plans, lambda _kind, _data: None, f"scs bootstrap {' '.join(differ)}", lock)
         for host in differ:
             summary.changed.setdefault(host, []).append("Configure the network")
     else:

@@ -14,9 +14,11 @@ from pydantic import Field
 from scs_deploy.base import tls
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model, at
-from scs_deploy.desired import scope as render
+from scs_deploy.desired import render
+from scs_deploy.desired.endpoints import endpoints
+from scs_deploy.desired.scope import template_scope
 from scs_deploy.region.certificates import wanted_leaves
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki
 
 if TYPE_CHECKING:
@@ -57,40 +59,40 @@ class Entry(Model):
         return None if self.ends is None else math.floor((self.ends - now).total_seconds() / 86400)
 
 
-def known(context: Context) -> list[Entry]:
+def known(region: Region) -> list[Entry]:
     """What certificates.yml holds: the CAs, then the leaves by name.
 
     :raises RefusedError: it is missing or cannot be read
     """
-    file = str(context.environment.certificates_file)
-    authorities = pki.authorities(context.environment)
+    file = str(region.environment.certificates_file)
+    authorities = pki.authorities(region.environment)
     found = [_entry("ca", role, file, _parse(pem)) for role, pem in authorities]
-    wanted = wanted_leaves(context.environment, context.inventory)
-    for name, leaf in context.certificates.leaves.items():
+    wanted = wanted_leaves(region.environment, region.inventory)
+    for name, leaf in region.certificates.leaves.items():
         problem = "" if name in wanted else "no server needs it any more"
         found.append(_entry("issued", name, file, _parse(leaf.cert), problem))
-    missing = sorted(set(wanted) - set(context.certificates.leaves))
+    missing = sorted(set(wanted) - set(region.certificates.leaves))
     return found + [Entry(kind="issued", name=n, where=file, problem="is missing: scs secrets init") for n in missing]
 
 
-def targets(context: Context) -> list[Target]:
+def targets(region: Region) -> list[Target]:
     """Every server with a certificate, from the specs: API addresses, the services' own ports, the registry.
 
     :raises ScsError: `tls_ports` of a spec is no port
     """
-    settings = context.environment.settings
+    settings = region.environment.settings
     sides = (("internal", settings.api.internal), ("external", settings.api.external))
     found = [
         Target(name=f"{e.name} {side}", address=str(api.address), port=e.port, leaf=f"api-{side}")
-        for e in render.endpoints(context)
+        for e in endpoints(region)
         for side, api in sides
         if e.protocol == "http" and (e.public or side == "internal")
     ]
-    for service in context.catalog.services.values():
+    for service in region.catalog.services.values():
         for name, spec in service.containers.items():
-            for host in context.inventory.group(context.group_of(service.name, name)) if spec.tls_ports else ():
+            for host in region.inventory.group(region.group_of(service.name, name)) if spec.tls_ports else ():
                 at = f"{service.directory / 'service.yml'}: containers.{name}.tls_ports"
-                scope = {**render.scope(context, service, host, context.secrets), "container": name}
+                scope = template_scope(region).of(service, host, name)
                 for text in filter(None, (render.leaf(p, scope, at) for p in spec.tls_ports)):
                     greeting, port = _port(text, at)
                     where = Target(
@@ -111,13 +113,13 @@ def _port(text: str, at: str) -> tuple[str, int]:
     return greeting, int(number)
 
 
-def served(context: Context, wanted: Sequence[Target], timeout: float = 5) -> list[Entry]:
+def served(region: Region, wanted: Sequence[Target], timeout: float = 5) -> list[Entry]:
     """What servers serve, read at the same time; a server that cannot be read has a problem.
 
     :param timeout: seconds for a connection, and for each answer
     """
-    authorities = [_parse(pem) for _, pem in pki.authorities(context.environment)]
-    issued = {n: _parse(leaf.cert) for n, leaf in context.certificates.leaves.items()}
+    authorities = [_parse(pem) for _, pem in pki.authorities(region.environment)]
+    issued = {n: _parse(leaf.cert) for n, leaf in region.certificates.leaves.items()}
 
     def read(target: Target) -> Entry:
         try:

@@ -14,7 +14,7 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import runner
 from scs_deploy.host.network import action
 from scs_deploy.host.network.plan import HostNetwork
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
@@ -35,39 +35,39 @@ class Applied:
     """host: links that have no carrier"""
 
 
-def chosen(context: Context, hosts: Sequence[str] = ()) -> tuple[str, ...]:
+def chosen(region: Region, hosts: Sequence[str] = ()) -> tuple[str, ...]:
     """The hosts that have links, in the inventory's order.
 
     :param hosts: only these; empty: all
     :raises RefusedError: an unknown host, or one that is asked for and has no links
     """
-    known = context.inventory.hosts
+    known = region.inventory.hosts
     for host in hosts:
         if host not in known:
-            raise RefusedError(f"{context.environment.inventory}: no host '{host}'", f"there are: {', '.join(known)}")
+            raise RefusedError(f"{region.environment.inventory}: no host '{host}'", f"there are: {', '.join(known)}")
         if not known[host].links:
             raise RefusedError(
-                f"{context.environment.inventory}: host {host} has no links",
+                f"{region.environment.inventory}: host {host} has no links",
                 "its network is not scs's: describe it there",
             )
     return tuple(h for h in known if known[h].links and (not hosts or h in hosts))
 
 
-def plan(context: Context, hosts: Sequence[str] = ()) -> dict[str, HostNetwork]:
+def plan(region: Region, hosts: Sequence[str] = ()) -> dict[str, HostNetwork]:
     """What would change, by host; hosts that are as wanted included. All hosts are asked at the same time.
 
     :param hosts: only these; empty: all that have links
     :raises RefusedError: an unknown or unreachable host, or one that cannot use the renderer
     :raises ScsError: a host could not be read
     """
-    names = chosen(context, hosts)
+    names = chosen(region, hosts)
     if not names:
         return {}
     play = {
         "name": "Compare the network", "hosts": ",".join(names), "gather_facts": False,
         "roles": [{"role": "scs.host.network"}],
     }  # fmt: skip
-    result = runner.run_playbook(context.environment, [play], keep_results=True, variables={action.STATE: "plan"})
+    result = runner.run_playbook(region.environment, [play], keep_results=True, variables={action.STATE: "plan"})
     runner.refuse_unreachable(result)
     if result.failures:
         kind = RefusedError if result.refused == result.failures else ScsError
@@ -77,13 +77,13 @@ def plan(context: Context, hosts: Sequence[str] = ()) -> dict[str, HostNetwork]:
     return {host: HostNetwork.model_validate(result.results[host]["network"]) for host in names}
 
 
-def may(context: Context, allow: Sequence[Impact]) -> bool:
+def may(region: Region, allow: Sequence[Impact]) -> bool:
     """Whether the operator consented to changes of hosts' networks."""
-    return Impact.NETWORK in {*context.environment.settings.allow, *allow}
+    return Impact.NETWORK in {*region.environment.settings.allow, *allow}
 
 
 def apply(
-    context: Context,
+    region: Region,
     plans: Mapping[str, HostNetwork],
     progress: Progress,
     command: str,
@@ -101,17 +101,17 @@ def apply(
     if not names:
         return Applied("")
     warnings: dict[str, tuple[str, ...]] = {}
-    with nullcontext(held) if held else RunLock(context.environment.state / "lock") as lock:
-        store = RunStore(context.environment.state / "runs.sqlite3")
+    with nullcontext(held) if held else RunLock(region.environment.state / "lock") as lock:
+        store = RunStore(region.environment.state / "runs.sqlite3")
         try:
-            record = store.start(command, changes_total=len(names), inputs=_inputs(context, names))
+            record = store.start(command, changes_total=len(names), inputs=_inputs(region, names))
             with record.recording():
                 for number, host in enumerate(names):
                     lock.check()
                     progress("task", {"name": f"network of {host}", "play": f"{number + 1} of {len(names)}"})
                     step = record.step_started("network", phase="config", host=host, subject="links")
                     try:
-                        warnings[host] = _one(context, host)
+                        warnings[host] = _one(region, host)
                     except ScsError as error:
                         record.step_finished(step, Status.FAILED, str(error))
                         progress("failed", {"host": host, "name": "network", "message": error.message})
@@ -125,18 +125,18 @@ def apply(
     return Applied(record.id, tuple(names), {h: w for h, w in warnings.items() if w})
 
 
-def _inputs(context: Context, hosts: Sequence[str]) -> str:
+def _inputs(region: Region, hosts: Sequence[str]) -> str:
     """Hash of all that the run goes by: a region's first run has no release lock yet."""
     digest = hashlib.sha256()
     for host in hosts:
-        for name, link in sorted(context.inventory.hosts[host].links.items()):
+        for name, link in sorted(region.inventory.hosts[host].links.items()):
             digest.update(f"{host} {name} {link.model_dump_json()}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _one(context: Context, host: str) -> tuple[str, ...]:
+def _one(region: Region, host: str) -> tuple[str, ...]:
     result = runner.run_playbook(
-        context.environment, paths.root() / "playbooks" / PLAYBOOK, [host], keep_results=True,
+        region.environment, paths.root() / "playbooks" / PLAYBOOK, [host], keep_results=True,
         variables={action.ALLOW: Impact.NETWORK.value},
     )  # fmt: skip
     runner.refuse_unreachable(result)

@@ -17,7 +17,7 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.inventory.netbox.client import Netbox
 from scs_deploy.inventory.netbox.mapping import Writeback
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.state.runs import Run, RunStore
 
 TRIES = 3
@@ -48,26 +48,26 @@ class Told:
     """hosts that no run has finished on"""
 
 
-def report(context: Context, progress: Callable[[int, int], None]) -> Told:
+def report(region: Region, progress: Callable[[int, int], None]) -> Told:
     """Write what netbox.yml asks for about every host that came from NetBox.
 
     :param progress: called with devices done and devices in all
     :raises RefusedError: write-back is off, no token, no permission, or a custom field does not exist
     :raises ScsError: NetBox does not answer, or a device keeps changing
     """
-    rules = mapping.load(context.environment)
+    rules = mapping.load(region.environment)
     if not rules.writeback.enabled:
-        raise RefusedError(f"{context.environment.path / mapping.FILE}: writeback: nothing is asked for")
-    store = RunStore(context.environment.state / "runs.sqlite3")
+        raise RefusedError(f"{region.environment.path / mapping.FILE}: writeback: nothing is asked for")
+    store = RunStore(region.environment.state / "runs.sqlite3")
     try:
         runs = store.last_done()
     finally:
         store.close()
-    known = {h.name: h.origin for h in context.inventory.hosts.values() if h.origin}
+    known = {h.name: h.origin for h in region.inventory.hosts.values() if h.origin}
     if not known:
-        raise RefusedError(f"{context.environment.inventory}: no host came from NetBox", "scs inventory sync")
-    wanted = [Facts(n, origin, context.release.name, runs[n]) for n, origin in known.items() if n in runs]
-    netbox = mapping.client(context.environment, rules, write=True)
+        raise RefusedError(f"{region.environment.inventory}: no host came from NetBox", "scs inventory sync")
+    wanted = [Facts(n, origin, region.release.name, runs[n]) for n, origin in known.items() if n in runs]
+    netbox = mapping.client(region.environment, rules, write=True)
     written = write(netbox, rules.writeback, wanted, rules.connections, progress)
     return Told(written, len(wanted) - len(written), tuple(n for n in known if n not in runs))
 

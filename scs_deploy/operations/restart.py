@@ -9,55 +9,55 @@ from scs_deploy.engine.pipeline import Progress
 from scs_deploy.operations.apply import Applied, inputs
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import Plan
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.service import Impact, Phase
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore
 
 
-def act(context: Context, kind: Kind, selection: Selection, progress: Progress, command: str) -> Applied:
+def act(region: Region, kind: Kind, selection: Selection, progress: Progress, command: str) -> Applied:
     """Stop, start or restart the selected containers.
 
     :raises RefusedError: unknown name or host, nothing selected, data plane without consent, region locked
     :raises ScsError: a container did not follow
     """
-    plan = Plan(changes=tuple(_changes(context, kind, selection)))
+    plan = Plan(changes=tuple(_changes(region, kind, selection)))
     if not plan.changes:
         raise RefusedError("none of these runs on the chosen hosts", "scs status")
-    allowed = {*context.environment.settings.allow, *selection.allow}
+    allowed = {*region.environment.settings.allow, *selection.allow}
     if kind is not Kind.START and Impact.DATA_PLANE not in allowed:
         touched = [c.subject for c in plan.changes if c.impact is Impact.DATA_PLANE]
         if touched:
             raise RefusedError(f"{', '.join(touched)} carries guests' traffic", "add --allow data-plane")
-    with RunLock(context.environment.state / "lock") as lock:
-        store = RunStore(context.environment.state / "runs.sqlite3")
+    with RunLock(region.environment.state / "lock") as lock:
+        store = RunStore(region.environment.state / "runs.sqlite3")
         try:
             record = store.start(
-                command, changes_total=len(plan.changes), inputs=inputs(context), inventory=context.inventory.hash,
-                secrets=context.secrets.values(),
+                command, changes_total=len(plan.changes), inputs=inputs(region), inventory=region.inventory.hash,
+                secrets=region.secrets.values(),
             )  # fmt: skip
             with record.recording():
-                pipeline.execute(context, plan, record, progress, lock.check)
+                pipeline.execute(region, plan, record, progress, lock.check)
         finally:
             store.close()
     return Applied(record.id, len(plan.changes), 0)
 
 
-def _changes(context: Context, kind: Kind, selection: Selection) -> list[Change]:
+def _changes(region: Region, kind: Kind, selection: Selection) -> list[Change]:
     """One change per container and host; stopping goes in reverse order of starting."""
     from scs_deploy.desired import resolve
 
-    catalog = context.catalog
+    catalog = region.catalog
     services = catalog.select(selection.services)
     named = {n for n in selection.services if n in catalog.owner and n not in catalog.services}
     whole = {n for n in selection.services if n not in named}
     whole_services = catalog.select(tuple(whole)) if whole else frozenset()
     for name in selection.hosts:
-        if name not in context.inventory.hosts:
-            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(context.inventory.hosts)}")
+        if name not in region.inventory.hosts:
+            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(region.inventory.hosts)}")
     result: list[Change] = []
-    for host in context.inventory.hosts:
+    for host in region.inventory.hosts:
         if selection.hosts and host not in selection.hosts:
             continue
         result += [
@@ -70,7 +70,7 @@ def _changes(context: Context, kind: Kind, selection: Selection) -> list[Change]
                 phase=Phase.ROLL,
                 impact=run.impact,
             )
-            for run in resolve.resolve(context, host).containers.values()
+            for run in resolve.resolve(region, host).containers.values()
             if run.service in services and (run.name in named or run.service in whole_services)
         ]
     return result[::-1] if kind is Kind.STOP else result

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from scs_deploy.operations.apply import Applied
     from scs_deploy.plan.host import Plan
     from scs_deploy.prober.watch import Options
-    from scs_deploy.region.region import Context
+    from scs_deploy.region.region import Region
 
 UPSTREAM = re.compile(r"^(?:\d+:)?(.*?)(?:-[^-]*)?$")
 """The upstream part of a Debian version: without epoch and revision."""
@@ -190,14 +190,14 @@ def series(version: str, parts: int) -> str:
     return ".".join(re.split(r"[.+~]", upstream)[:parts])
 
 
-def look(context: Context, run: str | None, names: tuple[str, ...], images_only: bool) -> tuple[Back, list[str]]:
+def look(region: Region, run: str | None, names: tuple[str, ...], images_only: bool) -> tuple[Back, list[str]]:
     """What a rollback would do, and why it must not be done.
 
     :param names: services or layers; empty: all
     :raises RefusedError: no such run or service, or nothing is kept of the time before
     """
-    environment, services = context.environment, context.catalog.services
-    picked = context.catalog.select(names)
+    environment, services = region.environment, region.catalog.services
+    picked = region.catalog.select(names)
     store = RunStore(environment.state / "runs.sqlite3")
     try:
         runs = store.list(snapshot.KEPT)
@@ -208,24 +208,24 @@ def look(context: Context, run: str | None, names: tuple[str, ...], images_only:
     then = snapshot.load(environment, found.before)
     from scs_deploy.operations import apply
 
-    about = snapshot.about(environment, apply.specs(context))
+    about = snapshot.about(environment, apply.specs(region))
     images = frozenset(c.image or s for s in picked for c in services[s].containers.values())
     files = frozenset(name for s in picked for name in (f"{s}.conf", s, *services[s].containers))
     overrides = snapshot.contents(environment.path / snapshot.CONFIG)
     back = plan(
-        found.id, then, context.lock, overrides, about, images if names else None,
+        found.id, then, region.lock, overrides, about, images if names else None,
         frozenset() if images_only else files if names else None,
     )  # fmt: skip
     old = load_model(Lock, then.lock)
     formats = {
-        s: (data_series(services[s], old), data_series(services[s], context.lock))
+        s: (data_series(services[s], old), data_series(services[s], region.lock))
         for s in picked
         if services[s].data_format
     }
     reasons = obstacles(
         since,
         next((json.loads(r.revisions) for r, _ in since if r.revisions), None),
-        revisions.read(context),
+        revisions.read(region),
         {d: s for s in picked for d in services[s].databases},
         formats,
         {f"{s}.{n}": s for s in picked for n, j in services[s].jobs.items() if j.schema_change},
@@ -255,19 +255,17 @@ def refuse(back: Back, reasons: Sequence[str]) -> None:
         )
 
 
-def perform(
-    context: Context, back: Back, progress: Progress, confirm: Callable[[Plan], bool], probe: Options
-) -> Applied:
+def perform(region: Region, back: Back, progress: Progress, confirm: Callable[[Plan], bool], probe: Options) -> Applied:
     """Write the files, then apply; files of a plan that nobody wants are put back.
 
     :raises ScsError: as `apply.apply`; the files stay as they were then, and the run can be resumed
     """
     from scs_deploy.operations import apply
-    from scs_deploy.region import region as contexts
+    from scs_deploy.region.region import Region
 
-    with RunLock(context.environment.state / "lock"):
-        snapshot.keep(context.environment, apply.inputs(context), apply.specs(context))
-        held = carry_out(context, back)
+    with RunLock(region.environment.state / "lock"):
+        snapshot.keep(region.environment, apply.inputs(region), apply.specs(region))
+        held = carry_out(region, back)
     agreed = False
 
     def ask(plan: Plan) -> bool:
@@ -276,7 +274,7 @@ def perform(
         return agreed
 
     try:
-        region = contexts.load(context.environment.name)
+        region = Region.load(region.environment.name)
         return apply.apply(region, Selection(), progress, ask, f"scs rollback {back.run}", probe)
     except BaseException:
         if not agreed:
@@ -284,9 +282,9 @@ def perform(
         raise
 
 
-def carry_out(context: Context, back: Back) -> dict[Path, bytes | None]:
+def carry_out(region: Region, back: Back) -> dict[Path, bytes | None]:
     """Write the environment's files; returns what they held, for `restore`."""
-    environment = context.environment
+    environment = region.environment
     held: dict[Path, bytes | None] = {environment.lock_file: environment.lock_file.read_bytes()}
     if back.release:
         text = environment.file.read_bytes()

@@ -17,7 +17,7 @@ from scs_deploy.plan.change import Change, Kind
 from scs_deploy.spec.service import Impact, Phase, Schema
 
 if TYPE_CHECKING:
-    from scs_deploy.region.region import Context
+    from scs_deploy.region.region import Region
 
 BEGIN = -2
 """Wave of what comes before all services: while one server is still left out, no other one may leave."""
@@ -122,21 +122,21 @@ class Order(Model):
         return [*restarts, record.model_copy(update={"kind": Kind.RECORD, "reason": said})]
 
 
-def of(context: Context) -> Order:
+def of(region: Region) -> Order:
     """A region's order."""
-    services = context.catalog.services.values()
+    services = region.catalog.services.values()
     jobs = [(f"{s.name}.{n}", s, j) for s in services for n, j in s.jobs.items()]
     listening = {(s.name, e.container or next(iter(s.containers))) for s in services for e in s.endpoints.values()}
 
     def places(service: str, containers: Sequence[str]) -> tuple[Place, ...]:
-        spec = context.catalog.services[service].containers
+        spec = region.catalog.services[service].containers
         return tuple(
             Place(
                 host=h.name, container=c,
                 impact=spec[c].impact or (Impact.API if (service, c) in listening else Impact.CONTROL),
             )
             for c in containers
-            for h in context.inventory.group(context.group_of(service, c))
+            for h in region.inventory.group(region.group_of(service, c))
         )  # fmt: skip
 
     return Order(

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from scs_deploy.base.model import Model
+from scs_deploy.desired.endpoints import endpoints as endpoints_of
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan
+from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact, Phase
-
-if TYPE_CHECKING:
-    from scs_deploy.region.region import Context
 
 STOPPING = frozenset({Kind.REPLACE, Kind.RESTART, Kind.STOP, Kind.REMOVE})
 """Kinds during which a container does not answer."""
@@ -84,13 +82,12 @@ class Rolling(Model):
         return self.batch if all(c.subject in self.computes for c in changes) else 1
 
 
-def of(context: Context) -> Rolling:
+def of(region: Region) -> Rolling:
     """A region's, from its catalog and inventory."""
-    from scs_deploy.desired import scope as render
 
-    services = context.catalog.services
+    services = region.catalog.services
     backends = []
-    endpoints = render.endpoints(context)
+    endpoints = endpoints_of(region)
     for e in endpoints:
         if len(e.backends) > 1:
             # its health is told by another container of the service
@@ -104,15 +101,15 @@ def of(context: Context) -> Rolling:
             )  # fmt: skip
     specs = [(s, n, c) for s in services.values() for n, c in s.containers.items()]
     return Rolling(
-        balancers=tuple(h.name for h in context.inventory.group(context.group_of("haproxy")))
+        balancers=tuple(h.name for h in region.inventory.group(region.group_of("haproxy")))
         if "haproxy" in services else (),
         backends=tuple(backends),
         gated=frozenset(n for _, n, c in specs if c.roll and c.roll.gate),
         undrained=frozenset(n for _, n, c in specs if c.roll and c.roll.leave) - {e.container for e in endpoints},
         agents={n: (c.agent.api, c.agent.binary) for _, n, c in specs if c.agent},
         computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == "compute"),
-        batch=context.environment.settings.rolling.compute_hosts,
-        pulls=context.environment.settings.rolling.image_pulls,
+        batch=region.environment.settings.rolling.compute_hosts,
+        pulls=region.environment.settings.rolling.image_pulls,
     )  # fmt: skip
 
 

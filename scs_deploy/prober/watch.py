@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from scs_deploy.base.model import Model
-from scs_deploy.desired import scope as render
+from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.prober.model import News, Order, Target
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.state.runs import RunRecord
 
 FIRST = 60.0
@@ -43,14 +43,14 @@ class Watch:
         self.unmeasured: dict[str, str] = {}
 
 
-def order(context: Context, ping: str = "") -> Order:
+def order(region: Region, ping: str = "") -> Order:
     """What to ask of a region: every endpoint whose spec says how, and that users reach."""
-    settings = context.environment.settings
+    settings = region.environment.settings
     name = settings.api.external.name
     targets = []
     port = 5000
-    for endpoint in render.endpoints(context):
-        spec = context.catalog.services[endpoint.service].endpoints[endpoint.name]
+    for endpoint in endpoints(region):
+        spec = region.catalog.services[endpoint.service].endpoints[endpoint.name]
         if endpoint.name == "identity":
             port = endpoint.port
         if spec.probe and endpoint.public:
@@ -58,8 +58,8 @@ def order(context: Context, ping: str = "") -> Order:
             targets.append(Target(name=endpoint.name, url=url, **spec.probe.model_dump()))
     return Order(
         auth_url=f"https://{name}:{port}/v3",
-        password=context.secrets["keystone_admin_password"],
-        ca=context.environment.ca_file,
+        password=region.secrets["keystone_admin_password"],
+        ca=region.environment.ca_file,
         addresses={name: str(settings.api.external.address)},
         targets=tuple(targets),
         ping=ping,

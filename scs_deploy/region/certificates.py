@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Inventory
+from scs_deploy.secrets import pki
+from scs_deploy.secrets.pki import Certificates
 
 
 def wanted_leaves(environment: Environment, inventory: Inventory) -> dict[str, list[str]]:
@@ -21,3 +24,14 @@ def wanted_leaves(environment: Environment, inventory: Inventory) -> dict[str, l
         own = [host.name, host.management, *(str(n.address) for n in host.networks.values() if n.address)]
         wanted[host.name] = list(dict.fromkeys([*own, *internal]))
     return wanted
+
+
+def load_certificates(environment: Environment) -> Certificates:
+    """The region CA's certificate and all leaves.
+
+    :raises RefusedError: no certificates.yml or ca.crt, a wrong content, or a wrong vault password
+    """
+    certificates = pki.load(environment)
+    if not environment.ca_file.is_file():
+        raise RefusedError(f"{environment.ca_file}: no such file", "scs secrets init writes it again")
+    return certificates

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
-from scs_deploy.region import region as contexts
 from scs_deploy.region.certificates import wanted_leaves
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import clouds, pki
 
 
@@ -28,16 +27,16 @@ def check(name: str | None) -> list[Finding]:
     :param name: of the environment; default: the one in use
     """
     try:
-        context = contexts.load(name)
+        region = Region.load(name)
     except ScsError as error:
         return [_wrong("description", error)]
-    settings = context.environment.settings
+    settings = region.environment.settings
     found = [
         Finding(part="environment", summary=f"region {settings.region}, release {settings.release}"),
-        Finding(part="catalog", summary=f"{len(context.catalog.services)} services"),
-        Finding(part="inventory", summary=f"{len(context.inventory.hosts)} hosts"),
+        Finding(part="catalog", summary=f"{len(region.catalog.services)} services"),
+        Finding(part="inventory", summary=f"{len(region.inventory.hosts)} hosts"),
     ]
-    parts: tuple[tuple[str, Callable[[Context], str]], ...] = (
+    parts: tuple[tuple[str, Callable[[Region], str]], ...] = (
         ("overrides", lambda c: f"{len(c.overrides.files)} files"),
         ("release lock", _lock),
         ("secrets", lambda c: f"{len(c.secrets)} secrets, none missing"),
@@ -45,7 +44,7 @@ def check(name: str | None) -> list[Finding]:
     )
     for part, look in parts:
         try:
-            found.append(Finding(part=part, summary=look(context)))
+            found.append(Finding(part=part, summary=look(region)))
         except ScsError as error:
             found.append(_wrong(part, error))
     return found
@@ -55,21 +54,21 @@ def _wrong(part: str, error: ScsError) -> Finding:
     return Finding(part=part, error=error.message, hint=error.hint)
 
 
-def _lock(context: Context) -> str:
-    if not context.environment.lock_file.exists():
+def _lock(region: Region) -> str:
+    if not region.environment.lock_file.exists():
         # a region that is being started has none yet; a plan asks for it
         return "none yet: scs images build"
-    return f"{len(context.lock.images)} images"
+    return f"{len(region.lock.images)} images"
 
 
-def _certificates(context: Context) -> str:
-    wanted = wanted_leaves(context.environment, context.inventory)
-    stale = pki.stale(context.environment, wanted)
+def _certificates(region: Region) -> str:
+    wanted = wanted_leaves(region.environment, region.inventory)
+    stale = pki.stale(region.environment, wanted)
     if stale:
         raise RefusedError(
-            f"{context.environment.certificates_file}: missing, outdated or about to end: {', '.join(stale)}",
+            f"{region.environment.certificates_file}: missing, outdated or about to end: {', '.join(stale)}",
             "scs secrets init",
         )
-    if not clouds.clouds_file(context.environment).is_file():
-        raise RefusedError(f"{clouds.clouds_file(context.environment)}: no such file", "scs secrets init")
+    if not clouds.clouds_file(region.environment).is_file():
+        raise RefusedError(f"{clouds.clouds_file(region.environment)}: no such file", "scs secrets init")
     return f"{len(wanted)} certificates"

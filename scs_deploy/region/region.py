@@ -4,65 +4,77 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.overrides import Overrides
 from scs_deploy.environment.release_lock import load_lock
+from scs_deploy.inventory import source
 from scs_deploy.inventory.checks import ProblemsError
 from scs_deploy.inventory.model import Inventory
+from scs_deploy.region.certificates import load_certificates
+from scs_deploy.secrets import store
+from scs_deploy.secrets.pki import Certificates
 from scs_deploy.spec import catalog as catalogs
 from scs_deploy.spec import release as releases
 from scs_deploy.spec import users
 from scs_deploy.spec.catalog import Catalog
 from scs_deploy.spec.release import Lock, Release
 
-if TYPE_CHECKING:
-    from scs_deploy.secrets.pki import Certificates
+INVENTORY = "SCS_INVENTORY"
+"""Environment variable: the hash of the inventory that a run began with."""
 
 
-@dataclass(frozen=True)
-class Context:
-    """A region's inputs. Secrets and certificates are read when first needed."""
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A region's inputs. Secrets, certificates and the release lock are read when first needed, by their loaders."""
 
     environment: Environment
     catalog: Catalog
     inventory: Inventory
     release: Release
-    _cache: dict[str, object] = field(default_factory=dict, repr=False, compare=False)
+    load_secrets: Callable[[Environment], Mapping[str, str]] = store.load
+    load_certificates: Callable[[Environment], Certificates] = load_certificates
+    load_lock: Callable[[Environment], Lock] = load_lock
+
+    @classmethod
+    def load(cls, name: str | None = None, release: str | None = None) -> Region:
+        """Load a region and check all that can be checked without secrets.
+
+        :param release: see it with this release instead of environment.yml's
+        :raises RefusedError: with file and key of the first error
+        """
+        environment = environments.load(name, release)
+        catalog = catalogs.load()
+        inventory = source.load(environment, source.variables(catalog))
+        region = cls(environment, catalog, inventory, releases.load_release(environment.settings.release))
+        check(region)
+        return region
 
     @cached_property
     def lock(self) -> Lock:
         """What the release's images are in this region."""
-        return load_lock(self.environment)
+        return self.load_lock(self.environment)
 
     @cached_property
     def secrets(self) -> Mapping[str, str]:
         """All secrets by name; complete."""
-        from scs_deploy.secrets import store as secrets
-
-        found = secrets.load(self.environment)
-        missing = [n for n in self.catalog.secrets() if not found.get(n)]
+        secrets = self.load_secrets(self.environment)
+        missing = [n for n in self.catalog.secrets() if not secrets.get(n)]
         if missing:
             raise RefusedError(
                 f"{self.environment.secrets_file}: missing secret: {', '.join(missing)}", "scs secrets init"
             )
-        return found
+        return secrets
 
     @cached_property
     def certificates(self) -> Certificates:
         """The region CA's certificate and all leaves."""
-        from scs_deploy.secrets import pki
-
-        found = pki.load(self.environment)
-        if not self.environment.ca_file.is_file():
-            raise RefusedError(f"{self.environment.ca_file}: no such file", "scs secrets init writes it again")
-        return found
+        return self.load_certificates(self.environment)
 
     @cached_property
     def overrides(self) -> Overrides:
@@ -88,74 +100,53 @@ class Context:
         return (container and spec.containers[container].hosts) or spec.hosts
 
 
-def load(name: str | None = None, release: str | None = None) -> Context:
-    """Load a region and check all that can be checked without secrets.
-
-    :param release: see it with this release instead of environment.yml's
-    :raises RefusedError: with file and key of the first error
-    """
-    environment = environments.load(name, release)
-    catalog = catalogs.load()
-    from scs_deploy.inventory import source
-
-    inventory = source.load(environment, source.variables(catalog))
-    context = Context(environment, catalog, inventory, releases.load_release(environment.settings.release))
-    check(context)
-    return context
-
-
-def check(context: Context) -> None:
+def check(region: Region) -> None:
     """What spec, release and inventory must agree on.
 
     :raises RefusedError: a required group is empty or even where its hosts vote, an image is not in the release, or a
         host is not on a network that its services use
     """
-    for service in context.catalog.services.values():
-        voters = context.inventory.group(service.hosts)
+    for service in region.catalog.services.values():
+        voters = region.inventory.group(service.hosts)
         if service.quorum and voters and len(voters) % 2 == 0:
             raise RefusedError(
-                f"{context.environment.inventory}: group '{service.hosts}' has {len(voters)} hosts, "
+                f"{region.environment.inventory}: group '{service.hosts}' has {len(voters)} hosts, "
                 f"and {service.name} decides by majority: an even number survives no more losses than one less",
                 f"make it {len(voters) - 1} or {len(voters) + 1}",
             )
         for name, container in service.containers.items():
             group = container.hosts or service.hosts
-            if not context.inventory.group(group):
+            if not region.inventory.group(group):
                 raise RefusedError(
-                    f"{context.environment.inventory}: no host in group '{group}'",
+                    f"{region.environment.inventory}: no host in group '{group}'",
                     f"container {name} of {service.name} runs there",
                 )
             image = container.image or service.name
-            if image not in context.release.images:
+            if image not in region.release.images:
                 raise RefusedError(
-                    f"releases/{context.release.name}.yml: images: no '{image}'",
+                    f"releases/{region.release.name}.yml: images: no '{image}'",
                     f"container {name} of {service.name} needs it",
                 )
-    from scs_deploy.inventory import source
-
-    if problems := source.network_problems(context.inventory, context.environment, context.catalog):
-        raise ProblemsError(str(context.environment.inventory), problems)
+    if problems := source.network_problems(region.inventory, region.environment, region.catalog):
+        raise ProblemsError(str(region.environment.inventory), problems)
 
 
-INVENTORY = "SCS_INVENTORY"
-"""Environment variable: the hash of the inventory that a run began with."""
-
-_shared: dict[str, Context] = {}
+_shared: dict[str, Region] = {}
 
 
-def shared(name: str) -> Context:
-    """The context of an environment, loaded once a process; forked workers inherit it.
+def shared_region(name: str) -> Region:
+    """The region of an environment, loaded once a process; forked workers inherit it.
 
-    :raises RefusedError: an error in it, or its inventory is another one than the run's
+    :raises RefusedError: an error in it, or its inventory differs from the run's
     """
     if name not in _shared:
-        found = load(name)
-        expected = os.environ.get(INVENTORY, found.inventory.hash)
-        if found.inventory.hash != expected:
+        region = Region.load(name)
+        expected = os.environ.get(INVENTORY, region.inventory.hash)
+        if region.inventory.hash != expected:
             raise RefusedError(
-                f"{found.environment.inventory}: changed while a run goes by it ({expected[:23]} was planned, "
-                f"{found.inventory.hash[:23]} is there)",
+                f"{region.environment.inventory}: changed while a run goes by it ({expected[:23]} was planned, "
+                f"{region.inventory.hash[:23]} is there)",
                 "run it again",
             )
-        _shared[name] = found
+        _shared[name] = region
     return _shared[name]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 CONTAINER = "nova_compute"
 QUERY = "SELECT host, uuid FROM nova.compute_nodes WHERE deleted = 0;"
@@ -18,12 +18,12 @@ QUERY = "SELECT host, uuid FROM nova.compute_nodes WHERE deleted = 0;"
 FOLDER = "/var/lib/nova"
 
 
-def tasks(context: Context, nodes: Mapping[str, str]) -> list[dict[str, Any]]:
+def tasks(region: Region, nodes: Mapping[str, str]) -> list[dict[str, Any]]:
     """Ansible tasks that give hosts their identities; hosts that are not of `nodes` are left alone.
 
     :param nodes: host: UUID
     """
-    user = context.users["nova"]
+    user = region.users["nova"]
     owner = {"owner": str(user.uid), "group": str(user.gid)}
     known = {"when": "inventory_hostname in nodes", "vars": {"nodes": dict(nodes)}}
     folder = {"path": FOLDER, "state": "directory", "mode": "0755", **owner}

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 from scs_deploy.base.errors import ScsError
 
 if TYPE_CHECKING:
-    from scs_deploy.region.region import Context
+    from scs_deploy.region.region import Region
 
 
-def read(context: Context) -> dict[str, str] | None:
+def read(region: Region) -> dict[str, str] | None:
     """Schema: its revisions, joined by `,`; '' where it has none. None: the database does not answer."""
-    from scs_deploy.shared import state as region
+    from scs_deploy.shared import state as shared_state
 
-    schemas = [d for s in context.catalog.services.values() for d in s.databases]
+    schemas = [d for s in region.catalog.services.values() for d in s.databases]
     if not schemas:
         return {}
     try:
-        with region.database_session(context) as session:
+        with shared_state.database_session(region) as session:
             return session.revisions(schemas)
     except ScsError:
         return None

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.desired import scope as render
+from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.plan.change import Change
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import clouds, credentials
 from scs_deploy.shared import database, identity, keystone, messaging
 
@@ -35,26 +35,26 @@ class SharedState:
 @dataclass(frozen=True)
 class _Server:
     service: str
-    desired: Callable[[Context], Any]
-    session: Callable[[Context], Any]
+    desired: Callable[[Region], Any]
+    session: Callable[[Region], Any]
     read: Callable[[Any, Any], Any]
     diff: Callable[[Any, Any], tuple[Change, ...]]
 
 
-def read(context: Context, patience: float = 0) -> SharedState:
+def read(region: Region, patience: float = 0) -> SharedState:
     """Ask all servers at once.
 
     :param patience: seconds that one may take until it answers: after changes, load balancers are behind
     """
     deadline = time.monotonic() + patience
     state = SharedState()
-    servers = [s for s in SERVERS if s.service in context.catalog.services]
-    wanted = {s.service: s.desired(context) for s in servers}
+    servers = [s for s in SERVERS if s.service in region.catalog.services]
+    wanted = {s.service: s.desired(region) for s in servers}
 
     def ask(server: _Server) -> tuple[Any, str]:
         while True:
             try:
-                with server.session(context) as session:
+                with server.session(region) as session:
                     return server.read(session, wanted[server.service]), ""
             except ScsError as error:
                 if time.monotonic() > deadline:
@@ -70,7 +70,7 @@ def read(context: Context, patience: float = 0) -> SharedState:
     return state
 
 
-def apply(context: Context, subjects: Iterable[str]) -> list[str]:
+def apply(region: Region, subjects: Iterable[str]) -> list[str]:
     """Make the named differences right; returns those that were still there.
 
     :param subjects: `Change.subject` as `read` named them
@@ -82,22 +82,22 @@ def apply(context: Context, subjects: Iterable[str]) -> list[str]:
         own = {s.partition(" ")[2] for s in chosen if s.partition(" ")[0] == server.service}
         if not own:
             continue
-        desired = server.desired(context)
-        with _patiently(server, context) as session:
+        desired = server.desired(region)
+        with _patiently(server, region) as session:
             changes = [c for c in server.diff(desired, server.read(session, desired)) if c.subject in own]
             session.apply(desired, changes)
             done += [f"{server.service} {c.subject}" for c in changes]
     return done
 
 
-def _patiently(server: _Server, context: Context) -> Any:
+def _patiently(server: _Server, region: Region) -> Any:
     """A session with a server that this very run may have started: the load balancer can be behind by seconds."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        session = server.session(context)
+        session = server.session(region)
         try:
-            with server.session(context) as probe:
-                server.read(probe, server.desired(context))
+            with server.session(region) as probe:
+                server.read(probe, server.desired(region))
         except ScsError:
             if time.monotonic() > deadline:
                 raise
@@ -116,80 +116,80 @@ OWN_DATABASE_ACCOUNTS = {
 BROKER_ADMINISTRATOR = "scs"
 
 
-def _databases(context: Context) -> database.Desired:
-    services = [s for s in context.catalog.services.values() if s.databases]
+def _databases(region: Region) -> database.Desired:
+    services = [s for s in region.catalog.services.values() if s.databases]
     return database.Desired.build(
         {s.name: s.databases for s in services},
-        {s.name: credentials.passwords(context.secrets, f"{s.name}_database_password") for s in services},
-        {who: credentials.passwords(context.secrets, secret) for who, secret in OWN_DATABASE_ACCOUNTS.items()},
+        {s.name: credentials.passwords(region.secrets, f"{s.name}_database_password") for s in services},
+        {who: credentials.passwords(region.secrets, secret) for who, secret in OWN_DATABASE_ACCOUNTS.items()},
     )
 
 
 def _accounts(
-    context: Context, names: Iterable[str], suffix: str
+    region: Region, names: Iterable[str], suffix: str
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """(user: password), (user: service) of all that are used, and (user: service) of those that are not."""
     used: dict[str, str] = {}
     owners: dict[str, str] = {}
     retired: dict[str, str] = {}
     for name in names:
-        for login in credentials.users(context.secrets, f"{name}_{suffix}_password", name):
+        for login in credentials.users(region.secrets, f"{name}_{suffix}_password", name):
             used[login.user], owners[login.user] = login.password, name
         retired |= {u: name for u in (name, name + credentials.SECOND) if u not in used}
     return used, owners, retired
 
 
-def _brokers(context: Context) -> messaging.Desired:
-    services = [s.name for s in context.catalog.services.values() if s.messaging]
-    used, owners, retired = _accounts(context, services, "rabbitmq")
-    administrators = {a.user: a.password for a in _administrators(context)}
+def _brokers(region: Region) -> messaging.Desired:
+    services = [s.name for s in region.catalog.services.values() if s.messaging]
+    used, owners, retired = _accounts(region, services, "rabbitmq")
+    administrators = {a.user: a.password for a in _administrators(region)}
     both = (BROKER_ADMINISTRATOR, BROKER_ADMINISTRATOR + credentials.SECOND)
     retired |= {u: messaging.OWNER for u in both if u not in administrators}
     return messaging.Desired(users=used, services=owners, administrators=administrators, retired=retired)
 
 
-def _administrators(context: Context) -> tuple[credentials.Login, ...]:
-    return credentials.users(context.secrets, "rabbitmq_admin_password", BROKER_ADMINISTRATOR)
+def _administrators(region: Region) -> tuple[credentials.Login, ...]:
+    return credentials.users(region.secrets, "rabbitmq_admin_password", BROKER_ADMINISTRATOR)
 
 
-def _identity(context: Context) -> identity.Desired:
-    settings = context.environment.settings
+def _identity(region: Region) -> identity.Desired:
+    settings = region.environment.settings
     urls = []
-    for e in render.endpoints(context):
+    for e in endpoints(region):
         if e.catalogue and e.protocol == "http":
             urls.append((e.service, e.name, "internal", f"https://{settings.api.internal.name}:{e.port}{e.path}"))
             if e.public:
                 urls.append((e.service, e.name, "public", f"https://{settings.api.external.name}:{e.port}{e.path}"))
-    accounts = [s.name for s in context.catalog.services.values() if s.account]
-    used, owners, retired = _accounts(context, accounts, "keystone")
+    accounts = [s.name for s in region.catalog.services.values() if s.account]
+    used, owners, retired = _accounts(region, accounts, "keystone")
     return identity.Desired.build(settings.region, used, urls, owners, retired)
 
 
-def database_session(context: Context) -> database.Database:
+def database_session(region: Region) -> database.Database:
     """A session with the database at its API address."""
-    api = context.environment.settings.api.internal
-    passwords = credentials.passwords(context.secrets, "mariadb_root_password")
-    return database.Database(str(api.address), passwords, context.environment.ca_file)
+    api = region.environment.settings.api.internal
+    passwords = credentials.passwords(region.secrets, "mariadb_root_password")
+    return database.Database(str(api.address), passwords, region.environment.ca_file)
 
 
-def broker_session(context: Context, hosts: Sequence[str], timeout: float = 10) -> messaging.Messaging:
+def broker_session(region: Region, hosts: Sequence[str], timeout: float = 10) -> messaging.Messaging:
     """A session with whichever of these brokers answers.
 
     :param hosts: their management addresses
     :param timeout: seconds for connecting and for each answer
     """
-    return messaging.Messaging(hosts, _administrators(context), context.environment.ca_file, timeout=timeout)
+    return messaging.Messaging(hosts, _administrators(region), region.environment.ca_file, timeout=timeout)
 
 
-def _broker_session(context: Context) -> messaging.Messaging:
-    return broker_session(context, [h.management for h in context.inventory.group(context.group_of("rabbitmq"))])
+def _broker_session(region: Region) -> messaging.Messaging:
+    return broker_session(region, [h.management for h in region.inventory.group(region.group_of("rabbitmq"))])
 
 
-def _identity_session(context: Context) -> keystone.Keystone:
-    api = context.environment.settings.api.internal
-    port = context.catalog.services["keystone"].endpoints["identity"].port
-    passwords = credentials.passwords(context.secrets, clouds.PASSWORD)
-    return keystone.Keystone(f"https://{api.address}:{port}/v3", passwords, context.environment.ca_file)
+def _identity_session(region: Region) -> keystone.Keystone:
+    api = region.environment.settings.api.internal
+    port = region.catalog.services["keystone"].endpoints["identity"].port
+    passwords = credentials.passwords(region.secrets, clouds.PASSWORD)
+    return keystone.Keystone(f"https://{api.address}:{port}/v3", passwords, region.environment.ca_file)
 
 
 SERVERS = (

@@ -10,10 +10,9 @@ import pytest
 from jinja2 import meta
 
 from scs_deploy.base import ini
-from scs_deploy.desired import resolve
-from scs_deploy.desired import scope as render
+from scs_deploy.desired import render, resolve
 from scs_deploy.environment import overrides as config
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec import catalog
 from scs_deploy.spec.service import Service
 
@@ -42,7 +41,7 @@ def test_every_template_beside_a_spec_is_used(service: Service) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_it_renders_on_every_host_that_runs_it(service: Service, testbed: Context) -> None:
+def test_it_renders_on_every_host_that_runs_it(service: Service, testbed: Region) -> None:
     containers = set()
     for host in testbed.inventory.hosts:
         desired = resolve.resolve(testbed, host)
@@ -54,7 +53,7 @@ def test_it_renders_on_every_host_that_runs_it(service: Service, testbed: Contex
     assert containers == set(service.containers)
 
 
-def test_secrets_are_declared_exactly_as_used(testbed: Context) -> None:
+def test_secrets_are_declared_exactly_as_used(testbed: Region) -> None:
     for host in testbed.inventory.hosts:
         resolve.resolve(testbed, host)
     # the shared modules use these on the controller, not in a file
@@ -62,14 +61,14 @@ def test_secrets_are_declared_exactly_as_used(testbed: Context) -> None:
     assert set(testbed.secrets) - testbed.secrets.used - outside == set()  # type: ignore[attr-defined]
 
 
-def test_no_secret_stands_in_a_container_definition(testbed: Context) -> None:
+def test_no_secret_stands_in_a_container_definition(testbed: Region) -> None:
     for host in testbed.inventory.hosts:
         desired = resolve.resolve(testbed, host)
         for run in (*desired.containers.values(), *desired.jobs.values()):
             assert "dummy-" not in str(run.body), f"{run.name}: a secret in its command, environment or mounts"
 
 
-def test_no_container_is_privileged_and_ports_are_one_each(testbed: Context) -> None:
+def test_no_container_is_privileged_and_ports_are_one_each(testbed: Region) -> None:
     for host in testbed.inventory.hosts:
         taken: dict[int, str] = {}
         for run in resolve.resolve(testbed, host).containers.values():
@@ -96,7 +95,7 @@ def test_templates_refuse_undefined_variables() -> None:
         render._jinja(()).from_string("{{ nothing }}").render({})
 
 
-def test_override_formats_are_known(testbed: Context) -> None:
+def test_override_formats_are_known(testbed: Region) -> None:
     for host in testbed.inventory.hosts:
         for file in resolve.resolve(testbed, host).files.values():
             assert config.file_format(file.name, file.format) in ("ini", "yaml", "json", "text")

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.region import region as contexts
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.state.measurement import Gap
 from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.faults import wait
@@ -45,19 +44,19 @@ def region() -> RegionUnderTest:
 
 
 @pytest.fixture(scope="session")
-def context(region: RegionUnderTest) -> Context:
+def inputs(region: RegionUnderTest) -> Region:
     """Its inputs."""
-    return contexts.load(region.name)
+    return Region.load(region.name)
 
 
 @pytest.fixture(scope="session")
-def members(context: Context) -> Membership:
+def members(inputs: Region) -> Membership:
     """Who belongs to what in it; three nodes of a testbed on this machine."""
-    found = Membership(context)
+    found = Membership(inputs)
     if len(found.nodes) < 3:
-        pytest.fail(f"environment {context.environment.name} has {len(found.nodes)} control hosts: faults need three")
-    if context.environment.settings.testbed is None:
-        pytest.fail(f"environment {context.environment.name} is no testbed: these tests take nodes away")
+        pytest.fail(f"environment {inputs.environment.name} has {len(found.nodes)} control hosts: faults need three")
+    if inputs.environment.settings.testbed is None:
+        pytest.fail(f"environment {inputs.environment.name} is no testbed: these tests take nodes away")
     return found
 
 
@@ -123,7 +122,7 @@ Faults = Callable[..., AbstractContextManager[Trial]]
 
 
 @pytest.fixture
-def trial(region: RegionUnderTest, members: Membership, context: Context, request: pytest.FixtureRequest) -> Faults:
+def trial(region: RegionUnderTest, members: Membership, inputs: Region, request: pytest.FixtureRequest) -> Faults:
     """Probes through the body of a `with`, then checks what must hold and reports the numbers.
 
     `longest`: seconds of the longest gap that are allowed, None: any.
@@ -137,7 +136,7 @@ def trial(region: RegionUnderTest, members: Membership, context: Context, reques
             time.sleep(2)
         planned = region.plan()
         name = request.node.name
-        with Prober(context) as prober:
+        with Prober(inputs) as prober:
             found = Trial(name, region, members, prober)
             prober.start()
             failed = ""

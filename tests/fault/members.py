@@ -15,7 +15,7 @@ import requests
 
 from scs_deploy.base.model import Model
 from scs_deploy.prober.https import ApiError, Https
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from tests.fault import sockets
 from tests.fault.client import database, say
 from tests.fault.faults import FaultError, Node, run, wait
@@ -66,19 +66,19 @@ def parse_haproxy(text: str) -> dict[tuple[str, str], str]:
 class Membership:
     """Asks the members of a region. Every question is answered with what is missing, empty when nothing is."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self.ca = context.environment.ca_file
-        self._password = context.secrets["mariadb_root_password"]
-        self._broker = context.secrets["rabbitmq_admin_password"]
-        self.nodes = {h.name: Node(h.name) for h in context.inventory.group("control")}
-        self.addresses = {h.name: h.management for h in context.inventory.group("control")}
+    def __init__(self, inputs: Region) -> None:
+        self._context = inputs
+        self.ca = inputs.environment.ca_file
+        self._password = inputs.secrets["mariadb_root_password"]
+        self._broker = inputs.secrets["rabbitmq_admin_password"]
+        self.nodes = {h.name: Node(h.name) for h in inputs.inventory.group("control")}
+        self.addresses = {h.name: h.management for h in inputs.inventory.group("control")}
         self.interfaces = {
             h.name: {network: place.interface for network, place in h.networks.items()}
-            for h in context.inventory.group("control")
+            for h in inputs.inventory.group("control")
         }
         """host: network: interface"""
-        api = context.environment.settings.api
+        api = inputs.environment.settings.api
         self.vips = {"internal": str(api.internal.address), "external": str(api.external.address)}
 
     @staticmethod

@@ -26,8 +26,7 @@ from rich.table import Table
 from scs_deploy.base.errors import ScsError
 from scs_deploy.prober.https import TIMEOUT, ApiError, Https
 from scs_deploy.prober.schedule import Schedule
-from scs_deploy.region import region as contexts
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.state import measurement as record
 from scs_deploy.state.measurement import Gap, Sample, Summary
 from tests.fault.client import database, say
@@ -77,15 +76,15 @@ class Prober:
     :raises ApiError, OSError, pymysql.Error: on entering: the region does not work before anything was done to it
     """
 
-    def __init__(self, context: Context) -> None:
-        environment = context.environment
-        self._context, self._ca = context, environment.ca_file
-        self._password = context.secrets["keystone_admin_password"]
-        self._database_password = context.secrets["mariadb_root_password"]
+    def __init__(self, inputs: Region) -> None:
+        environment = inputs.environment
+        self._context, self._ca = inputs, environment.ca_file
+        self._password = inputs.secrets["keystone_admin_password"]
+        self._database_password = inputs.secrets["mariadb_root_password"]
         api = environment.settings.api
         self._database = str(api.internal.address)
         self._auth_url = f"https://{api.external.name}:5000/v3"
-        self.members = {h.name: h.management for h in context.inventory.group(context.group_of("mariadb"))}
+        self.members = {h.name: h.management for h in inputs.inventory.group(inputs.group_of("mariadb"))}
         self.https = Https(self._ca)
         self.id = random.token_hex(4)
         self.prefix = f"scs-prober-{self.id}-"
@@ -371,7 +370,7 @@ def main(arguments: list[str] | None = None) -> int:
 def probe(environment: str | None, duration: float, file: Path | None) -> int:
     """Probe a region for `duration` seconds; exit code."""
     console = Console()
-    with Prober(contexts.load(environment)) as prober:
+    with Prober(Region.load(environment)) as prober:
         prober.start()
         try:
             with console.status("") as status:

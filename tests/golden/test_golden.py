@@ -11,12 +11,12 @@ import os
 from pathlib import Path
 
 from scs_deploy.desired import resolve
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 GOLDEN = Path(__file__).parent / "testbed"
 
 
-def rendered(region: Context) -> dict[str, str]:
+def rendered(region: Region) -> dict[str, str]:
     """path below GOLDEN: text."""
     result = {}
     for host in region.inventory.hosts:
@@ -34,7 +34,7 @@ def rendered(region: Context) -> dict[str, str]:
     return result
 
 
-def test_rendered_files_are_as_recorded(testbed: Context) -> None:
+def test_rendered_files_are_as_recorded(testbed: Region) -> None:
     now = rendered(testbed)
     if os.environ.get("UPDATE_GOLDEN"):
         for old in GOLDEN.rglob("*"):

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from scs_deploy.base import paths
-from scs_deploy.region import region as context
+from scs_deploy.region.region import Region
 from scs_deploy.testbed.containers import Containers
 
 NAME = "hosttest"
@@ -137,7 +137,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostUnderTest]:
     }  # fmt: skip
     under_test.write(f"inventory/host_vars/{HOST}.yml", {**COMMON, "networks": both})
     os.environ["SCS_ENVIRONMENTS"] = str(folder)
-    region = context.load(NAME)
+    region = Region.load(NAME)
     testbed = Containers(region.environment, region.inventory)
     try:
         testbed.up(lambda _line: None)

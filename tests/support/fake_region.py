@@ -20,7 +20,7 @@ NAME = "api.region.test"
 """Resolved by nobody: the prober is told the address."""
 
 
-class Region:
+class FakeRegion:
     """What the region holds, and how it shall answer."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Region:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[Region, Path]]:
+def serving(folder: Path) -> Iterator[tuple[FakeRegion, Path]]:
     """A region that answers, and its CA's certificate."""
     environment = environment_in(folder)
     vault.create_password(environment)
@@ -86,7 +86,7 @@ def serving(folder: Path) -> Iterator[tuple[Region, Path]]:
     leaf = pki.load(environment).leaf("api")
     pem = folder / "api.pem"
     pem.write_text(leaf.cert + leaf.key)
-    region = Region()
+    region = FakeRegion()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -23,9 +23,9 @@ from typing import IO, Any
 from scs_deploy.desired import resolve
 from scs_deploy.inventory.model import Host, Inventory
 from scs_deploy.region.certificates import wanted_leaves
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, vault
-from tests.conftest import dummy_context
+from tests.conftest import dummy_region
 from tests.unit.secrets.test_secrets import region as environment_in
 
 STRANGER = "compute-9"
@@ -55,6 +55,10 @@ def module(folder: Path, name: str) -> Iterator[ModuleType]:
         sys.modules.update(kept)
 
 
+LOOPBACK = f"127.{os.getpid() >> 8 & 0xFF}.{os.getpid() & 0xFF}"
+"""First three parts of addresses that only this process uses: tests run side by side, on the same ports."""
+
+
 def free_port(address: str) -> int:
     """A port that nobody listens on."""
     with socket.socket() as listener:
@@ -71,15 +75,15 @@ class Hosts:
         self.folder, self.service, self.change = folder, service, change
         self.running: dict[str, subprocess.Popen[str]] = {}
         self.logs: dict[str, IO[str]] = {}
-        self.context = _context(folder, environment, settings)
-        self.names = [h.name for h in self.context.inventory.group("control")]
-        self.address = {h.name: h.management for h in self.context.inventory.group("control")}
+        self.region = _context(folder, environment, settings)
+        self.names = [h.name for h in self.region.inventory.group("control")]
+        self.address = {h.name: h.management for h in self.region.inventory.group("control")}
         self.environment: dict[str, dict[str, str]] = {name: {} for name in self.names}
         for name in self.names:
             self._install(name)
 
     def _install(self, name: str) -> None:
-        desired = resolve.resolve(self.context, name, {self.service})
+        desired = resolve.resolve(self.region, name, {self.service})
         for file in desired.files.values():
             part = "tls" if file.name.startswith("tls/") else "etc"
             path = self.path(name, part) / Path(file.name).name
@@ -95,7 +99,7 @@ class Hosts:
 
     def certificate(self, name: str, of: str) -> None:
         """Give a host the certificate of another name."""
-        leaf = self.context.certificates.leaf(of)
+        leaf = self.region.certificates.leaf(of)
         self.path(name, "tls", "host.crt").write_text(leaf.cert)
         self.path(name, "tls", "host.key").write_text(leaf.key)
 
@@ -134,11 +138,11 @@ class Hosts:
         return self.path(name, "log").read_text(encoding="utf-8")
 
 
-def _context(folder: Path, environment: str, settings: Mapping[str, Any]) -> Context:
-    shipped = dummy_context(environment)
+def _context(folder: Path, environment: str, settings: Mapping[str, Any]) -> Region:
+    shipped = dummy_region(environment)
     hosts = {}
     for number, (name, host) in enumerate(shipped.inventory.hosts.items(), 11):
-        address = ipaddress.ip_address(f"127.0.0.{number}")
+        address = ipaddress.ip_address(f"{LOOPBACK}.{number}")
         networks = {k: n.model_copy(update={"address": address}) for k, n in host.networks.items()}
         update = {"networks": networks, "settings": {**host.settings, **settings}}
         hosts[name] = host.model_copy(update=update)
@@ -148,11 +152,10 @@ def _context(folder: Path, environment: str, settings: Mapping[str, Any]) -> Con
     wanted = wanted_leaves(shipped.environment, inventory)
     stranger = _stranger(next(iter(hosts.values())))
     pki.ensure(made, {**wanted, STRANGER: [STRANGER, stranger.management]})
-    context = dataclasses.replace(shipped, inventory=inventory, _cache={})
-    context.__dict__.update(secrets=shipped.secrets, certificates=pki.load(made), lock=shipped.lock)
-    return context
+    certificates = pki.load(made)
+    return dataclasses.replace(shipped, inventory=inventory, load_certificates=lambda _environment: certificates)
 
 
 def _stranger(host: Host) -> Host:
-    interface = host.networks["management"].model_copy(update={"address": ipaddress.ip_address("127.0.0.99")})
+    interface = host.networks["management"].model_copy(update={"address": ipaddress.ip_address(f"{LOOPBACK}.99")})
     return host.model_copy(update={"name": STRANGER, "networks": {"management": interface}})

@@ -14,7 +14,7 @@ from scs_deploy.base.paths import layer
 from scs_deploy.host.network import expect, plan, render
 from scs_deploy.host.network.plan import HostNetwork, Observed
 from scs_deploy.inventory.links import Link
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact
 
 ALLOW = "SCS_ALLOW"
@@ -37,7 +37,7 @@ class UnreachedError(ScsError):
     """The host does not answer; later it may."""
 
 
-def allowed(region: Context) -> bool:
+def allowed(region: Region) -> bool:
     """Whether the network may change in this run."""
     given = {*os.environ.get(ALLOW, "").split(","), *(i.value for i in region.environment.settings.allow)}
     return Impact.NETWORK.value in given

@@ -12,7 +12,7 @@ from scs_deploy.operations.backup.create import load
 from scs_deploy.operations.backup.manifest import DATABASE, Manifest
 from scs_deploy.operations.backup.stream import Say
 from scs_deploy.operations.backup.target import Target, open_target
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,17 @@ class Chosen:
     parts: tuple[str, ...]
 
 
-def choose(context: Context, backup: str, only: Sequence[str], say: Say) -> Chosen:
+def choose(region: Region, backup: str, only: Sequence[str], say: Say) -> Chosen:
     """Find a backup and its chain.
 
     :param backup: its id; '': the last one that has the wanted parts
     :raises RefusedError: no such backup or part, or a backup that it continues is missing
     """
-    target = open_target(context.environment)
+    target = open_target(region.environment)
     say("now", f"reading {target.where}")
     good, bad = load(target)
     found = pick(good, bad, backup, only, target.where)
-    wanted = parts.chosen(context.catalog, only, [p.name for p in found.parts])
+    wanted = parts.chosen(region.catalog, only, [p.name for p in found.parts])
     links = chain.links_of(good, found.id) if DATABASE in wanted else ()
     return Chosen(target, found, links, tuple(wanted))
 

@@ -14,15 +14,15 @@ from scs_deploy.operations.backup import chain, crypt, manifest, parts, source, 
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT, Database, Kind, Manifest, Part
 from scs_deploy.operations.backup.stream import Meter, Say, mebibytes
 from scs_deploy.operations.backup.target import Target, open_target
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Saved
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunRecord, RunStore, Status
 
 
-def lock_of(context: Context) -> RunLock:
+def lock_of(region: Region) -> RunLock:
     """Held by whoever writes to the target: a backup may run beside an apply, but not beside another backup."""
-    state = context.environment.state
+    state = region.environment.state
     state.mkdir(mode=0o700, exist_ok=True)
     return RunLock(state / "backup.lock")
 
@@ -51,7 +51,7 @@ def load(target: Target) -> tuple[dict[str, Manifest], dict[str, str]]:
 
 
 def create(
-    context: Context, say: Say, full: bool = False, only: Sequence[str] = (), command: str = "scs backup create"
+    region: Region, say: Say, full: bool = False, only: Sequence[str] = (), command: str = "scs backup create"
 ) -> tuple[Manifest, tuple[str, ...]]:
     """Make a backup; returns it, and the ids of those that were removed because they are too old.
 
@@ -59,11 +59,11 @@ def create(
     :raises RefusedError: another backup runs, no such part, no member to copy, the target cannot be used
     :raises ScsError: a part could not be written; what was written is removed
     """
-    environment = context.environment
-    wanted = parts.chosen(context.catalog, only, parts.names(context.catalog))
+    environment = region.environment
+    wanted = parts.chosen(region.catalog, only, parts.names(region.catalog))
     crypt.check_recipients(environment.settings.backup.recipients, str(environment.file))
     target = open_target(environment)
-    with lock_of(context) as lock:
+    with lock_of(region) as lock:
         target.prepare()
         secret, made = crypt.ensure_identity(environment)
         if made:
@@ -71,18 +71,18 @@ def create(
         store = RunStore(environment.state / "runs.sqlite3")
         try:
             record = store.start(
-                command, changes_total=len(wanted), inputs=inputs(context), changing=False,
-                secrets=[*context.secrets.values(), secret],
+                command, changes_total=len(wanted), inputs=inputs(region), changing=False,
+                secrets=[*region.secrets.values(), secret],
             )  # fmt: skip
             with record.recording():
                 known, bad = load(target)
                 for backup in (b for b, why in bad.items() if why.startswith("interrupted")):
                     target.remove(backup)
                     say("done", f"removed {backup}, which was interrupted")
-                job = _Job(context, target, record, say, _new_id(known, bad), secret, known, full)
+                job = _Job(region, target, record, say, _new_id(known, bad), secret, known, full)
                 done = job.run(wanted)
                 lock.check()
-                old = _forget(context, target, {**known, done.id: done}, say)
+                old = _forget(region, target, {**known, done.id: done}, say)
             return done, old
         finally:
             store.close()
@@ -94,8 +94,8 @@ def _new_id(*taken: object) -> str:
     return backup
 
 
-def _forget(context: Context, target: Target, known: dict[str, Manifest], say: Say) -> tuple[str, ...]:
-    settings = context.environment.settings.backup
+def _forget(region: Region, target: Target, known: dict[str, Manifest], say: Say) -> tuple[str, ...]:
+    settings = region.environment.settings.backup
     old = chain.expired(list(known.values()), settings.daily, settings.weekly)
     # the newest first: a chain is never without its beginning
     for backup in reversed(old):
@@ -108,11 +108,11 @@ class _Job:
     """One backup while it is made."""
 
     def __init__(
-        self, context: Context, target: Target, record: RunRecord, say: Say, backup: str, secret: str,
+        self, region: Region, target: Target, record: RunRecord, say: Say, backup: str, secret: str,
         known: dict[str, Manifest], full: bool,
     ) -> None:  # fmt: skip
-        self.context, self.target, self.record, self.say, self.id, self.full = (
-            context,
+        self.region, self.target, self.record, self.say, self.id, self.full = (
+            region,
             target,
             record,
             say,
@@ -120,23 +120,23 @@ class _Job:
             full,
         )
         self.known = known
-        self.recipients = (crypt.public(secret, "secrets.yml"), *context.environment.settings.backup.recipients)
+        self.recipients = (crypt.public(secret, "secrets.yml"), *region.environment.settings.backup.recipients)
         self.database: Database | None = None
 
     def run(self, wanted: Sequence[str]) -> Manifest:
         """All parts, then the manifest."""
         begin, started = time.monotonic(), datetime.now(UTC)
-        declared = parts.declared(self.context.catalog)
+        declared = parts.declared(self.region.catalog)
         try:
             written = [self._step(name, declared.get(name)) for name in wanted]
             found = Manifest(
                 id=self.id,
-                region=self.context.environment.settings.region,
-                environment=self.context.environment.name,
+                region=self.region.environment.settings.region,
+                environment=self.region.environment.name,
                 started=started,
                 seconds=round(time.monotonic() - begin, 1),
-                release=self.context.release.name,
-                images={name: image.digest for name, image in self.context.lock.images.items()},
+                release=self.region.release.name,
+                images={name: image.digest for name, image in self.region.lock.images.items()},
                 recipients=self.recipients,
                 parts=tuple(written),
                 database=self.database,
@@ -160,7 +160,7 @@ class _Job:
             if name == DATABASE:
                 found = self._copy_database()
             elif name == ENVIRONMENT:
-                found = self._keep(name, "environment.tar.gz", parts.archive(self.context.environment), (), "", "")
+                found = self._keep(name, "environment.tar.gz", parts.archive(self.region.environment), (), "", "")
             else:
                 assert saved
                 found = self._save(name, saved)
@@ -174,15 +174,15 @@ class _Job:
     def _save(self, name: str, saved: Saved) -> Part:
         """A service's own command, on the first host that carries it out."""
         service = name.partition(".")[0]
-        hosts = self.context.inventory.group(self.context.group_of(service, saved.container))
+        hosts = self.region.inventory.group(self.region.group_of(service, saved.container))
         errors = []
         for attempt, host in enumerate(hosts):
             self.say("now", f"{name} from {host.name}")
-            image = resolve.resolve(self.context, host.name, {service}).containers[saved.container].image
+            image = resolve.resolve(self.region, host.name, {service}).containers[saved.container].image
             file = f"{name}.age" if attempt == 0 else f"{name}.{attempt}.age"
             argv = ["bash", "-c", 'set -o pipefail; "$@" | gzip -1', "save", *saved.save]
             try:
-                with stream.Remote(self.context, host.name, stream.guarded(saved.container, argv)) as process:
+                with stream.Remote(self.region, host.name, stream.guarded(saved.container, argv)) as process:
                     return self._keep(name, file, process.output, self.recipients, host.name, image)
             except ScsError as error:
                 errors.append(str(error))
@@ -190,25 +190,25 @@ class _Job:
 
     def _copy_database(self) -> Part:
         self.say("now", "looking for a member of the database to copy")
-        states, writer = source.members(self.context)
+        states, writer = source.members(self.region)
         last = max((m for m in self.known.values() if m.database), key=lambda m: m.id, default=None)
         host = source.pick(states, writer, last.database.host if last and last.database else "")
-        about = source.identify(self.context, host)
-        every = 0 if self.full else self.context.environment.settings.backup.full_every_days
+        about = source.identify(self.region, host)
+        every = 0 if self.full else self.region.environment.settings.backup.full_every_days
         choice = chain.next_base(self.known.values(), about, manifest.time_of(self.id), every)
         base = self.known[choice.base].database if choice.base else None
         kind = Kind.INCREMENTAL if base else Kind.FULL
         self.say("done", f"{kind} copy of the database on {host}: {'asked for' if self.full else choice.why}")
         self.say("now", f"counting rows on {host}")
-        since, before = source.clock(self.context, host), source.count(self.context, host)
+        since, before = source.clock(self.region, host), source.count(self.region, host)
         log = source.Log()
-        image = resolve.resolve(self.context, host, {DATABASE}).containers[DATABASE].image
+        image = resolve.resolve(self.region, host, {DATABASE}).containers[DATABASE].image
         command = source.copy_command(base.to_lsn if base else None)
-        with stream.Remote(self.context, host, command, log) as process:
+        with stream.Remote(self.region, host, command, log) as process:
             part = self._keep(DATABASE, "mariadb.xb.gz.age", process.output, self.recipients, host, image)
         log.check(host)
         self.say("now", f"counting rows on {host}")
-        after, touched = source.count(self.context, host), source.touched(self.context, host, since)
+        after, touched = source.count(self.region, host), source.touched(self.region, host, since)
         self.database = Database(
             kind=kind,
             base=choice.base,

@@ -18,7 +18,7 @@ from scs_deploy.operations.backup.restore_plan import HostFacts, RestorePlan, Ta
 from scs_deploy.operations.backup.restore_run import Restoring
 from scs_deploy.operations.backup.stream import Say
 from scs_deploy.operations.recover.session import Session
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore
 
@@ -49,7 +49,7 @@ class Restored:
 
 
 def restore(
-    context: Context,
+    region: Region,
     chosen: Chosen,
     options: Options,
     say: Say,
@@ -62,21 +62,21 @@ def restore(
     :raises RefusedError: nothing was changed: a file is damaged or under another key, a host does not answer, ...
     :raises ScsError: a step failed; running it again begins anew
     """  # fmt: skip
-    state = context.environment.state
-    with RunLock(state / "lock") as lock, create.lock_of(context):
-        secret = crypt.identity(context.environment, options.identity)
+    state = region.environment.state
+    with RunLock(state / "lock") as lock, create.lock_of(region):
+        secret = crypt.identity(region.environment, options.identity)
         check(chosen, secret, say)
-        plan = make_plan(context, chosen, options, say)
+        plan = make_plan(region, chosen, options, say)
         if not confirm(plan):
             return Restored(plan)
         store = RunStore(state / "runs.sqlite3")
         try:
-            session = Session(context, say, lock.check)
+            session = Session(region, say, lock.check)
             session.record = store.start(
-                command, changes_total=len(plan.steps), inputs=inputs(context),
-                secrets=[*context.secrets.values(), secret],
+                command, changes_total=len(plan.steps), inputs=inputs(region),
+                secrets=[*region.secrets.values(), secret],
             )  # fmt: skip
-            restoring = Restoring(context, chosen, plan, secret)
+            restoring = Restoring(region, chosen, plan, secret)
             with session.record.recording():
                 for step in plan.steps:
                     session.carry_out(step, restoring.act)
@@ -96,28 +96,28 @@ def check(chosen: Chosen, secret: str, say: Say) -> None:
     say("done", "checksums and key of all files")
 
 
-def make_plan(context: Context, chosen: Chosen, options: Options, say: Say) -> RestorePlan:
+def make_plan(region: Region, chosen: Chosen, options: Options, say: Say) -> RestorePlan:
     """Look at the hosts, and decide. Changes nothing.
 
     :raises RefusedError: it cannot be done
     """
-    declared = {n: s for n, s in parts.declared(context.catalog).items() if n in chosen.parts}
+    declared = {n: s for n, s in parts.declared(region.catalog).items() if n in chosen.parts}
     unknown = [n for n in chosen.parts if n not in (DATABASE, ENVIRONMENT) and n not in declared]
     if unknown:
         raise RefusedError(f"no service of this catalog takes {', '.join(unknown)}", "leave it out: --only")
-    quiet = quiet_containers(context.catalog, chosen.parts, declared)
+    quiet = quiet_containers(region.catalog, chosen.parts, declared)
     involved = {*quiet, *(s.container for s in declared.values()), *([DATABASE] if DATABASE in chosen.parts else [])}
-    where = {c: hosts_of(context, c) for c in involved}
+    where = {c: hosts_of(region, c) for c in involved}
     say("now", "looking at the hosts")
-    hosts = look(context, sorted({h for own in where.values() for h in own}))
+    hosts = look(region, sorted({h for own in where.values() for h in own}))
     # a container that is not there needs no rest; without its API or conductor, one out of reach cannot write
     resting = {c: there for c in quiet if (there := tuple(h for h in where[c] if c in hosts[h].containers))}
     # `scs stop` stops these too, and the others do not work without
-    services = {context.catalog.owner[c] for c in resting}
-    others = [c for s in services for c in context.catalog.services[s].containers if c not in quiet]
+    services = {region.catalog.owner[c] for c in resting}
+    others = [c for s in services for c in region.catalog.services[s].containers if c not in quiet]
     stopped = {h: facts.stopped for h, facts in hosts.items()}
-    beside = {c: there for c in others if (there := tuple(h for h in hosts_of(context, c) if c in stopped.get(h, ())))}
-    members = hosts_of(context, DATABASE) if DATABASE in chosen.parts else []
+    beside = {c: there for c in others if (there := tuple(h for h in hosts_of(region, c) if c in stopped.get(h, ())))}
+    members = hosts_of(region, DATABASE) if DATABASE in chosen.parts else []
     needed: dict[str, list[str]] = {}
     for saved in declared.values():
         own = where[saved.container]
@@ -127,14 +127,14 @@ def make_plan(context: Context, chosen: Chosen, options: Options, say: Say) -> R
         needed[saved.container] = where[saved.container] = own
     if members:
         needed[DATABASE] = members
-    refuse(chosen.backup, context.release.name, hosts, needed, None)
+    refuse(chosen.backup, region.release.name, hosts, needed, None)
     host, target = "", None
     if members:
         host = options.host or _member(chosen, members)
         if host not in members:
             raise RefusedError(f"{DATABASE} has no member on '{host}'", f"it runs on: {', '.join(members)}")
-        target = _target(context, chosen, host)
-        refuse(chosen.backup, context.release.name, hosts, needed, target)
+        target = _target(region, chosen, host)
+        refuse(chosen.backup, region.release.name, hosts, needed, target)
     return RestorePlan(
         backup=chosen.backup.id,
         links=tuple(m.id for m in chosen.links),
@@ -143,16 +143,16 @@ def make_plan(context: Context, chosen: Chosen, options: Options, say: Say) -> R
         beside=beside,
         steps=steps(chosen.links, chosen.parts, declared, where, resting, members, host, options.copies),
         notes=(
-            *_notes(context, chosen),
+            *_notes(region, chosen),
             *([f"stopped now, and started with the others: {', '.join(sorted(beside))}"] if beside else []),
             *_silent(hosts),
         ),
     )
 
 
-def hosts_of(context: Context, container: str) -> list[str]:
+def hosts_of(region: Region, container: str) -> list[str]:
     """Hosts that a container belongs on."""
-    return [h.name for h in context.inventory.group(context.group_of(context.catalog.owner[container], container))]
+    return [h.name for h in region.inventory.group(region.group_of(region.catalog.owner[container], container))]
 
 
 def _member(chosen: Chosen, members: Sequence[str]) -> str:
@@ -160,9 +160,9 @@ def _member(chosen: Chosen, members: Sequence[str]) -> str:
     return database.host if database and database.host in members else members[0]
 
 
-def _notes(context: Context, chosen: Chosen) -> list[str]:
+def _notes(region: Region, chosen: Chosen) -> list[str]:
     notes = [f"what was written since {chosen.backup.started:%Y-%m-%d %H:%M:%S} UTC is lost"]
-    now = {name: image.digest for name, image in context.lock.images.items()}
+    now = {name: image.digest for name, image in region.lock.images.items()}
     other = sorted(n for n, digest in chosen.backup.images.items() if now.get(n) not in (None, digest))
     if other:
         notes.append(f"images that are others than at that time: {', '.join(other)}")
@@ -175,12 +175,12 @@ def _silent(hosts: Mapping[str, HostFacts]) -> list[str]:
     return [f"host {h} does not answer: nothing is stopped there" for h, f in sorted(hosts.items()) if f.unreachable]
 
 
-def look(context: Context, hosts: Sequence[str]) -> dict[str, HostFacts]:
+def look(region: Region, hosts: Sequence[str]) -> dict[str, HostFacts]:
     """Which containers each host has, and which of them do not run."""
 
     def ask(host: str) -> HostFacts:
         try:
-            text = stream.ask(context, host, ["docker", "ps", "--all", "--format", "{{.Names}} {{.State}}"])
+            text = stream.ask(region, host, ["docker", "ps", "--all", "--format", "{{.Names}} {{.State}}"])
         except ScsError as error:
             return HostFacts(unreachable=error.message)
         states = dict(line.split() for line in text.splitlines())
@@ -191,8 +191,8 @@ def look(context: Context, hosts: Sequence[str]) -> dict[str, HostFacts]:
         return dict(zip(hosts, pool.map(ask, hosts), strict=True))
 
 
-def _target(context: Context, chosen: Chosen, host: str) -> Target:
-    run = resolve.resolve(context, host, {DATABASE}).containers[DATABASE]
-    free, version = stream.ask(context, host, stream.beside(run, ["sh", "-c", ROOM])).strip().splitlines()[-2:]
+def _target(region: Region, chosen: Chosen, host: str) -> Target:
+    run = resolve.resolve(region, host, {DATABASE}).containers[DATABASE]
+    free, version = stream.ask(region, host, stream.beside(run, ["sh", "-c", ROOM])).strip().splitlines()[-2:]
     found = source.base_version(version.partition("Ver ")[2])
     return Target(host=host, version=found, free=int(free), needed=verify.needs(chosen.links))

@@ -20,7 +20,7 @@ from scs_deploy.operations.backup.stream import Meter, Remote
 from scs_deploy.operations.recover import mariadb_run
 from scs_deploy.operations.recover.model import Step
 from scs_deploy.operations.recover.session import Session
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.shared import compute_node
 
 STAGE = "/var/lib/mysql/.scs_restore"
@@ -64,8 +64,8 @@ WAKE_SECONDS = 900.0
 class Restoring:
     """A restore that is being carried out."""
 
-    def __init__(self, context: Context, chosen: Chosen, plan: RestorePlan, secret: str) -> None:
-        self.context, self.chosen, self.plan, self.secret = context, chosen, plan, secret
+    def __init__(self, region: Region, chosen: Chosen, plan: RestorePlan, secret: str) -> None:
+        self.region, self.chosen, self.plan, self.secret = region, chosen, plan, secret
         self.stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.extracted = ""
         self.uncertain: tuple[str, ...] = ()
@@ -96,25 +96,25 @@ class Restoring:
         assert part
         buffer = io.BytesIO()
         unpack.plain(self.chosen.target, self.chosen.backup, part, self.secret, buffer)
-        folder = self.context.environment.state / "restored" / f"{self.chosen.backup.id}-{self.stamp}"
+        folder = self.region.environment.state / "restored" / f"{self.chosen.backup.id}-{self.stamp}"
         folder.mkdir(mode=0o700, parents=True)
         self.extracted = str(extract(folder, buffer.getvalue()))
 
     def _stage(self, session: Session, step: Step) -> None:
         host = step.hosts[0]
-        run = resolve.resolve(self.context, host, {DATABASE}).containers[DATABASE]
+        run = resolve.resolve(self.region, host, {DATABASE}).containers[DATABASE]
         try:
             for number, owner in enumerate(self.chosen.links):
                 part = owner.part(DATABASE)
                 assert part
                 meter = Meter(session.say, f"unpacking {owner.id} on {host}")
-                with Remote(self.context, host, stream.beside(run, unpack.extract_argv(STAGE, number))) as remote:
+                with Remote(self.region, host, stream.beside(run, unpack.extract_argv(STAGE, number))) as remote:
                     counter = crypt.Counter(remote.input, meter)
                     unpack.plain(self.chosen.target, owner, part, self.secret, counter)
             session.say("now", f"applying the log on {host}")
-            stream.ask(self.context, host, stream.beside(run, unpack.prepare_argv(STAGE, len(self.chosen.links))))
+            stream.ask(self.region, host, stream.beside(run, unpack.prepare_argv(STAGE, len(self.chosen.links))))
         except BaseException:
-            stream.ask(self.context, host, stream.beside(run, ["rm", "-rf", STAGE]))
+            stream.ask(self.region, host, stream.beside(run, ["rm", "-rf", STAGE]))
             raise
 
     def _quiet(self, session: Session, _step: Step) -> None:
@@ -132,7 +132,7 @@ class Restoring:
 
     def _containers(self, session: Session, action: str, reverse: bool = False) -> None:
         """On all hosts at once; nothing is drained, for there is nothing that these services could answer."""
-        catalog = self.context.catalog
+        catalog = self.region.catalog
         where = self.plan.quiet if action == "stop" else self.plan.quiet | self.plan.beside
         order = [c for s in catalog.services.values() for c in s.containers if c in where]
         groups: dict[tuple[str, ...], list[str]] = {}
@@ -146,7 +146,7 @@ class Restoring:
 
     def _not_ready(self, host: str) -> list[str]:
         """Quiet containers of a host that do not work yet."""
-        text = stream.ask(self.context, host, ["docker", "ps", "--all", "--format", "{{.Names}}\t{{.Status}}"])
+        text = stream.ask(self.region, host, ["docker", "ps", "--all", "--format", "{{.Names}}\t{{.Status}}"])
         states = dict(line.partition("\t")[::2] for line in text.splitlines())
         return [
             f"{c} on {host}: {states[c]}"
@@ -172,7 +172,7 @@ class Restoring:
         database = self.chosen.backup.database
         assert database
         session.say("now", f"counting rows on {step.hosts[0]}")
-        self.uncertain = verify.compare(database, source.count(self.context, step.hosts[0]))
+        self.uncertain = verify.compare(database, source.count(self.region, step.hosts[0]))
 
     def _join(self, session: Session, step: Step) -> None:
         self._script(session, step, FORGET)
@@ -181,24 +181,24 @@ class Restoring:
 
     def _identify(self, session: Session, step: Step) -> None:
         """Fresh hosts have made identities of their own, under names that the restored database knows otherwise."""
-        nodes = dict(source.pairs(self.context, step.target, compute_node.QUERY))
-        for task in compute_node.tasks(self.context, nodes):
+        nodes = dict(source.pairs(self.region, step.target, compute_node.QUERY))
+        for task in compute_node.tasks(self.region, nodes):
             session.task(task, step.hosts)
 
     def _load(self, session: Session, step: Step) -> None:
-        saved = parts.declared(self.context.catalog)[step.target]
+        saved = parts.declared(self.region.catalog)[step.target]
         part = self.chosen.backup.part(step.target)
         assert part
         argv = ["bash", "-ec", LOAD, "load", *saved.load]
         for host in step.hosts:
             session.say("now", f"loading {step.target} on {host}")
             if saved.offline:
-                owner = self.context.catalog.owner[saved.container]
-                run = resolve.resolve(self.context, host, {owner}).containers[saved.container]
+                owner = self.region.catalog.owner[saved.container]
+                run = resolve.resolve(self.region, host, {owner}).containers[saved.container]
                 command = stream.beside(run, argv)
             else:
                 command = stream.inside(saved.container, argv)
-            with Remote(self.context, host, command) as remote:
+            with Remote(self.region, host, command) as remote:
                 unpack.plain(self.chosen.target, self.chosen.backup, part, self.secret, remote.input)
 
 

@@ -15,7 +15,7 @@ from scs_deploy.operations.backup.manifest import DATABASE, Rows
 from scs_deploy.operations.node import observe
 from scs_deploy.operations.recover import mariadb_run
 from scs_deploy.operations.recover.mariadb import parse_status
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 SQL = ("mariadb", "--defaults-file=/etc/mysql/client.cnf", "--batch", "--skip-column-names", "--raw")
 
@@ -99,19 +99,19 @@ def pick(states: Mapping[str, str], writer: str, last: str) -> str:
     return standby[-1] if standby else synced[0]
 
 
-def members(context: Context) -> tuple[dict[str, str], str]:
+def members(region: Region) -> tuple[dict[str, str], str]:
     """State of every member, and the one that writes ('': not known).
 
     :raises ScsError: a host's engine does not answer, or Ansible itself failed
     """
-    hosts = [h.name for h in context.inventory.group(context.group_of(DATABASE))]
+    hosts = [h.name for h in region.inventory.group(region.group_of(DATABASE))]
     asked: dict[str, dict[str, remote.Command]] = {h: {"status": mariadb_run.STATUS} for h in hosts}
-    singles = [name for name in observe.singles(context) if name == "database"]
-    for balancer in context.inventory.group(context.group_of("haproxy")):
+    singles = [name for name in observe.singles(region) if name == "database"]
+    for balancer in region.inventory.group(region.group_of("haproxy")):
         own = asked.setdefault(balancer.name, {})
         own["servers"] = observe.haproxy("show servers state")
         own.update({f"table {name}": observe.haproxy(f"show table {name}") for name in singles})
-    answers = remote.execute(context, {h: tuple(q.values()) for h, q in asked.items()})
+    answers = remote.execute(region, {h: tuple(q.values()) for h, q in asked.items()})
     states = {}
     seen: observe.Asked = {}
     for host, questions in asked.items():
@@ -125,7 +125,7 @@ def members(context: Context) -> tuple[dict[str, str], str]:
         else:
             values = parse_status(answer.output)
             states[host] = f"{values.get('wsrep_cluster_status')} {values.get('wsrep_local_state_comment')}"
-    return states, observe.used(context, seen).get("database", "")
+    return states, observe.used(region, seen).get("database", "")
 
 
 @dataclass
@@ -161,11 +161,11 @@ def copy_command(base_lsn: int | None) -> list[str]:
     return stream.guarded(DATABASE, ["bash", "-c", COPY, "copy", *more])
 
 
-def identify(context: Context, host: str) -> Source:
+def identify(region: Region, host: str) -> Source:
     """Version and data directory of a member."""
     query = "SELECT VERSION();"
-    version = stream.ask(context, host, stream.inside(DATABASE, SQL), query).strip()
-    directory, size = stream.ask(context, host, stream.inside(DATABASE, ["sh", "-c", IDENTITY])).split()
+    version = stream.ask(region, host, stream.inside(DATABASE, SQL), query).strip()
+    directory, size = stream.ask(region, host, stream.inside(DATABASE, ["sh", "-c", IDENTITY])).split()
     return Source(host=host, version=base_version(version), directory=f"{host}:{directory}", directory_size=int(size))
 
 
@@ -174,26 +174,26 @@ def base_version(text: str) -> str:
     return "-".join(text.split()[0].split("-")[:2])
 
 
-def pairs(context: Context, host: str, query: str) -> list[tuple[str, str]]:
+def pairs(region: Region, host: str, query: str) -> list[tuple[str, str]]:
     """Rows of two columns, asked on one member."""
-    return parse_pairs(stream.ask(context, host, stream.inside(DATABASE, SQL), query))
+    return parse_pairs(stream.ask(region, host, stream.inside(DATABASE, SQL), query))
 
 
-def count(context: Context, host: str) -> dict[str, int]:
+def count(region: Region, host: str) -> dict[str, int]:
     """Rows of every table of services on one member."""
-    tables = pairs(context, host, tables_query())
-    return parse_counts(stream.ask(context, host, stream.inside(DATABASE, SQL), count_query(tables)))
+    tables = pairs(region, host, tables_query())
+    return parse_counts(stream.ask(region, host, stream.inside(DATABASE, SQL), count_query(tables)))
 
 
-def clock(context: Context, host: str) -> int:
+def clock(region: Region, host: str) -> int:
     """The server's time, seconds."""
-    return int(stream.ask(context, host, stream.inside(DATABASE, SQL), "SELECT UNIX_TIMESTAMP();").strip())
+    return int(stream.ask(region, host, stream.inside(DATABASE, SQL), "SELECT UNIX_TIMESTAMP();").strip())
 
 
-def touched(context: Context, host: str, since: int) -> frozenset[str]:
+def touched(region: Region, host: str, since: int) -> frozenset[str]:
     """Tables that were written to since a time of the server's clock."""
     query = (
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' "  # noqa: S608
         f"AND UPDATE_TIME >= FROM_UNIXTIME({since});"
     )
-    return frozenset(f"{s}.{t}" for s, t in pairs(context, host, query))
+    return frozenset(f"{s}.{t}" for s, t in pairs(region, host, query))

@@ -16,7 +16,7 @@ from scs_deploy.desired.resolve import RunContainer
 from scs_deploy.operations.backup import crypt
 from scs_deploy.operations.backup.crypt import Counter
 from scs_deploy.operations.backup.target import Target
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 Say = Callable[[str, str], None]
 """Called with (`done` or `now`; what); the same as that of scs_deploy.recover.session."""
@@ -44,11 +44,11 @@ class Remote:
     :param heard: is given each line of its standard error
     """
 
-    def __init__(self, context: Context, host: str, argv: Sequence[str], heard: Callable[[str], None] | None = None):
+    def __init__(self, region: Region, host: str, argv: Sequence[str], heard: Callable[[str], None] | None = None):
         from scs_deploy.inventory.ssh import ssh_command
 
-        prefix = [] if context.environment.settings.ssh.user == "root" else ["sudo", "-n"]
-        command = ssh_command(context.environment, context.inventory.hosts[host], [*prefix, *argv], False)
+        prefix = [] if region.environment.settings.ssh.user == "root" else ["sudo", "-n"]
+        command = ssh_command(region.environment, region.inventory.hosts[host], [*prefix, *argv], False)
         command[1:1] = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15"]
         self._what = f"host {host}"
         self._heard = heard
@@ -130,12 +130,12 @@ def beside(run: RunContainer, argv: Sequence[str]) -> list[str]:
     return ["sh", "-c", script, "run", *options, run.image, *argv]
 
 
-def ask(context: Context, host: str, argv: Sequence[str], text: str = "") -> str:
+def ask(region: Region, host: str, argv: Sequence[str], text: str = "") -> str:
     """Give a command text to read, and return what it prints.
 
     :raises ScsError: it failed, with its last words
     """
-    with Remote(context, host, argv) as remote:
+    with Remote(region, host, argv) as remote:
         remote.input.write(text.encode())
         remote.input.close()
         return remote.output.read().decode(errors="replace")

@@ -18,7 +18,7 @@ from scs_deploy.operations.backup import crypt, proofs, source, unpack
 from scs_deploy.operations.backup.manifest import DATABASE, Database, Manifest, Rows
 from scs_deploy.operations.backup.stream import Meter, Say, mebibytes
 from scs_deploy.operations.backup.target import Target
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -76,7 +76,7 @@ def _range(rows: Rows) -> range:
 
 
 def verify(
-    context: Context,
+    region: Region,
     target: Target,
     backup: Manifest,
     links: Sequence[Manifest],
@@ -92,7 +92,7 @@ def verify(
     :raises ScsError: it does not start, or has other tables and rows than the manifest says
     """
     begin = time.monotonic()
-    secret = crypt.identity(context.environment, identity)
+    secret = crypt.identity(region.environment, identity)
     for owner, part in unpack.files_of(links, backup, wanted):
         unpack.check_file(target, owner, part, say)
         unpack.check_key(target, owner, part, secret)
@@ -105,7 +105,7 @@ def verify(
     database = backup.database
     if DATABASE not in wanted or database is None:
         return Verified(backup=backup.id, parts=tuple(wanted), seconds=round(time.monotonic() - begin, 1))
-    with _scratch(context, backup, links, say) as container:
+    with _scratch(region, backup, links, say) as container:
         _fill(container, target, links, secret, say)
         position = _run(container, ["sh", "-c", unpack.GALERA_INFO, "info", DATA], "reading the position").split()[0]
         if position != database.position:
@@ -116,7 +116,7 @@ def verify(
         counts = _count(container)
         uncertain = compare(database, counts)
         rows = sum(counts[n] for n in database.tables)
-    proofs.remember(context.environment, backup.id)
+    proofs.remember(region.environment, backup.id)
     return Verified(
         backup=backup.id,
         links=tuple(m.id for m in links),
@@ -218,28 +218,28 @@ class _Input:
 
 
 @contextmanager
-def _scratch(context: Context, backup: Manifest, links: Sequence[Manifest], say: Say) -> Iterator[Container]:
+def _scratch(region: Region, backup: Manifest, links: Sequence[Manifest], say: Say) -> Iterator[Container]:
     """A container without network, removed with its data, whatever happens."""
     part = backup.part(DATABASE)
     assert part
     engine = docker_engine.connect()
     _room(engine, links)
     say("now", f"looking for image {part.image}")
-    image = find_image(context, part.image)
-    for old in engine.containers.list(all=True, filters={"label": f"{LABEL}={context.environment.name}"}):
+    image = find_image(region, part.image)
+    for old in engine.containers.list(all=True, filters={"label": f"{LABEL}={region.environment.name}"}):
         old.remove(force=True, v=True)
-    user = context.users["mysql"]
+    user = region.users["mysql"]
     container = engine.containers.create(
         image,
         ["sleep", "infinity"],
-        name=f"scs-backup-verify-{context.environment.name}",
+        name=f"scs-backup-verify-{region.environment.name}",
         user="mysql",
         network_mode="none",
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         tmpfs={"/run/mysqld": f"uid={user.uid},gid={user.gid},mode=0750"},
         volumes=[DATA],
-        labels={LABEL: context.environment.name},
+        labels={LABEL: region.environment.name},
     )
     try:
         container.start()
@@ -266,7 +266,7 @@ def needs(links: Sequence[Manifest]) -> int:
     return int(max(sizes, default=0) * 1.1) + 10 * compressed + (64 << 20)
 
 
-def find_image(context: Context, reference: str) -> str:
+def find_image(region: Region, reference: str) -> str:
     """The image on this manager, pulled when it is not here.
 
     :raises RefusedError: it is neither here nor in the registry
@@ -277,9 +277,9 @@ def find_image(context: Context, reference: str) -> str:
 
     engine = docker_engine.connect()
     host, _, rest = reference.partition("/")
-    own = host == context.environment.settings.registry.host
+    own = host == region.environment.settings.registry.host
     # the manager reaches its own registry on the loopback address
-    names = [reference, f"{registry.push_host(context.environment)}/{rest}"] if own else [reference]
+    names = [reference, f"{registry.push_host(region.environment)}/{rest}"] if own else [reference]
     for name in names:
         with suppress(ImageNotFound):
             return str(engine.images.get(name).id)

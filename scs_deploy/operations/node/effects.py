@@ -16,7 +16,7 @@ from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.migrate import migrate
 from scs_deploy.operations.node.plan import NodePlan
 from scs_deploy.operations.node.view import BY_US, View
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.shared import compute_node
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunRecord
@@ -35,9 +35,9 @@ class Effects:
     """
 
     def __init__(
-        self, context: Context, view: View, plan: NodePlan, record: RunRecord, lock: RunLock, progress: Progress
+        self, region: Region, view: View, plan: NodePlan, record: RunRecord, lock: RunLock, progress: Progress
     ) -> None:
-        self.context, self.view, self.plan, self.record, self.lock = context, view, plan, record, lock
+        self.region, self.view, self.plan, self.record, self.lock = region, view, plan, record, lock
         self.host = plan.host
         self.progress = progress
 
@@ -48,7 +48,7 @@ class Effects:
     @property
     def cloud(self) -> Cloud:
         """A new connection: the API's address moves in the course of a drain."""
-        return Cloud(self.context.environment)
+        return Cloud(self.region.environment)
 
     # compute
 
@@ -81,7 +81,7 @@ class Effects:
             self._execute(member, gone)
             gone = observe.southbound("--if-exists", "destroy", "Chassis_Private", self.host)
             self._execute(member, gone)
-        if "neutron" in self.context.catalog.services:
+        if "neutron" in self.region.catalog.services:
             self.cloud.delete_agents(self.host)
 
     # gateways
@@ -108,8 +108,8 @@ class Effects:
         member = self._southbound()
         if not member:
             raise ScsError("OVN southbound: no member to ask", "scs status ovn")
-        asked = observe.questions(self.context, member)
-        answers = remote.execute(self.context, {member: [asked["ports"], asked["chassis"]]}).by_host.get(member, ())
+        asked = observe.questions(self.region, member)
+        answers = remote.execute(self.region, {member: [asked["ports"], asked["chassis"]]}).by_host.get(member, ())
         if len(answers) != 2 or any(a.code for a in answers):
             raise ScsError(f"host {member}: ovn-sbctl does not answer", "scs status ovn")
         return parse.bindings(answers[0].output, answers[1].output)
@@ -149,9 +149,9 @@ class Effects:
 
         def held() -> str:
             others = [b for b in self.view.balancers if not self.view.hosts[b].unreachable]
-            asked = {b: observe.questions(self.context, b)["addresses"] for b in others}
-            answers = remote.execute(self.context, {b: [c] for b, c in asked.items()}).by_host
-            api = self.context.environment.settings.api
+            asked = {b: observe.questions(self.region, b)["addresses"] for b in others}
+            answers = remote.execute(self.region, {b: [c] for b, c in asked.items()}).by_host
+            api = self.region.environment.settings.api
             for address in map(str, (api.internal.address, api.external.address)):
                 at = [b for b, a in answers.items() if address in parse.addresses(a[0].output)]
                 if self.host in at:
@@ -173,8 +173,8 @@ class Effects:
 
         def down() -> str:
             balancers = [b for b in self.view.balancers if not self.view.hosts[b].unreachable]
-            asked = {b: [observe.questions(self.context, b)["servers"]] for b in balancers}
-            answers = remote.execute(self.context, asked).by_host
+            asked = {b: [observe.questions(self.region, b)["servers"]] for b in balancers}
+            answers = remote.execute(self.region, asked).by_host
             return ", ".join(
                 sorted(
                     f"{s['backend']} at {b}"
@@ -207,9 +207,9 @@ class Effects:
         from scs_deploy.region.certificates import wanted_leaves
         from scs_deploy.secrets import pki
 
-        issued = pki.ensure(self.context.environment, wanted_leaves(self.context.environment, self.context.inventory))
+        issued = pki.ensure(self.region.environment, wanted_leaves(self.region.environment, self.region.inventory))
         self.say(f"{len(issued)} certificates issued")
-        self.context.__dict__.pop("certificates", None)
+        self.region.__dict__.pop("certificates", None)
 
     def bootstrap(self) -> None:
         """Docker and what else a host needs."""
@@ -221,7 +221,7 @@ class Effects:
 
     def identity(self) -> None:
         """The compute node that Nova knows under its name."""
-        self.play((self.host,), compute_node.tasks(self.context, {self.host: self.view.computes[self.host].uuid}))
+        self.play((self.host,), compute_node.tasks(self.region, {self.host: self.view.computes[self.host].uuid}))
 
     def apply(self) -> None:
         """The normal pipeline."""
@@ -264,7 +264,7 @@ class Effects:
         if not hosts:
             return {}
         play = {"name": self.plan.verb, "hosts": ",".join(hosts), "gather_facts": False, "tasks": list(tasks)}
-        result = runner.run_playbook(self.context.environment, [play], keep_results=True)
+        result = runner.run_playbook(self.region.environment, [play], keep_results=True)
         said = {**result.failures, **result.unreachable}
         if said or not result.ok:
             raise ScsError(runner.summary(said) if said else f"Ansible ended as {result.status}")
@@ -275,7 +275,7 @@ class Effects:
 
         :raises ScsError: the host is unreachable
         """
-        answers = remote.execute(self.context, {host: [command]})
+        answers = remote.execute(self.region, {host: [command]})
         if host in answers.unreachable:
             raise ScsError(f"host {host} is unreachable: {answers.unreachable[host]}")
         return answers.by_host[host][0]

@@ -43,7 +43,7 @@ def forget(effects: Effects) -> None:
     """
     gone = effects.plan.verb == "remove"
     empty = gone or effects.view.hosts[effects.host].empty
-    address = effects.context.inventory.hosts[effects.host].management
+    address = effects.region.inventory.hosts[effects.host].management
     for cluster in effects.view.clusters:
         other = next((h for h in cluster.alive if h != effects.host), "")
         if effects.host not in cluster.wanted or not other:
@@ -64,7 +64,7 @@ def forget(effects: Effects) -> None:
 
 
 def _forget_broker(effects: Effects, other: str) -> None:
-    with observe.broker(effects.context, but=effects.host) as session:
+    with observe.broker(effects.region, but=effects.host) as session:
         if session.nodes().get(f"rabbit@{effects.host}") is not False:
             # not a member, or one that runs
             return
@@ -131,7 +131,7 @@ def verify(effects: Effects) -> None:
     deadline = time.monotonic() + WHOLE
     told = time.monotonic()
     while True:
-        lacking = missing(observe.observe(effects.context, guests_of=()), effects.host) or _containers(effects)
+        lacking = missing(observe.observe(effects.region, guests_of=()), effects.host) or _containers(effects)
         lacking = lacking or _queues(effects)
         if not lacking:
             return
@@ -144,8 +144,8 @@ def verify(effects: Effects) -> None:
 
 
 def _containers(effects: Effects) -> list[str]:
-    services = frozenset(effects.context.catalog.services)
-    states = pipeline.observe(effects.context, services, states=True).states
+    services = frozenset(effects.region.catalog.services)
+    states = pipeline.observe(effects.region, services, states=True).states
     return [
         f"{s['container']} is {s['health'] or s['state']}"
         for s in states
@@ -157,7 +157,7 @@ def _queues(effects: Effects) -> list[str]:
     """Quorum queues that have no replica there, though they could."""
     if effects.host not in {h for c in effects.view.clusters if c.name == "RabbitMQ" for h in c.wanted}:
         return []
-    with observe.broker(effects.context) as session:
+    with observe.broker(effects.region) as session:
         running = {n for n, up in session.nodes().items() if up}
         node = f"rabbit@{effects.host}"
         short = [q for q, (members, _) in session.quorum_queues().items() if node not in members and members != running]

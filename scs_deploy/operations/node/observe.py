@@ -11,14 +11,14 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.desired import scope as render
+from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.engine import remote
 from scs_deploy.engine.remote import Answer, Command
 from scs_deploy.operations.node import parse
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.view import Cluster, Compute, Guest, HostView, Server, View
-from scs_deploy.region.region import Context
-from scs_deploy.shared import state as region
+from scs_deploy.region.region import Region
+from scs_deploy.shared import state as shared_state
 from scs_deploy.shared.messaging import Messaging
 
 ADMIN = "/run/scs/haproxy/admin.sock"
@@ -52,19 +52,19 @@ def southbound(*arguments: str) -> Command:
     return Command(container="ovn_sb", argv=argv, timeout=20)
 
 
-def questions(context: Context, host: str) -> dict[str, Command]:
+def questions(region: Region, host: str) -> dict[str, Command]:
     """What to ask on a host, by name; only of what runs there."""
     asked: dict[str, Command] = {}
 
     def here(service: str, container: str | None = None) -> bool:
-        return host in context.inventory.groups.get(context.group_of(service, container), ())
+        return host in region.inventory.groups.get(region.group_of(service, container), ())
 
     if here("keepalived"):
         asked["addresses"] = Command(container="keepalived", argv=("ip", "-json", "address"), timeout=20)
         asked["mark"] = Command(container="keepalived", argv=("test", "-e", "/run/scs/haproxy/drained"), timeout=20)
     if here("haproxy"):
         asked["servers"] = haproxy("show servers state")
-        for name in singles(context):
+        for name in singles(region):
             asked[f"table {name}"] = haproxy(f"show table {name}")
     if here("mariadb"):
         argv = ("mariadb", "--defaults-file=/etc/mysql/monitor.cnf", "--batch", "--skip-column-names", "--execute")
@@ -81,19 +81,19 @@ def questions(context: Context, host: str) -> dict[str, Command]:
     return asked
 
 
-def singles(context: Context) -> list[str]:
+def singles(region: Region) -> list[str]:
     """Backends with one member in use."""
-    return [e.name for e in render.endpoints(context) if e.balance == "single" and len(e.backends) > 1]
+    return [e.name for e in endpoints(region) if e.balance == "single" and len(e.backends) > 1]
 
 
-def leaving(context: Context) -> dict[str, str]:
+def leaving(region: Region) -> dict[str, str]:
     """How a server leaves each backend: drain (sessions end by themselves), maint (at once, to the next member), or ''.
 
     Members of a cluster have the same data, so its one member in use can be another one at any time. One of several
     servers without a cluster has its data alone: sending requests to another one would show them other data.
     """
     result = {}
-    for e in render.endpoints(context):
+    for e in endpoints(region):
         if e.balance != "single":
             result[e.name] = "drain"
         else:
@@ -101,33 +101,33 @@ def leaving(context: Context) -> dict[str, str]:
     return result
 
 
-def observe(context: Context, guests_of: Sequence[str] | None = None, empty: frozenset[str] = frozenset()) -> View:
+def observe(region: Region, guests_of: Sequence[str] | None = None, empty: frozenset[str] = frozenset()) -> View:
     """Ask everything at once.
 
     :param guests_of: list guests of these hosts; None: of all
     :param empty: hosts that have no container engine: nothing is asked there
     :raises ScsError: a host's engine does not answer, or Ansible itself failed
     """
-    hosts = [h for h in context.inventory.hosts if h not in empty]
-    asked = {h: questions(context, h) for h in hosts}
+    hosts = [h for h in region.inventory.hosts if h not in empty]
+    asked = {h: questions(region, h) for h in hosts}
     # a host with no question must be reached, too
     commands = {h: tuple(q.values()) or (Command(container="haproxy", argv=("true",)),) for h, q in asked.items()}
-    brokers, cloud = _ask(_brokers, context), _ask(_compute, context, guests_of)
-    answers = remote.execute(context, commands)
+    brokers, cloud = _ask(_brokers, region), _ask(_compute, region, guests_of)
+    answers = remote.execute(region, commands)
     seen: Asked = {h: dict(zip(asked[h], answers.by_host.get(h, ()), strict=False)) for h in hosts}
-    clusters = (*_clusters(context, seen), *brokers.result())
+    clusters = (*_clusters(region, seen), *brokers.result())
     try:
         computes, guests, no_compute = cloud.result(timeout=PATIENCE)
     except TimeoutError:
         computes, guests, no_compute = {}, {}, f"no answer in {PATIENCE} s"
     return View(
-        hosts={h: _host(context, h, seen.get(h, {}), answers.unreachable.get(h, ""), h in empty, _ports(seen))
-               for h in context.inventory.hosts},
+        hosts={h: _host(region, h, seen.get(h, {}), answers.unreachable.get(h, ""), h in empty, _ports(seen))
+               for h in region.inventory.hosts},
         clusters=clusters,
         servers=tuple(_servers(seen)),
-        balancers=tuple(h.name for h in context.inventory.group(context.group_of("haproxy"))),
-        backends=leaving(context),
-        used=used(context, seen),
+        balancers=tuple(h.name for h in region.inventory.group(region.group_of("haproxy"))),
+        backends=leaving(region),
+        used=used(region, seen),
         computes=computes,
         guests=guests,
         no_compute=no_compute,
@@ -149,14 +149,14 @@ def _ask(what: Callable[..., T], *arguments: Any) -> Future[T]:
 
 
 def _host(
-    context: Context, name: str, seen: Mapping[str, Answer], unreachable: str, empty: bool,
+    region: Region, name: str, seen: Mapping[str, Answer], unreachable: str, empty: bool,
     ports: dict[str, tuple[str, ...]],
 ) -> HostView:  # fmt: skip
-    api = context.environment.settings.api
+    api = region.environment.settings.api
     here = parse.addresses(seen["addresses"].output) if "addresses" in seen else frozenset()
     return HostView(
         name=name,
-        groups=context.inventory.hosts[name].groups,
+        groups=region.inventory.hosts[name].groups,
         unreachable=unreachable,
         empty=empty,
         marked="mark" in seen and seen["mark"].code == 0,
@@ -184,10 +184,10 @@ def _servers(seen: Asked) -> list[Server]:
     ]
 
 
-def used(context: Context, seen: Asked) -> dict[str, str]:
+def used(region: Region, seen: Asked) -> dict[str, str]:
     used = {}
     servers = _servers(seen)
-    for backend in singles(context):
+    for backend in singles(region):
         tables = [a[f"table {backend}"].output for a in seen.values() if f"table {backend}" in a]
         found = [word.partition("=")[2] for text in tables for word in text.split() if word.startswith("server_key=")]
         working = sorted(s.host for s in servers if s.backend == backend and s.up and s.state == "ready")
@@ -197,15 +197,15 @@ def used(context: Context, seen: Asked) -> dict[str, str]:
     return used
 
 
-def _clusters(context: Context, seen: Asked) -> list[Cluster]:
+def _clusters(region: Region, seen: Asked) -> list[Cluster]:
     result = []
-    if "mariadb" in context.catalog.services:
-        wanted = tuple(h.name for h in context.inventory.group(context.group_of("mariadb")))
+    if "mariadb" in region.catalog.services:
+        wanted = tuple(h.name for h in region.inventory.group(region.group_of("mariadb")))
         values = {h: parse.galera(a["Galera"].output) for h, a in seen.items() if "Galera" in a}
         alive = tuple(h for h, v in values.items() if parse.galera_works(v))
         result.append(Cluster(name="Galera", members=wanted, alive=alive, wanted=wanted, dynamic=True))
-    if "ovn" in context.catalog.services:
-        own = context.inventory.group(context.group_of("ovn"))
+    if "ovn" in region.catalog.services:
+        own = region.inventory.group(region.group_of("ovn"))
         names = {h.management: h.name for h in own}
         for cluster in OVN:
             found = {h: parse.raft(a[cluster].output) for h, a in seen.items() if cluster in a}
@@ -226,49 +226,49 @@ def _clusters(context: Context, seen: Asked) -> list[Cluster]:
     return result
 
 
-def _brokers(context: Context) -> list[Cluster]:
-    if "rabbitmq" not in context.catalog.services:
+def _brokers(region: Region) -> list[Cluster]:
+    if "rabbitmq" not in region.catalog.services:
         return []
-    wanted = tuple(h.name for h in context.inventory.group(context.group_of("rabbitmq")))
+    wanted = tuple(h.name for h in region.inventory.group(region.group_of("rabbitmq")))
     nodes: dict[str, bool] = {}
-    with suppress(ScsError), broker(context) as session:
+    with suppress(ScsError), broker(region) as session:
         nodes = session.nodes()
     members = tuple(sorted(n.partition("@")[2] for n in nodes))
     alive = tuple(sorted(n.partition("@")[2] for n, running in nodes.items() if running))
     return [Cluster(name="RabbitMQ", members=members, alive=alive, wanted=wanted)]
 
 
-def broker(context: Context, but: str = "") -> Messaging:
+def broker(region: Region, but: str = "") -> Messaging:
     """A session with whichever broker answers.
 
     :param but: not this host's
     :raises ScsError: there is no other
     """
-    hosts = [h.management for h in context.inventory.group(context.group_of("rabbitmq")) if h.name != but]
+    hosts = [h.management for h in region.inventory.group(region.group_of("rabbitmq")) if h.name != but]
     if not hosts:
         raise ScsError("rabbitmq: no broker to ask")
-    return region.broker_session(context, hosts, timeout=5)
+    return shared_state.broker_session(region, hosts, timeout=5)
 
 
 def _compute(
-    context: Context, guests_of: Sequence[str] | None
+    region: Region, guests_of: Sequence[str] | None
 ) -> tuple[dict[str, Compute], dict[str, tuple[Guest, ...]], str]:
-    if "nova" not in context.catalog.services:
+    if "nova" not in region.catalog.services:
         return {}, {}, ""
     try:
-        cloud = Cloud(context.environment)
+        cloud = Cloud(region.environment)
         computes = cloud.computes()
         return computes, cloud.guests([h for h in computes if guests_of is None or h in guests_of]), ""
     except ScsError as error:
         return {}, {}, str(error)
 
 
-def probe(context: Context, host: str) -> str:
+def probe(region: Region, host: str) -> str:
     """What is on a host, asked with plain ssh: 'empty', 'used', or what ssh said when it cannot be reached."""
     from scs_deploy.inventory.ssh import ssh_command
 
     script = 'if [ -n "$(docker ps --all --quiet 2> /dev/null)" ]; then echo used; else echo empty; fi'
-    command = ssh_command(context.environment, context.inventory.hosts[host], ["sh", "-c", script], False)
+    command = ssh_command(region.environment, region.inventory.hosts[host], ["sh", "-c", script], False)
     command[1:1] = ["-o", "ConnectTimeout=10", "-o", "BatchMode=yes"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)

@@ -30,7 +30,7 @@ def bootstrap(effects: Effects, hosts: Sequence[str]) -> None:
             task = str((event.get("event_data") or {}).get("task", ""))
             effects.progress("task", {"name": task, "play": "bootstrap"})
 
-    summary = bootstraps.run(effects.context.environment.name, hosts, show, lock=effects.lock)
+    summary = bootstraps.run(effects.region.environment.name, hosts, show, lock=effects.lock)
     for host, tasks in summary.changed.items():
         effects.say(f"{host}: {len(tasks)} tasks changed something")
     for host in summary.held:
@@ -57,15 +57,15 @@ def apply(effects: Effects, everything: bool) -> None:
     :param everything: the other hosts' changes, too: they must know a new host
     :raises ScsError: a change failed, or something of the host is left afterwards
     """
-    _execute(effects, pipeline.make_plan(effects.context, Selection(hosts=(effects.host,))))
+    _execute(effects, pipeline.make_plan(effects.region, Selection(hosts=(effects.host,))))
     for _ in range(2):
         # a server that this brought back could not be compared before
-        found = pipeline.make_plan(effects.context, Selection())
+        found = pipeline.make_plan(effects.region, Selection())
         left = found if everything else mine(found, effects.host)
         if not left.changes:
             return
         _execute(effects, left)
-    left = mine(pipeline.make_plan(effects.context, Selection()), effects.host)
+    left = mine(pipeline.make_plan(effects.region, Selection()), effects.host)
     if left.changes:
         first = left.changes[0]
         raise ScsError(f"{len(left.changes)} changes are left, first: {first.kind} {first.subject}: {first.reason}")
@@ -76,7 +76,7 @@ def remove(effects: Effects) -> None:
 
     :raises ScsError: one does not stop
     """
-    containers = resolve.resolve(effects.context, effects.host).containers.values()
+    containers = resolve.resolve(effects.region, effects.host).containers.values()
     changes = [
         Change(
             kind=Kind.REMOVE, service=c.service, host=effects.host, subject=c.name, reason="its host leaves the region",
@@ -92,7 +92,7 @@ def purge(effects: Effects) -> None:
 
     :raises ScsError: a volume is in use
     """
-    containers = resolve.resolve(effects.context, effects.host).containers.values()
+    containers = resolve.resolve(effects.region, effects.host).containers.values()
     volumes = sorted({v for c in containers for v in c.volumes})
     script = (
         'for v in "$@"; do if docker volume inspect "$v" > /dev/null 2>&1; then docker volume rm "$v" || exit 1; fi; '
@@ -105,4 +105,4 @@ def purge(effects: Effects) -> None:
 def _execute(effects: Effects, plan: Plan) -> None:
     if plan.changes:
         effects.progress("more", {"changes": len(plan.changes)})
-        pipeline.execute(effects.context, plan, effects.record, effects.progress, effects.lock.check)
+        pipeline.execute(effects.region, plan, effects.record, effects.progress, effects.lock.check)

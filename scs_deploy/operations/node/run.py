@@ -15,7 +15,7 @@ from scs_deploy.operations.node import inventory, observe, plan, trust
 from scs_deploy.operations.node.effects import Effects
 from scs_deploy.operations.node.plan import NodePlan, Options, Refusal
 from scs_deploy.operations.node.view import View
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunRecord, RunStore, Status
 
@@ -33,7 +33,7 @@ class Done:
 
 
 def perform(
-    context: Context,
+    region: Region,
     verb: str,
     host: str,
     options: Options,
@@ -50,14 +50,14 @@ def perform(
     :raises RefusedError: wrong input, a plan that must not be carried out, or another run holds the region
     :raises ScsError: a step failed; what came before is done and recorded
     """
-    check_host(context, host)
-    state = context.environment.state
+    check_host(region, host)
+    state = region.environment.state
     state.mkdir(mode=0o700, exist_ok=True)
     with RunLock(state / "lock") if change else nullcontext() as lock:
         if fingerprint:
-            trust.trust(context, host, fingerprint)
+            trust.trust(region, host, fingerprint)
         progress("task", {"name": "looking at all hosts", "play": verb})
-        view, made = look(context, verb, host, options)
+        view, made = look(region, verb, host, options)
         go_on = confirm(made)
         refuse(made)
         if not go_on or not made.steps or lock is None:
@@ -67,30 +67,30 @@ def perform(
             record = store.start(
                 f"scs node {verb} {host}",
                 changes_total=len(made.steps),
-                inputs=inputs(context),
-                inventory=context.inventory.hash,
-                secrets=context.secrets.values(),
+                inputs=inputs(region),
+                inventory=region.inventory.hash,
+                secrets=region.secrets.values(),
             )
             with record.recording():
-                _carry_out(Effects(context, view, made, record, lock, progress), made, record, lock, progress)
+                _carry_out(Effects(region, view, made, record, lock, progress), made, record, lock, progress)
             return Done(made, record.id)
         finally:
             store.close()
 
 
-def look(context: Context, verb: str, host: str, options: Options) -> tuple[View, NodePlan]:
+def look(region: Region, verb: str, host: str, options: Options) -> tuple[View, NodePlan]:
     """Observe, and plan.
 
     :raises RefusedError: the host's SSH key is not the known one
     """
     empty: frozenset[str] = frozenset()
     if verb in ("replace", "add"):
-        found = observe.probe(context, host)
+        found = observe.probe(region, host)
         if strange := trust.explain(host, found):
             raise strange
         # a host that does not answer is asked once more with the others, for what they say of it
         empty = frozenset({host}) if found == "empty" else empty
-    view = observe.observe(context, guests_of=(host,), empty=empty)
+    view = observe.observe(region, guests_of=(host,), empty=empty)
     needs_nova = "compute" in view.hosts[host].groups and verb != "add"
     if view.no_compute and needs_nova:
         reason = f"{host} is a compute host, and Nova does not answer: {view.no_compute}"
@@ -105,14 +105,12 @@ def look(context: Context, verb: str, host: str, options: Options) -> tuple[View
         "remove": lambda: plan.remove(view, host, options),
     }[verb]()
     if verb == "remove":
-        if is_synced(context.environment.inventory):
-            origin = context.inventory.hosts[host].origin
+        if is_synced(region.environment.inventory):
+            origin = region.inventory.hosts[host].origin
             where = f"give {origin} another status in NetBox" if origin else "take it out of the inventory's source"
             where += ", then `scs inventory sync`"
         else:
-            where = (
-                f"take it out of the inventory: {', '.join(inventory.mentions(context.environment.inventory, host))}"
-            )
+            where = f"take it out of the inventory: {', '.join(inventory.mentions(region.environment.inventory, host))}"
         notes = (*made.notes, f"afterwards {where}", NEXT)
         made = made.model_copy(update={"notes": notes})
     return view, made.model_copy(update={"refusals": (*refusals, *made.refusals)})
@@ -131,14 +129,14 @@ def refuse(made: NodePlan) -> None:
         raise RefusedError("; ".join(r.reason for r in made.refusals), "; ".join(hints))
 
 
-def check_host(context: Context, host: str) -> None:
+def check_host(region: Region, host: str) -> None:
     """A host of the inventory.
 
     :raises RefusedError: there is no such host
     """
-    if host not in context.inventory.hosts:
-        known = ", ".join(context.inventory.hosts)
-        raise RefusedError(f"{context.environment.inventory}: no host '{host}'", f"there are: {known}")
+    if host not in region.inventory.hosts:
+        known = ", ".join(region.inventory.hosts)
+        raise RefusedError(f"{region.environment.inventory}: no host '{host}'", f"there are: {known}")
 
 
 def _carry_out(effects: Effects, made: NodePlan, record: RunRecord, lock: RunLock, progress: Progress) -> None:

@@ -9,7 +9,7 @@ import subprocess
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.inventory import ssh
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 STRANGE = ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED", "host key is known")
 
@@ -43,12 +43,12 @@ def matching(scan: str, wanted: str) -> str:
     )
 
 
-def trust(context: Context, host: str, wanted: str) -> None:
+def trust(region: Region, host: str, wanted: str) -> None:
     """Record the host's key in place of older ones when its fingerprint is the wanted one.
 
     :raises RefusedError: it is another one, or the host offers none
     """
-    found = context.inventory.hosts[host]
+    found = region.inventory.hosts[host]
     command = ["ssh-keyscan", "-T", "10", "-p", str(found.connection.get("ansible_port", 22)), found.address]
     try:
         scan = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
@@ -58,7 +58,7 @@ def trust(context: Context, host: str, wanted: str) -> None:
         scan = ""
     port = found.connection.get("ansible_port", 22)
     name = found.address if port in (22, "22") else f"[{found.address}]:{port}"
-    ssh.trust(context.environment, {name: matching(scan, wanted)})
+    ssh.trust(region.environment, {name: matching(scan, wanted)})
 
 
 def explain(host: str, said: str) -> RefusedError | None:

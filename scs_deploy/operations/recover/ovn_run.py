@@ -73,7 +73,7 @@ class Procedure:
         hosts = session.hosts(SERVICE)
         commands = [c for container in SCHEMAS for c in (_status(container), _script(container, FILES))]
         answers = session.ask(dict.fromkeys(hosts, commands))
-        addresses = {h: session.context.inventory.hosts[h].management for h in hosts}
+        addresses = {h: session.region.inventory.hosts[h].management for h in hosts}
         return {
             container: tuple(
                 Member(host=h, address=addresses[h], container=Running.UNREACHABLE, why=answers.unreachable[h])
@@ -113,8 +113,8 @@ class Procedure:
             session.containers("create" if step.create else "start", container, hosts)
             _wait(session, container, hosts)
         elif step.action == "rebuild":
-            context = session.context
-            timer = {**context.catalog.settings, **context.inventory.hosts[hosts[0]].settings}["ovn_election_timer_ms"]
+            region = session.region
+            timer = {**region.catalog.settings, **region.inventory.hosts[hosts[0]].settings}["ovn_election_timer_ms"]
             session.require({hosts[0]: [_script(container, REBUILD, self.stamp, str(timer))]})
             session.containers("create" if step.create else "start", container, hosts)
             _wait(session, container, hosts)
@@ -145,11 +145,11 @@ class Procedure:
 
     def _reset_clients(self, session: Session, container: str) -> None:
         """Who has a command for it is told; services beside OVN are restarted."""
-        catalog, inventory = session.context.catalog, session.context.inventory
+        catalog, inventory = session.region.catalog, session.region.inventory
         commands: dict[str, list[Command]] = {}
         for client, word in RESETS[container].items():
             argv = ("ovn-appctl", "--timeout=10", f"--target=/run/ovn/{client.replace('_', '-')}.ctl", word)
-            for host in inventory.group(session.context.group_of(SERVICE, client)):
+            for host in inventory.group(session.region.group_of(SERVICE, client)):
                 commands.setdefault(host.name, []).append(Command(container=client, argv=argv))
         session.require(commands)
         users = [s for s in catalog.services.values() if SERVICE in s.requires]
@@ -157,7 +157,7 @@ class Procedure:
         for service in users:
             for name, spec in service.containers.items():
                 if spec.impact is not Impact.DATA_PLANE:
-                    own = [h.name for h in inventory.group(session.context.group_of(service.name, name))]
+                    own = [h.name for h in inventory.group(session.region.group_of(service.name, name))]
                     session.containers("restart", name, own)
 
 

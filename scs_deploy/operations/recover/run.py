@@ -12,7 +12,7 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.operations.apply import inputs
 from scs_deploy.operations.recover.model import Procedure, Recovery
 from scs_deploy.operations.recover.session import INTERVAL, Say, Session
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore
 
@@ -35,18 +35,18 @@ class Recovered:
     """the run's id; '' when nothing was changed"""
 
 
-def plan(context: Context, procedure: Procedure, say: Say) -> Recovery:
+def plan(region: Region, procedure: Procedure, say: Say) -> Recovery:
     """What a recovery would do. Changes nothing.
 
     :raises RefusedError: it would be refused
     :raises ScsError: reading failed
     """
-    session = Session(context, say)
+    session = Session(region, say)
     return procedure.decide(_settled(session, procedure))
 
 
 def recover(
-    context: Context, procedure: Procedure, say: Say, confirm: Callable[[Recovery], bool], command: str
+    region: Region, procedure: Procedure, say: Say, confirm: Callable[[Recovery], bool], command: str
 ) -> Recovered:
     """Read, decide, ask, do, and look again.
 
@@ -54,18 +54,18 @@ def recover(
     :raises RefusedError: another run holds the region, or the procedure refuses
     :raises ScsError: a step failed, or something is left to recover
     """
-    state = context.environment.state
+    state = region.environment.state
     state.mkdir(mode=0o700, exist_ok=True)
     with RunLock(state / "lock") as lock:
-        session = Session(context, say, lock.check)
+        session = Session(region, say, lock.check)
         found = procedure.decide(_settled(session, procedure))
         if not found.steps or not confirm(found):
             return Recovered(found, found)
         store = RunStore(state / "runs.sqlite3")
         try:
             session.record = store.start(
-                command, changes_total=len(found.steps), inputs=inputs(context), inventory=context.inventory.hash,
-                secrets=context.secrets.values(),
+                command, changes_total=len(found.steps), inputs=inputs(region), inventory=region.inventory.hash,
+                secrets=region.secrets.values(),
             )  # fmt: skip
             with session.record.recording():
                 after = _rounds(session, procedure, found, confirm)
@@ -96,7 +96,7 @@ def _rounds(session: Session, procedure: Procedure, found: Recovery, confirm: Ca
             )
         total += len(seen.steps)
         assert session.record
-        session.record.plan(total, inputs(session.context))
+        session.record.plan(total, inputs(session.region))
         current = seen
     raise ScsError(f"{procedure.service}: looking again brings nothing new: {current.summary}")
 

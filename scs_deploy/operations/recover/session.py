@@ -12,7 +12,7 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.engine import remote, runner
 from scs_deploy.engine.remote import Answer, Answers, Command
 from scs_deploy.operations.recover.model import Step
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.state.runs import RunRecord, Status
 
 Say = Callable[[str, str], None]
@@ -30,7 +30,7 @@ def _silent(_kind: str, _text: str) -> None:
 class Session:
     """A region that is looked at, or, with a record, changed."""
 
-    context: Context
+    region: Region
     say: Say = _silent
     still_ours: Callable[[], None] | None = None
     """asked before each step; raises when another run has taken the region meanwhile"""
@@ -40,14 +40,14 @@ class Session:
 
     def hosts(self, service: str) -> tuple[str, ...]:
         """The hosts of a service's members, sorted."""
-        return tuple(h.name for h in self.context.inventory.group(self.context.group_of(service)))
+        return tuple(h.name for h in self.region.inventory.group(self.region.group_of(service)))
 
     def ask(self, commands: Mapping[str, Sequence[Command]]) -> Answers:
         """Run commands and return what each said; failed ones are answers too.
 
         :raises ScsError: Ansible itself failed
         """
-        return remote.execute(self.context, commands)
+        return remote.execute(self.region, commands)
 
     def require(self, commands: Mapping[str, Sequence[Command]]) -> dict[str, tuple[Answer, ...]]:
         """Run commands that must all succeed.
@@ -84,7 +84,7 @@ class Session:
         :param create: they may not exist
         :raises ScsError: one did not follow
         """
-        for name in self.context.catalog.services[service].containers:
+        for name in self.region.catalog.services[service].containers:
             if name != service:
                 self.containers("create" if create else "start", name, hosts)
 
@@ -94,7 +94,7 @@ class Session:
         :raises ScsError: a host is unreachable, or the task failed there
         """
         play = {"name": task["name"], "hosts": ",".join(hosts), "gather_facts": False, "tasks": [dict(task)]}
-        result = runner.run_playbook(self.context.environment, [play], keep_results=True)
+        result = runner.run_playbook(self.region.environment, [play], keep_results=True)
         if result.unreachable:
             raise ScsError(runner.summary(result.unreachable, verb="became unreachable"))
         if result.failures:

@@ -15,7 +15,7 @@ from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.operations.rotate.state import Step
 from scs_deploy.region.certificates import wanted_leaves
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki
 
 USERS_ASK = "every user of the APIs has this region's new ca.crt, which holds both CAs"
@@ -28,9 +28,9 @@ def leaf_steps(engine: Engine, names: Sequence[str]) -> list[Step]:
     """
 
     def issue() -> str:
-        context = engine.context()
-        wanted = wanted_leaves(context.environment, context.inventory)
-        done = pki.renew(context.environment, wanted, names or wanted)
+        region = engine.region()
+        wanted = wanted_leaves(region.environment, region.inventory)
+        done = pki.renew(region.environment, wanted, names or wanted)
         return f"issued: {', '.join(done)}"
 
     steps = [
@@ -38,11 +38,11 @@ def leaf_steps(engine: Engine, names: Sequence[str]) -> list[Step]:
         Step("issue", f"issue {', '.join(names) or 'every certificate'} anew, the old ones stay valid", issue),
     ]
     if not names or "registry" in names:
-        steps.append(Step("registry", "give the registry its new certificate", lambda: registry(engine.context())))
+        steps.append(Step("registry", "give the registry its new certificate", lambda: registry(engine.region())))
     return [
         *steps,
         Step("roll", "give servers their new certificates: reload, or restart one by one", engine.roll),
-        Step("verify", "read what every server serves", lambda: verify(engine.context())),
+        Step("verify", "read what every server serves", lambda: verify(engine.region())),
     ]
 
 
@@ -53,19 +53,19 @@ def ca_steps(engine: Engine, prepare_hosts: Callable[[], str]) -> list[Step]:
     """
 
     def trust() -> str:
-        pki.trust_next(engine.context().environment)
-        return f"{engine.context().environment.ca_file} holds both CAs"
+        pki.trust_next(engine.region().environment)
+        return f"{engine.region().environment.ca_file} holds both CAs"
 
     def issue() -> str:
-        context = engine.context()
-        wanted = wanted_leaves(context.environment, context.inventory)
-        return f"issued: {', '.join(pki.issue_with_next(context.environment, wanted)) or 'all before'}"
+        region = engine.region()
+        wanted = wanted_leaves(region.environment, region.inventory)
+        return f"issued: {', '.join(pki.issue_with_next(region.environment, wanted)) or 'all before'}"
 
     def forget() -> str:
-        context = engine.context()
-        verify(context)
-        pki.forget_previous(context.environment)
-        return f"{context.environment.ca_file} holds the new CA only"
+        region = engine.region()
+        verify(region)
+        pki.forget_previous(region.environment)
+        return f"{region.environment.ca_file} holds the new CA only"
 
     return [
         Step("pending", "see that the region is as desired", engine.refuse_pending),
@@ -73,30 +73,30 @@ def ca_steps(engine: Engine, prepare_hosts: Callable[[], str]) -> list[Step]:
         Step("hosts-trust", "have the hosts trust both for the registry", prepare_hosts),
         Step("roll-trust", "have every service trust both", engine.roll),
         Step("issue", "let the new CA issue every certificate", issue, ask=USERS_ASK),
-        Step("registry", "give the registry its new certificate", lambda: registry(engine.context())),
+        Step("registry", "give the registry its new certificate", lambda: registry(engine.region())),
         Step("roll-issue", "give servers their new certificates: reload, or restart one by one", engine.roll),
         Step("forget", "see that nobody serves a certificate of the old CA, then trust the new one only", forget),
         Step("hosts-forget", "have the hosts trust the new CA only", prepare_hosts),
         Step("roll-forget", "have every service trust the new CA only", engine.roll),
-        Step("verify", "read what every server serves", lambda: verify(engine.context())),
+        Step("verify", "read what every server serves", lambda: verify(engine.region())),
     ]
 
 
-def registry(context: Context) -> str:
+def registry(region: Region) -> str:
     """The managed registry with the certificate that certificates.yml holds; pulls that fail meanwhile are repeated."""
     from scs_deploy.images import registry as registries
 
-    if not context.environment.settings.registry.managed:
+    if not region.environment.settings.registry.managed:
         return "this region's registry is managed elsewhere"
-    return f"started anew: {', '.join(registries.ensure(context.environment)) or 'nothing, it has it'}"
+    return f"started anew: {', '.join(registries.ensure(region.environment)) or 'nothing, it has it'}"
 
 
-def verify(context: Context) -> str:
+def verify(region: Region) -> str:
     """Every server serves what certificates.yml holds.
 
     :raises ScsError: one does not, or cannot be read
     """
-    found = certs.served(context, certs.targets(context))
+    found = certs.served(region, certs.targets(region))
     wrong = wrong_of(found)
     if wrong:
         raise ScsError(f"{len(wrong)} of {len(found)} servers: {'; '.join(wrong[:3])}", "scs certs list")

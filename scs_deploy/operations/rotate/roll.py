@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import pipeline
 from scs_deploy.operations.apply import Applied
-from scs_deploy.region import region as contexts
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.service import Impact
 
@@ -20,20 +19,20 @@ class Engine:
     """A region, and how a rotation has it changed."""
 
     environment: str
-    apply: Callable[[Context, Selection], Applied]
+    apply: Callable[[Region, Selection], Applied]
     """shows the plan, asks, and carries it out: scs_deploy.apply.apply with an operator's view of it"""
     allow: tuple[Impact, ...] = ()
 
-    def context(self) -> Context:
+    def region(self) -> Region:
         """The region as it is desired now: a step before may have changed secrets or certificates."""
-        return contexts.load(self.environment)
+        return Region.load(self.environment)
 
     def roll(self) -> str:
         """Bring the region to its desired state; says what was done.
 
         :raises ScsError: a change failed, or some are held back, so that not everybody has what is new
         """
-        done = self.apply(self.context(), Selection(allow=self.allow))
+        done = self.apply(self.region(), Selection(allow=self.allow))
         if done.held:
             raise ScsError(
                 f"{done.held} changes are held back: not every container has what is new",
@@ -46,7 +45,7 @@ class Engine:
 
         :raises RefusedError: the region is not as desired before it begins
         """
-        plan = pipeline.make_plan(self.context(), Selection(allow=self.allow))
+        plan = pipeline.make_plan(self.region(), Selection(allow=self.allow))
         if not plan.empty:
             first = (plan.changes or plan.held)[0]
             raise RefusedError(

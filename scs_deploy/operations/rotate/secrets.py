@@ -19,10 +19,10 @@ from scs_deploy.operations.apply import inputs
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.operations.rotate.state import Step
 from scs_deploy.plan.change import REGION, Kind
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import clouds
 from scs_deploy.secrets import store as secrets
-from scs_deploy.shared import state as region
+from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.catalog import Catalog
 from scs_deploy.spec.service import KeyRotation, Phase, Rotate
 from scs_deploy.state.lock import RunLock
@@ -55,7 +55,7 @@ def known(catalog: Catalog) -> dict[str, Rotated]:
             how = service.how_to_rotate(name)
             first = ""
             if how is Rotate.SECOND_USER:
-                first = region.BROKER_ADMINISTRATOR if name in service.secrets else service.name
+                first = shared_state.BROKER_ADMINISTRATOR if name in service.secrets else service.name
             before = found[name].services if name in found else ()
             found[name] = Rotated(name=name, how=how, services=(*before, service.name), first_user=first)
     return found
@@ -91,7 +91,7 @@ def keys(catalog: Catalog) -> dict[str, tuple[str, KeyRotation]]:
 
 def key_steps(engine: Engine, names: Iterable[str]) -> list[Step]:
     """Rotate keys that services keep themselves."""
-    found = keys(engine.context().catalog)
+    found = keys(engine.region().catalog)
     return [
         Step(f"rotate {n}", f"rotate {n} where {found[n][0]} keeps them", partial(rotate_keys, engine, n))
         for n in sorted(names)
@@ -103,12 +103,12 @@ def rotate_keys(engine: Engine, name: str) -> str:
 
     :raises ScsError: it refuses, or its host cannot be reached
     """
-    context = engine.context()
-    service, how = keys(context.catalog)[name]
-    host = context.inventory.group(context.group_of(service, how.container))[0].name
+    region = engine.region()
+    service, how = keys(region.catalog)[name]
+    host = region.inventory.group(region.group_of(service, how.container))[0].name
     command = remote.Command(container=how.container, argv=how.command, timeout=how.timeout)
-    with RunLock(context.environment.state / "lock"):
-        answers = remote.execute(context, {host: [command]})
+    with RunLock(region.environment.state / "lock"):
+        answers = remote.execute(region, {host: [command]})
     if host not in answers.by_host:
         raise ScsError(f"host {host}: {answers.unreachable.get(host, 'no answer')}", f"scs status {service}")
     answer = answers.by_host[host][0]
@@ -133,19 +133,19 @@ def steps(engine: Engine, chosen: list[Rotated], command: str) -> list[Step]:
     names = [r.name for r in chosen]
 
     def replace() -> str:
-        context = engine.context()
-        refuse_others(context.secrets, chosen)
-        new = secrets.replace(context.environment, {r.name: r.first_user for r in chosen})
+        region = engine.region()
+        refuse_others(region.secrets, chosen)
+        new = secrets.replace(region.environment, {r.name: r.first_user for r in chosen})
         return f"new: {', '.join(new) or 'all before'}"
 
     def accept() -> str:
-        said = accounts(engine.context(), command)
+        said = accounts(engine.region(), command)
         # the administrator's password is the new one from here on
-        clouds.write(engine.context().environment)
+        clouds.write(engine.region().environment)
         return said
 
     def forget() -> str:
-        gone = secrets.forget_previous(engine.context().environment, names)
+        gone = secrets.forget_previous(engine.region().environment, names)
         return f"forgotten: {', '.join(gone) or 'all before'}"
 
     return [
@@ -169,13 +169,13 @@ def _how(chosen: list[Rotated]) -> str:
     return ", ".join(f"{count} {text}" for count, text in said if count)
 
 
-def accounts(context: Context, command: str) -> str:
+def accounts(region: Region, command: str) -> str:
     """Bring the accounts of database, broker and Keystone to what secrets.yml says, as a run of its own.
 
     :raises ScsError: a server does not answer, or refuses
     """
-    with RunLock(context.environment.state / "lock"):
-        state = region.read(context)
+    with RunLock(region.environment.state / "lock"):
+        state = shared_state.read(region)
         if state.failed:
             raise ScsError(
                 "; ".join(state.failed.values()), "nothing was changed there: mend it and repeat the command"
@@ -183,15 +183,15 @@ def accounts(context: Context, command: str) -> str:
         subjects = [c.subject for c in state.changes if c.kind is Kind.ACCOUNT]
         if not subjects:
             return "they do already"
-        store = RunStore(context.environment.state / "runs.sqlite3")
+        store = RunStore(region.environment.state / "runs.sqlite3")
         try:
             record = store.start(
-                command, changes_total=len(subjects), inputs=inputs(context), inventory=context.inventory.hash,
-                secrets=context.secrets.values(),
+                command, changes_total=len(subjects), inputs=inputs(region), inventory=region.inventory.hash,
+                secrets=region.secrets.values(),
             )  # fmt: skip
             with record.recording():
                 step = record.step_started(f"Accounts: {', '.join(subjects)}", phase=Phase.DATABASE.value, host=REGION)
-                region.apply(context, subjects)
+                shared_state.apply(region, subjects)
                 record.step_finished(step, Status.DONE, "", len(subjects))
         finally:
             store.close()

@@ -30,8 +30,7 @@ from scs_deploy.operations.upgrade import release_files as ahead
 from scs_deploy.operations.upgrade import schedule as upgrade
 from scs_deploy.plan.host import Plan
 from scs_deploy.prober.watch import Options
-from scs_deploy.region import region as context
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec import release
 from scs_deploy.spec.release import Lock
@@ -59,7 +58,7 @@ def images(environment: Environment, target: str) -> None:
 
     :raises RefusedError: they are not, or may not
     """
-    region = context.load(environment.name)
+    region = Region.load(environment.name)
     wanted = release.load_release(target)
     seen = ahead.seen_with(environment, target)
     lock = load_model(Lock, seen.lock_file) if seen.lock_file.is_file() else None
@@ -69,17 +68,17 @@ def images(environment: Environment, target: str) -> None:
     release_step.check_data(region.catalog.services, region.lock, lock)
 
 
-def look(environment: Environment, target: str, allow: tuple[Any, ...], say: Say) -> tuple[Context, Plan]:
+def look(environment: Environment, target: str, allow: tuple[Any, ...], say: Say) -> tuple[Region, Plan]:
     """What the upgrade would change. Changes nothing: new images are pulled to one host, for the questions.
 
     :returns: the region seen with the release, and the plan
     :raises RefusedError: something is pending, a service says that it is not ready, or consent is missing
     """
     say("now", f"comparing with release {environment.settings.release}")
-    now = pipeline.make_plan(context.load(environment.name), Selection(allow=allow))
+    now = pipeline.make_plan(Region.load(environment.name), Selection(allow=allow))
     release_step.check_settled(environment.settings.release, (*now.changes, *now.held))
     say("done", f"nothing is pending with release {environment.settings.release}")
-    region = context.load(environment.name, target)
+    region = Region.load(environment.name, target)
     ask(region, say)
     say("now", f"comparing with release {target}")
     plan = pipeline.make_plan(region, Selection(allow=allow))
@@ -87,7 +86,7 @@ def look(environment: Environment, target: str, allow: tuple[Any, ...], say: Say
     return region, plan
 
 
-def questions(region: Context) -> dict[str, tuple[list[str], list[str]]]:
+def questions(region: Region) -> dict[str, tuple[list[str], list[str]]]:
     """Host: containers whose image it needs, jobs that ask whether the region is ready."""
     found: dict[str, tuple[list[str], list[str]]] = {}
     for service in region.catalog.services.values():
@@ -100,7 +99,7 @@ def questions(region: Context) -> dict[str, tuple[list[str], list[str]]]:
     return found
 
 
-def ask(region: Context, say: Say) -> None:
+def ask(region: Region, say: Say) -> None:
     """Have each service's own check, of the new release, look at the live region.
 
     :raises RefusedError: one says no
@@ -140,7 +139,7 @@ def back_up(environment: Environment, say: Say) -> str:
 
     :raises ScsError: it cannot be made, or not be restored
     """
-    region = context.load(environment.name)
+    region = Region.load(environment.name)
     made, _ = create.create(region, say, command="scs upgrade: backup")
     chosen = choose.choose(region, made.id, (), say)
     verify.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, say)
@@ -162,7 +161,7 @@ def perform(
     :raises ScsError: as `apply.apply`; the files stay, and the run can be resumed or taken back
     """
     with RunLock(environment.state / "lock"):
-        now = context.load(environment.name)
+        now = Region.load(environment.name)
         snapshot.keep(environment, apply.inputs(now), apply.specs(now))
         held: dict[Path, bytes | None] = ahead.switch(environment, target)
     begun = False
@@ -173,7 +172,7 @@ def perform(
         return begun
 
     try:
-        return apply.apply(context.load(environment.name), selection, progress, seen, command, probe)
+        return apply.apply(Region.load(environment.name), selection, progress, seen, command, probe)
     except BaseException:
         if not begun:
             ahead.restore(held)

@@ -115,10 +115,10 @@ def floating_ip(region: Region) -> Outcome:
 
     if not measure.until(reached, REACH_DEADLINE):
         raise CheckFailedError(f"floating IP not reached in {REACH_DEADLINE} s: {problem[0]}")
-    icmp = [icmp.ping(address, sequence=n) for n in range(SAMPLES)]
+    echoes = [icmp.ping(address, sequence=n) for n in range(SAMPLES)]
     tcp = measure.repeat(SAMPLES, lambda: ask(address, server.id))
-    told = f"{address}: ICMP p50 {measure.percentile(icmp, 0.5) * 1000:.1f} ms"
-    return Outcome(f"{told}, TCP p50 {measure.percentile(tcp, 0.5) * 1000:.1f} ms", [*icmp, *tcp])
+    told = f"{address}: ICMP p50 {measure.percentile(echoes, 0.5) * 1000:.1f} ms"
+    return Outcome(f"{told}, TCP p50 {measure.percentile(tcp, 0.5) * 1000:.1f} ms", [*echoes, *tcp])
 
 
 def ask(address: str, expected: str) -> None:

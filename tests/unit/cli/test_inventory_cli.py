@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sqlite3
@@ -22,7 +23,7 @@ from scs_deploy.inventory import synced
 from scs_deploy.region.selection import Selection
 from scs_deploy.state import schema
 from scs_deploy.state.runs import RunStore
-from tests.conftest import dummy_context
+from tests.conftest import dummy_region
 from tests.netbox.replay import Behaviour, Replay
 from tests.netbox.site import ADDRESSES, INTERFACES, edit, prepare
 
@@ -172,14 +173,13 @@ def test_a_plan_offline_needs_no_host_and_names_the_inventory(folder: Path) -> N
 
 def test_offline_rendering_of_a_setting_touches_the_files_that_use_it() -> None:
     """Two sums tell which files a change of a variable is about."""
-    context = dummy_context("region")
-    host = context.inventory.hosts["compute-1"]
-    before = offline.render(context, Selection(hosts=("compute-1",)))[0]
-    context._cache.clear()
-    context.inventory.hosts["compute-1"] = host.model_copy(
-        update={"settings": {**host.settings, "nova_virt_type": "qemu"}}
-    )
-    after = offline.render(context, Selection(hosts=("compute-1",)))[0]
+    region = dummy_region("region")
+    host = region.inventory.hosts["compute-1"]
+    before = offline.render(region, Selection(hosts=("compute-1",)))[0]
+    changed = host.model_copy(update={"settings": {**host.settings, "nova_virt_type": "qemu"}})
+    hosts = {**region.inventory.hosts, "compute-1": changed}
+    region = dataclasses.replace(region, inventory=region.inventory.model_copy(update={"hosts": hosts}))
+    after = offline.render(region, Selection(hosts=("compute-1",)))[0]
     assert {p for p in before.files if before.files[p] != after.files[p]} == {"/etc/scs/nova_compute/nova.conf"}
     assert before.hash != after.hash
 

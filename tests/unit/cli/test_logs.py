@@ -56,7 +56,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         inventory=SimpleNamespace(hosts=hosts, group=lambda name: tuple(hosts[h] for h in groups[name])),
         group_of=lambda service, container: "compute" if container == "nova_compute" else "control",
     )
-    monkeypatch.setattr(logs.contexts, "load", lambda _: found)
+    monkeypatch.setattr(logs.Region, "load", lambda _: found)
     return found
 
 

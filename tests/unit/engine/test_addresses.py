@@ -15,7 +15,7 @@ from scs_deploy.engine import addresses
 from scs_deploy.environment import environment
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan
-from scs_deploy.region import region as context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact, Phase
 
 
@@ -76,29 +76,29 @@ def edit(file: Path, old: str, new: str) -> None:
 
 
 def test_the_shipped_layout_is_right(copied: Path) -> None:
-    assert len(context.load("testbed-ha").inventory.hosts) == 3
+    assert len(Region.load("testbed-ha").inventory.hosts) == 3
 
 
 def test_an_even_number_of_voters_is_refused(copied: Path) -> None:
     edit(copied / "inventories/testbed-ha/hosts.yml", "        ha-3:\n", "")
     (copied / "inventories/testbed-ha/host_vars/ha-3.yml").unlink()
     with pytest.raises(RefusedError, match=r"group 'control' has 2 hosts.*make it 1 or 3"):
-        context.load("testbed-ha")
+        Region.load("testbed-ha")
 
 
 def test_one_host_under_two_names_is_refused(copied: Path) -> None:
     edit(copied / "inventories/testbed-ha/host_vars/ha-3.yml", "ansible_host: 172.30.2.13", "ansible_host: 172.30.2.12")
     with pytest.raises(RefusedError, match=r"ha-3\.yml:2: host ha-3: ansible_host 172\.30\.2\.12 is host ha-2 too"):
-        context.load("testbed-ha")
+        Region.load("testbed-ha")
 
 
 def test_an_address_twice_is_refused(copied: Path) -> None:
     edit(copied / "inventories/testbed-ha/host_vars/ha-3.yml", "address: 172.30.3.13", "address: 172.30.3.12")
     with pytest.raises(RefusedError, match=r"172\.30\.3\.12 belongs to host ha-2 too"):
-        context.load("testbed-ha")
+        Region.load("testbed-ha")
 
 
 def test_an_api_address_outside_its_network_is_refused(copied: Path) -> None:
     edit(copied / "environments/testbed-ha/environment.yml", "{address: 172.30.2.10,", "{address: 172.30.9.10,")
     with pytest.raises(RefusedError, match=r"api\.external\.address: 172\.30\.9\.10 is outside 172\.30\.2\.0/24"):
-        context.load("testbed-ha")
+        Region.load("testbed-ha")

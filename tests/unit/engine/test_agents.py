@@ -12,7 +12,7 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.engine import agent_heartbeats as agents
 from scs_deploy.engine.agent_heartbeats import Agent, Seen
 from scs_deploy.environment.environment import Environment
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 COMPUTE = Agent(api="compute", binary="nova-compute", host="c1")
 OTHER = COMPUTE.model_copy(update={"host": "c2"})
@@ -38,7 +38,7 @@ def test_who_is_silent(states: list[Seen], left: list[str]) -> None:
     assert agents.silent([COMPUTE, METADATA], states, since=100) == left
 
 
-def test_an_api_that_fails_for_a_while_is_asked_again(testbed: Context) -> None:
+def test_an_api_that_fails_for_a_while_is_asked_again(testbed: Region) -> None:
     answers: list[list[Seen] | Exception] = [OSError("no answer"), [seen(COMPUTE, reported=time.time() + 9)]]
 
     def ask(_environment: Environment, apis: Iterable[str]) -> list[Seen]:
@@ -52,7 +52,7 @@ def test_an_api_that_fails_for_a_while_is_asked_again(testbed: Context) -> None:
     assert answers == []
 
 
-def test_silence_ends_the_run(testbed: Context) -> None:
+def test_silence_ends_the_run(testbed: Region) -> None:
     with pytest.raises(ScsError, match="nova-compute on c1 is down, after 0 s"):
         agents.wait(testbed.environment, [COMPUTE], 0, 0, lambda *_: [seen(COMPUTE, up=False)])
 

@@ -98,7 +98,7 @@ def test_an_inventory_written_by_hand_is_not_replaced(region: Environment) -> No
 
 def test_no_sync_comes_between_a_run_and_its_inventory(region: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a run holds the region, nothing is written; and a play that finds another inventory stops."""
-    from scs_deploy.region import region as context
+    from scs_deploy.region.region import INVENTORY, shared_region
 
     move = edit(ADDRESSES, {"address": "192.168.48.11/20"}, lambda o: o.update(address="192.168.48.111/20"))
     before = region.inventory.read_bytes()
@@ -112,12 +112,12 @@ def test_no_sync_comes_between_a_run_and_its_inventory(region: Environment, monk
         assert region.inventory.read_bytes() == before
         planned = source.load(region, known()).hash
         assert refresh.sync("small", "netbox", quiet).written
-    monkeypatch.setenv(context.INVENTORY, planned)
-    monkeypatch.setattr(context, "_shared", {})
+    monkeypatch.setenv(INVENTORY, planned)
+    monkeypatch.setattr("scs_deploy.region.region._shared", {})
     with pytest.raises(RefusedError, match=r"inventory.yml: changed while a run goes by it"):
-        context.shared("small")
-    monkeypatch.setenv(context.INVENTORY, source.load(region, known()).hash)
-    assert context.shared("small").inventory.hosts
+        shared_region("small")
+    monkeypatch.setenv(INVENTORY, source.load(region, known()).hash)
+    assert shared_region("small").inventory.hosts
 
 
 def test_runs_that_still_go_by_another_inventory_are_told(region: Environment) -> None:

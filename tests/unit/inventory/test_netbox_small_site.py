@@ -202,7 +202,7 @@ def test_a_role_below_an_ignored_one_is_ignored(small: Found) -> None:
 
 
 def test_config_contexts_are_merged_by_weight_with_the_local_one_last(small: Found) -> None:
-    """global 100, region 200, site 300 name NTP servers; node-0's local context has the last word."""
+    """global 100, region 200, site 300 name NTP servers; node-0's local region has the last word."""
     assert host(small, "testbed-node-1").settings["time_servers"] == ["192.168.16.5", "192.168.16.10"]
     assert host(small, "testbed-node-0").settings["time_servers"] == ["192.168.16.5"]
 

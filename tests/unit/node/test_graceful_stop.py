@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scs_deploy.desired import resolve
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from tests.support.live_haproxy import docker, needs
 from tests.support.peer_hosts import eventually, free_port
 
@@ -42,7 +42,7 @@ def ask(port: int, path: str) -> str:
 
 
 @pytest.fixture
-def running(testbed: Context, tmp_path: Path) -> Iterator[tuple[str, int]]:
+def running(testbed: Region, tmp_path: Path) -> Iterator[tuple[str, int]]:
     desired = resolve.resolve(testbed, "testbed-1", {"keystone"})
     run = desired.containers["keystone"]
     port = free_port("127.0.0.1")

@@ -29,7 +29,7 @@ from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.certificates import Entry, Target
 from scs_deploy.plan import host as plan
 from scs_deploy.plan.change import Kind
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, vault
 from scs_deploy.spec.service import Impact
 from tests.unit.secrets.test_secrets import region
@@ -167,7 +167,7 @@ def test_an_operator_is_told_in_time(found: Entry, told: list[str]) -> None:
     assert certs.problems([found], 30, NOW) == told
 
 
-def test_servers_come_from_the_specs(testbed: Context) -> None:
+def test_servers_come_from_the_specs(testbed: Region) -> None:
     found = {(t.name.split()[0], t.port, t.greeting) for t in certs.targets(testbed)}
     assert {
         ("mariadb", 3306, "mysql"), ("mariadb", 4567, ""), ("rabbitmq", 5671, ""), ("ovn_sb", 6642, ""),
@@ -179,7 +179,7 @@ def test_servers_come_from_the_specs(testbed: Context) -> None:
     assert [t.name for t in certs.targets(testbed) if t.port == 3306] == ["mariadb testbed-1"]
 
 
-def test_every_container_with_a_servers_certificate_says_where_it_serves(testbed: Context) -> None:
+def test_every_container_with_a_servers_certificate_says_where_it_serves(testbed: Region) -> None:
     """A client's only: those that connect to OVN. Anything else that listens must be seen by `scs certs`."""
     clients = {"ovn_northd", "ovn_controller", "mariadb_check"}
     clients |= set(testbed.catalog.services["neutron"].containers)
@@ -187,7 +187,7 @@ def test_every_container_with_a_servers_certificate_says_where_it_serves(testbed
     assert {n for n, c in specs.items() if not c.tls_ports} == clients
 
 
-def test_a_renewal_restarts_nothing(testbed: Context) -> None:
+def test_a_renewal_restarts_nothing(testbed: Region) -> None:
     """Every container that has a certificate takes a new one while it works: by a command, or it looks itself."""
     host = next(iter(testbed.inventory.hosts))
     runs = resolve.resolve(testbed, host).containers.values()

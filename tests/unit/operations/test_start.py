@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from scs_deploy.cli import main
-from scs_deploy.desired import scope as render
+from scs_deploy.desired import render
 from scs_deploy.spec import catalog
 
 

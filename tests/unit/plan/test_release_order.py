@@ -16,23 +16,23 @@ from scs_deploy.plan import ordering as order
 from scs_deploy.plan import rolling
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import Plan
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.release import Lock
 from scs_deploy.spec.service import Impact, Phase
-from tests.conftest import dummy_context
+from tests.conftest import dummy_region
 
 ALL = frozenset({Impact.DATA_PLANE})
 
 
 @cache
-def now() -> Context:
-    return dummy_context("testbed-ha")
+def now() -> Region:
+    return dummy_region("testbed-ha")
 
 
 @cache
-def then(series: str = "2026.1") -> Context:
+def then(series: str = "2026.1") -> Region:
     """The same region with other images."""
-    region = dummy_context("testbed-ha")
+    region = dummy_region("testbed-ha")
     images = {
         n: i.model_copy(update={"digest": i.digest.replace("sha256:0", "sha256:f")})
         for n, i in region.lock.images.items()
@@ -65,7 +65,7 @@ def as_desired(desired: DesiredHost, forget: str = "") -> Observed:
 
 
 def planned(
-    target: Context, allow: frozenset[Impact] = ALL, hosts: frozenset[str] | None = None, forget: str = ""
+    target: Region, allow: frozenset[Impact] = ALL, hosts: frozenset[str] | None = None, forget: str = ""
 ) -> Plan:  # fmt: skip
     """The plan with which the region, as it is now, becomes as in `target`."""
     plans = [

@@ -16,9 +16,9 @@ from scs_deploy.plan import rolling
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan, Plan
 from scs_deploy.plan.rolling import Backend, Rolling
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact, Phase
-from tests.conftest import dummy_context
+from tests.conftest import dummy_region
 
 HOSTS = ("n1", "n2", "n3")
 API = Backend(name="web", service="web", containers=("web_api",), hosts=HOSTS, single=False, http=True)
@@ -34,8 +34,8 @@ MOVING = Rolling(
 
 
 @pytest.fixture(scope="module")
-def three() -> Context:
-    return dummy_context("testbed-ha")
+def three() -> Region:
+    return dummy_region("testbed-ha")
 
 
 def change(host: str, subject: str, kind: Kind = Kind.REPLACE, service: str = "") -> Change:
@@ -136,7 +136,7 @@ def test_a_member_leaves_before_it_stops(subject: str, backends: tuple[Backend, 
     assert [a.get("leave") for a in actions if a["action"] == "replace"] == expected
 
 
-def test_members_that_leave_by_themselves(three: Context) -> None:
+def test_members_that_leave_by_themselves(three: Region) -> None:
     assert rolling.of(three).undrained == {"ovn_nb", "ovn_sb"}
 
 
@@ -210,7 +210,7 @@ def test_who_comes_last(hosts: list[HostPlan], in_use: dict[str, tuple[str, ...]
     assert rolling.last(hosts, MOVING.backends, {"haproxy": ("10.0.0.5", "10.0.0.6")}) == in_use
 
 
-def test_every_api_of_three_control_hosts_is_drained_and_every_voter_asked(three: Context) -> None:
+def test_every_api_of_three_control_hosts_is_drained_and_every_voter_asked(three: Region) -> None:
     found = rolling.of(three)
     http = {n for s in three.catalog.services.values() for n, e in s.endpoints.items() if e.protocol == "http"}
     assert {b.name for b in found.backends} == http | {"database"}
@@ -219,7 +219,7 @@ def test_every_api_of_three_control_hosts_is_drained_and_every_voter_asked(three
     assert "nova_compute" in found.computes
 
 
-def test_one_control_host_drains_nothing(testbed: Context) -> None:
+def test_one_control_host_drains_nothing(testbed: Region) -> None:
     assert rolling.of(testbed).backends == ()
 
 
@@ -247,7 +247,7 @@ Servers:
     ],
 )
 def test_ovn_lets_a_member_go_while_the_others_have_a_majority(
-    three: Context, tmp_path: Path, connections: str, code: int, says: str
+    three: Region, tmp_path: Path, connections: str, code: int, says: str
 ) -> None:
     desired = resolve.resolve(three, "ha-1", {"ovn"})
     gate = desired.files["/etc/scs/ovn_nb/gate.sh"].content.replace("/etc/scs/ovn/health.sh", str(tmp_path / "health"))

@@ -25,15 +25,15 @@ from scs_deploy.prober.client import Client
 from scs_deploy.prober.https import ApiError, Https, say
 from scs_deploy.prober.icmp import Ping
 from scs_deploy.prober.watch import Options
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.state.measurement import percentile
 from scs_deploy.state.runs import RunStore
-from tests.support.fake_region import NAME, Region, serving
+from tests.support.fake_region import NAME, FakeRegion, serving
 from tests.support.peer_hosts import eventually
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Region, Path]]:
+def served(tmp_path: Path) -> Iterator[tuple[FakeRegion, Path]]:
     with serving(tmp_path) as found:
         yield found
 
@@ -64,7 +64,7 @@ def test_failures_are_told_apart(error: Exception, text: str) -> None:
     assert say(error) == text
 
 
-def test_new_connections_are_made_often_enough_and_kept_in_between(served: tuple[Region, Path]) -> None:
+def test_new_connections_are_made_often_enough_and_kept_in_between(served: tuple[FakeRegion, Path]) -> None:
     region, ca = served
     client = Client(region.order(ca))
     client.discover()
@@ -75,7 +75,7 @@ def test_new_connections_are_made_often_enough_and_kept_in_between(served: tuple
     assert 2 <= len(region.connections) - before <= 3
 
 
-def test_a_resource_says_what_its_service_asks_for(served: tuple[Region, Path]) -> None:
+def test_a_resource_says_what_its_service_asks_for(served: tuple[FakeRegion, Path]) -> None:
     region, ca = served
     client = Client(region.order(ca))
     client.discover()
@@ -87,7 +87,7 @@ def test_a_resource_says_what_its_service_asks_for(served: tuple[Region, Path]) 
     assert region.projects == {}
 
 
-def test_certificate_of_another_ca_is_a_failure(served: tuple[Region, Path], tmp_path: Path) -> None:
+def test_certificate_of_another_ca_is_a_failure(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, _ = served
     (tmp_path / "other").mkdir()
     with serving(tmp_path / "other") as (_, other):
@@ -97,7 +97,7 @@ def test_certificate_of_another_ca_is_a_failure(served: tuple[Region, Path], tmp
     assert say(error.value).startswith("TLS: ")
 
 
-def test_a_run_is_measured_and_nothing_is_left(served: tuple[Region, Path], tmp_path: Path) -> None:
+def test_a_run_is_measured_and_nothing_is_left(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, ca = served
     region.projects["old"] = "scs-prober"
     store = RunStore(tmp_path / "runs.sqlite3")
@@ -123,7 +123,7 @@ def test_a_run_is_measured_and_nothing_is_left(served: tuple[Region, Path], tmp_
     assert region.projects == {}
 
 
-def test_a_region_that_does_not_answer_yet_is_not_measured(served: tuple[Region, Path], tmp_path: Path) -> None:
+def test_a_region_that_does_not_answer_yet_is_not_measured(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, ca = served
     order = region.order(ca, password="wrong")
     said: list[str] = []
@@ -135,7 +135,9 @@ def test_a_region_that_does_not_answer_yet_is_not_measured(served: tuple[Region,
     assert store.probes(record.id) == []
 
 
-def test_a_service_that_did_not_work_before_the_run_is_left_out(served: tuple[Region, Path], tmp_path: Path) -> None:
+def test_a_service_that_did_not_work_before_the_run_is_left_out(
+    served: tuple[FakeRegion, Path], tmp_path: Path
+) -> None:
     region, ca = served
     region.status = 500
     said: list[str] = []
@@ -147,7 +149,7 @@ def test_a_service_that_did_not_work_before_the_run_is_left_out(served: tuple[Re
     assert [s.kind for s in store.probes(record.id)] == ["token"]
 
 
-def test_prober_of_a_killed_run_removes_what_it_made(served: tuple[Region, Path], tmp_path: Path) -> None:
+def test_prober_of_a_killed_run_removes_what_it_made(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, ca = served
     region.keep.clear()
     code = f"""
@@ -174,7 +176,7 @@ def test_prober_of_a_killed_run_removes_what_it_made(served: tuple[Region, Path]
     eventually(lambda: not _probers(ca))
 
 
-def test_a_prober_waits_for_that_of_an_earlier_run(served: tuple[Region, Path], tmp_path: Path) -> None:
+def test_a_prober_waits_for_that_of_an_earlier_run(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, ca = served
     order = region.order(ca).model_copy(update={"lock": tmp_path / "prober.lock"})
     record = RunStore(tmp_path / "runs.sqlite3").start("scs apply")
@@ -210,7 +212,7 @@ def test_ping() -> None:
         pytest.skip("this user may not open ICMP sockets")
 
 
-def test_every_public_api_of_the_catalog_is_measured(testbed: Context) -> None:
+def test_every_public_api_of_the_catalog_is_measured(testbed: Region) -> None:
     order = watch.order(testbed)
     catalogued = {t.name for t in order.targets if not t.url}
     assert catalogued == {

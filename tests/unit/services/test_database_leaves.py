@@ -14,7 +14,7 @@ import pymysql
 import pytest
 
 from scs_deploy.desired import resolve
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from tests.support.live_haproxy import docker, needs
 from tests.support.peer_hosts import eventually, free_port
 
@@ -39,7 +39,7 @@ pytestmark = needs(IMAGE)
 
 
 @pytest.fixture
-def server(testbed: Context, tmp_path: Path) -> Iterator[tuple[str, int]]:
+def server(testbed: Region, tmp_path: Path) -> Iterator[tuple[str, int]]:
     port, name = free_port("127.0.0.1"), f"scs-test-mariadb-{uuid.uuid4().hex[:8]}"
     desired = resolve.resolve(testbed, "testbed-1", {"mariadb"})
     (tmp_path / "leave.sh").write_text(desired.files["/etc/scs/mariadb/leave.sh"].content)

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from scs_deploy import validate
-from scs_deploy.validate import Verdict, guest_image, measure
+from scs_deploy.base import icmp
+from scs_deploy.validate import Verdict, guest_image
 from scs_deploy.validate.checks import server as server_checks
 from scs_deploy.validate.checks import services
 from tests.support.fake_openstack import FakeOpenStack
@@ -52,7 +53,7 @@ def guest(cloud: FakeOpenStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         def log_message(self, *args: object) -> None:
             pass
 
-    monkeypatch.setattr(measure, "ping", lambda *_, **__: 0.001)
+    monkeypatch.setattr(icmp, "ping", lambda *_, **__: 0.001)
     for name in ("CONSOLE_DEADLINE", "REACH_DEADLINE"):
         monkeypatch.setattr(server_checks, name, 0)
     monkeypatch.setattr(services, "REPORT_DEADLINE", 0)

@@ -14,8 +14,8 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.operations.backup import parts, restore_plan, restore_run, source, verify
 from scs_deploy.operations.backup.manifest import Manifest, Rows
 from scs_deploy.operations.backup.restore_plan import HostFacts, Target
-from scs_deploy.region.region import Context
-from tests.conftest import dummy_context
+from scs_deploy.region.region import Region
+from tests.conftest import dummy_region
 from tests.unit.operations.backup.test_backup_chain import MONDAY, backup
 
 BACKUP = backup(MONDAY)
@@ -24,8 +24,8 @@ TARGET = Target(host="b", version="11.8.6-MariaDB", free=10**9, needed=10**6)
 
 
 @pytest.fixture(scope="module")
-def region() -> Context:
-    return dummy_context("testbed-ha")
+def region() -> Region:
+    return dummy_region("testbed-ha")
 
 
 def refuse(
@@ -63,7 +63,7 @@ def test_a_newer_patch_level_takes_older_data() -> None:
     refuse(target=TARGET.model_copy(update={"version": "11.8.10-MariaDB"}))
 
 
-def test_users_of_the_database_stop_and_guests_go_on(region: Context) -> None:
+def test_users_of_the_database_stop_and_guests_go_on(region: Region) -> None:
     quiet = restore_plan.quiet_containers(region.catalog, ["mariadb"], parts.declared(region.catalog))
     assert {"keystone", "keystone_fernet", "placement", "nova_api", "nova_conductor"} <= set(quiet)
     assert not {"mariadb", "haproxy", "rabbitmq", "ovn_controller"} & set(quiet)
@@ -72,7 +72,7 @@ def test_users_of_the_database_stop_and_guests_go_on(region: Context) -> None:
     assert not stays & set(quiet)
 
 
-def test_only_what_uses_a_part_stops(region: Context) -> None:
+def test_only_what_uses_a_part_stops(region: Region) -> None:
     declared = parts.declared(region.catalog)
     assert restore_plan.quiet_containers(region.catalog, ["rabbitmq.definitions"], declared) == ()
     assert restore_plan.quiet_containers(region.catalog, ["keystone.keys"], declared) == ("keystone_fernet",)
@@ -81,7 +81,7 @@ def test_only_what_uses_a_part_stops(region: Context) -> None:
     assert "keystone" not in networks
 
 
-def test_what_can_fail_comes_before_anything_stops(region: Context) -> None:
+def test_what_can_fail_comes_before_anything_stops(region: Region) -> None:
     later = backup(MONDAY + timedelta(days=1), BACKUP.id, lsn=100)
     declared = {n: s for n, s in parts.declared(region.catalog).items() if n in ("ovn.nb", "keystone.keys")}
     where = {c: ["a", "b", "c"] for c in ("ovn_nb", "keystone_fernet", "keystone")}
@@ -196,7 +196,7 @@ def test_mariadb_backup_must_say_where_it_ended() -> None:
     assert (log.position, log.to_lsn) == ("ad7ec78f-e591-11f1-bdd8-2216f1c6ed6c:3", 45141)
 
 
-def test_parts_are_named_by_themselves_or_by_their_service(region: Context) -> None:
+def test_parts_are_named_by_themselves_or_by_their_service(region: Region) -> None:
     every = parts.names(region.catalog)
     assert {"mariadb", "ovn.nb", "ovn.sb", "rabbitmq.definitions", "keystone.keys", "environment"} <= set(every)
     assert parts.chosen(region.catalog, ["ovn"], every) == ["ovn.nb", "ovn.sb"]

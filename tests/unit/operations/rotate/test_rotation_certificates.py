@@ -19,9 +19,8 @@ from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.certificates import Target
 from scs_deploy.operations.rotate import certificates, state
 from scs_deploy.operations.rotate.roll import Engine
-from scs_deploy.region import region as contexts
 from scs_deploy.region.certificates import wanted_leaves
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import pki, vault
 from tests.unit.operations.test_certs import listening, server_context, tls_answer
@@ -60,7 +59,7 @@ class Servers:
             self.serves[name] = found.leaf(name)
             self.contexts[name] = server_context(self.folder, found.leaf(name))
 
-    def apply(self, _context: Context, _selection: Selection) -> Applied:
+    def apply(self, _context: Region, _selection: Selection) -> Applied:
         self.rolls += 1
         for name in NAMES:
             self.take(name)
@@ -86,16 +85,16 @@ def handshake_between(leaf: pki.Leaf, trusted: str, folder: Path) -> bool:
 
 
 @pytest.fixture
-def servers(testbed: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
+def servers(testbed: Region, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
     settings = testbed.environment.settings.model_copy(
         update={"vault_password_file": "pw", "vault_password_command": None}
     )
     environment = testbed.environment.model_copy(update={"path": tmp_path, "settings": settings})
     vault.create_password(environment)
     pki.ensure(environment, wanted_leaves(environment, testbed.inventory))
-    fresh = Context(environment, testbed.catalog, testbed.inventory, testbed.release)
+    fresh = Region(environment, testbed.catalog, testbed.inventory, testbed.release)
     monkeypatch.setattr(
-        contexts, "load", lambda _name=None: Context(fresh.environment, fresh.catalog, fresh.inventory, fresh.release)
+        Region, "load", lambda _name=None: Region(fresh.environment, fresh.catalog, fresh.inventory, fresh.release)
     )
     monkeypatch.setattr(Engine, "refuse_pending", lambda _self: "")
     monkeypatch.setattr(certificates, "registry", lambda _context: "")

@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import env
 from scs_deploy.cli import secrets as secrets_cli
-from scs_deploy.desired import resolve
-from scs_deploy.desired import scope as render
+from scs_deploy.desired import resolve, scope
 from scs_deploy.engine import remote
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
@@ -27,11 +26,11 @@ from scs_deploy.operations.rotate import secrets as rotation
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import Plan
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import credentials
 from scs_deploy.secrets import store as secrets
-from scs_deploy.shared import state as region
+from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.service import Impact, Phase, Rotate
 from scs_deploy.state.runs import RunStore, Status
 
@@ -60,18 +59,15 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
     return environments.load("berlin")
 
 
-def with_secrets(context: Context, values: Mapping[str, str]) -> Context:
+def with_secrets(region: Region, values: Mapping[str, str]) -> Region:
     """The same region with other secrets."""
-    fresh = dataclasses.replace(context, _cache={})
-    kept = {k: context.__dict__[k] for k in ("certificates", "lock") if k in context.__dict__}
-    fresh.__dict__.update(kept | {"secrets": values})
-    return fresh
+    return dataclasses.replace(region, load_secrets=lambda _environment: values)
 
 
 # ---- how each secret is rotated
 
 
-def test_every_secret_of_the_catalog_is_rotated_or_says_why_not(testbed: Context) -> None:
+def test_every_secret_of_the_catalog_is_rotated_or_says_why_not(testbed: Region) -> None:
     how = {name: r.how for name, r in rotation.known(testbed.catalog).items()}
     assert set(how) == set(testbed.catalog.secrets())
     assert how[DATABASE] is how["mariadb_root_password"] is how[SESSIONS] is Rotate.BOTH
@@ -81,7 +77,7 @@ def test_every_secret_of_the_catalog_is_rotated_or_says_why_not(testbed: Context
     assert {n for n, h in how.items() if h is Rotate.BY_HAND} == {COOKIE}
 
 
-def test_all_are_those_that_scs_rotates(testbed: Context) -> None:
+def test_all_are_those_that_scs_rotates(testbed: Region) -> None:
     chosen = [r.name for r in rotation.choose(["all"], testbed.catalog)]
     assert chosen == sorted(set(testbed.catalog.secrets()) - {COOKIE})
 
@@ -90,7 +86,7 @@ def test_all_are_those_that_scs_rotates(testbed: Context) -> None:
     ("names", "said"),
     [(["nova"], "no service has a secret 'nova'"), ([COOKIE], "cannot be rotated while rabbitmq works")],
 )
-def test_what_scs_does_not_rotate_is_refused(names: list[str], said: str, testbed: Context) -> None:
+def test_what_scs_does_not_rotate_is_refused(names: list[str], said: str, testbed: Region) -> None:
     with pytest.raises(RefusedError, match=said):
         rotation.choose(names, testbed.catalog)
 
@@ -108,15 +104,15 @@ def states(environment: Environment, names: dict[str, str]) -> list[dict[str, st
     return found
 
 
-def database_logins(context: Context) -> set[tuple[str, str]]:
-    return {(n, p) for n, u in region._databases(context).users.items() for p in u.passwords}
+def database_logins(region: Region) -> set[tuple[str, str]]:
+    return {(n, p) for n, u in shared_state._databases(region).users.items() for p in u.passwords}
 
 
-def configured(context: Context, secret: str) -> tuple[str, str]:
+def configured(region: Region, secret: str) -> tuple[str, str]:
     """User and password that Nova's processes find in their configuration."""
-    host = next(iter(context.inventory.hosts))
+    host = next(iter(region.inventory.hosts))
     path = "/etc/scs/nova_api/nova.conf"
-    text = resolve.resolve(context, host, ["nova"]).files[path].content
+    text = resolve.resolve(region, host, ["nova"]).files[path].content
     patterns = {
         DATABASE: r"(?m)^connection = mysql\+pymysql://([^:]+):([^@]+)@",
         BROKER: r"(?m)^transport_url = rabbit://([^:]+):([^@]+)@",
@@ -129,15 +125,15 @@ def configured(context: Context, secret: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("secret", [DATABASE, BROKER, IDENTITY])
 @pytest.mark.parametrize("turns", [1, 2])
-def test_a_service_is_never_refused(secret: str, turns: int, environment: Environment, testbed: Context) -> None:
+def test_a_service_is_never_refused(secret: str, turns: int, environment: Environment, testbed: Region) -> None:
     """In each state, servers accept what configurations of this state and of the one before say."""
     first = rotation.known(testbed.catalog)[secret].first_user
     for _ in range(turns):
         steps = [with_secrets(testbed, s) for s in states(environment, {secret: first})]
     accepted = {
         DATABASE: database_logins,
-        BROKER: lambda c: set(region._brokers(c).users.items()),
-        IDENTITY: lambda c: set(region._identity(c).accounts.items()),
+        BROKER: lambda c: set(shared_state._brokers(c).users.items()),
+        IDENTITY: lambda c: set(shared_state._identity(c).accounts.items()),
     }[secret]
     used = [configured(c, secret) for c in steps]
     assert used[0] != used[1] == used[2]
@@ -147,20 +143,20 @@ def test_a_service_is_never_refused(secret: str, turns: int, environment: Enviro
     assert used[0] not in accepted(steps[2])
 
 
-def test_the_second_user_goes_when_the_first_is_back(environment: Environment, testbed: Context) -> None:
+def test_the_second_user_goes_when_the_first_is_back(environment: Environment, testbed: Region) -> None:
     names = {BROKER: "nova", IDENTITY: "nova", "rabbitmq_admin_password": "scs"}
     start, _, once = states(environment, names)
     *_, twice = states(environment, names)
-    assert "nova_b" in region._identity(with_secrets(testbed, start)).retired
-    assert set(region._identity(with_secrets(testbed, once)).retired) & {"nova", "nova_b"} == {"nova"}
-    assert set(region._brokers(with_secrets(testbed, once)).administrators) == {"scs_b"}
-    assert set(region._brokers(with_secrets(testbed, twice)).administrators) == {"scs"}
+    assert "nova_b" in shared_state._identity(with_secrets(testbed, start)).retired
+    assert set(shared_state._identity(with_secrets(testbed, once)).retired) & {"nova", "nova_b"} == {"nova"}
+    assert set(shared_state._brokers(with_secrets(testbed, once)).administrators) == {"scs_b"}
+    assert set(shared_state._brokers(with_secrets(testbed, twice)).administrators) == {"scs"}
     # a service's name as a value would be hidden wherever it stands in a plan
     assert set(start) == set(twice)
     assert "nova" not in twice.values()
 
 
-def test_sessions_survive_a_new_signing_key(environment: Environment, testbed: Context) -> None:
+def test_sessions_survive_a_new_signing_key(environment: Environment, testbed: Region) -> None:
     path = "/etc/scs/horizon/local_settings.py"
     host = next(iter(testbed.inventory.hosts))
     texts = []
@@ -176,7 +172,7 @@ def test_sessions_survive_a_new_signing_key(environment: Environment, testbed: C
 
 
 def test_the_broker_that_begins_anew_knows_the_administrator_that_scs_uses(
-    environment: Environment, testbed: Context
+    environment: Environment, testbed: Region
 ) -> None:
     *_, after = states(environment, {"rabbitmq_admin_password": "scs"})
     host = next(iter(testbed.inventory.hosts))
@@ -186,8 +182,8 @@ def test_the_broker_that_begins_anew_knows_the_administrator_that_scs_uses(
         assert '"scs_b:' in files[f"/etc/scs/rabbitmq/{name}.curl"].content
 
 
-def test_templates_see_previous_values_of_their_own_secrets_only(testbed: Context) -> None:
-    view = render.SecretScope({"a_password": "1", "a_password_previous": "0"}, frozenset({"a_password"}), "a")
+def test_templates_see_previous_values_of_their_own_secrets_only(testbed: Region) -> None:
+    view = scope.SecretScope({"a_password": "1", "a_password_previous": "0"}, frozenset({"a_password"}), "a")
     assert view["a_password_previous"] == "0"
     with pytest.raises(KeyError, match="not declared"):
         _ = view["b_password_previous"]
@@ -238,7 +234,7 @@ class InterruptedRunError(Exception):
     """The manager died."""
 
 
-class Region:
+class FakeRegion:
     """A region that takes what it is given: servers their accounts, services their configuration."""
 
     def __init__(self, environment: Environment, secret: str) -> None:
@@ -254,14 +250,14 @@ class Region:
         if not self.uses <= self.accepts:
             self.failures.append("a service was refused")
 
-    def accounts(self, _context: Context, _command: str) -> str:
+    def accounts(self, _context: Region, _command: str) -> str:
         self.accepts = frozenset(credentials.passwords(self.values(), self.secret))
         self.check()
         if self.dies_in == "accept":
             raise InterruptedRunError
         return ""
 
-    def apply(self, _context: Context, _selection: Selection) -> Applied:
+    def apply(self, _context: Region, _selection: Selection) -> Applied:
         # a rolling change: some have the new value, some the old one; then all the new one; accounts before
         self.accepts = frozenset(credentials.passwords(self.values(), self.secret))
         new = self.values()[self.secret]
@@ -276,7 +272,7 @@ class Region:
 
 @pytest.mark.parametrize("dies_in", ["", "accept", "roll"])
 def test_rotation_from_end_to_end(dies_in: str, environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = Region(environment, DATABASE)
+    fake = FakeRegion(environment, DATABASE)
     old = fake.values()[DATABASE]
     fake.dies_in = dies_in
     monkeypatch.setattr(rotation, "accounts", fake.accounts)
@@ -284,7 +280,7 @@ def test_rotation_from_end_to_end(dies_in: str, environment: Environment, monkey
     engine = Engine("berlin", fake.apply)
 
     def rotate() -> None:
-        chosen = rotation.choose([DATABASE], engine.context().catalog)
+        chosen = rotation.choose([DATABASE], engine.region().catalog)
         begun = state.begin(environment, "secrets", (DATABASE,))
         assert state.carry_out(environment, begun, rotation.steps(engine, chosen, "x"), lambda _: None) is None
 
@@ -294,7 +290,7 @@ def test_rotation_from_end_to_end(dies_in: str, environment: Environment, monkey
         assert secrets.being_rotated(fake.values()) == [DATABASE]
         # somebody applies in between, as it is: nobody is refused
         fake.dies_in = ""
-        fake.apply(engine.context(), Selection())
+        fake.apply(engine.region(), Selection())
         half = fake.values()[DATABASE]
         rotate()
         assert fake.values()[DATABASE] == half
@@ -355,7 +351,7 @@ def test_keys_are_rotated_where_their_service_keeps_them(
     asked: dict[str, list[remote.Command]] = {}
     answer = remote.Answer(code=1, output="no fernet keys are rotated:\n the oldest key opens valid tokens yet")
 
-    def execute(_context: Context, commands: dict[str, list[remote.Command]]) -> remote.Answers:
+    def execute(_context: Region, commands: dict[str, list[remote.Command]]) -> remote.Answers:
         asked.update(commands)
         return remote.Answers({"testbed-1": (answer,)})
 
@@ -382,16 +378,16 @@ def changed_accounts(*subjects: str) -> list[Change]:
 
 
 def test_accounts_are_changed_in_a_run_that_is_on_record(
-    environment: Environment, testbed: Context, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, testbed: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = dataclasses.replace(with_secrets(testbed, secrets.load(environment)), environment=environment)
-    context.__dict__["secrets"] = secrets.load(environment)
+    region = dataclasses.replace(with_secrets(testbed, secrets.load(environment)), environment=environment)
+    region.__dict__["secrets"] = secrets.load(environment)
     environment.lock_file.write_text("release: '2025.1'\nimages: {}\n")
-    state_of = region.SharedState(changes=changed_accounts("mariadb user nova", "keystone user nova_b"))
+    state_of = shared_state.SharedState(changes=changed_accounts("mariadb user nova", "keystone user nova_b"))
     applied: list[str] = []
-    monkeypatch.setattr(region, "read", lambda _context: state_of)
-    monkeypatch.setattr(region, "apply", lambda _context, subjects: applied.extend(subjects))
-    assert "2 accounts changed in run" in rotation.accounts(context, "scs secrets rotate nova_database_password")
+    monkeypatch.setattr(shared_state, "read", lambda _context: state_of)
+    monkeypatch.setattr(shared_state, "apply", lambda _context, subjects: applied.extend(subjects))
+    assert "2 accounts changed in run" in rotation.accounts(region, "scs secrets rotate nova_database_password")
     assert applied == ["mariadb user nova", "keystone user nova_b"]
     store = RunStore(environment.state / "runs.sqlite3")
     (found,) = store.list()
@@ -401,14 +397,14 @@ def test_accounts_are_changed_in_a_run_that_is_on_record(
 
 
 def test_no_account_is_changed_while_a_server_does_not_answer(
-    environment: Environment, testbed: Context, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, testbed: Region, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = dataclasses.replace(with_secrets(testbed, secrets.load(environment)), environment=environment)
-    context.__dict__["secrets"] = secrets.load(environment)
-    down = region.SharedState(
+    region = dataclasses.replace(with_secrets(testbed, secrets.load(environment)), environment=environment)
+    region.__dict__["secrets"] = secrets.load(environment)
+    down = shared_state.SharedState(
         changes=changed_accounts("mariadb user nova"), failed={"keystone": "keystone at x: refused"}
     )
-    monkeypatch.setattr(region, "read", lambda _context: down)
-    monkeypatch.setattr(region, "apply", lambda *_: pytest.fail("an account was changed"))
+    monkeypatch.setattr(shared_state, "read", lambda _context: down)
+    monkeypatch.setattr(shared_state, "apply", lambda *_: pytest.fail("an account was changed"))
     with pytest.raises(ScsError, match="keystone at x: refused"):
-        rotation.accounts(context, "x")
+        rotation.accounts(region, "x")

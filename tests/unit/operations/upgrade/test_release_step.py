@@ -12,7 +12,7 @@ from scs_deploy.operations.upgrade import path as release_step
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.spec.release import ImageSpec, Lock, LockedImage, Release, Suite
 from scs_deploy.spec.service import Impact, Phase
-from tests.conftest import dummy_context
+from tests.conftest import dummy_region
 
 
 def release(name: str, *upgrades_from: str, openstack: str = "") -> Release:
@@ -100,7 +100,7 @@ def test_images_that_are_missing(known: Lock | None, absent: tuple[str, ...], sa
     ],
 )  # fmt: skip
 def test_series_that_members_may_go_to_one_by_one(old: dict[str, str], new: dict[str, str], says: str) -> None:
-    services = dummy_context("testbed").catalog.services
+    services = dummy_region("testbed").catalog.services
     if not says:
         release_step.check_data(services, lock(**old), lock(**new))
         return

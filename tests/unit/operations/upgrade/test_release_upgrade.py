@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from scs_deploy.operations.backup import proofs
 from scs_deploy.operations.upgrade import release as release_upgrade
 from scs_deploy.plan.host import Plan
 from scs_deploy.prober.watch import Options
-from scs_deploy.region import region as contexts
+from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec import release as releases
 from scs_deploy.spec.release import Lock, LockedImage
@@ -149,14 +150,17 @@ def test_a_series_of_mariadb_that_members_may_not_go_to(monkeypatch: pytest.Monk
 @pytest.fixture
 def generated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Secrets and certificates, which nothing here reads."""
-    load = contexts.load
+    load = Region.load
 
     def with_dummies(*arguments: Any) -> Any:
-        found = load(*arguments)
-        found.__dict__.update(secrets=Secrets(found.catalog.secrets()), certificates=Certificates())
-        return found
+        region = load(*arguments)
+        return dataclasses.replace(
+            region,
+            load_secrets=lambda _environment: Secrets(region.catalog.secrets()),
+            load_certificates=lambda _environment: Certificates(),
+        )
 
-    monkeypatch.setattr(contexts, "load", with_dummies)
+    monkeypatch.setattr(Region, "load", with_dummies)
 
 
 def perform(monkeypatch: pytest.MonkeyPatch, ends: Callable[[Callable[[Plan], bool]], Applied]) -> Applied:
@@ -178,10 +182,10 @@ def test_files_change_and_the_earlier_ones_are_kept(
 ) -> None:
     lock("2026.1")
     earlier = (folder / "release.lock.yml").read_bytes()
-    name = apply.inputs(contexts.load("berlin"))
+    name = apply.inputs(Region.load("berlin"))
 
     def ends(confirm: Callable[[Plan], bool]) -> Applied:
-        now = contexts.load("berlin")
+        now = Region.load("berlin")
         assert (now.release.openstack, now.lock.release) == ("2026.1", "2026.1")
         assert confirm(Plan(changes=()))
         return Applied("r1", 7, 0)

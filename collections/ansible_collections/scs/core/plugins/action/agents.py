@@ -9,13 +9,13 @@ from typing import Any
 from scs_deploy.engine import agent_heartbeats as agents
 from scs_deploy.engine.action import RegionAction
 from scs_deploy.engine.agent_heartbeats import Agent
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
     """Action of scs.core.agents."""
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Wait for reports that are newer than this task."""
         if not self._task.check_mode:
             wanted = [Agent.model_validate(a) for a in self._task.args["agents"]]

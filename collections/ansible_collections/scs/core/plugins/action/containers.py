@@ -6,11 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from scs_deploy.base.model import at
-from scs_deploy.desired import scope as render
+from scs_deploy.desired.endpoints import ResolvedEndpoint, endpoints
 from scs_deploy.desired.resolve import RunContainer
-from scs_deploy.desired.scope import ResolvedEndpoint
 from scs_deploy.engine.action import RegionAction
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
@@ -18,13 +17,13 @@ class ActionModule(RegionAction):
 
     module = "scs.core.containers"
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Carry out the named actions."""
         wanted = self._task.args["actions"]
         owners = {region.catalog.owner[a["container"]] for a in wanted if a["action"] != "remove"}
         containers = self.desired(region, variables, owners).containers
         host = variables["inventory_hostname"]
-        actions = [_spec(a["action"], a["container"], containers, render.endpoints(region), host) for a in wanted]
+        actions = [_spec(a["action"], a["container"], containers, endpoints(region), host) for a in wanted]
         for action, asked in zip(actions, wanted, strict=True):
             if not asked.get("leave"):
                 action["leave"] = None

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from scs_deploy.engine.action import RegionAction
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
@@ -14,7 +14,7 @@ class ActionModule(RegionAction):
 
     module = "scs.core.execute"
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Run this host's commands."""
         commands = [dict(c) for c in self._task.args["commands"].get(variables["inventory_hostname"], ())]
         owners = {region.catalog.owner[c["container"]] for c in commands if c["one_shot"]}

@@ -8,7 +8,7 @@ from typing import Any
 
 from scs_deploy.desired.resolve import NODE_CONFIG
 from scs_deploy.engine.action import RegionAction
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
@@ -16,7 +16,7 @@ class ActionModule(RegionAction):
 
     module = "scs.core.files"
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Write and remove the named files."""
         names = self._task.args.get("write", ())
         owners = {region.catalog.owner[name.partition("/")[0]] for name in names}

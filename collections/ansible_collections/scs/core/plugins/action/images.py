@@ -7,7 +7,7 @@ from typing import Any
 
 from scs_deploy.desired import resolve
 from scs_deploy.engine.action import RegionAction
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
@@ -15,7 +15,7 @@ class ActionModule(RegionAction):
 
     module = "scs.core.images"
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Pull the images of the named containers."""
         names = self._task.args["pull"]
         desired = self.desired(region, variables, {region.catalog.owner[c] for c in names})

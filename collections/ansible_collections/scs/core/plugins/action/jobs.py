@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from scs_deploy.engine.action import RegionAction
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
@@ -14,7 +14,7 @@ class ActionModule(RegionAction):
 
     module = "scs.core.jobs"
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Run the named jobs on this host."""
         names = self._task.args.get("jobs", ())
         successes = self._task.args.get("record", ())

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from scs_deploy.desired import scope as render
+from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.engine.action import RegionAction
 from scs_deploy.observed.model import Observed
 from scs_deploy.plan import host as plan
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
@@ -17,13 +17,13 @@ class ActionModule(RegionAction):
 
     module = "scs.core.observe"
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Changes of this host, and the states of its containers when `states` is asked for."""
         desired = self.desired(region, variables, self._task.args.get("services"))
         api = region.environment.settings.api
         asked = {
             "files": {p: f.sha256 for p, f in desired.files.items()},
-            "tables": [e.name for e in render.endpoints(region) if e.balance == "single" and len(e.backends) > 1],
+            "tables": [e.name for e in endpoints(region) if e.balance == "single" and len(e.backends) > 1],
             "addresses": [str(api.internal.address), str(api.external.address)],
         }
         answer = self.on_node(asked, variables)

@@ -6,14 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 from scs_deploy.engine.action import RegionAction
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 from scs_deploy.shared import state as shared
 
 
 class ActionModule(RegionAction):
     """Action of scs.core.region: takes a kind (for people) and the subjects of a plan."""
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Make the named differences right."""
         if self._task.check_mode:
             return {"changed": True, "done": []}

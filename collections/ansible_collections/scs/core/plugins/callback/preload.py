@@ -10,7 +10,7 @@ from ansible.plugins.callback import CallbackBase
 DOCUMENTATION = r"""
 name: preload
 type: notification
-short_description: Load the region's context before workers fork
+short_description: Load the region's region before workers fork
 description: Every worker needs catalog, inventory and secrets. Loaded once in the parent, they cost a worker nothing.
 requirements: [scs_deploy]
 author: SCS deploy contributors
@@ -34,10 +34,10 @@ class CallbackModule(CallbackBase):
         """Load what rendering needs, secrets and certificates included."""
         if name := os.environ.get("SCS_ENVIRONMENT"):
             from scs_deploy.base.errors import ScsError
-            from scs_deploy.region import region as context
+            from scs_deploy.region.region import shared_region
 
             try:
-                shared = context.shared(name)
+                shared = shared_region(name)
                 _ = shared.secrets, shared.certificates, shared.overrides
             except ScsError as error:
                 # each task says it again, as its own failure, where a run record keeps it
@@ -50,10 +50,10 @@ class CallbackModule(CallbackBase):
         self.warm = True
         from scs_deploy.base.errors import ScsError
         from scs_deploy.desired import resolve
-        from scs_deploy.region import region as context
+        from scs_deploy.region.region import shared_region
 
         try:
-            region = context.shared(os.environ["SCS_ENVIRONMENT"])
+            region = shared_region(os.environ["SCS_ENVIRONMENT"])
             kinds = {host.groups: name for name, host in region.inventory.hosts.items()}
             # where each host is of its own kind, nothing is gained
             for name in kinds.values() if len(kinds) < len(region.inventory.hosts) else ():

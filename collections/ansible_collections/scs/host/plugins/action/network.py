@@ -13,7 +13,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from scs_deploy.base.errors import ScsError
 from scs_deploy.engine.action import RegionAction
 from scs_deploy.host.network import action
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 DEFAULTS = {"renderer": "networkd", "seconds": 60, "replaces": []}
 
@@ -23,7 +23,7 @@ class ActionModule(RegionAction):
 
     module = "scs.host.network"
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Bring the host's network to what its links say, if somebody consented."""
         host = region.inventory.hosts[variables["inventory_hostname"]]
         options = {**DEFAULTS, **{k: v for k, v in self._task.args.items() if k in DEFAULTS}}

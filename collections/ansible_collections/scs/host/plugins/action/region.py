@@ -7,12 +7,12 @@ from typing import Any
 
 from scs_deploy.engine.action import RegionAction
 from scs_deploy.operations import bootstrap
-from scs_deploy.region.region import Context
+from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
     """See plugins/modules/region.py."""
 
-    def act(self, region: Context, variables: dict[str, Any]) -> dict[str, Any]:
+    def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """The values; nothing changes."""
-        return {"changed": False, **bootstrap.region(region)}
+        return {"changed": False, **bootstrap.facts_of(region)}

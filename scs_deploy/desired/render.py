@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rendering: plain Jinja2 with StrictUndefined, templates compiled once a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from scs_deploy.base import paths
+from scs_deploy.base.errors import ScsError
+from scs_deploy.spec.service import Service
+
+
+def _compiled() -> jinja2.BytecodeCache | None:
+    """What an earlier process compiled, in the user's cache folder: compiling all templates takes a tenth of a second.
+
+    It is code that this process runs: a folder that somebody else could write to is not used.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scs" / "templates"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except (OSError, RuntimeError):
+        return None
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        return None
+    return jinja2.FileSystemBytecodeCache(str(folder))
+
+
+@lru_cache(maxsize=64)
+def _jinja(directories: tuple[str, ...]) -> jinja2.Environment:
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(directories),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - configuration files, not HTML
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+        bytecode_cache=_compiled() if directories else None,
+    )
+    env.filters["to_json"] = json.dumps
+    return env
+
+
+def environment_for(service: Service) -> jinja2.Environment:
+    """Jinja environment of a service: its directory, its layer's templates/, core's templates/."""
+    return _jinja(_directories(service.directory, service.layer))
+
+
+@lru_cache(maxsize=256)
+def _directories(directory: Path, layer: str) -> tuple[str, ...]:
+    # asked for once a file and host: finding the folders anew cost a third of the rendering of a large region
+    return str(directory), str(paths.layer(layer) / "templates"), str(paths.layer("core") / "templates")
+
+
+@lru_cache(maxsize=4096)
+def _leaf(source: str) -> jinja2.Template:
+    return _jinja(()).from_string(source)
+
+
+def leaf(source: str, scope: Mapping[str, Any], where: str) -> str:
+    """Render a string of a spec; strings without Jinja pass untouched.
+
+    :param where: names the string in an error
+    :raises ScsError: the string does not render
+    """
+    if "{" not in source or ("{{" not in source and "{%" not in source):
+        return source
+    try:
+        return str(_leaf(source).render(scope))
+    except jinja2.TemplateError as error:
+        raise ScsError(f"{where}: {error}", "the template or a variable it uses is wrong") from None
+
+
+def template(service: Service, name: str, scope: Mapping[str, Any]) -> str:
+    """Render a template file of a service.
+
+    :raises ScsError: the template is missing or does not render, naming file and line
+    """
+    env = environment_for(service)
+    try:
+        return env.get_template(name).render(scope)
+    except jinja2.TemplateNotFound as error:
+        raise ScsError(f"{service.directory / str(error.name)}: no such template") from None
+    except jinja2.TemplateSyntaxError as error:
+        raise ScsError(f"{error.filename}:{error.lineno}: {error.message}") from None
+    except jinja2.TemplateError as error:
+        raise ScsError(
+            f"{service.directory / name}{_line(error, name)}: {error}", "a variable that the template uses is wrong"
+        ) from None
+
+
+def _line(error: BaseException, name: str) -> str:
+    line = 0
+    trace = error.__traceback__
+    while trace:
+        if trace.tb_frame.f_code.co_filename.endswith(name):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f":{line}" if line else ""
