@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+from scs_deploy.base import icmp
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.plan.change import Kind
@@ -27,7 +28,6 @@ def unheld(hosts: Iterable[HostPlan], holders: Collection[str]) -> bool:
 
 def answers(address: str, ports: Iterable[int]) -> str:
     """How an address answers, e.g. `ping` or `port 443`; empty when it does not."""
-    from scs_deploy.base import icmp
 
     if ":" not in address:
         try:

@@ -14,6 +14,7 @@ from typing import Any
 from scs_deploy.base.errors import PausedError, RefusedError, ScsError
 from scs_deploy.engine import addresses, playbook, runner
 from scs_deploy.environment.environment import Environment
+from scs_deploy.images import registry
 from scs_deploy.inventory.synced import is_synced
 from scs_deploy.plan import host as plans
 from scs_deploy.plan import ordering as order
@@ -273,7 +274,6 @@ def _check_registry(region: Region, plan: Plan) -> None:
     wanted = {c.subject for c in plan.changes if c.kind is Kind.PULL}
     if not wanted:
         return
-    from scs_deploy.images import registry
 
     images = {
         s.containers[c].image or s.name for s in region.catalog.services.values() for c in s.containers if c in wanted

@@ -15,6 +15,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, load_model
 from scs_deploy.images import pins
 from scs_deploy.images.pins import Pin
+from scs_deploy.spec import users
 from scs_deploy.spec.release import Release
 
 FORMAT = 2
@@ -120,7 +121,6 @@ def recipe_key(recipe: Recipe, release: Release, selection: Mapping[str, Pin]) -
 
     :param selection: the recipe's of `select_pins`
     """
-    from scs_deploy.spec import users
 
     said = recipe.model_dump(mode="json")
     if not recipe.python:

@@ -19,6 +19,8 @@ import yaml
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Environment
+from scs_deploy.secrets import pki
+from scs_deploy.secrets.pki import Leaf
 from scs_deploy.spec import users
 from scs_deploy.spec.release import LockedImage
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
     from requests import Response
 
-    from scs_deploy.secrets.pki import Leaf
 
 LOOPBACK = "127.0.0.1"
 LABEL_CONFIG, LABEL_ENVIRONMENT = "scs.config", "scs.environment"
@@ -99,7 +100,6 @@ def ensure(environment: Environment) -> list[str]:
     :raises RefusedError: no certificate, or the port is somebody else's
     :raises ScsError: no image of the registry, or it does not start
     """
-    from scs_deploy.secrets import pki
 
     leaf = pki.load(environment).leaf("registry")
     engine = docker_engine.connect()

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
-from scs_deploy.inventory import checks, synced
+from scs_deploy.inventory import checks, synced, yaml
 from scs_deploy.inventory.checks import Problem
 from scs_deploy.inventory.model import Inventory
+from scs_deploy.inventory.netbox import mapping, resolve
+from scs_deploy.inventory.netbox import read as reader
 from scs_deploy.inventory.synced import Document
+from scs_deploy.spec import roles
 from scs_deploy.spec.catalog import HOLDER, Catalog
 
 NETBOX = "netbox"
@@ -38,7 +41,6 @@ class Found:
 
 def variables(catalog: Catalog) -> frozenset[str]:
     """The operator variables that services and roles declare."""
-    from scs_deploy.spec import roles
 
     return frozenset(catalog.settings) | roles.variables()
 
@@ -50,8 +52,6 @@ def load(environment: Environment, known: frozenset[str]) -> Inventory:
     :raises RefusedError: with all that is wrong
     """
     if not synced.is_synced(environment.inventory):
-        from scs_deploy.inventory import yaml
-
         plain = yaml.load(environment, known)
         return synced.document(str(environment.inventory), plain).inventory()
     inventory = synced.load(environment.inventory).inventory()
@@ -83,8 +83,6 @@ def read(
             *checks.check_settings(document.inventory(), variables(catalog)),
         ]
     else:
-        from scs_deploy.inventory import yaml
-
         inventory = yaml.load(environment, variables(catalog), path)
         document = synced.document(_name(path, environment), inventory)
         found = []
@@ -93,8 +91,6 @@ def read(
 
 
 def _netbox(environment: Environment, catalog: Catalog, progress: Callable[[int, int], None]) -> Found:
-    from scs_deploy.inventory.netbox import mapping, resolve
-    from scs_deploy.inventory.netbox import read as reader
 
     rules = mapping.load(environment)
     netbox = mapping.client(environment, rules)

@@ -12,6 +12,7 @@ from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import runner
 from scs_deploy.engine.runner import Event
+from scs_deploy.operations import host_network as networks
 from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact
 from scs_deploy.state.lock import RunLock
@@ -96,7 +97,6 @@ def _prepare(region: Region, hosts: Sequence[str], note: Callable[[Event], None]
 
 def _networks(region: Region, summary: Summary, allow: Sequence[Impact], lock: RunLock) -> None:
     """Last, so that a host whose new network fails is prepared all the same."""
-    from scs_deploy.operations import host_network as networks
 
     described = [h for h in summary.hosts if region.inventory.hosts[h].links]
     plans = networks.plan(region, described) if described else {}

@@ -17,6 +17,7 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.inventory.netbox.client import Netbox
 from scs_deploy.inventory.netbox.mapping import Writeback
+from scs_deploy.inventory.netbox.read import plain
 from scs_deploy.region.region import Region
 from scs_deploy.state.runs import Run, RunStore
 
@@ -117,7 +118,6 @@ def changes(fields: Mapping[str, Any], facts: Facts, rules: Writeback) -> dict[s
 
 
 def _same(present: Any, wanted: Any) -> bool:
-    from scs_deploy.inventory.netbox.read import plain
 
     present = plain(present)
     if present == wanted:

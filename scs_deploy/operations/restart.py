@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.desired import resolve
 from scs_deploy.engine import pipeline
 from scs_deploy.engine.pipeline import Progress
 from scs_deploy.operations.apply import Applied, inputs
@@ -46,7 +47,6 @@ def act(region: Region, kind: Kind, selection: Selection, progress: Progress, co
 
 def _changes(region: Region, kind: Kind, selection: Selection) -> list[Change]:
     """One change per container and host; stopping goes in reverse order of starting."""
-    from scs_deploy.desired import resolve
 
     catalog = region.catalog
     services = catalog.select(selection.services)

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -17,7 +16,12 @@ from scs_deploy.base.model import Model, load_model
 from scs_deploy.engine.pipeline import Progress
 from scs_deploy.environment import release_lock
 from scs_deploy.images.difference import ImageChange, difference
+from scs_deploy.operations import apply
+from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.upgrade import release_files as ahead
+from scs_deploy.plan.host import Plan
+from scs_deploy.prober.watch import Options
+from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.shared import revisions
 from scs_deploy.spec.release import Lock
@@ -25,12 +29,6 @@ from scs_deploy.spec.service import Phase, Schema, Service
 from scs_deploy.state import snapshot
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import Run, RunStore, Status, Step
-
-if TYPE_CHECKING:
-    from scs_deploy.operations.apply import Applied
-    from scs_deploy.plan.host import Plan
-    from scs_deploy.prober.watch import Options
-    from scs_deploy.region.region import Region
 
 UPSTREAM = re.compile(r"^(?:\d+:)?(.*?)(?:-[^-]*)?$")
 """The upstream part of a Debian version: without epoch and revision."""
@@ -206,7 +204,6 @@ def look(region: Region, run: str | None, names: tuple[str, ...], images_only: b
     finally:
         store.close()
     then = snapshot.load(environment, found.before)
-    from scs_deploy.operations import apply
 
     about = snapshot.about(environment, apply.specs(region))
     images = frozenset(c.image or s for s in picked for c in services[s].containers.values())
@@ -260,8 +257,6 @@ def perform(region: Region, back: Back, progress: Progress, confirm: Callable[[P
 
     :raises ScsError: as `apply.apply`; the files stay as they were then, and the run can be resumed
     """
-    from scs_deploy.operations import apply
-    from scs_deploy.region.region import Region
 
     with RunLock(region.environment.state / "lock"):
         snapshot.keep(region.environment, apply.inputs(region), apply.specs(region))

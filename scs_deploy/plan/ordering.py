@@ -8,16 +8,13 @@ restarts containers of one version in any order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from scs_deploy.base.model import Model
 from scs_deploy.plan.change import Change, Kind
+from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact, Phase, Schema
-
-if TYPE_CHECKING:
-    from scs_deploy.region.region import Region
 
 BEGIN = -2
 """Wave of what comes before all services: while one server is still left out, no other one may leave."""

@@ -6,17 +6,13 @@ Alembic keeps it in each schema, https://alembic.sqlalchemy.org/en/latest/tutori
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from scs_deploy.base.errors import ScsError
-
-if TYPE_CHECKING:
-    from scs_deploy.region.region import Region
+from scs_deploy.region.region import Region
+from scs_deploy.shared import state as shared_state
 
 
 def read(region: Region) -> dict[str, str] | None:
     """Schema: its revisions, joined by `,`; '' where it has none. None: the database does not answer."""
-    from scs_deploy.shared import state as shared_state
 
     schemas = [d for s in region.catalog.services.values() for d in s.databases]
     if not schemas:

@@ -7,13 +7,21 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 
-from scs_deploy.base import paths
+from scs_deploy.base import docker_engine, paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
+from scs_deploy.images import registry
+from scs_deploy.images.build import Region
+from scs_deploy.images.store import Store
+from scs_deploy.inventory import source
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.operations import bootstrap
+from scs_deploy.region.certificates import wanted_leaves
+from scs_deploy.secrets import clouds, pki, vault
+from scs_deploy.secrets import store as secrets
 from scs_deploy.spec import catalog as catalogs
+from scs_deploy.state.lock import RunLock
 from scs_deploy.testbed import provider as providers
 from scs_deploy.testbed.provider import Provider, Report
 from scs_deploy.testbed.stages import Stages
@@ -27,7 +35,6 @@ def inventory(environment: Environment) -> Inventory:
 
     :raises RefusedError: an error in the inventory
     """
-    from scs_deploy.inventory import source
 
     return source.load(environment, source.variables(catalogs.load()))
 
@@ -45,9 +52,6 @@ def prepare(environment: Environment, report: Report) -> None:
 
     :raises RefusedError: they exist, but cannot be read with the vault password
     """
-    from scs_deploy.region.certificates import wanted_leaves
-    from scs_deploy.secrets import clouds, pki, vault
-    from scs_deploy.secrets import store as secrets
 
     if vault.create_password(environment):
         report(f"made {environment.settings.vault_password_file}")
@@ -81,7 +85,6 @@ def up(
     :param images: have these only; empty: all of the release
     :raises ScsError: from the stage that failed; the next `up` goes on there
     """
-    from scs_deploy.state.lock import RunLock
 
     hosts = provider(environment)
     environment.state.mkdir(mode=0o700, exist_ok=True)
@@ -99,7 +102,6 @@ def _up(
     validate: Callable[[], None] | None,
     images: tuple[str, ...] = (),
 ) -> None:
-    from scs_deploy.images.build import Region
 
     with stages.stage("prepare"):
         hosts.prepare(report)
@@ -129,8 +131,6 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
     :param keep_images: leave the built images, so that the next `up` needs no build
     :raises RefusedError: this is no testbed, or a run is going on
     """
-    from scs_deploy.images import registry
-    from scs_deploy.state.lock import RunLock
 
     hosts = provider(environment)
     environment.state.mkdir(mode=0o700, exist_ok=True)
@@ -159,9 +159,6 @@ def remove_images(environment: Environment, report: Report) -> None:
     """
     from docker.errors import APIError, NotFound
 
-    from scs_deploy.base import docker_engine
-    from scs_deploy.images.store import Store
-
     engine = docker_engine.connect()
     release = environment.settings.release
     label = f"scs.release={release}"
@@ -178,7 +175,6 @@ def remove_images(environment: Environment, report: Report) -> None:
 
 def login_help(environment: Environment) -> list[str]:
     """How to use the region, line by line; shows where the password is, not the password."""
-    from scs_deploy.secrets import clouds
 
     name, external = environment.name, environment.settings.api.external
     state = environment.state

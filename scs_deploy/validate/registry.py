@@ -6,12 +6,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from scs_deploy.base.errors import RefusedError
-
-if TYPE_CHECKING:
-    from scs_deploy.validate.region import Region
+from scs_deploy.validate.region import Region
 
 
 class CheckFailedError(Exception):

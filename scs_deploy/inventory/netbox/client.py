@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-import requests
-
 from scs_deploy.base.errors import RefusedError, ScsError
+
+if TYPE_CHECKING:
+    import requests
 
 PAGE = 1000
 """Objects asked for at once; a server with a smaller MAX_PAGE_SIZE cuts, and its cut is followed."""
@@ -152,6 +153,9 @@ class Netbox:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
+        # imported here: it costs a tenth of a second that commands without NetBox need not pay
+        import requests
+
         attempts = ATTEMPTS if method == "GET" else 1
         for attempt in range(attempts):
             wait = 0.2 * 2**attempt
@@ -183,6 +187,8 @@ class Netbox:
         raise AssertionError("unreachable")
 
     def _session(self) -> requests.Session:
+        import requests
+
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
@@ -227,7 +233,7 @@ class Netbox:
         return data
 
 
-class _Authorization(requests.auth.AuthBase):
+class _Authorization:
     def __init__(self, value: str) -> None:
         self._value = value
 

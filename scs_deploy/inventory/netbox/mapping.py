@@ -13,6 +13,7 @@ from scs_deploy.base.model import Model, load_model
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.netbox import filters
 from scs_deploy.inventory.netbox.client import Netbox
+from scs_deploy.secrets import store as secrets
 
 FILE = "netbox.yml"
 Filter = dict[str, str | int | bool | tuple[str | int, ...]]
@@ -231,8 +232,6 @@ def token(environment: Environment, mapping: Mapping, write: bool = False) -> st
         except OSError as error:
             raise RefusedError(f"{file}: cannot be read: {error.strerror}", f"{FILE}: token_file names it") from None
     else:
-        from scs_deploy.secrets import store as secrets
-
         file = environment.secrets_file
         known = secrets.load(environment)
         found = (write and known.get("netbox_write_token")) or known.get("netbox_token", "")

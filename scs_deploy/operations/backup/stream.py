@@ -13,6 +13,7 @@ from typing import IO
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.desired.resolve import RunContainer
+from scs_deploy.inventory.ssh import ssh_command
 from scs_deploy.operations.backup import crypt
 from scs_deploy.operations.backup.crypt import Counter
 from scs_deploy.operations.backup.target import Target
@@ -45,7 +46,6 @@ class Remote:
     """
 
     def __init__(self, region: Region, host: str, argv: Sequence[str], heard: Callable[[str], None] | None = None):
-        from scs_deploy.inventory.ssh import ssh_command
 
         prefix = [] if region.environment.settings.ssh.user == "root" else ["sudo", "-n"]
         command = ssh_command(region.environment, region.inventory.hosts[host], [*prefix, *argv], False)

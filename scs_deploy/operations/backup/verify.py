@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.images import registry
 from scs_deploy.operations.backup import crypt, proofs, source, unpack
 from scs_deploy.operations.backup.manifest import DATABASE, Database, Manifest, Rows
 from scs_deploy.operations.backup.stream import Meter, Say, mebibytes
@@ -272,8 +273,6 @@ def find_image(region: Region, reference: str) -> str:
     :raises RefusedError: it is neither here nor in the registry
     """
     from docker.errors import DockerException, ImageNotFound
-
-    from scs_deploy.images import registry
 
     engine = docker_engine.connect()
     host, _, rest = reference.partition("/")

@@ -16,7 +16,9 @@ from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.migrate import migrate
 from scs_deploy.operations.node.plan import NodePlan
 from scs_deploy.operations.node.view import BY_US, View
+from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
+from scs_deploy.secrets import pki
 from scs_deploy.shared import compute_node
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunRecord
@@ -204,8 +206,6 @@ class Effects:
 
     def certificates(self) -> None:
         """Leaves for all hosts of the inventory."""
-        from scs_deploy.region.certificates import wanted_leaves
-        from scs_deploy.secrets import pki
 
         issued = pki.ensure(self.region.environment, wanted_leaves(self.region.environment, self.region.inventory))
         self.say(f"{len(issued)} certificates issued")

@@ -14,6 +14,7 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.engine import remote
 from scs_deploy.engine.remote import Answer, Command
+from scs_deploy.inventory.ssh import ssh_command
 from scs_deploy.operations.node import parse
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.view import Cluster, Compute, Guest, HostView, Server, View
@@ -265,7 +266,6 @@ def _compute(
 
 def probe(region: Region, host: str) -> str:
     """What is on a host, asked with plain ssh: 'empty', 'used', or what ssh said when it cannot be reached."""
-    from scs_deploy.inventory.ssh import ssh_command
 
     script = 'if [ -n "$(docker ps --all --quiet 2> /dev/null)" ]; then echo used; else echo empty; fi'
     command = ssh_command(region.environment, region.inventory.hosts[host], ["sh", "-c", script], False)

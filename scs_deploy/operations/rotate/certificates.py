@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from scs_deploy.base.errors import ScsError
+from scs_deploy.images import registry as registries
 from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.operations.rotate.state import Step
@@ -84,7 +85,6 @@ def ca_steps(engine: Engine, prepare_hosts: Callable[[], str]) -> list[Step]:
 
 def registry(region: Region) -> str:
     """The managed registry with the certificate that certificates.yml holds; pulls that fail meanwhile are repeated."""
-    from scs_deploy.images import registry as registries
 
     if not region.environment.settings.registry.managed:
         return "this region's registry is managed elsewhere"
