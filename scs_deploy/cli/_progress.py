@@ -15,6 +15,17 @@ from rich.text import Text
 
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._options import console
+from scs_deploy.engine.events import (
+    Event,
+    Expected,
+    Note,
+    ProbeNote,
+    ProbeResult,
+    Stage,
+    TaskDone,
+    TaskFailed,
+    TaskStarted,
+)
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.plan.change import Change
 from scs_deploy.plan.host import Plan
@@ -114,27 +125,28 @@ class RunProgress:
         self._total += more
         self._bar.update(self._task, total=self._total)
 
-    def __call__(self, kind: str, data: dict[str, Any]) -> None:
-        """A scs_deploy.pipeline.Progress."""
-        if kind == "task":
-            self._bar.update(self._task, description=f"[bold]{data['play'].partition(':')[0]}[/] {data['name']}"[:100])
-        elif kind == "rendered":
-            self._bar.update(self._task, description="rendering", advance=1)
-        elif kind == "ok":
-            self._bar.advance(self._task, data["changes"])
-            self._bar.console.print(f"  [green]done[/]    {data['host']}: {data['name']}", highlight=False)
-        elif kind == "failed":
-            self._bar.console.print(
-                f"  [red]failed[/]  {data['host']}: {data['name']}: {data['message']}", highlight=False, markup=True
-            )
-        elif kind == "note":
-            self._bar.console.print(f"          {data['host']}: {escape(data['text'])}", highlight=False)
-        elif kind == "more":
-            self.expect(data["changes"])
-        elif kind == "probe":
-            self._bar.console.print(f"          prober: {escape(data['text'])}", highlight=False)
-        elif kind == "probed":
-            self._bar.console.print(measured.table(data["summaries"]))
-            self._bar.console.print(measured.total(data["summaries"]), highlight=False)
-        elif kind == "verify":
-            self._bar.update(self._task, description="verifying that nothing is left")
+    def __call__(self, event: Event) -> None:
+        """A scs_deploy.engine.events.Watch. What hosts say is shown as text, never read as markup."""
+        match event:
+            case Stage(title):
+                self._bar.update(self._task, description=escape(title))
+            case Expected(more):
+                self.expect(more)
+            case TaskStarted(title, group):
+                self._bar.update(self._task, description=f"[bold]{escape(group)}[/] {escape(title[:80])}")
+            case TaskDone(title, host, changes):
+                self._bar.advance(self._task, changes)
+                if host:
+                    self._line("green", "done", f"{host}: {title}")
+            case TaskFailed(title, host, message):
+                self._line("red", "failed", f"{host}: {title}: {message}")
+            case Note(text, host):
+                self._line("", "", f"{host}: {text}" if host else text)
+            case ProbeNote(text):
+                self._line("", "", f"prober: {text}")
+            case ProbeResult(summaries):
+                self._bar.console.print(measured.table(summaries))
+                self._bar.console.print(measured.total(summaries), highlight=False)
+
+    def _line(self, style: str, word: str, text: str) -> None:
+        self._bar.console.print(Text.assemble("  ", (f"{word:<8}", style), text))

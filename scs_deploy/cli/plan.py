@@ -44,7 +44,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what an apply would change, and why. Changes nothing."""
-    from scs_deploy.engine import pipeline
+    from scs_deploy.engine.observe import make_plan
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
@@ -56,7 +56,7 @@ def plan(
         _offline(region, selection, as_json)
         return
     with console.status(f"observing {len(region.inventory.hosts)} host(s)"):
-        found = pipeline.make_plan(region, selection)
+        found = make_plan(region, selection)
     if as_json:
         print_json({**show.plan_json(found), "inventory": region.inventory.hash})
     else:
@@ -68,10 +68,11 @@ def plan(
 
 def _offline(region: Region, selection: Selection, as_json: bool) -> None:
     from scs_deploy.desired import digest as offline
+    from scs_deploy.engine.events import TaskDone
 
     with show.RunProgress() as progress:
         progress.expect(len(selection.hosts or region.inventory.hosts))
-        found = offline.render(region, selection, lambda: progress("rendered", {}))
+        found = offline.render(region, selection, lambda: progress(TaskDone("rendering", changes=1)))
     if as_json:
         print_json({"inventory": region.inventory.hash, "hosts": [h.model_dump(mode="json") for h in found]})
         return

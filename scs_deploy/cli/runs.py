@@ -108,7 +108,7 @@ def show(
 @app.command(epilog="Example: scs runs pause")
 def pause(environment: EnvironmentOption = None) -> None:
     """Have the run that is under way stop before its next play, or before the next host of one."""
-    from scs_deploy.engine import pipeline
+    from scs_deploy.engine import execute
 
     region = environments.load(environment)
     run = RunStore(region.state / "runs.sqlite3").get(changing=True)
@@ -116,7 +116,7 @@ def pause(environment: EnvironmentOption = None) -> None:
         raise RefusedError(f"no run is under way in {region.name}", "scs runs list")
     if not run.resume:
         raise RefusedError(f"run {run.id} (`{run.command}`) cannot be paused", "wait for it, or interrupt it")
-    pipeline.pause(region, run.id, f"asked for by {process.owner()}")
+    execute.pause(region, run.id, f"asked for by {process.owner()}")
     console.print(f"run {run.id} pauses before its next play")
 
 

@@ -20,13 +20,13 @@ def status(
     names: Names = None, host: Hosts = None, environment: EnvironmentOption = None, as_json: JsonOption = False
 ) -> None:
     """Show every container: state, health, restarts. Exits 1 when one does not run or is unhealthy."""
-    from scs_deploy.engine import pipeline
+    from scs_deploy.engine.observe import observe_hosts
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
     chosen = region.catalog.select(tuple(names or ()))
     with console.status("observing"):
-        seen = pipeline.observe(region, chosen, states=True)
+        seen = observe_hosts(region, chosen, states=True)
     states = seen.states
     shown = [s for s in states if s["service"] in chosen and (not host or s["host"] in host)]
     if as_json:

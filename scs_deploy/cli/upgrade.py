@@ -80,7 +80,7 @@ def upgrade(
 
     Shows the plan and asks, stops at the first gate that fails, and touches the data plane with consent only.
     """
-    from scs_deploy.engine import pipeline
+    from scs_deploy.engine.observe import make_plan
     from scs_deploy.environment import environment as environments
     from scs_deploy.operations import apply as applies
     from scs_deploy.operations.upgrade import schedule as upgrades
@@ -115,7 +115,7 @@ def upgrade(
         releasing.build(chosen)
     region = Region.load(chosen.name)
     if plan:
-        found = pipeline.make_plan(region, selection)
+        found = make_plan(region, selection)
         show.print_plan(found)
         return
     with show.RunProgress() as progress:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
-from scs_deploy.engine import pipeline
-from scs_deploy.engine.pipeline import Progress
+from scs_deploy.engine import execute
+from scs_deploy.engine.events import Stage, Watch
+from scs_deploy.engine.observe import make_plan
 from scs_deploy.environment.environment import Environment
 from scs_deploy.plan.change import REGION
 from scs_deploy.plan.host import Plan
-from scs_deploy.prober import watch
+from scs_deploy.prober import watch as probing
 from scs_deploy.prober.watch import Options
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
@@ -59,7 +60,7 @@ class Orders(Model):
 def apply(
     region: Region,
     selection: Selection,
-    progress: Progress,
+    watch: Watch,
     confirm: Callable[[Plan], bool] = lambda _plan: True,
     command: str = "scs apply",
     probe: Options = Options(),
@@ -84,16 +85,16 @@ def apply(
         )  # fmt: skip
 
     with RunLock(region.environment.state / "lock") as lock:
-        plan = pipeline.make_plan(region, selection)
+        plan = make_plan(region, selection)
         if not plan.changes or not confirm(plan):
             return Applied("", 0, len(plan.held))
-        return _carry_out(region, orders, plan, progress, lock, begin)
+        return _carry_out(region, orders, plan, watch, lock, begin)
 
 
 def resume(
     region: Region,
     run: str | None,
-    progress: Progress,
+    watch: Watch,
     confirm: Callable[[Plan], bool] = lambda _plan: True,
     probe: Options | None = None,
 ) -> Applied:
@@ -114,12 +115,12 @@ def resume(
         orders = Orders.model_validate_json(found.resume)
         if probe is not None:
             orders = orders.model_copy(update={"probe": probe})
-        pipeline.go_on(environment, found.id)
-        plan = pipeline.make_plan(region, orders.selection)
+        execute.go_on(environment, found.id)
+        plan = make_plan(region, orders.selection)
         if not confirm(plan):
             return Applied("", 0, len(plan.held))
         return _carry_out(
-            region, orders, plan, progress, lock,
+            region, orders, plan, watch, lock,
             lambda s, p: s.resume(found, changes_left=len(p.changes), secrets=region.secrets.values()),
         )  # fmt: skip
 
@@ -145,23 +146,23 @@ def _carry_out(
     region: Region,
     orders: Orders,
     plan: Plan,
-    progress: Progress,
+    watch: Watch,
     lock: RunLock,
     begin: Callable[[RunStore, Plan], RunRecord],
 ) -> Applied:
     store = RunStore(region.environment.state / "runs.sqlite3")
     try:
         record = begin(store, plan)
-        with record.recording(), _probed(region, orders.probe, record, progress, plan):
+        with record.recording(), _probed(region, orders.probe, record, watch, plan):
             left = plan
             if plan.changes:
-                pipeline.execute(region, plan, record, progress, lock.check)
-                progress("verify", {})
-                left = pipeline.make_plan(region, orders.selection, shared_state.PATIENCE)
+                execute.execute(region, plan, record, watch, lock.check)
+                watch(Stage("verifying that nothing is left"))
+                left = make_plan(region, orders.selection, shared_state.PATIENCE)
             if left.changes and all(c.host == REGION for c in left.changes):
                 # a server that this run brought back could not be compared before
-                pipeline.execute(region, left, record, progress, lock.check)
-                left = pipeline.make_plan(region, orders.selection, shared_state.PATIENCE)
+                execute.execute(region, left, record, watch, lock.check)
+                left = make_plan(region, orders.selection, shared_state.PATIENCE)
             if left.changes:
                 first = left.changes[0]
                 raise ScsError(
@@ -175,19 +176,19 @@ def _carry_out(
 
 
 def _probed(
-    region: Region, options: Options, record: RunRecord, progress: Progress, plan: Plan
+    region: Region, options: Options, record: RunRecord, watch: Watch, plan: Plan
 ) -> AbstractContextManager[object]:
     if not options.enabled or not plan.changes or "keystone" not in region.catalog.services:
         return nullcontext()
     environment = region.environment
     files = {"samples": probe_log(environment, record.id), "lock": environment.state / "prober.lock"}
-    order = watch.order(region, options.ping).model_copy(update=files)
-    return watch.watching(order, options, record, progress, lambda why: pipeline.pause(environment, record.id, why))
+    order = probing.order(region, options.ping).model_copy(update=files)
+    return probing.watching(order, options, record, watch, lambda why: execute.pause(environment, record.id, why))
 
 
 def probe_log(environment: Environment, run: str) -> Path:
     """Every request that a run's prober made, as lines of JSON: kind, start and seconds, error where it failed."""
-    file = pipeline.folder_of(environment, run) / "probe.jsonl"
+    file = execute.folder_of(environment, run) / "probe.jsonl"
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return file
 

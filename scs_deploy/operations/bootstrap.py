@@ -11,6 +11,7 @@ from typing import Any
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import runner
+from scs_deploy.engine.events import ignore
 from scs_deploy.engine.runner import Event
 from scs_deploy.operations import host_network as networks
 from scs_deploy.region.region import Region
@@ -102,7 +103,7 @@ def _networks(region: Region, summary: Summary, allow: Sequence[Impact], lock: R
     plans = networks.plan(region, described) if described else {}
     differ = tuple(h for h, found in plans.items() if not found.empty)
     if differ and networks.may(region, allow):
-        networks.apply(region, plans, lambda _kind, _data: None, f"scs bootstrap {' '.join(differ)}", lock)
+        networks.apply(region, plans, ignore, f"scs bootstrap {' '.join(differ)}", lock)
         for host in differ:
             summary.changed.setdefault(host, []).append("Configure the network")
     else:

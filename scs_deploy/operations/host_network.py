@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import runner
+from scs_deploy.engine.events import TaskDone, TaskFailed, TaskStarted, Watch
 from scs_deploy.host.network import action
 from scs_deploy.host.network.plan import HostNetwork
 from scs_deploy.region.region import Region
@@ -20,8 +20,6 @@ from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
 
 PLAYBOOK = "host_network.yml"
-Progress = Callable[[str, dict[str, Any]], None]
-"""Called with `task`, `ok` or `failed` and what show.RunProgress wants of them."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def may(region: Region, allow: Sequence[Impact]) -> bool:
 def apply(
     region: Region,
     plans: Mapping[str, HostNetwork],
-    progress: Progress,
+    watch: Watch,
     command: str,
     held: RunLock | None = None,
 ) -> Applied:
@@ -108,18 +106,18 @@ def apply(
             with record.recording():
                 for number, host in enumerate(names):
                     lock.check()
-                    progress("task", {"name": f"network of {host}", "play": f"{number + 1} of {len(names)}"})
+                    watch(TaskStarted(f"network of {host}", f"{number + 1} of {len(names)}"))
                     step = record.step_started("network", phase="config", host=host, subject="links")
                     try:
                         warnings[host] = _one(region, host)
                     except ScsError as error:
                         record.step_finished(step, Status.FAILED, str(error))
-                        progress("failed", {"host": host, "name": "network", "message": error.message})
+                        watch(TaskFailed("network", host, error.message))
                         rest = names[number + 1 :]
                         left = f"; not touched after it: {', '.join(rest)}" if rest else ""
                         raise type(error)(error.message + left, error.hint) from None
                     record.step_finished(step, Status.DONE, changes_done=1)
-                    progress("ok", {"host": host, "name": "network", "changes": 1})
+                    watch(TaskDone("network", host, 1))
         finally:
             store.close()
     return Applied(record.id, tuple(names), {h: w for h, w in warnings.items() if w})

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.desired import resolve
-from scs_deploy.engine import pipeline
-from scs_deploy.engine.pipeline import Progress
+from scs_deploy.engine import execute
+from scs_deploy.engine.events import Watch
 from scs_deploy.operations.apply import Applied, inputs
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import Plan
@@ -17,7 +17,7 @@ from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore
 
 
-def act(region: Region, kind: Kind, selection: Selection, progress: Progress, command: str) -> Applied:
+def act(region: Region, kind: Kind, selection: Selection, watch: Watch, command: str) -> Applied:
     """Stop, start or restart the selected containers.
 
     :raises RefusedError: unknown name or host, nothing selected, data plane without consent, region locked
@@ -39,7 +39,7 @@ def act(region: Region, kind: Kind, selection: Selection, progress: Progress, co
                 secrets=region.secrets.values(),
             )  # fmt: skip
             with record.recording():
-                pipeline.execute(region, plan, record, progress, lock.check)
+                execute.execute(region, plan, record, watch, lock.check)
         finally:
             store.close()
     return Applied(record.id, len(plan.changes), 0)

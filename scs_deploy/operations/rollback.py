@@ -13,7 +13,7 @@ from pydantic import Field
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model, load_model
-from scs_deploy.engine.pipeline import Progress
+from scs_deploy.engine.events import Watch
 from scs_deploy.environment import release_lock
 from scs_deploy.images.difference import ImageChange, difference
 from scs_deploy.operations import apply
@@ -252,7 +252,7 @@ def refuse(back: Back, reasons: Sequence[str]) -> None:
         )
 
 
-def perform(region: Region, back: Back, progress: Progress, confirm: Callable[[Plan], bool], probe: Options) -> Applied:
+def perform(region: Region, back: Back, watch: Watch, confirm: Callable[[Plan], bool], probe: Options) -> Applied:
     """Write the files, then apply; files of a plan that nobody wants are put back.
 
     :raises ScsError: as `apply.apply`; the files stay as they were then, and the run can be resumed
@@ -270,7 +270,7 @@ def perform(region: Region, back: Back, progress: Progress, confirm: Callable[[P
 
     try:
         region = Region.load(region.environment.name)
-        return apply.apply(region, Selection(), progress, ask, f"scs rollback {back.run}", probe)
+        return apply.apply(region, Selection(), watch, ask, f"scs rollback {back.run}", probe)
     except BaseException:
         if not agreed:
             restore(held)

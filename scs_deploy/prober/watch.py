@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from scs_deploy.base.model import Model
 from scs_deploy.desired.endpoints import endpoints
+from scs_deploy.engine.events import ProbeNote, ProbeResult
+from scs_deploy.engine.events import Watch as Show
 from scs_deploy.prober.model import News, Order, Target
 from scs_deploy.region.region import Region
 from scs_deploy.state.runs import RunRecord
@@ -71,7 +73,7 @@ def watching(
     what: Order,
     options: Options,
     record: RunRecord,
-    progress: Callable[[str, dict[str, Any]], None],
+    show: Show,
     pause: Callable[[str], None],
 ) -> Iterator[Watch]:
     """`with watching(...):` - the region is measured until the block ends, however it ends.
@@ -82,7 +84,7 @@ def watching(
     if not options.enabled:
         yield watch
         return
-    progress("probe", {"text": "looking what answers"})
+    show(ProbeNote("looking what answers"))
     # stderr is the terminal's: an error of the prober itself is nothing to hide
     process = subprocess.Popen(
         [sys.executable, "-m", "scs_deploy.prober"],
@@ -101,11 +103,9 @@ def watching(
             process.stdin.flush()
         ready.wait(FIRST)
         for name, why in watch.unmeasured.items():
-            progress("probe", {"text": f"{name} is not measured: {why}"})
+            show(ProbeNote(f"{name} is not measured: {why}"))
         if watch.news.absent:
-            progress(
-                "probe", {"text": f"nothing is measured: Keystone did not answer before the run: {watch.news.absent}"}
-            )
+            show(ProbeNote(f"nothing is measured: Keystone did not answer before the run: {watch.news.absent}"))
         yield watch
     finally:
         with suppress(OSError):
@@ -117,11 +117,11 @@ def watching(
             process.wait()
         thread.join(5)
         if not watch.news.final and not watch.news.absent:
-            progress("probe", {"text": "ended before the run did: its numbers are incomplete"})
+            show(ProbeNote("ended before the run did: its numbers are incomplete"))
         for thing in watch.news.left:
-            progress("probe", {"text": f"not removed: {thing}"})
+            show(ProbeNote(f"not removed: {thing}"))
         if watch.news.summaries:
-            progress("probed", {"summaries": watch.news.summaries})
+            show(ProbeResult(tuple(watch.news.summaries)))
 
 
 def _listen(

@@ -9,7 +9,7 @@ from typing import Any
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.engine import remote, runner
-from scs_deploy.engine.pipeline import Progress
+from scs_deploy.engine.events import Note, Watch
 from scs_deploy.engine.remote import Command
 from scs_deploy.operations.node import membership, observe, parse, pipelines
 from scs_deploy.operations.node.cloud import Cloud
@@ -37,15 +37,15 @@ class Effects:
     """
 
     def __init__(
-        self, region: Region, view: View, plan: NodePlan, record: RunRecord, lock: RunLock, progress: Progress
+        self, region: Region, view: View, plan: NodePlan, record: RunRecord, lock: RunLock, watch: Watch
     ) -> None:
         self.region, self.view, self.plan, self.record, self.lock = region, view, plan, record, lock
         self.host = plan.host
-        self.progress = progress
+        self.watch = watch
 
     def say(self, text: str) -> None:
         """A line for whoever watches."""
-        self.progress("note", {"host": self.host, "text": text})
+        self.watch(Note(text, self.host))
 
     @property
     def cloud(self) -> Cloud:
@@ -69,7 +69,7 @@ class Effects:
         """
         staying = {s.partition("(")[2].partition(")")[0] for s in self.plan.stays}
         moving = [g for g in self.view.guests.get(self.host, ()) if g.id not in staying]
-        migrate(self.cloud, self.host, moving, self.record, self.progress)
+        migrate(self.cloud, self.host, moving, self.record, self.watch)
 
     def delete_compute(self) -> None:
         """Nova and Placement forget the host."""

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.engine import pipeline
+from scs_deploy.engine.observe import observe_hosts
 from scs_deploy.engine.remote import Command
 from scs_deploy.operations.node import observe, parse
 from scs_deploy.operations.node.parse import Raft
@@ -145,7 +145,7 @@ def verify(effects: Effects) -> None:
 
 def _containers(effects: Effects) -> list[str]:
     services = frozenset(effects.region.catalog.services)
-    states = pipeline.observe(effects.region, services, states=True).states
+    states = observe_hosts(effects.region, services, states=True).states
     return [
         f"{s['container']} is {s['health'] or s['state']}"
         for s in states

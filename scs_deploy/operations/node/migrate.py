@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.engine.pipeline import Progress
+from scs_deploy.engine.events import Note, Watch
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.view import Guest
 from scs_deploy.state.runs import RunRecord, Status
@@ -33,7 +33,7 @@ class _Move:
     step: int
 
 
-def migrate(cloud: Cloud, host: str, guests: Sequence[Guest], record: RunRecord, progress: Progress) -> None:
+def migrate(cloud: Cloud, host: str, guests: Sequence[Guest], record: RunRecord, watch: Watch) -> None:
     """Move guests off a host. Those that an earlier run began to move are waited for.
 
     :raises ScsError: naming every guest that did not leave; the others did
@@ -50,7 +50,7 @@ def migrate(cloud: Cloud, host: str, guests: Sequence[Guest], record: RunRecord,
             if why:
                 record.step_finished(step, Status.FAILED, why)
                 failed.append(f"{guest.name} ({guest.id}): {why}")
-                progress("note", {"host": host, "text": f"{guest.name}: {why}"})
+                watch(Note(f"{guest.name}: {why}", host))
                 left -= 1
             else:
                 moving.append(_Move(guest, time.monotonic(), step))
@@ -66,7 +66,7 @@ def migrate(cloud: Cloud, host: str, guests: Sequence[Guest], record: RunRecord,
             if why:
                 failed.append(f"{move.guest.name} ({move.guest.id}): {why}")
             text = f"{move.guest.name} " + (f"did not leave: {why}" if why else f"is on {now} now, {took:.0f} s")
-            progress("note", {"host": host, "text": f"{text}; {left} left"})
+            watch(Note(f"{text}; {left} left", host))
     if failed:
         raise ScsError(
             f"{host}: {len(failed)} of {len(guests)} guests did not leave: {'; '.join(failed)}",

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.desired import resolve
-from scs_deploy.engine import pipeline
+from scs_deploy.engine import execute
+from scs_deploy.engine.events import Expected, TaskStarted
+from scs_deploy.engine.observe import make_plan
 from scs_deploy.operations import bootstrap as bootstraps
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.host import Plan
@@ -28,7 +30,7 @@ def bootstrap(effects: Effects, hosts: Sequence[str]) -> None:
     def show(event: Any) -> None:
         if event.get("event") == "playbook_on_task_start":
             task = str((event.get("event_data") or {}).get("task", ""))
-            effects.progress("task", {"name": task, "play": "bootstrap"})
+            effects.watch(TaskStarted(task, "bootstrap"))
 
     summary = bootstraps.run(effects.region.environment.name, hosts, show, lock=effects.lock)
     for host, tasks in summary.changed.items():
@@ -57,15 +59,15 @@ def apply(effects: Effects, everything: bool) -> None:
     :param everything: the other hosts' changes, too: they must know a new host
     :raises ScsError: a change failed, or something of the host is left afterwards
     """
-    _execute(effects, pipeline.make_plan(effects.region, Selection(hosts=(effects.host,))))
+    _execute(effects, make_plan(effects.region, Selection(hosts=(effects.host,))))
     for _ in range(2):
         # a server that this brought back could not be compared before
-        found = pipeline.make_plan(effects.region, Selection())
+        found = make_plan(effects.region, Selection())
         left = found if everything else mine(found, effects.host)
         if not left.changes:
             return
         _execute(effects, left)
-    left = mine(pipeline.make_plan(effects.region, Selection()), effects.host)
+    left = mine(make_plan(effects.region, Selection()), effects.host)
     if left.changes:
         first = left.changes[0]
         raise ScsError(f"{len(left.changes)} changes are left, first: {first.kind} {first.subject}: {first.reason}")
@@ -104,5 +106,5 @@ def purge(effects: Effects) -> None:
 
 def _execute(effects: Effects, plan: Plan) -> None:
     if plan.changes:
-        effects.progress("more", {"changes": len(plan.changes)})
-        pipeline.execute(effects.region, plan, effects.record, effects.progress, effects.lock.check)
+        effects.watch(Expected(len(plan.changes)))
+        execute.execute(effects.region, plan, effects.record, effects.watch, effects.lock.check)

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.engine.pipeline import Progress
+from scs_deploy.engine.events import TaskDone, TaskFailed, TaskStarted, Watch
 from scs_deploy.inventory.synced import is_synced
 from scs_deploy.operations.apply import inputs
 from scs_deploy.operations.node import inventory, observe, plan, trust
@@ -37,7 +37,7 @@ def perform(
     verb: str,
     host: str,
     options: Options,
-    progress: Progress,
+    watch: Watch,
     confirm: Callable[[NodePlan], bool],
     fingerprint: str = "",
     change: bool = True,
@@ -56,7 +56,7 @@ def perform(
     with RunLock(state / "lock") if change else nullcontext() as lock:
         if fingerprint:
             trust.trust(region, host, fingerprint)
-        progress("task", {"name": "looking at all hosts", "play": verb})
+        watch(TaskStarted("looking at all hosts", verb))
         view, made = look(region, verb, host, options)
         go_on = confirm(made)
         refuse(made)
@@ -72,7 +72,7 @@ def perform(
                 secrets=region.secrets.values(),
             )
             with record.recording():
-                _carry_out(Effects(region, view, made, record, lock, progress), made, record, lock, progress)
+                _carry_out(Effects(region, view, made, record, lock, watch), made, record, lock, watch)
             return Done(made, record.id)
         finally:
             store.close()
@@ -139,7 +139,7 @@ def check_host(region: Region, host: str) -> None:
         raise RefusedError(f"{region.environment.inventory}: no host '{host}'", f"there are: {known}")
 
 
-def _carry_out(effects: Effects, made: NodePlan, record: RunRecord, lock: RunLock, progress: Progress) -> None:
+def _carry_out(effects: Effects, made: NodePlan, record: RunRecord, lock: RunLock, watch: Watch) -> None:
     late: list[ScsError] = []
     lock.check()
     if made.verb == "drain":
@@ -148,18 +148,18 @@ def _carry_out(effects: Effects, made: NodePlan, record: RunRecord, lock: RunLoc
         lock.check()
         if step is made.steps[-1] and made.verb in ("undrain", "replace"):
             effects.note(drained=False)
-        progress("task", {"name": step.title, "play": made.verb})
+        watch(TaskStarted(step.title, made.verb))
         number = record.step_started(step.title, phase=made.verb, host=made.host, subject=step.name)
         try:
             getattr(effects, step.name)()
         except ScsError as error:
             record.step_finished(number, Status.FAILED, str(error))
-            progress("failed", {"host": made.host, "name": step.title, "message": str(error)})
+            watch(TaskFailed(step.title, made.host, str(error)))
             if step.name not in TOLERANT:
                 raise
             late.append(error)
         else:
             record.step_finished(number, Status.DONE, changes_done=1)
-            progress("ok", {"host": made.host, "name": step.title, "changes": 1})
+            watch(TaskDone(step.title, made.host, 1))
     if late:
         raise late[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.engine import pipeline
+from scs_deploy.engine.observe import make_plan
 from scs_deploy.operations.apply import Applied
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
@@ -45,7 +45,7 @@ class Engine:
 
         :raises RefusedError: the region is not as desired before it begins
         """
-        plan = pipeline.make_plan(self.region(), Selection(allow=self.allow))
+        plan = make_plan(self.region(), Selection(allow=self.allow))
         if not plan.empty:
             first = (plan.changes or plan.held)[0]
             raise RefusedError(

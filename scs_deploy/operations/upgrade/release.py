@@ -15,8 +15,9 @@ from typing import Any
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import load_model
-from scs_deploy.engine import pipeline, runner
-from scs_deploy.engine.pipeline import Progress
+from scs_deploy.engine import runner
+from scs_deploy.engine.events import Watch
+from scs_deploy.engine.observe import make_plan, pinned
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images import registry
 from scs_deploy.operations import apply
@@ -75,13 +76,13 @@ def look(environment: Environment, target: str, allow: tuple[Any, ...], say: Say
     :raises RefusedError: something is pending, a service says that it is not ready, or consent is missing
     """
     say("now", f"comparing with release {environment.settings.release}")
-    now = pipeline.make_plan(Region.load(environment.name), Selection(allow=allow))
+    now = make_plan(Region.load(environment.name), Selection(allow=allow))
     release_step.check_settled(environment.settings.release, (*now.changes, *now.held))
     say("done", f"nothing is pending with release {environment.settings.release}")
     region = Region.load(environment.name, target)
     ask(region, say)
     say("now", f"comparing with release {target}")
-    plan = pipeline.make_plan(region, Selection(allow=allow))
+    plan = make_plan(region, Selection(allow=allow))
     release_step.check_consent(target, plan.held)
     return region, plan
 
@@ -111,7 +112,7 @@ def ask(region: Region, say: Say) -> None:
             {"name": f"Ask {', '.join(jobs)}", "scs.core.jobs": {"jobs": jobs, "trial": True}},
         ]
         play = {"name": "Ask", "hosts": host, "gather_facts": False, "tasks": tasks}
-        result = runner.run_playbook(region.environment, [play], variables=pipeline.pinned(region))
+        result = runner.run_playbook(region.environment, [play], variables=pinned(region))
         runner.refuse_unreachable(result)
         failed = {**result.refused, **result.failures}
         if failed:
@@ -150,7 +151,7 @@ def perform(
     environment: Environment,
     target: str,
     selection: Selection,
-    progress: Progress,
+    watch: Watch,
     confirm: Callable[[Plan], bool],
     command: str,
     probe: Options,
@@ -172,7 +173,7 @@ def perform(
         return begun
 
     try:
-        return apply.apply(Region.load(environment.name), selection, progress, seen, command, probe)
+        return apply.apply(Region.load(environment.name), selection, watch, seen, command, probe)
     except BaseException:
         if not begun:
             ahead.restore(held)

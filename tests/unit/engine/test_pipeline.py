@@ -7,7 +7,7 @@ import pytest
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.engine import runner
-from scs_deploy.engine.pipeline import _known
+from scs_deploy.engine.observe import _known
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.host import HostPlan
 from scs_deploy.shared.state import SharedState

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from scs_deploy.base.errors import PausedError, RefusedError
 from scs_deploy.cli import runs as commands
-from scs_deploy.engine import pipeline
+from scs_deploy.engine import execute
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations.apply import Orders, check_resumable
 from scs_deploy.operations.upgrade import schedule as upgrade
@@ -165,9 +165,9 @@ def test_pause_reaches_the_run_that_is_under_way(store: RunStore, region: Enviro
     """)
     try:
         assert "pauses before its next play" in scs("pause")
-        file = pipeline.folder_of(region, store.get().id) / pipeline.PAUSE
+        file = execute.folder_of(region, store.get().id) / execute.PAUSE
         assert file.read_text().startswith("asked for by ")
-        pipeline.go_on(region, store.get().id)
+        execute.go_on(region, store.get().id)
         assert not file.exists()
     finally:
         end(run)

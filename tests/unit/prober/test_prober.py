@@ -16,10 +16,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from scs_deploy.engine.events import Event, ProbeResult
 from scs_deploy.prober import watch
 from scs_deploy.prober.client import Client
 from scs_deploy.prober.https import ApiError, Https, say
@@ -102,24 +102,22 @@ def test_a_run_is_measured_and_nothing_is_left(served: tuple[FakeRegion, Path], 
     region.projects["old"] = "scs-prober"
     store = RunStore(tmp_path / "runs.sqlite3")
     record = store.start("scs apply")
-    said: list[tuple[str, dict[str, Any]]] = []
+    events: list[Event] = []
+    paused: list[str] = []
     order = region.order(ca)
-    note = lambda kind, data: said.append((kind, data))  # noqa: E731
-    pause = lambda why: said.append(("pause", {"why": why}))  # noqa: E731
-    with watch.watching(order, Options(max_failed=2), record, note, pause):
+    with watch.watching(order, Options(max_failed=2), record, events.append, paused.append):
         eventually(lambda: region.requests.count("GET /services") > 3)
         assert "old" not in region.projects
-        assert not [s for s in said if s[0] == "pause"]
+        assert not paused
         region.status = 503
-        eventually(lambda: [s for s in said if s[0] == "pause"])
-    (_, told) = next(s for s in said if s[0] == "pause")
-    assert "requests failed, 2 are allowed (identity list: HTTP 503 x" in told["why"]
+        eventually(lambda: paused)
+    assert "requests failed, 2 are allowed (identity list: HTTP 503 x" in paused[0]
     found = {s.kind: s for s in store.probes(record.id)}
     assert found["token"].failed == 0 < found["token"].requests
     assert found["identity list"].errors.keys() == {"HTTP 503"}
     assert found["identity list"].gap.seconds > 1
     assert (found["identity write"].requests, found["identity write"].failed) == (3, 0)
-    assert said[-1][0] == "probed"
+    assert isinstance(events[-1], ProbeResult)
     assert region.projects == {}
 
 
@@ -129,7 +127,7 @@ def test_a_region_that_does_not_answer_yet_is_not_measured(served: tuple[FakeReg
     said: list[str] = []
     store = RunStore(tmp_path / "runs.sqlite3")
     record = store.start("scs apply")
-    with watch.watching(order, Options(max_failed=0), record, lambda k, d: said.append(str(d)), said.append):
+    with watch.watching(order, Options(max_failed=0), record, lambda event: said.append(str(event)), said.append):
         pass
     assert "nothing is measured: Keystone did not answer before the run: HTTP 401" in said[-1]
     assert store.probes(record.id) == []
@@ -143,7 +141,7 @@ def test_a_service_that_did_not_work_before_the_run_is_left_out(
     said: list[str] = []
     store = RunStore(tmp_path / "runs.sqlite3")
     record = store.start("scs apply")
-    with watch.watching(region.order(ca), Options(), record, lambda k, d: said.append(str(d)), said.append):
+    with watch.watching(region.order(ca), Options(), record, lambda event: said.append(str(event)), said.append):
         eventually(lambda: region.requests.count("POST /auth/tokens") > 2)
     assert any("identity is not measured: HTTP 500" in s for s in said)
     assert [s.kind for s in store.probes(record.id)] == ["token"]

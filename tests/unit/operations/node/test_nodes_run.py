@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.engine.events import Note
 from scs_deploy.operations.node import migrate, run
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.effects import Effects
@@ -66,7 +67,7 @@ def move(nova: Nova, store: RunStore, own: list[Guest]) -> tuple[dict[str, Statu
     record = store.start("drain")
     lines: list[str] = []
     try:
-        migrate.migrate(cast("Cloud", nova), "a", own, record, lambda _kind, data: lines.append(data["text"]))
+        migrate.migrate(cast("Cloud", nova), "a", own, record, lambda event: lines.append(cast("Note", event).text))
     finally:
         steps = {s.subject: s.status for s in store.steps(record.id)}
     return steps, lines
@@ -123,7 +124,7 @@ def carry_out(recorder: Recorder, store: RunStore, lock: RunLock, verb: str = "d
     made = NodePlan(verb=verb, host="a", steps=tuple(Step(name=n, title=n) for n in names))
     record = store.start("drain")
     with record.recording():
-        run._carry_out(cast("Effects", recorder), made, record, lock, lambda _kind, _data: None)
+        run._carry_out(cast("Effects", recorder), made, record, lock, lambda _event: None)
 
 
 def test_a_guest_that_stays_does_not_stop_the_drain(store: RunStore, tmp_path: Path) -> None:

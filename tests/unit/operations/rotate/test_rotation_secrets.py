@@ -325,7 +325,7 @@ def test_pending_changes_are_refused(environment: Environment, monkeypatch: pyte
         phase=Phase.ROLL,
         impact=Impact.API,
     )
-    monkeypatch.setattr(roll.pipeline, "make_plan", lambda *_: Plan(changes=(change,)))
+    monkeypatch.setattr(roll, "make_plan", lambda *_: Plan(changes=(change,)))
     with pytest.raises(RefusedError, match="1 changes are pending, first: restart nova_api on n1"):
         Engine("berlin", lambda *_: Applied("", 0, 0)).refuse_pending()
 

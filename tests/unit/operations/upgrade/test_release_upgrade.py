@@ -167,7 +167,7 @@ def perform(monkeypatch: pytest.MonkeyPatch, ends: Callable[[Callable[[Plan], bo
     """Switch, with another end than that of a run against hosts."""
     monkeypatch.setattr(apply, "apply", lambda _c, _s, _p, confirm, *_: ends(confirm))
     return release_upgrade.perform(
-        environments.load("berlin"), "2026.1", Selection(), lambda _name, _data: None, lambda _plan: True,
+        environments.load("berlin"), "2026.1", Selection(), lambda _event: None, lambda _plan: True,
         "scs upgrade", Options(),
     )  # fmt: skip
 
