@@ -3,6 +3,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 LAYOUT ?= single
+# Many tests wait: one process more than cores.
+PARALLEL ?= $(shell echo $$(($$(nproc) + 1)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # The testbed needs root: Docker, /etc/hosts.
@@ -29,7 +31,7 @@ lint: ## ruff, mypy, yamllint, ansible-lint
 	ansible-lint
 
 unit: ## Unit tests
-	pytest tests/unit
+	pytest -n $(PARALLEL) tests/unit
 
 catalog: ## Checks of every service in the catalog
 	pytest tests/catalog

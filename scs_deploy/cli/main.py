@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -51,14 +52,28 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from scs_deploy.base.version import version
+
+        typer.echo(f"scs {version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def _one_of_several() -> None:
+def _scs(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of scs and exit.")
+    ] = False,
+) -> None:
     # without a callback, typer takes the only command that is registered for the whole program
     pass
 
 
 def needed(arguments: Sequence[str]) -> tuple[str, ...]:
     """The modules that a command line needs: where it begins with a module's command, that one, which is quicker."""
+    if tuple(arguments) == ("--version",):
+        return ()
     return (arguments[0],) if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
