@@ -3,46 +3,131 @@
 
 from __future__ import annotations
 
-import typer
-from rich.table import Table
+import json
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
-from scs_deploy.cli import _progress as show
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+import typer
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from scs_deploy.base.errors import ScsError
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._tables import Column, fitted
 from scs_deploy.cli.plan import Hosts, Names
+
+if TYPE_CHECKING:
+    from scs_deploy.region.region import Region
+
+COLUMNS = (
+    Column("host", key=True),
+    Column("service", leave=2),
+    Column("container", key=True),
+    Column("state", key=True),
+    Column("health"),
+    Column("restarts", leave=1, justify="right"),
+    Column("since", leave=3),
+    Column("image", leave=4),
+)
+
+State = dict[str, Any]
+"""A container, as `scs status --json` has it."""
+
+Watch = Annotated[
+    float | None,
+    typer.Option(
+        "--watch",
+        "-w",
+        min=1,
+        metavar="SECONDS",
+        help="Look again every so many seconds, until Ctrl-C. In a pipe, print what differs from the look before.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: scs status openstack")(status)
+    app.command(epilog="Example: scs status openstack --watch 5")(status)
 
 
 def status(
-    names: Names = None, host: Hosts = None, environment: EnvironmentOption = None, as_json: JsonOption = False
+    names: Names = None,
+    host: Hosts = None,
+    watch: Watch = None,
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show every container: state, health, restarts. Exits 1 when one does not run or is unhealthy."""
-    from scs_deploy.engine.observe import observe_hosts
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
-    chosen = region.catalog.select(tuple(names or ()))
-    with console.status("observing"):
-        seen = observe_hosts(region, chosen, states=True)
-    states = seen.states
-    shown = [s for s in states if s["service"] in chosen and (not host or s["host"] in host)]
+    if watch is not None:
+        _watch(region, tuple(names or ()), tuple(host or ()), watch, as_json)
+        return
+    with errors.status("observing"):
+        states, drained = observe(region, tuple(names or ()), tuple(host or ()))
     if as_json:
-        print_json(shown)
+        print_json(states)
     else:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in ("host", "service", "container", "state", "health", "restarts", "since", "image"):
-            table.add_column(name)
-        for s in shown:
-            good = s["state"] == "running" and s["health"] in ("", "healthy", "starting")
-            state = f"[{'green' if good else 'red'}]{s['state']}[/]"
-            since = (s["started"] or "")[:19].replace("T", " ")
-            table.add_row(
-                s["host"], s["service"], s["container"], state, s["health"], str(s["restarts"]), since, s["image"]
-            )
-        console.print(table)
-        show.print_drained(h.host for h in seen.hosts if h.drained)
-    if any(s["state"] != "running" or s["health"] == "unhealthy" for s in shown):
+        console.print(_view(states, drained, console.width))
+    if not all(map(_works, states)):
         raise typer.Exit(1)
+
+
+def observe(region: Region, names: tuple[str, ...], hosts: tuple[str, ...]) -> tuple[list[State], list[str]]:
+    """(the chosen containers' states, hosts that an operator drained)."""
+    from scs_deploy.engine.observe import observe_hosts
+
+    chosen = region.catalog.select(names)
+    containers = {n for n in names if n in region.catalog.owner and n not in region.catalog.services}
+    seen = observe_hosts(region, chosen, states=True)
+    states = [s for s in seen.states if s["service"] in chosen and (not hosts or s["host"] in hosts)]
+    if containers and all(n in containers for n in names):
+        states = [s for s in states if s["container"] in containers]
+    return states, [h.host for h in seen.hosts if h.drained]
+
+
+def _works(state: State) -> bool:
+    return bool(state["state"] == "running" and state["health"] != "unhealthy")
+
+
+def _row(state: State) -> tuple[str | Text, ...]:
+    good = state["state"] == "running" and state["health"] in ("", "healthy", "starting")
+    since = (state["started"] or "")[:19].replace("T", " ")
+    return (
+        state["host"], state["service"], state["container"], Text(state["state"], "green" if good else "red"),
+        state["health"], str(state["restarts"]), since, state["image"],
+    )  # fmt: skip
+
+
+def _view(states: Sequence[State], drained: Sequence[str], width: int) -> RenderableType:
+    lines = [Text.assemble((f"{h} is drained", "yellow"), f" until `scs node undrain {h}`") for h in drained]
+    return Group(fitted(COLUMNS, map(_row, states), width), *lines)
+
+
+def _watch(region: Region, names: tuple[str, ...], hosts: tuple[str, ...], seconds: float, as_json: bool) -> None:
+    """Look again and again; a look that fails is shown, and the next one follows."""
+    before: list[State] | None = None
+    live = Live(console=console, auto_refresh=False, screen=console.is_terminal)
+    with live if console.is_terminal and not as_json else errors.status(""):
+        while True:
+            now = datetime.now().astimezone().isoformat(timespec="seconds")
+            try:
+                states, drained = observe(region, names, hosts)
+            except ScsError as error:
+                errors.print(Text.assemble(f"{now}  ", ("error: ", "bold red"), str(error)))
+            else:
+                if as_json:
+                    typer.echo(json.dumps({"time": now, "containers": states}, sort_keys=True, default=str))
+                elif console.is_terminal:
+                    title = Text(f"{now}, every {seconds:g} s; Ctrl-C ends", "dim")
+                    live.update(Group(title, _view(states, drained, console.width)), refresh=True)
+                else:
+                    changed = [s for s in states if before is None or s not in before]
+                    if changed:
+                        console.print(Group(Text(now), fitted(COLUMNS, map(_row, changed), console.width)))
+                before = states
+            time.sleep(seconds)
