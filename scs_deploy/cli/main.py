@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -77,9 +78,16 @@ def needed(arguments: Sequence[str]) -> tuple[str, ...]:
     return (arguments[0],) if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
+def _words() -> list[str]:
+    """The command line so far: of this process, or the one that a shell wants completed, without its last word."""
+    if "_SCS_COMPLETE" in os.environ and "COMP_WORDS" in os.environ:
+        return os.environ["COMP_WORDS"].split()[1 : int(os.environ.get("COMP_CWORD", "1"))]
+    return sys.argv[1:]
+
+
 def main() -> None:
     """Entry point: errors are one line on stderr, the exit code tells the truth."""
-    for name in needed(sys.argv[1:]):
+    for name in needed(_words()):
         importlib.import_module(f"scs_deploy.cli.{name}").register(app)
     try:
         app()
