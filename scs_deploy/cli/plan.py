@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,6 +38,9 @@ def plan(
     host: Hosts = None,
     allow: Allow = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when there are changes.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Save the plan; `scs apply FILE` applies exactly it.")
+    ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Ask no host: render what every host shall have, and sum it up.")
     ] = False,
@@ -45,11 +49,12 @@ def plan(
 ) -> None:
     """Show what an apply would change, and why. Changes nothing."""
     from scs_deploy.engine.observe import make_plan
+    from scs_deploy.operations import saved_plan
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
-    if offline and (exit_code or allow):
-        raise RefusedError("--offline compares with no host", "leave out --exit-code and --allow")
+    if offline and (exit_code or allow or out):
+        raise RefusedError("--offline compares with no host", "leave out --exit-code, --allow and --out")
     region = Region.load(environment)
     selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     if offline:
@@ -57,11 +62,15 @@ def plan(
         return
     with console.status(f"observing {len(region.inventory.hosts)} host(s)"):
         found = make_plan(region, selection)
+    if out:
+        saved_plan.save(out, region, selection, found)
     if as_json:
         print_json({**show.plan_json(found), "inventory": region.inventory.hash})
     else:
         show.print_plan(found)
         show.print_inventory(region.inventory)
+        if out:
+            console.print(f"saved; apply it with `scs apply {out}`", markup=False)
     if exit_code and not found.empty:
         raise typer.Exit(3)
 
