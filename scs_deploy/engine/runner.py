@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scs_deploy.base import paths
+from scs_deploy.base import paths, ssh
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import AHEAD, Environment
 
@@ -111,15 +112,16 @@ def run_playbook(
 
 def settings(environment: Environment) -> dict[str, str]:
     """Environment variables that make plain `ansible` work on the region as scs does."""
-    ssh = " ".join(
-        (
-            "-o ControlMaster=auto -o ControlPersist=60s",
-            f"-o UserKnownHostsFile={environment.known_hosts} -o GlobalKnownHostsFile=/dev/null",
-            "-o StrictHostKeyChecking=yes -o IdentitiesOnly=yes -o PreferredAuthentications=publickey",
-            # the default key exchange costs six times the CPU of this one
-            "-o KexAlgorithms=curve25519-sha256 -o ConnectTimeout=10 -o ServerAliveInterval=15",
-        )
-    )
+    options = {
+        **ssh.options(environment.known_hosts),
+        "ControlMaster": "auto",
+        "ControlPersist": "60s",
+        "PreferredAuthentications": "publickey",
+        # the default key exchange costs six times the CPU of this one
+        "KexAlgorithms": "curve25519-sha256",
+        "ConnectTimeout": "10",
+        "ServerAliveInterval": "15",
+    }
     return {
         "ANSIBLE_CALLBACKS_ENABLED": "scs.core.preload,scs.core.gate",
         "ANSIBLE_COLLECTIONS_PATH": str(paths.collections()),
@@ -132,7 +134,7 @@ def settings(environment: Environment) -> dict[str, str]:
         "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
         "ANSIBLE_REMOTE_USER": environment.settings.ssh.user,
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
-        "ANSIBLE_SSH_ARGS": ssh,
+        "ANSIBLE_SSH_ARGS": shlex.join(ssh.arguments(options)),
         "ANSIBLE_BECOME": "False" if environment.settings.ssh.user == "root" else "True",
         # Ansible is the one beside this Python, also when its environment is not activated
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),

@@ -6,22 +6,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
+from scs_deploy.base import ssh
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host
 
 
 def ssh_command(environment: Environment, host: Host, command: Sequence[str], terminal: bool) -> list[str]:
     """The ssh command line for a host, with the region's key and known hosts only."""
-    options = {
-        "IdentitiesOnly": "yes",
-        "UserKnownHostsFile": str(environment.known_hosts),
-        "GlobalKnownHostsFile": "/dev/null",
-        "StrictHostKeyChecking": "yes",
-        "LogLevel": "ERROR",
-    }
     arguments = ["ssh", "-i", str(environment.ssh_key), "-l", environment.settings.ssh.user]
-    for key, value in options.items():
-        arguments += ["-o", f"{key}={value}"]
+    arguments += ssh.arguments({**ssh.options(environment.known_hosts), "LogLevel": "ERROR"})
     if port := host.connection.get("ansible_port"):
         arguments += ["-p", str(port)]
     if command and terminal:

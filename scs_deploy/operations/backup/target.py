@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
+from scs_deploy.base import ssh
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations.backup.manifest import ID, NAME
@@ -169,17 +170,16 @@ class Ssh:
         self._name = (f"{url['user']}@" if url["user"] else "") + url["host"].strip("[]")
         self.where = f"{self._name}:{self.folder}"
         options = {
+            **ssh.options(environment.known_hosts),
+            # the target may be a host that the operator knows already
+            "UserKnownHostsFile": f"{environment.known_hosts} ~/.ssh/known_hosts",
+            "GlobalKnownHostsFile": "/etc/ssh/ssh_known_hosts",
             "BatchMode": "yes",
-            "IdentitiesOnly": "yes",
             "ConnectTimeout": "10",
             "ServerAliveInterval": "15",
-            "StrictHostKeyChecking": "yes",
-            "UserKnownHostsFile": f"{environment.known_hosts} ~/.ssh/known_hosts",
             "LogLevel": "ERROR",
         }
-        self._ssh = ["ssh", "-i", str(key), *(["-p", url["port"]] if url["port"] else [])]
-        for name, value in options.items():
-            self._ssh += ["-o", f"{name}={value}"]
+        self._ssh = ["ssh", "-i", str(key), *(["-p", url["port"]] if url["port"] else []), *ssh.arguments(options)]
 
     def prepare(self) -> None:
         """See Target."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def variables(host: Any) -> dict[str, Any]:
 
 def connection(folder: Path) -> dict[str, Any]:
     """How scs reaches hosts, where the inventory lies in an environment; nothing elsewhere."""
+    from scs_deploy.base import ssh
     from scs_deploy.base.model import load_model
     from scs_deploy.environment.environment import Environment, Settings
 
@@ -121,7 +123,6 @@ def connection(folder: Path) -> dict[str, Any]:
         "ansible_user": user,
         "ansible_become": user != "root",
         "ansible_ssh_private_key_file": str(environment.ssh_key.resolve()),
-        "ansible_ssh_common_args": f"-o UserKnownHostsFile={environment.known_hosts.resolve()} "
-        "-o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes -o IdentitiesOnly=yes",
+        "ansible_ssh_common_args": shlex.join(ssh.arguments(ssh.options(environment.known_hosts.resolve()))),
         "ansible_python_interpreter": "/usr/bin/python3",
     }
