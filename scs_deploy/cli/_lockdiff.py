@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.table import Table
+from rich.text import Text
 
 from scs_deploy.cli._options import console
+from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.images.difference import Advisory, ImageChange
 
 
@@ -16,25 +17,27 @@ def show(changes: Sequence[ImageChange]) -> None:
     if not changes:
         console.print("no image changed")
         return
-    table = Table("Image", "Package", "Old", "New", "Security", box=None, header_style="bold", pad_edge=False)
+    rows: list[tuple[Cell, ...]] = []
     for change in changes:
         if not change.packages:
             why = "new image" if not change.old else "not in the release any more" if not change.new else ""
-            table.add_row(change.image, why or "its recipe or parent changed", "", "", "")
+            rows.append((change.image, why or "its recipe or parent changed", "", "", ""))
         for number, package in enumerate(change.packages):
-            table.add_row(
-                "" if number else change.image, package.name, package.old or "-", package.new or "removed",
-                _advice(package.advisory),
-            )  # fmt: skip
-    console.print(table)
+            image = "" if number else change.image
+            versions = (package.old or "-", package.new or "removed")
+            rows.append((image, package.name, *versions, _advice(package.advisory)))
+    columns = (
+        Column("image", key=True), Column("package"), Column("old"), Column("new"), Column("security", leave=1),
+    )  # fmt: skip
+    show_table(console, columns, rows)
     packages = {p.name for c in changes for p in c.packages}
     security = {p.name for c in changes for p in c.packages if p.advisory.security}
     console.print(f"{len(changes)} images changed, {len(packages)} packages, {len(security)} of them for security")
 
 
-def _advice(advisory: Advisory) -> str:
+def _advice(advisory: Advisory) -> Cell:
     if not advisory.security:
         return ""
     names = ", ".join(advisory.names[:4])
     more = len(advisory.names) - 4
-    return f"[red]yes[/] {names}{f' and {more} more' if more > 0 else ''}".strip()
+    return Text.assemble(("yes", "red"), f" {names}{f' and {more} more' if more > 0 else ''}".rstrip())

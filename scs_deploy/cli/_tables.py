@@ -51,7 +51,7 @@ def fitted(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: int
     return _table([columns[i] for i in kept], [[row[i] for i in kept] for row in cells])
 
 
-def show(console: Console, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
+def show_table(console: Console, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
     """Print the table as wide as the console."""
     console.print(fitted(columns, rows, console.width))
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
     from scs_deploy.desired.resolve import File
@@ -55,10 +55,10 @@ def list_files(
     if as_json:
         print_json(rows)
         return
-    table = Table("host", "container", "file", "overrides", box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(str(row["host"]), str(row["container"]), str(row["file"]), "\n".join(row["overrides"]))
-    console.print(table)
+    columns = (
+        Column("host", key=True), Column("container", key=True), Column("file", key=True), Column("overrides"),
+    )  # fmt: skip
+    show_table(console, columns, [(r["host"], r["container"], r["file"], "\n".join(r["overrides"])) for r in rows])
 
 
 def show(
@@ -120,14 +120,8 @@ def explain(
     if as_json:
         print_json(rows)
         return
-    table = Table("key", "value", "source", box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(_plain(row[k]) for k in ("key", "value", "source")))
-    console.print(table)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", "\\[")
+    columns = (Column("key", key=True), Column("value"), Column("source"))
+    show_table(console, columns, [(row["key"], row["value"], row["source"]) for row in rows])
 
 
 def _file(environment: str | None, container: str, file: str, host: str | None) -> tuple[Region, File]:

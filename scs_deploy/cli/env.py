@@ -6,10 +6,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli._tables import Column, show_table
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The region's environment, a folder in environments/.")]
 
@@ -57,13 +58,14 @@ def list_environments(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("", "environment", "region", "release", box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        mark = "*" if row["current"] else ""
-        table.add_row(
-            mark, str(row["name"]), str(row.get("region", "[red]has an error[/]")), str(row.get("release", ""))
-        )
-    console.print(table)
+    columns = (Column("", key=True), Column("environment", key=True), Column("region"), Column("release", leave=1))
+    broken = Text("has an error", "red")
+    lines = [
+        ("*" if r["current"] else "", str(r["name"]), str(r["region"]) if "region" in r else broken,
+         str(r.get("release", "")))
+        for r in rows
+    ]  # fmt: skip
+    show_table(console, columns, lines)
 
 
 def use(name: Name) -> None:

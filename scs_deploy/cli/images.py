@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from scs_deploy.cli import _lockdiff as lockdiff
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.environment import environment as environments
 
 ImagesArgument = Annotated[
@@ -96,14 +96,16 @@ def list_images(
     if as_json:
         print_json(rows)
         return
-    table = Table(box=None, header_style="bold")
-    for heading in ("image", "built", "size", "packages", "locked digest"):
-        table.add_column(heading, justify="right" if heading in ("size", "packages") else "left", no_wrap=True)
+    lines = []
     for row in rows:
         size = f"{row['size'] / 1e6:.0f} MB" if row["size"] else ""
         built = _age(row["created"]) if row["built"] else "no"
-        table.add_row(row["image"], built, size, str(row["packages"] or ""), (row["digest"] or "")[:19])
-    console.print(table)
+        lines.append((row["image"], built, size, str(row["packages"] or ""), (row["digest"] or "")[:19]))
+    columns = (
+        Column("image", key=True), Column("built", key=True), Column("size", leave=1, justify="right"),
+        Column("packages", leave=2, justify="right"), Column("locked digest", leave=3),
+    )  # fmt: skip
+    show_table(console, columns, lines)
 
 
 def sbom(

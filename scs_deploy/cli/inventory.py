@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.tree import Tree
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
     from scs_deploy.inventory.diff import Diff
+    from scs_deploy.inventory.model import Host
     from scs_deploy.inventory.refresh import Comparison
 
 FromOption = Annotated[
@@ -102,13 +103,17 @@ def show(
         print_json(inventory.model_dump(mode="json"))
         return
     networks = list(dict.fromkeys(n for h in inventory.hosts.values() for n in h.networks))
-    table = Table("host", "ssh", *networks, "groups", box=None, pad_edge=False, header_style="bold")
-    for h in inventory.hosts.values():
-        addresses = [
-            f"{h.networks[n].address or '-'} ({h.networks[n].interface})" if n in h.networks else "" for n in networks
-        ]
-        table.add_row(h.name, h.address, *addresses, ", ".join(h.groups))
-    console.print(table)
+    columns = (
+        Column("host", key=True), Column("ssh", key=True), *(Column(n, leave=i) for i, n in enumerate(networks, 1)),
+        Column("groups"),
+    )  # fmt: skip
+
+    def on(host: Host, network: str) -> str:
+        interface = host.networks.get(network)
+        return f"{interface.address or '-'} ({interface.interface})" if interface else ""
+
+    rows = [(h.name, h.address, *(on(h, n) for n in networks), ", ".join(h.groups)) for h in inventory.hosts.values()]
+    show_table(console, columns, rows)
 
 
 def graph(

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
 from scs_deploy.testbed.layout import environment_of
@@ -100,13 +101,18 @@ def status(layout: LayoutOption = None, environment: EnvironmentOption = None, j
     if json:
         print_json({"environment": region.name, "hosts": [host.model_dump() for host in hosts]})
         return
-    table = Table("Host", "State", "Address", box=None, header_style="bold")
-    table.add_column("Memory", justify="right")
-    for host in hosts:
-        memory = f"{host.memory / GIB:.1f} GiB" if host.memory is not None else ""
-        style = {"running": "green", "stopped": "red", "absent": "yellow"}[host.state]
-        table.add_row(host.name, f"[{style}]{host.state}[/]", host.address, memory)
-    console.print(table)
+    styles = {"running": "green", "stopped": "red", "absent": "yellow"}
+    rows = [
+        (h.name, Text(h.state, styles[h.state]), h.address, "" if h.memory is None else f"{h.memory / GIB:.1f} GiB")
+        for h in hosts
+    ]
+    columns = (
+        Column("host", key=True),
+        Column("state", key=True),
+        Column("address"),
+        Column("memory", justify="right"),
+    )
+    show_table(console, columns, rows)
 
 
 @app.command(
@@ -180,14 +186,11 @@ def _validate(region: Environment) -> None:
 
 
 def _show_stages(stages: Stages) -> None:
-    table = Table("Stage", box=None, header_style="bold")
-    table.add_column("Seconds", justify="right")
-    table.add_column("Share", justify="right")
-    for stage in stages.stages:
-        table.add_row(stage.name, f"{stage.seconds:.1f}", f"{stage.share:.0%}")
-    table.add_row("total", f"{stages.seconds:.1f}", "", style="bold")
+    rows: list[tuple[Cell, ...]] = [(s.name, f"{s.seconds:.1f}", f"{s.share:.0%}") for s in stages.stages]
+    rows.append((Text("total", "bold"), Text(f"{stages.seconds:.1f}", "bold"), ""))
     console.print()
-    console.print(table)
+    columns = (Column("stage", key=True), Column("seconds", justify="right"), Column("share", justify="right"))
+    show_table(console, columns, rows)
     used = (stages.memory_peak - stages.memory_before) / GIB
     console.print(
         f"memory in use on this machine: at most {stages.memory_peak / GIB:.1f} GiB, {used:.1f} GiB more than before"

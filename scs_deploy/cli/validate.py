@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 from rich.status import Status
-from rich.table import Table
+from rich.text import Text
 
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.environment import environment as environments
 
 if TYPE_CHECKING:
@@ -78,24 +79,28 @@ def _list(json: bool) -> None:
         keys = ("name", "description", "requires", "budget")
         print_json([{key: getattr(check, key) for key in keys} for check in found])
         return
-    table = Table("Check", "What it tells", "Needs", "Budget (p95)", box=None, header_style="bold")
-    for check in found:
-        table.add_row(check.name, check.description, ", ".join(check.requires), _time(check.budget))
-    console.print(table)
+    columns = (
+        Column("check", key=True),
+        Column("what it tells"),
+        Column("needs", leave=2),
+        Column("p95 at most", leave=1),
+    )
+    rows = [(c.name, c.description, ", ".join(c.requires), _time(c.budget)) for c in found]
+    show_table(console, columns, rows)
 
 
 def _show(report: Report) -> None:
     from scs_deploy.validate import Verdict
 
-    table = Table("Check", "Verdict", box=None, header_style="bold")
-    for heading in ("p50", "p95", "Budget", "Took"):
-        table.add_column(heading, justify="right")
-    for result in report.results:
-        table.add_row(
-            result.check, f"[{STYLES[result.verdict]}]{result.verdict}[/]", _time(result.p50), _time(result.p95),
-            _time(result.budget) if result.samples else "", _time(result.seconds),
-        )  # fmt: skip
-    console.print(table)
+    times = (("p50", 3), ("p95", 2), ("budget", 4), ("took", 1))
+    measured = (Column(title, leave=n, justify="right") for title, n in times)
+    columns = (Column("check", key=True), Column("verdict", key=True), *measured)
+    rows = [
+        (r.check, Text(r.verdict, STYLES[r.verdict]), _time(r.p50), _time(r.p95), _time(r.budget) if r.samples else "",
+         _time(r.seconds))
+        for r in report.results
+    ]  # fmt: skip
+    show_table(console, columns, rows)
     console.print(
         f"{report.count(Verdict.PASSED)} passed, {report.count(Verdict.FAILED)} failed, "
         f"{report.count(Verdict.SKIPPED)} skipped in {report.seconds:.0f} s"
