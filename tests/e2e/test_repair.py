@@ -143,7 +143,7 @@ def interrupt(region: RegionUnderTest, number: signal.Signals) -> str:
 def everything(region: RegionUnderTest) -> dict[str, list[str]]:
     """All containers, accounts, catalogue entries and agents: none may double."""
     files = {"OS_CLIENT_CONFIG_FILE": "clouds.yaml", "OS_CLIENT_SECURE_FILE": "secure.yaml"}
-    with pytest.MonkeyPatch.region() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         for name, file in files.items():
             patch.setenv(name, str(region.folder / "state" / file))
         with openstack.connect(cloud=f"{region.name}-admin") as cloud:
