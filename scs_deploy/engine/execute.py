@@ -15,7 +15,7 @@ from scs_deploy.engine.observe import pinned
 from scs_deploy.environment.environment import Environment
 from scs_deploy.plan import ordering as order
 from scs_deploy.plan import rolling
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
 from scs_deploy.state.runs import RunRecord, Status
 

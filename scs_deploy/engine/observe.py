@@ -13,11 +13,11 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import addresses, runner
 from scs_deploy.images import registry
 from scs_deploy.inventory.synced import is_synced
-from scs_deploy.plan import host as plans
 from scs_deploy.plan import ordering as order
 from scs_deploy.plan import rolling
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import HostPlan, Plan
+from scs_deploy.plan.host import HostPlan
+from scs_deploy.plan.region import Plan, assemble
 from scs_deploy.region.region import INVENTORY, Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.shared import state as shared_state
@@ -55,7 +55,7 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
     observation = observe_hosts(region, chosen)
     moving = rolling.of(region)
     known = _known(shared.result(), observation.hosts, region.catalog)
-    plan = plans.assemble(
+    plan = assemble(
         observation.hosts,
         [*known, *rolling.leftovers(observation.hosts, moving)],
         region.catalog.waves,

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from scs_deploy.plan.change import REGION, Change, Kind
-from scs_deploy.plan.host import Plan
 from scs_deploy.plan.ordering import Order
+from scs_deploy.plan.region import Plan
 from scs_deploy.plan.rolling import SESSIONS, STOPPING, UP, Rolling, ordered
 from scs_deploy.spec.service import Phase
 

@@ -29,7 +29,7 @@ from scs_deploy.operations.backup.target import open_target
 from scs_deploy.operations.upgrade import path as release_step
 from scs_deploy.operations.upgrade import release_files as ahead
 from scs_deploy.operations.upgrade import schedule as upgrade
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.prober.watch import Options
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection

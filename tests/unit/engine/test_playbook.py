@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from scs_deploy.engine import playbook
 from scs_deploy.plan.change import REGION, Change, Kind
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.plan.rolling import Rolling
 from scs_deploy.spec.service import Impact, Phase
 

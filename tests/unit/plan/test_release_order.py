@@ -11,11 +11,11 @@ from scs_deploy.desired.resolve import DesiredHost
 from scs_deploy.engine import playbook
 from scs_deploy.observed.model import Observed, ObservedContainer
 from scs_deploy.operations.upgrade import release as release_upgrade
-from scs_deploy.plan import host as plan
 from scs_deploy.plan import ordering as order
 from scs_deploy.plan import rolling
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.host import host_plan
+from scs_deploy.plan.region import Plan, assemble
 from scs_deploy.region.region import Region
 from scs_deploy.spec.release import Lock
 from scs_deploy.spec.service import Impact, Phase
@@ -69,11 +69,11 @@ def planned(
 ) -> Plan:  # fmt: skip
     """The plan with which the region, as it is now, becomes as in `target`."""
     plans = [
-        plan.host_plan(resolve.resolve(target, h), as_desired(resolve.resolve(now(), h), forget), (), target.lock)
+        host_plan(resolve.resolve(target, h), as_desired(resolve.resolve(now(), h), forget), (), target.lock)
         for h in target.inventory.hosts
     ]
     catalog = target.catalog
-    return plan.assemble(
+    return assemble(
         plans, [], catalog.waves, frozenset(catalog.services), hosts, allow, order.of(target)
     )  # fmt: skip
 

@@ -11,10 +11,10 @@ import pytest
 
 from scs_deploy.desired import resolve
 from scs_deploy.engine import playbook
-from scs_deploy.plan import host as plans
 from scs_deploy.plan import rolling
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import HostPlan, Plan
+from scs_deploy.plan.host import HostPlan
+from scs_deploy.plan.region import Plan, assemble
 from scs_deploy.plan.rolling import Backend, Rolling
 from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact, Phase
@@ -188,7 +188,7 @@ def test_servers_that_an_interrupted_run_left_out_come_back(
 
 def test_no_server_leaves_before_one_that_was_left_out_is_back() -> None:
     back = rolling.leftovers([host("n1", forced={"web/n2": "drain"}), host("n2")], MOVING)
-    plan = plans.assemble([], [change("n3", "web_api"), *back], {"web": 1}, frozenset({"web"}))
+    plan = assemble([], [change("n3", "web_api"), *back], {"web": 1}, frozenset({"web"}))
     assert steps(*plan.changes)[:2] == ["use web of n2 at n1", "drain web of n3 at n1,n2,n3"]
 
 

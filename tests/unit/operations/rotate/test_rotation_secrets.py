@@ -25,7 +25,7 @@ from scs_deploy.operations.rotate import roll, state
 from scs_deploy.operations.rotate import secrets as rotation
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import credentials
