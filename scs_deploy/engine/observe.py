@@ -85,13 +85,7 @@ def observe_hosts(region: Region, services: frozenset[str], states: bool = False
     task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": states, "services": sorted(services)}}
     play = {"name": "Observe", "hosts": ",".join(hosts), "gather_facts": False, "tasks": [task]}
     result = runner.run_playbook(region.environment, [play], keep_results=True, variables=pinned(region))
-    runner.refuse_unreachable(result)
-    if result.refused:
-        raise RefusedError(runner.summary(result.refused))
-    if result.failures:
-        raise ScsError(f"observing failed: {runner.summary(result.failures)}")
-    if not result.ok:
-        raise ScsError(f"observing failed: {' '.join(result.output.split())[-600:]}")
+    result.raise_for("observing")
     return Observation(
         hosts=[HostPlan.model_validate(result.results[h]["plan"]) for h in hosts],
         states=[s for h in hosts for s in result.results[h].get("states", ())],

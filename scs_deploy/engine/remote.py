@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.engine import runner
 from scs_deploy.region.region import Region
@@ -55,10 +54,7 @@ def execute(region: Region, commands: Mapping[str, Sequence[Command]]) -> Answer
     task = {"name": "Execute", "scs.core.execute": {"commands": chosen}}
     play = {"name": "Execute", "hosts": ",".join(sorted(chosen)), "gather_facts": False, "tasks": [task]}
     result = runner.run_playbook(region.environment, [play], keep_results=True)
-    if result.failures:
-        raise ScsError(runner.summary(result.failures))
-    if not result.ok and not result.unreachable:
-        raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+    result.raise_for(changing=True, but_unreachable=True)
     answers = {
         host: tuple(Answer.model_validate(a) for a in result.results[host]["answers"])
         for host in chosen
