@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import Field
 
 from scs_deploy.base.model import Model
-from scs_deploy.desired.resolve import NODE_CONFIG, DesiredHost, File, RunContainer
+from scs_deploy.desired.resolve import NODE_CONFIG, DesiredHost, File, RunContainer, RunJob
 from scs_deploy.environment import overrides as config
 from scs_deploy.observed.compare import container_differences
-from scs_deploy.observed.model import Observed, ObservedContainer
+from scs_deploy.observed.model import BackendServer, ForcedServer, Observed, ObservedContainer
 from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.jobs import ClusterJob, job_reason
 from scs_deploy.spec.release import Lock
 from scs_deploy.spec.service import Impact, Phase
 
@@ -23,73 +25,42 @@ class HostPlan(Model):
 
     host: str
     changes: tuple[Change, ...]
-    cluster_jobs: dict[str, tuple[str, str]] = Field(description="job: desired hash, hash of its last success here")
-    phases: dict[str, Phase] = Field(description="job: its phase")
-    once: frozenset[str] = Field(default=frozenset(), description="jobs that no recorded cluster runs again")
-    superseded: frozenset[str] = Field(
-        default=frozenset(), description="jobs on schemas that a later image's job changed since this one's did"
-    )
+    cluster_jobs: tuple[ClusterJob, ...] = ()
     stateful: tuple[str, ...] = Field(default=(), description="services that have a volume of theirs here already")
     drained: bool = Field(default=False, description="by `scs node drain`; no reason to change anything")
-    forced: dict[str, str] = Field(default={}, description="backend/server: drain or maint, in this host's HAProxy")
-    down: tuple[str, ...] = Field(default=(), description="backend/server that does not work, says this host's HAProxy")
+    forced: tuple[ForcedServer, ...] = Field(default=(), description="out of use in this host's HAProxy")
+    down: tuple[BackendServer, ...] = Field(default=(), description="do not work, says this host's HAProxy")
     used: dict[str, str] = Field(default={}, description="backend with one server in use: that server")
     addresses: tuple[str, ...] = Field(default=(), description="of the region's API, those that are here")
     refusals: tuple[str, ...] = Field(default=(), description="why nothing must be changed on this host at all")
 
 
-def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], lock: Lock) -> HostPlan:
+def plan_host(desired: DesiredHost, observed: Observed, secrets: Iterable[str], lock: Lock) -> HostPlan:
     """Compare one host.
 
     :param secrets: values to hide in reasons
     :param lock: sizes of the images to pull
     """
-    hidden = tuple(secrets)
-    changes: list[Change] = []
-    touched: dict[str, dict[str, str]] = {}
-    for file in desired.files.values():
-        reason, content = _file(file, observed, hidden)
-        if reason:
-            changes.append(
-                _change(desired, Kind.FILE, file.service, _subject(file.path), reason, Phase.CONFIG, Impact.NONE)
-            )
-            if content:
-                touched.setdefault(file.container, {})[file.name] = reason
-    owners = {f.container: f.service for f in desired.files.values()}
-    for path in sorted(observed.files.keys() - desired.files.keys()):
-        service = owners.get(_subject(path).partition("/")[0], "")
-        changes.append(
-            _change(
-                desired, Kind.FILE, service, _subject(path), "no container reads it any more", Phase.CONFIG, Impact.NONE
-            )
-        )
+    files, touched = _files(desired, observed, tuple(secrets))
     rolls = _containers(desired, observed, touched)
-    changes += _pulls(desired, observed, rolls) + rolls
-    jobs: dict[str, tuple[str, str]] = {}
-    for job in desired.jobs.values():
-        last = observed.job_hash(job.name)
-        if job.each == "cluster":
-            jobs[job.name] = (job.hash, last)
-        elif last != job.hash:
-            changes.append(
-                _change(desired, Kind.JOB, job.service, job.name, job_reason(last), job.phase, Impact.CONTROL)
-            )
+    jobs = [
+        _change(desired, Kind.JOB, job.service, job.name, job_reason(observed.job_hash(job.name)), job.phase,
+                Impact.CONTROL)
+        for job in desired.jobs.values()
+        if job.each != "cluster" and observed.job_hash(job.name) != job.hash
+    ]  # fmt: skip
+    changes = [*files, *_pulls(desired, observed, rolls), *rolls, *jobs]
     return HostPlan(
         host=desired.host,
         changes=tuple(changes),
-        cluster_jobs=jobs,
-        superseded=frozenset(
-            n for n, j in desired.jobs.items() if n in jobs and j.schema_change and observed.superseded(n, j.hash)
-        ),
-        phases={n: desired.jobs[n].phase for n in jobs},
-        once=frozenset(n for n in jobs if desired.jobs[n].once),
+        cluster_jobs=tuple(_cluster_job(j, observed) for j in desired.jobs.values() if j.each == "cluster"),
         stateful=tuple(
             sorted(
                 {r.service for r in desired.containers.values() if not r.volumes.keys().isdisjoint(observed.volumes)}
             )
         ),
         drained=observed.drained,
-        forced=observed.forced,
+        forced=tuple(observed.forced),
         down=tuple(observed.down),
         used=observed.used,
         addresses=tuple(observed.addresses),
@@ -97,12 +68,7 @@ def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
     )
 
 
-def job_reason(last: str) -> str:
-    """Why a job runs, from the hash of its last success."""
-    return "its image or command changed" if last else "has not run yet"
-
-
-def states(desired: DesiredHost, observed: Observed) -> list[dict[str, Any]]:
+def container_states(desired: DesiredHost, observed: Observed) -> list[dict[str, Any]]:
     """A line per container for `scs status`."""
     result = []
     for name, run in desired.containers.items():
@@ -134,8 +100,31 @@ def _subject(path: str) -> str:
     return path.removeprefix(NODE_CONFIG + "/")
 
 
-def _file(file: File, observed: Observed, secrets: tuple[str, ...]) -> tuple[str, bool]:
-    """(reason, whether the content changes); ('', False) when all is right."""
+def _files(
+    desired: DesiredHost, observed: Observed, secrets: tuple[str, ...]
+) -> tuple[list[Change], dict[str, dict[str, str]]]:
+    """Changes of files, and container: its files with other content: why."""
+    changes: list[Change] = []
+    touched: dict[str, dict[str, str]] = {}
+    for file in desired.files.values():
+        if found := _file(file, observed, secrets):
+            reason, content = found
+            changes.append(
+                _change(desired, Kind.FILE, file.service, _subject(file.path), reason, Phase.CONFIG, Impact.NONE)
+            )
+            if content:
+                touched.setdefault(file.container, {})[file.name] = reason
+    owners = {f.container: f.service for f in desired.files.values()}
+    for path in sorted(observed.files.keys() - desired.files.keys()):
+        subject = _subject(path)
+        service = owners.get(PurePosixPath(subject).parts[0], "")
+        said = "no container reads it any more"
+        changes.append(_change(desired, Kind.DELETE, service, subject, said, Phase.CONFIG, Impact.NONE))
+    return changes, touched
+
+
+def _file(file: File, observed: Observed, secrets: tuple[str, ...]) -> tuple[str, bool] | None:
+    """(reason, whether the content changes); None when all is right."""
     seen = observed.files.get(file.path)
     if seen is None:
         return "new file", True
@@ -148,7 +137,7 @@ def _file(file: File, observed: Observed, secrets: tuple[str, ...]) -> tuple[str
         return shown, True
     if (mode, uid, gid) != (file.mode, file.uid, file.gid):
         return f"mode {mode} {uid}:{gid} -> {file.mode} {file.uid}:{file.gid}", False
-    return "", False
+    return None
 
 
 def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, dict[str, str]]) -> list[Change]:
@@ -210,6 +199,13 @@ def taken_by(run: RunContainer, name: str) -> Kind | None:
     if not able or (run.reload_only and name not in _RELOADED[run.reload_only]):
         return Kind.RESTART
     return None if run.reload_itself else Kind.RELOAD
+
+
+def _cluster_job(job: RunJob, observed: Observed) -> ClusterJob:
+    return ClusterJob(
+        name=job.name, service=job.service, phase=job.phase, hash=job.hash, last=observed.job_hash(job.name),
+        once=job.once, superseded=job.schema_change and observed.superseded(job.name, job.hash),
+    )  # fmt: skip
 
 
 def _pulls(desired: DesiredHost, observed: Observed, rolls: list[Change]) -> list[Change]:

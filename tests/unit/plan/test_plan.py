@@ -10,7 +10,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.desired.resolve import DesiredHost, RunContainer
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import HostPlan, host_plan
+from scs_deploy.plan.host import HostPlan, plan_host
 from scs_deploy.plan.region import assemble
 from scs_deploy.spec.service import Impact, Phase
 from tests.support.plan_parts import LOCK, TEXT, body, container, desired, observed, seen, sha
@@ -138,7 +138,7 @@ CASES = {
         DesiredHost(host="n1", containers={}, files={}, jobs={}),
         observed(seen()),
         [
-            ("file", "web/web.conf", "no container reads it any more"),
+            ("delete", "web/web.conf", "no container reads it any more"),
             ("remove", "web", "not in the catalog for this host"),
         ],
     ),
@@ -153,14 +153,14 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_host_plan(name: str) -> None:
     want, have, expected = CASES[name]
-    found = host_plan(want, have, (), LOCK)
+    found = plan_host(want, have, (), LOCK)
     assert [(c.kind.value, c.subject, c.reason) for c in found.changes] == expected
     assert not found.refusals
 
 
 def test_a_taken_port_and_a_full_disk_are_refused() -> None:
-    port = host_plan(desired(), observed(None, listening=[("10.0.0.1", 80)]), (), LOCK)
-    disk = host_plan(desired(), observed(None, images={}, free=10**8), (), LOCK)
+    port = plan_host(desired(), observed(None, listening=[("10.0.0.1", 80)]), (), LOCK)
+    disk = plan_host(desired(), observed(None, images={}, free=10**8), (), LOCK)
     with pytest.raises(RefusedError, match=r"host n1: port 80 on 10\.0\.0\.1, which web needs, is taken"):
         assemble([port], [], {"web": 0}, frozenset({"web"}))
     with pytest.raises(RefusedError, match=r"host n1: 1\.0 GB of images to pull, 0\.1 GB free"):
@@ -168,10 +168,10 @@ def test_a_taken_port_and_a_full_disk_are_refused() -> None:
 
 
 def test_the_data_plane_waits_for_consent_and_creation_does_not() -> None:
-    restart = host_plan(
+    restart = plan_host(
         desired(container(impact=Impact.DATA_PLANE)), observed(seen(), **changed(TEXT, mtime=101.0)), (), LOCK
     )
-    create = host_plan(desired(container(impact=Impact.DATA_PLANE)), observed(None), (), LOCK)
+    create = plan_host(desired(container(impact=Impact.DATA_PLANE)), observed(None), (), LOCK)
     services = frozenset({"web"})
     assert [c.kind for c in assemble([restart], [], {"web": 0}, services).held] == [Kind.RESTART]
     allowed = assemble([restart], [], {"web": 0}, services, allow=frozenset({Impact.DATA_PLANE}))
@@ -200,8 +200,6 @@ def test_changes_come_in_waves_and_phases_and_selection_limits_them() -> None:
             change("api", Phase.PULL, Kind.PULL),
             change("db", Phase.CONFIG, Kind.FILE),
         ),
-        cluster_jobs={},
-        phases={},
     )
     waves = {"db": 0, "api": 1}
     ordered = assemble([mixed], [], waves, frozenset(waves)).changes
