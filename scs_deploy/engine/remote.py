@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from scs_deploy.base.model import Model
 from scs_deploy.engine import runner
@@ -23,13 +24,27 @@ class Command(Model):
     """in a new container with this one's image, files, mounts and user, e.g. while it is stopped"""
 
 
+class ContainerState(StrEnum):
+    """What a container does, as its host's engine says."""
+
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    """it ends, and the engine starts it again"""
+    STOPPED = "stopped"
+    ABSENT = "absent"
+    UNREACHABLE = "unreachable"
+    """the engine does not answer"""
+
+
 class Answer(Model):
     """How a command ended."""
 
     code: int
-    """-1: no answer in time, or no such container; `output` says which"""
+    """-1: no answer in time, or the container does not run; `output` says which"""
     output: str
     """standard output and error"""
+    container: ContainerState | None = None
+    """None: it was a one-shot command, in a container of its own"""
 
 
 @dataclass(frozen=True)
