@@ -61,8 +61,8 @@ def run_plays(
         # what fails here, the next plan finds
         journal = Journal(again, record, watch, still_ours)
         runner.run_playbook(environment, playbook.render(again), on_event=journal.note, variables=variables)
-    hint = f"apply again or `scs runs resume`; `scs runs show {record.id}` tells what was done"
-    result.raise_for(changing=True, hint=f"mend it, then {hint}")
+    hint = f"fix it, then apply again or `scs runs resume`; `scs runs show {record.id}` tells what was done"
+    result.raise_for(changing=True, hint=hint)
 
 
 class Journal:
