@@ -56,7 +56,8 @@ IMPACTS = {
 }
 KINDS = {
     "pull": "fetch an image by its digest",
-    "file": "write or remove a configuration file, or set its mode and owner",
+    "file": "write a configuration file, or set its mode and owner",
+    "delete": "remove a configuration file that no container reads",
     "create": "make a container that is missing",
     "replace": "make a container anew, because its definition differs",
     "restart": "restart a container, because a file it reads changed",

@@ -28,7 +28,7 @@ from scs_deploy.engine.events import (
 )
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.plan.change import Change
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.spec.service import Impact
 
 COLOURS = {

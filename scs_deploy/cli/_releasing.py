@@ -16,7 +16,7 @@ from scs_deploy.cli.backup import Progress
 if TYPE_CHECKING:
     from scs_deploy.environment.environment import Environment
     from scs_deploy.operations.apply import Applied
-    from scs_deploy.plan.host import Plan
+    from scs_deploy.plan.region import Plan
     from scs_deploy.prober.watch import Options
     from scs_deploy.region.selection import Selection
 

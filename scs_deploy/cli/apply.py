@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from scs_deploy.operations.apply import Applied
-    from scs_deploy.plan.host import Plan
+    from scs_deploy.plan.region import Plan
     from scs_deploy.region.region import Region
 
 

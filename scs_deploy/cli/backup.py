@@ -77,7 +77,13 @@ def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
     target = open_target(environments.load(environment))
     good, bad = making.load(target)
     if as_json:
-        print_json({"target": target.where, "backups": [_row(m) for m in good.values()], "damaged": bad})
+        print_json(
+            {
+                "target": target.where,
+                "backups": [_row(m) for m in good.values()],
+                "damaged": {b: d.why for b, d in bad.items()},
+            }
+        )
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("backup", "release", "database", "continues", "size", "seconds", "parts"):
@@ -88,8 +94,8 @@ def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
             m.id, m.release, kind, base, mebibytes(m.size), f"{m.seconds:.0f}", ", ".join(p.name for p in m.parts)
         )
     console.print(table)
-    for backup, why in bad.items():
-        console.print(f"[yellow]{backup}[/] is no backup: {escape(why)}", soft_wrap=True)
+    for backup, damaged in bad.items():
+        console.print(f"[yellow]{backup}[/] is no backup: {escape(damaged.why)}", soft_wrap=True)
     console.print(f"{len(good)} in {escape(target.where)}", soft_wrap=True)
 
 

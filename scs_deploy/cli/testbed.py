@@ -149,7 +149,7 @@ def _build(region: Environment, images: tuple[str, ...]) -> None:
 def _deploy(region: Environment) -> None:
     from scs_deploy.cli._progress import RunProgress
     from scs_deploy.operations import apply
-    from scs_deploy.plan.host import Plan
+    from scs_deploy.plan.region import Plan
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scs_deploy.base.errors import PausedError, ScsError
+from scs_deploy.base.errors import PausedError
 from scs_deploy.engine import playbook, runner
 from scs_deploy.engine.events import TaskDone, TaskFailed, TaskStarted, Watch, guarded
 from scs_deploy.engine.observe import pinned
+from scs_deploy.engine.playbook import Play, Task
+from scs_deploy.engine.runner import RunResult
 from scs_deploy.environment.environment import Environment
-from scs_deploy.plan import ordering as order
-from scs_deploy.plan import rolling
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.ordering import Ordering
+from scs_deploy.plan.region import Plan
+from scs_deploy.plan.rolling import Rolling
 from scs_deploy.region.region import Region
 from scs_deploy.state.runs import RunRecord, Status
 
@@ -26,76 +28,117 @@ def execute(region: Region, plan: Plan, record: RunRecord, watch: Watch, still_o
     :param still_ours: asked before every play; raises when another run has taken the region meanwhile
     :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
     """
-    watch = guarded(watch)
-    plays = playbook.plays(plan, region.catalog.waves, rolling.of(region), order.of(region))
-    base = folder_of(region.environment, record.id)
+    plays = playbook.plays(plan, region.catalog.waves, Rolling.of(region), Ordering.of(region))
+    run_plays(region.environment, plays, record, watch, still_ours, pinned(region))
+
+
+def run_plays(
+    environment: Environment, plays: Sequence[Play], record: RunRecord, watch: Watch, still_ours: Callable[[], None],
+    variables: Mapping[str, str],
+) -> None:  # fmt: skip
+    """Run plays into the record; after a failure the load balancers use again what was taken out of them.
+
+    :param variables: environment variables of Ansible's process
+    :raises PausedError: the run was told to stop before its next play
+    :raises ScsError: a task failed
+    """
+    base = folder_of(environment, record.id)
     folder = base / str(len(list(base.glob("[0-9]*"))) + 1)
     folder.mkdir(parents=True, mode=0o700)
     _forget_old(base.parent)
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
-    weights = {(p["name"], t["name"]): _weight(p, t) for p in plays for t in p["tasks"]}
-    open_steps: dict[tuple[str, str], int] = {}
-    drained = ""
-
-    def handle(event: runner.Event) -> None:
-        nonlocal drained
-        kind, data = event.get("event"), event.get("event_data") or {}
-        task, host = str(data.get("task", "")), str(data.get("host", ""))
-        if kind == "playbook_on_play_start":
-            still_ours()
-            if str(data.get("play", "")).partition(":")[0] not in ("roll", "use"):
-                drained = ""
-        elif kind == "playbook_on_task_start":
-            watch(TaskStarted(task, str(data.get("play", "")).partition(":")[0]))
-            if str(data.get("play", "")).startswith("drain:"):
-                drained = task
-        elif kind == "runner_on_start":
-            phase = str(data.get("play", "")).partition(":")[0]
-            open_steps[(task, host)] = record.step_started(task, phase=phase, host=host)
-        elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
-            step = open_steps.pop((task, host), None)
-            good = kind == "runner_on_ok"
-            message = "" if good else runner.message_of(data.get("res") or {})
-            done = weights.get((str(data.get("play", "")), task), 0) if good else 0
-            if step is not None:
-                record.step_finished(step, Status.DONE if good else Status.FAILED, message, done)
-            watch(TaskDone(task, host, done) if good else TaskFailed(task, host, message))
-
-    def take_back() -> None:
-        again = playbook.take_back(plays, drained, result.unreachable)
-        if again:
-            # what fails here, the next plan finds
-            runner.run_playbook(region.environment, again, on_event=handle)
-
-    gate = base / PAUSE
+    journal = Journal(plays, record, watch, still_ours)
     result = runner.run_playbook(
-        region.environment,
-        plays,
-        on_event=handle,
+        environment,
+        playbook.render(plays),
+        on_event=journal.note,
         private=folder,
-        variables={**pinned(region), "SCS_RUN_PAUSE": str(gate)},
+        variables={**variables, "SCS_RUN_PAUSE": str(base / PAUSE)},
     )
-    if gate.exists() and not result.failures and not result.unreachable:
-        why = gate.read_text(encoding="utf-8").strip()
-        gate.unlink()
-        if not result.ok:
-            raise PausedError(
-                f"paused before the next play: {why}", f"scs runs resume {record.id}, or scs runs abandon {record.id}"
-            )
+    _raise_paused(result, base / PAUSE, record.id)
+    again = [] if result.ok else playbook.take_back(journal.drained, result.unreachable)
+    if again:
+        # what fails here, the next plan finds
+        journal = Journal(again, record, watch, still_ours)
+        runner.run_playbook(environment, playbook.render(again), on_event=journal.note, variables=variables)
+    hint = f"fix it, then apply again or `scs runs resume`; `scs runs show {record.id}` tells what was done"
+    result.raise_for(changing=True, hint=hint)
+
+
+class Journal:
+    """Notes in the record what Ansible does, from its events, and shows it.
+
+    Ansible's events name plays and tasks by their titles and by ids of its own. Both come in the order of the
+    playbook, so a play is known by its number and a task by its number in the play, never by a title.
+    """
+
+    def __init__(self, plays: Sequence[Play], record: RunRecord, watch: Watch, still_ours: Callable[[], None]) -> None:
+        self._plays, self._record, self._watch, self._still_ours = plays, record, guarded(watch), still_ours
+        self._number, self._id = -1, ""
+        self._task = -1
+        self._steps: dict[str, int] = {}
+        """host: step of the current task"""
+        self.drained: Play | None = None
+        """the play that took servers out of the load balancers which they do not use again yet"""
+
+    @property
+    def _now(self) -> tuple[Play, Task]:
+        play = self._plays[self._number]
+        return play, play.tasks[self._task]
+
+    def note(self, event: runner.Event) -> None:
+        """Take up one event.
+
+        :raises ScsError: another run has taken the region
+        """
+        kind, data = event.get("event"), event.get("event_data") or {}
+        host = str(data.get("host", ""))
+        if kind == "playbook_on_play_start":
+            self._still_ours()
+            self._play_started(str(data.get("play_uuid", "")))
+        elif kind == "playbook_on_task_start":
+            self._task += 1
+            play, task = self._now
+            self._watch(TaskStarted(task.title, play.label))
+        elif kind == "runner_on_start":
+            play, task = self._now
+            self._steps[host] = self._record.step_started(task.title, phase=play.label, host=host, jobs=task.jobs)
+        elif kind in ("runner_on_ok", "runner_on_failed", "runner_on_unreachable"):
+            self._task_ended(host, kind == "runner_on_ok", data.get("res") or {})
+
+    def _play_started(self, play: str) -> None:
+        """A play, or a further batch of hosts of a serial one, whose id is the first batch's with a suffix.
+
+        Source: ansible_runner/display_callback/callback/awx_display.py, v2_playbook_on_play_start.
+        """
+        self._task = -1
+        if self._id and play.startswith(self._id):
+            return
+        self._number, self._id = self._number + 1, play
+        found = self._plays[self._number]
+        if found.drain:
+            self.drained = found
+        elif not found.together:
+            self.drained = None
+
+    def _task_ended(self, host: str, good: bool, result: Mapping[str, Any]) -> None:
+        _, task = self._now
+        message = "" if good else runner.message_of(result)
+        done = len(task.changes) if good else 0
+        step = self._steps.pop(host, None)
+        if step is not None:
+            self._record.step_finished(step, Status.DONE if good else Status.FAILED, message, done)
+        self._watch(TaskDone(task.title, host, done) if good else TaskFailed(task.title, host, message))
+
+
+def _raise_paused(result: RunResult, gate: Path, run: str) -> None:
+    """Raise where the run stopped before a play because it was told to; a wish that came too late is dropped."""
+    if not gate.exists() or result.failures or result.unreachable:
+        return
+    why = gate.read_text(encoding="utf-8").strip()
+    gate.unlink()
     if not result.ok:
-        take_back()
-    if result.unreachable:
-        said = runner.summary(result.unreachable, verb="became unreachable")
-        raise ScsError(
-            said, f"what was done is in `scs runs show {record.id}`; apply again or `scs runs resume` to go on"
-        )
-    if result.failures:
-        said = runner.summary(result.failures)
-        raise ScsError(
-            said, f"mend it, then apply again or `scs runs resume`; `scs runs show {record.id}` tells what was done"
-        )
-    if not result.ok:
-        raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+        raise PausedError(f"paused before the next play: {why}", f"scs runs resume {run}, or scs runs abandon {run}")
 
 
 PAUSE = "pause"
@@ -128,14 +171,3 @@ KEPT_RUNS = 100
 def _forget_old(folder: Path) -> None:
     for old in sorted(folder.iterdir())[:-KEPT_RUNS]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _weight(play: dict[str, Any], task: dict[str, Any]) -> int:
-    """How many changes of the plan a task holds; asking and draining are none."""
-    if str(play["name"]).partition(":")[0] in playbook.AROUND:
-        return 0
-    arguments = next(v for k, v in task.items() if k != "name")
-    if "scs.core.balancer" in task:
-        return len(arguments["states"])
-    others = str(play["name"]).endswith(": records")
-    return sum(len(v) for k, v in arguments.items() if isinstance(v, list) and not (k == "record" and others))

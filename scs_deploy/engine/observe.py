@@ -13,11 +13,11 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import addresses, runner
 from scs_deploy.images import registry
 from scs_deploy.inventory.synced import is_synced
-from scs_deploy.plan import host as plans
-from scs_deploy.plan import ordering as order
-from scs_deploy.plan import rolling
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import HostPlan, Plan
+from scs_deploy.plan.host import HostPlan
+from scs_deploy.plan.ordering import Ordering
+from scs_deploy.plan.region import Plan, assemble
+from scs_deploy.plan.rolling import Rolling, hosts_in_use, leftovers
 from scs_deploy.region.region import INVENTORY, Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.shared import state as shared_state
@@ -53,21 +53,21 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
     # a daemon: hosts that cannot be reached are told at once, whatever the servers do meanwhile
     threading.Thread(target=read, daemon=True).start()
     observation = observe_hosts(region, chosen)
-    moving = rolling.of(region)
+    rolling = Rolling.of(region)
     known = _known(shared.result(), observation.hosts, region.catalog)
-    plan = plans.assemble(
+    plan = assemble(
         observation.hosts,
-        [*known, *rolling.leftovers(observation.hosts, moving)],
+        [*known, *leftovers(observation.hosts, rolling)],
         region.catalog.waves,
         chosen,
         only,
         frozenset(region.environment.settings.allow) | frozenset(selection.allow),
-        order.of(region),
+        Ordering.of(region),
     )
     api = region.environment.settings.api
     both = (str(api.internal.address), str(api.external.address))
     holders = dict.fromkeys(("haproxy", "keepalived"), both)
-    plan = plan.model_copy(update={"in_use": rolling.last(observation.hosts, moving.backends, holders)})
+    plan = plan.model_copy(update={"in_use": hosts_in_use(observation.hosts, rolling.backends, holders)})
     _check_registry(region, plan)
     may_hold = {h.name for h in region.inventory.group(region.group_of(HOLDER))}
     if HOLDER in chosen and addresses.unheld(observation.hosts, may_hold):
@@ -85,13 +85,7 @@ def observe_hosts(region: Region, services: frozenset[str], states: bool = False
     task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": states, "services": sorted(services)}}
     play = {"name": "Observe", "hosts": ",".join(hosts), "gather_facts": False, "tasks": [task]}
     result = runner.run_playbook(region.environment, [play], keep_results=True, variables=pinned(region))
-    runner.refuse_unreachable(result)
-    if result.refused:
-        raise RefusedError(runner.summary(result.refused))
-    if result.failures:
-        raise ScsError(f"observing failed: {runner.summary(result.failures)}")
-    if not result.ok:
-        raise ScsError(f"observing failed: {' '.join(result.output.split())[-600:]}")
+    result.raise_for("observing")
     return Observation(
         hosts=[HostPlan.model_validate(result.results[h]["plan"]) for h in hosts],
         states=[s for h in hosts for s in result.results[h].get("states", ())],
@@ -129,9 +123,9 @@ def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Cata
         if not _about_to_change(hosts, {name, *catalog.required(name), "haproxy", "keepalived"}):
             raise ScsError(f"{name}: {why}")
         unknown.add(name)
-    known = {job.partition(".")[0] for h in hosts for job, (_, last) in h.cluster_jobs.items() if last}
+    known = {j.service for h in hosts for j in h.cluster_jobs if j.last}
     new = {c.service for h in hosts for c in h.changes if c.kind is Kind.CREATE} - unknown - known
-    return [c for c in state.changes if c.subject.partition(" ")[0] not in unknown or c.service in new]
+    return [c for c in state.changes if c.shared is None or c.shared.server not in unknown or c.service in new]
 
 
 def _about_to_change(hosts: list[HostPlan], services: Collection[str]) -> bool:

@@ -1,42 +1,138 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan as a playbook: only the hosts, services and phases that change, one task a host and phase."""
+"""A plan as plays: only the hosts, services and phases that change, one task a host and phase.
+
+Plays are typed, and whoever carries them out looks at their fields. Titles are for people: nothing reads them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
 import yaml
+from pydantic import Field
 
-from scs_deploy.plan.change import REGION, Change, Kind
-from scs_deploy.plan.host import Plan
-from scs_deploy.plan.ordering import Order
-from scs_deploy.plan.rolling import SESSIONS, STOPPING, UP, Rolling, ordered
+from scs_deploy.base.model import Model
+from scs_deploy.plan.change import REGION, Change, Kind, shared_objects
+from scs_deploy.plan.ordering import Ordering
+from scs_deploy.plan.region import Plan
+from scs_deploy.plan.rolling import SESSIONS, STOPPING, UP, Backend, Rolling, ordered
 from scs_deploy.spec.service import Phase
 
-Play = dict[str, Any]
 
-AROUND = ("gate", "drain", "use", "alive")
-"""First words of plays that change nothing themselves: what is done around a change."""
+class PlayKind(StrEnum):
+    """What a play is for: a phase of the plan, or what is done around a change, which changes nothing itself."""
 
-ACTIONS = {
-    k: k.value for k in (Kind.CREATE, Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.START, Kind.STOP, Kind.REMOVE)
-}
+    PULL = Phase.PULL.value
+    CONFIG = Phase.CONFIG.value
+    DATABASE = Phase.DATABASE.value
+    MIGRATE = Phase.MIGRATE.value
+    ROLL = Phase.ROLL.value
+    REGISTER = Phase.REGISTER.value
+    FINISH = Phase.FINISH.value
+    VERIFY = Phase.VERIFY.value
+    GATE = "gate"
+    """asks members of clusters whether the others can do without them"""
+    DRAIN = "drain"
+    """takes a host out of the load balancers"""
+    USE = "use"
+    """has the load balancers use it again"""
+    ALIVE = "alive"
+    """waits until Nova and Neutron hear of processes again"""
+    RECORDS = "records"
+    """has the other hosts of a cluster record its jobs' success"""
+
+
+class Module(StrEnum):
+    """Modules that carry out a plan."""
+
+    AGENTS = "scs.core.agents"
+    BALANCER = "scs.core.balancer"
+    CONTAINERS = "scs.core.containers"
+    FILES = "scs.core.files"
+    IMAGES = "scs.core.images"
+    JOBS = "scs.core.jobs"
+    REGION = "scs.core.region"
+
+
+class Task(Model):
+    """One call of a module, on every host of its play."""
+
+    title: str
+    module: str = Field(description="e.g. scs.core.files")
+    arguments: dict[str, Any]
+    changes: tuple[Change, ...] = Field(default=(), description="that it makes on each host; the first host's")
+    throttle: int = Field(default=0, description="hosts at once; 0: all of the play's")
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """Jobs that it runs."""
+        return tuple(c.subject for c in self.changes if c.kind is Kind.JOB)
+
+    def render(self) -> dict[str, Any]:
+        """As Ansible reads it."""
+        throttle = {"throttle": self.throttle} if self.throttle else {}
+        return {"name": self.title, str(self.module): self.arguments, **throttle}
+
+
+class Drain(Model):
+    """Servers that a play takes out of the load balancers."""
+
+    server: str = Field(description="their name, which is their host's")
+    backends: tuple[str, ...]
+
+
+class Play(Model):
+    """Tasks for some hosts."""
+
+    kind: PlayKind
+    title: str
+    hosts: tuple[str, ...] = Field(description="of the inventory; empty: the manager itself")
+    tasks: tuple[Task, ...]
+    group: str = Field(default="", description="stands with its steps in the record; empty: its kind")
+    serial: int = Field(default=0, description="hosts at once; 0: all")
+    careful: bool = Field(default=False, description="no further host once one has failed")
+    together: bool = Field(default=False, description="no pause before it: a server is out of the load balancers")
+    drain: Drain | None = Field(default=None, description="what it takes out")
+
+    @property
+    def label(self) -> str:
+        """What its steps belong to."""
+        return self.group or self.kind.value
+
+    def render(self) -> dict[str, Any]:
+        """As Ansible reads it."""
+        play: dict[str, Any] = {
+            "name": self.title,
+            "hosts": ",".join(self.hosts) or "localhost",
+            "gather_facts": False,
+        }
+        if not self.hosts:
+            play["connection"] = "local"
+        if self.serial:
+            play["serial"] = self.serial
+        if self.careful:
+            play["max_fail_percentage"] = 0
+        play |= {"any_errors_fatal": True, "tasks": [t.render() for t in self.tasks]}
+        if self.together:
+            play["vars"] = {"scs_together": True}
+        return play
 
 
 def plays(
-    plan: Plan, waves: Mapping[str, int], rolling: Rolling = Rolling(), order: Order = Order()
+    plan: Plan, waves: Mapping[str, int], rolling: Rolling = Rolling(), ordering: Ordering = Ordering()
 ) -> list[Play]:  # fmt: skip
     """The plays of a plan, in its order.
 
     :param waves: service: wave; changes of one wave, phase and stage share a play
     :param rolling: what must be out of the load balancers, and asked, before it stops
-    :param order: what of a service comes before what
+    :param ordering: what of a service comes before what
     """
 
     def step(change: Change) -> tuple[int, Phase, int]:
-        return (order.wave(change, waves), change.phase, order.stage(change))
+        return (ordering.wave(change, waves), change.phase, ordering.stage(change))
 
     result = []
     for (_, phase, _), group in groupby(plan.changes, key=step):
@@ -48,16 +144,37 @@ def plays(
             groups.sort(key=lambda g: any(c.kind in STOPPING for c in g[1]))
         for hosts, own in groups:
             if rolls and hosts != [REGION]:
-                result += _roll(Phase.ROLL, ordered(hosts, own, plan.in_use), own, rolling.without(plan.drained))
+                result += _roll(ordered(hosts, own, plan.in_use), own, rolling.without(plan.drained))
             else:
-                result.append(_play(phase, hosts, own, rolling.pulls))
+                result.append(_play(phase, hosts, own, pulls=rolling.pulls))
         result += _records(phase, changes)
     return result
 
 
+def render(play_list: Iterable[Play]) -> list[dict[str, Any]]:
+    """Plays as Ansible reads them."""
+    return [p.render() for p in play_list]
+
+
 def text(play_list: Iterable[Play]) -> str:
     """The playbook as YAML, for people."""
-    return "---\n" + yaml.safe_dump(list(play_list), sort_keys=False, width=120, allow_unicode=True)
+    return "---\n" + yaml.safe_dump(render(play_list), sort_keys=False, width=120, allow_unicode=True)
+
+
+def take_back(drained: Play | None, without: Collection[str] = ()) -> list[Play]:
+    """After a failure: what the load balancers use again, whose own checks decide whether it works.
+
+    :param drained: the play that took out what is not used again; None: all is used
+    :param without: hosts that cannot be reached
+    """
+    if drained is None or drained.drain is None:
+        return []
+    hosts = tuple(h for h in drained.hosts if h not in without)
+    server, backends = drained.drain.server, drained.drain.backends
+    use = Task(
+        title=f"Use {_list(backends)} of {server} again", module=Module.BALANCER, arguments=_ready(server, backends)
+    )
+    return [Play(kind=PlayKind.USE, title="use: after a failure", hosts=hosts, tasks=(use,))] if hosts else []
 
 
 def _alike(changes: list[Change]) -> list[tuple[list[str], list[Change]]]:
@@ -65,83 +182,75 @@ def _alike(changes: list[Change]) -> list[tuple[list[str], list[Change]]]:
     by_host: dict[str, list[Change]] = {}
     for change in changes:
         by_host.setdefault(change.host, []).append(change)
-    result: dict[tuple[tuple[str, str], ...], tuple[list[str], list[Change]]] = {}
+    result: dict[tuple[object, ...], tuple[list[str], list[Change]]] = {}
     for host in sorted(by_host, key=lambda h: (h != REGION, h)):
         own = by_host[host]
-        key = (*(((c.kind, c.subject)) for c in own), ("region", "") if host == REGION else ("host", ""))
+        key = (host == REGION, *((c.kind, c.subject) for c in own))
         result.setdefault(key, ([], own))[0].append(host)
     return list(result.values())
 
 
-def _roll(phase: Phase, hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Play]:
+def _roll(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Play]:
     """Hosts side by side where nothing stops; else each one asked, drained, changed and used again before the next."""
     if not any(c.kind in STOPPING for c in changes):
-        return [_play(phase, hosts, changes)]
+        return [_play(Phase.ROLL, hosts, changes)]
     gates = rolling.gates(changes)
     if not gates and not any(rolling.drains(h, changes) for h in hosts):
         size = rolling.at_once(changes)
-        if not rolling.alive(hosts, changes):
-            return [_play(phase, hosts, changes) | {"serial": size}]
         batches = [hosts[i : i + size] for i in range(0, len(hosts), size)]
-        return [p for b in batches for p in (_play(phase, b, changes) | {"serial": size}, *_alive(b, changes, rolling))]
+        if not rolling.alive(hosts, changes):
+            batches = [hosts]
+        return [
+            p
+            for batch in batches
+            for p in (_play(Phase.ROLL, batch, changes, serial=size), *_alive(batch, changes, rolling))
+        ]
     result: list[Play] = []
-    services = _services(changes)
     for host in hosts:
         drains = rolling.drains(host, changes)
-        if gates:
-            actions = [{"action": "gate", "container": name} for name in gates]
-            task = {"name": f"Ask {_list(list(gates))}", "scs.core.containers": {"actions": actions}}
-            result.append(_base(f"gate: {services}", [host], [task]))
-        own = _play(phase, [host], changes)
-        for task in own["tasks"]:
-            for action in task.get("scs.core.containers", {}).get("actions", ()):
-                if drains or action["container"] in rolling.undrained:
-                    action["leave"] = True
-        if not drains:
-            result.append(own | (_together() if gates else {}))
-            result += _alive([host], changes, rolling)
-            continue
-        where, names = list(rolling.balancers), _list([b.name for b in drains])
-        drain = {
-            "server": host,
-            "states": {b.name: "drain" for b in drains},
-            "move": [b.name for b in drains if b.single],
-            "quiet": [b.name for b in drains if b.http],
-            "wait": SESSIONS,
-            "outlast": False,
-        }
-        use: dict[str, Any] = {"server": host, "states": {b.name: "ready" for b in drains}}
-        if any(c.kind in (Kind.REPLACE, Kind.RESTART) for c in changes):
-            use |= {"up": [b.name for b in drains if not b.copies], "wait": UP}
-        tasks = [{"name": f"Drain {names} of {host}", "scs.core.balancer": drain}]
-        result.append(_base(f"drain: {services}", where, tasks) | (_together() if gates else {}))
-        result.append(own | _together())
-        tasks = [{"name": f"Use {names} of {host}", "scs.core.balancer": use}]
-        result.append(_base(f"use: {services}", where, tasks) | _together())
-        result += _alive([host], changes, rolling)
+        leaving = frozenset(c.subject for c in changes if drains or c.subject in rolling.undrained)
+        own = _play(Phase.ROLL, [host], changes, leaving=leaving, together=bool(drains or gates))
+        before, after = _around(host, changes, drains, rolling, asked=bool(gates)) if drains else ([], [])
+        result += [*_gate(host, gates, changes), *before, own, *after, *_alive([host], changes, rolling)]
     return result
 
 
-def take_back(play_list: Iterable[Play], drained: str, without: Iterable[str] = ()) -> list[Play]:
-    """After a failure: what the load balancers use again, whose own checks decide whether it works.
+def _gate(host: str, gates: Sequence[str], changes: list[Change]) -> list[Play]:
+    """A play in which members are asked whether the others can do without them."""
+    if not gates:
+        return []
+    actions = [{"action": "gate", "container": name} for name in gates]
+    task = Task(title=f"Ask {_list(gates)}", module=Module.CONTAINERS, arguments={"actions": actions})
+    return [Play(kind=PlayKind.GATE, title=f"gate: {_services(changes)}", hosts=(host,), tasks=(task,))]
 
-    :param drained: name of the last drain's task; '' when what it took out was used again
-    :param without: hosts that cannot be reached
+
+def _around(
+    host: str, changes: list[Change], drains: Sequence[Backend], rolling: Rolling, asked: bool
+) -> tuple[list[Play], list[Play]]:
+    """Plays that take a host out of the load balancers, and that have them use it again.
+
+    :param asked: its members agreed to stop: no pause after that
     """
-    gone = set(without)
-    for play in play_list:
-        task = play["tasks"][0]
-        if not drained or task["name"] != drained or "scs.core.balancer" not in task:
-            continue
-        arguments = task["scs.core.balancer"]
-        states = dict.fromkeys(arguments["states"], "ready")
-        use = {
-            "name": f"Use {_list(list(states))} of {arguments['server']} again",
-            "scs.core.balancer": {"server": arguments["server"], "states": states},
-        }
-        hosts = [h for h in play["hosts"].split(",") if h not in gone]
-        return [_base("use: after a failure", hosts, [use])] if hosts else []
-    return []
+    backends, services = tuple(b.name for b in drains), _services(changes)
+    drain = {
+        "server": host,
+        "states": dict.fromkeys(backends, "drain"),
+        "move": [b.name for b in drains if b.single],
+        "quiet": [b.name for b in drains if b.http],
+        "wait": SESSIONS,
+        "outlast": False,
+    }
+    use = _ready(host, backends)
+    if any(c.kind in (Kind.REPLACE, Kind.RESTART) for c in changes):
+        use |= {"up": [b.name for b in drains if not b.copies], "wait": UP}
+    out = Task(title=f"Drain {_list(backends)} of {host}", module=Module.BALANCER, arguments=drain)
+    back = Task(title=f"Use {_list(backends)} of {host}", module=Module.BALANCER, arguments=use)
+    before = Play(
+        kind=PlayKind.DRAIN, title=f"drain: {services}", hosts=rolling.balancers, tasks=(out,), together=asked,
+        drain=Drain(server=host, backends=backends),
+    )  # fmt: skip
+    after = Play(kind=PlayKind.USE, title=f"use: {services}", hosts=rolling.balancers, tasks=(back,), together=True)
+    return [before], [after]
 
 
 def _alive(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Play]:
@@ -149,114 +258,129 @@ def _alive(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Pl
     agents = rolling.alive(hosts, changes)
     if not agents:
         return []
-    task = {
-        "name": f"Hear of {_list(list(dict.fromkeys(a['binary'] for a in agents)))}",
-        "scs.core.agents": {"agents": agents},
-    }
-    return [_base(f"alive: {_services(changes)}", ["localhost"], [task]) | {"connection": "local"}]
+    names = list(dict.fromkeys(a["binary"] for a in agents))
+    task = Task(title=f"Hear of {_list(names)}", module=Module.AGENTS, arguments={"agents": agents})
+    return [Play(kind=PlayKind.ALIVE, title=f"alive: {_services(changes)}", hosts=(), tasks=(task,))]
 
 
-def _together() -> Play:
-    """No pause between the play before and this one: a server is out of the load balancers."""
-    return {"vars": {"scs_together": True}}
+def _play(
+    phase: Phase, hosts: list[str], changes: list[Change], *, pulls: int = 0, serial: int = 0,
+    leaving: Collection[str] = (), together: bool = False,
+) -> Play:  # fmt: skip
+    """The play of a phase.
+
+    :param pulls: hosts that pull images at once; 0: all
+    :param serial: hosts that change at once; 0: one where a container stops, else all
+    :param leaving: containers that have something to do before they stop
+    """
+    region = hosts == [REGION]
+    # one host after the other, and none after a failed one
+    careful = not region and any(c.kind in (Kind.REPLACE, Kind.RESTART) for c in changes)
+    tasks = _tasks(changes, leaving)
+    if phase is Phase.PULL and 0 < pulls < len(hosts):
+        tasks = [t.model_copy(update={"throttle": pulls}) for t in tasks]
+    return Play(
+        kind=PlayKind(phase.value), title=f"{phase.value}: {_services(changes)}", hosts=() if region else tuple(hosts),
+        tasks=tuple(tasks), serial=serial or int(careful), careful=careful, together=together,
+    )  # fmt: skip
 
 
-def _base(name: str, hosts: list[str], tasks: list[dict[str, Any]]) -> Play:
-    return {"name": name, "hosts": ",".join(hosts), "gather_facts": False, "any_errors_fatal": True, "tasks": tasks}
+def _records(phase: Phase, changes: list[Change]) -> list[Play]:
+    """Plays in which the other hosts of a cluster record its jobs' success."""
+    jobs: dict[tuple[str, ...], list[str]] = {}
+    for change in changes:
+        if change.witnesses:
+            jobs.setdefault(change.witnesses, []).append(change.subject)
+    return [
+        Play(
+            kind=PlayKind.RECORDS, title=f"{phase.value}: records", hosts=hosts, group=phase.value,
+            tasks=(Task(title=f"Record {_list(names)}", module=Module.JOBS, arguments={"record": names}),),
+        )
+        for hosts, names in jobs.items()
+    ]  # fmt: skip
+
+
+def _tasks(changes: list[Change], leaving: Collection[str]) -> list[Task]:
+    """The tasks of a phase, for one host."""
+
+    def of(*kinds: Kind) -> tuple[Change, ...]:
+        return tuple(c for c in changes if c.kind in kinds)
+
+    result = []
+    arguments: dict[str, Any]
+    if pulls := of(Kind.PULL):
+        names = _names(pulls)
+        result.append(_task(f"Pull {_count(names, 'image')}", Module.IMAGES, {"pull": names}, pulls))
+    if files := of(Kind.FILE, Kind.DELETE):
+        arguments = {"write": _names(of(Kind.FILE)), "remove": _names(of(Kind.DELETE))}
+        result.append(_task(f"Write {_count(_names(files), 'file')}", Module.FILES, arguments, files))
+    for kind, what in ((Kind.DATABASE, "Databases"), (Kind.ACCOUNT, "Accounts"), (Kind.CATALOGUE, "Catalogue")):
+        if own := of(kind):
+            servers = list(dict.fromkeys(s.server for s in shared_objects(own)))
+            arguments = {"kind": kind.value, "servers": servers, "subjects": _names(own)}
+            result.append(_task(f"{what}: {_list(_names(own))}", Module.REGION, arguments, own))
+    result += _undrains(of(Kind.UNDRAIN))
+    if rolls := of(*ACTIONS):
+        result.append(_containers(rolls, leaving))
+    if jobs := of(Kind.JOB):
+        names = _names(jobs)
+        result.append(_task(f"Run {', '.join(names)}", Module.JOBS, {"jobs": names}, jobs))
+    if records := of(Kind.RECORD):
+        names = _names(records)
+        result.append(_task(f"Record {', '.join(names)}", Module.JOBS, {"record": names}, records))
+    return result
+
+
+ACTIONS = (Kind.CREATE, Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.START, Kind.STOP, Kind.REMOVE)
+"""Kinds that are actions on containers, by the same name."""
+
+
+def _containers(changes: tuple[Change, ...], leaving: Collection[str]) -> Task:
+    actions: list[dict[str, Any]] = [{"action": c.kind.value, "container": c.subject} for c in changes]
+    for action in actions:
+        if action["container"] in leaving:
+            action["leave"] = True
+    verbs = "; ".join(
+        f"{kind.value} {_list([c.subject for c in changes if c.kind is kind])}"
+        for kind in dict.fromkeys(c.kind for c in changes)
+    )
+    return _task(verbs[:1].upper() + verbs[1:], Module.CONTAINERS, {"actions": actions}, changes)
+
+
+def _undrains(changes: Iterable[Change]) -> list[Task]:
+    """A task for each host whose servers the load balancers use again."""
+    servers: dict[str, list[Change]] = {}
+    for change in changes:
+        if change.balanced:
+            servers.setdefault(change.balanced.server, []).append(change)
+    result = []
+    for server, own in servers.items():
+        backends = [c.balanced.backend for c in own if c.balanced]
+        title = f"Use {_list(backends)} of {server}"
+        result.append(_task(title, Module.BALANCER, _ready(server, backends), tuple(own)))
+    return result
+
+
+def _task(title: str, module: str, arguments: dict[str, Any], changes: tuple[Change, ...]) -> Task:
+    return Task(title=title, module=module, arguments=arguments, changes=changes)
+
+
+def _ready(server: str, backends: Iterable[str]) -> dict[str, Any]:
+    """Arguments of the balancer module: use these servers."""
+    return {"server": server, "states": dict.fromkeys(backends, "ready")}
 
 
 def _services(changes: list[Change]) -> str:
     return ", ".join(dict.fromkeys(c.service or "leftovers" for c in changes))
 
 
-def _play(phase: Phase, hosts: list[str], changes: list[Change], pulls: int = 0) -> Play:
-    """:param pulls: hosts that pull images at once; 0: all"""
-    play: Play = {
-        "name": f"{phase.value}: {_services(changes)}",
-        "hosts": "localhost" if hosts == [REGION] else ",".join(hosts),
-        "gather_facts": False,
-    }
-    if hosts == [REGION]:
-        play["connection"] = "local"
-    elif any(c.kind in (Kind.REPLACE, Kind.RESTART) for c in changes):
-        # one host after the other, and none after a failed one
-        play |= {"serial": 1, "max_fail_percentage": 0}
-    play["any_errors_fatal"] = True
-    play["tasks"] = _tasks(changes)
-    if phase is Phase.PULL and 0 < pulls < len(hosts):
-        for task in play["tasks"]:
-            task["throttle"] = pulls
-    return play
+def _names(changes: Iterable[Change]) -> list[str]:
+    return [c.subject for c in changes]
 
 
-def _records(phase: Phase, changes: list[Change]) -> list[Play]:
-    """A play in which the other hosts of a cluster record its jobs' success."""
-    jobs: dict[tuple[str, ...], list[str]] = {}
-    for change in changes:
-        if change.witnesses:
-            jobs.setdefault(change.witnesses, []).append(change.subject)
-    return [
-        {
-            "name": f"{phase.value}: records",
-            "hosts": ",".join(hosts),
-            "gather_facts": False,
-            "any_errors_fatal": True,
-            "tasks": [{"name": f"Record {_list(names)}", "scs.core.jobs": {"record": names}}],
-        }
-        for hosts, names in jobs.items()
-    ]
-
-
-def _tasks(changes: list[Change]) -> list[dict[str, Any]]:
-    tasks: list[dict[str, Any]] = []
-    pulls = [c.subject for c in changes if c.kind is Kind.PULL]
-    if pulls:
-        tasks.append({"name": f"Pull {_count(pulls, 'image')}", "scs.core.images": {"pull": pulls}})
-    files = [c for c in changes if c.kind is Kind.FILE]
-    if files:
-        gone = [c.subject for c in files if c.reason == "no container reads it any more"]
-        write = [c.subject for c in files if c.subject not in gone]
-        tasks.append(
-            {"name": f"Write {_count([*write, *gone], 'file')}", "scs.core.files": {"write": write, "remove": gone}}
-        )
-    for kind, what in ((Kind.DATABASE, "Databases"), (Kind.ACCOUNT, "Accounts"), (Kind.CATALOGUE, "Catalogue")):
-        subjects = [c.subject for c in changes if c.kind is kind]
-        if subjects:
-            tasks.append(
-                {"name": f"{what}: {_list(subjects)}", "scs.core.region": {"kind": kind.value, "subjects": subjects}}
-            )
-    forced: dict[str, list[str]] = {}
-    for change in changes:
-        if change.kind is Kind.UNDRAIN:
-            backend, _, server = change.subject.partition("/")
-            forced.setdefault(server, []).append(backend)
-    tasks += [
-        {
-            "name": f"Use {_list(backends)} of {server}",
-            "scs.core.balancer": {"server": server, "states": dict.fromkeys(backends, "ready")},
-        }
-        for server, backends in forced.items()
-    ]
-    rolls = [{"action": ACTIONS[c.kind], "container": c.subject} for c in changes if c.kind in ACTIONS]
-    if rolls:
-        verbs = "; ".join(
-            f"{verb} {_list([r['container'] for r in rolls if r['action'] == verb])}"
-            for verb in dict.fromkeys(r["action"] for r in rolls)
-        )
-        tasks.append({"name": verbs[:1].upper() + verbs[1:], "scs.core.containers": {"actions": rolls}})
-    jobs = [c.subject for c in changes if c.kind is Kind.JOB]
-    if jobs:
-        # all by name: a rollback reads here what ran
-        tasks.append({"name": f"Run {', '.join(jobs)}", "scs.core.jobs": {"jobs": jobs}})
-    records = [c.subject for c in changes if c.kind is Kind.RECORD]
-    if records:
-        tasks.append({"name": f"Record {', '.join(records)}", "scs.core.jobs": {"record": records}})
-    return tasks
-
-
-def _list(names: list[str]) -> str:
+def _list(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
 
 
-def _count(names: list[str], what: str) -> str:
+def _count(names: Sequence[str], what: str) -> str:
     return f"{len(names)} {what}{'' if len(names) == 1 else 's'}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.engine import runner
 from scs_deploy.region.region import Region
@@ -24,13 +24,27 @@ class Command(Model):
     """in a new container with this one's image, files, mounts and user, e.g. while it is stopped"""
 
 
+class ContainerState(StrEnum):
+    """What a container does, as its host's engine says."""
+
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    """it ends, and the engine starts it again"""
+    STOPPED = "stopped"
+    ABSENT = "absent"
+    UNREACHABLE = "unreachable"
+    """the engine does not answer"""
+
+
 class Answer(Model):
     """How a command ended."""
 
     code: int
-    """-1: no answer in time, or no such container; `output` says which"""
+    """-1: no answer in time, or the container does not run; `output` says which"""
     output: str
     """standard output and error"""
+    container: ContainerState | None = None
+    """None: it was a one-shot command, in a container of its own"""
 
 
 @dataclass(frozen=True)
@@ -55,10 +69,7 @@ def execute(region: Region, commands: Mapping[str, Sequence[Command]]) -> Answer
     task = {"name": "Execute", "scs.core.execute": {"commands": chosen}}
     play = {"name": "Execute", "hosts": ",".join(sorted(chosen)), "gather_facts": False, "tasks": [task]}
     result = runner.run_playbook(region.environment, [play], keep_results=True)
-    if result.failures:
-        raise ScsError(runner.summary(result.failures))
-    if not result.ok and not result.unreachable:
-        raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+    result.raise_for(changing=True, but_unreachable=True)
     answers = {
         host: tuple(Answer.model_validate(a) for a in result.results[host]["answers"])
         for host in chosen

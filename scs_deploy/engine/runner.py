@@ -47,6 +47,31 @@ class RunResult:
         """Everything succeeded everywhere."""
         return self.status == "successful" and not self.failures and not self.unreachable
 
+    def raise_for(
+        self, verb: str = "", *, changing: bool = False, hint: str = "", but_unreachable: bool = False
+    ) -> None:
+        """Raise unless everything succeeded everywhere.
+
+        :param verb: begins the message of a failure, e.g. `observing`
+        :param changing: hosts were being changed, so that something may have been done
+        :param hint: what to do about it
+        :param but_unreachable: the caller handles hosts that cannot be reached
+        :raises RefusedError: nothing was changed: a host cannot be reached, or refuses
+        :raises ScsError: a task failed, or Ansible itself
+        """
+        if self.unreachable and not but_unreachable:
+            if changing:
+                raise ScsError(summary(self.unreachable, verb="became unreachable"), hint)
+            said = summary(self.unreachable, verb="is unreachable")
+            raise RefusedError(said, "check its address, its power and `scs console HOST`")
+        if self.refused and not changing:
+            raise RefusedError(summary(self.refused), hint)
+        failed = f"{verb} failed: " if verb else ""
+        if self.failures:
+            raise ScsError(failed + summary(self.failures), hint)
+        if self.status != "successful" and not self.unreachable:
+            raise ScsError(f"{failed}Ansible ended as {self.status}: {' '.join(self.output.split())[-600:]}", hint)
+
 
 def run_playbook(
     environment: Environment,
@@ -143,16 +168,6 @@ def settings(environment: Environment) -> dict[str, str]:
         "SCS_ENVIRONMENTS": str(paths.environments()),
         "SCS_ROOT": str(paths.root()),
     }
-
-
-def refuse_unreachable(result: RunResult) -> None:
-    """Raise when a host could not be reached.
-
-    :raises RefusedError: naming each host with ssh's own words
-    """
-    if result.unreachable:
-        said = summary(result.unreachable, verb="is unreachable")
-        raise RefusedError(said, "check its address, its power and `scs console HOST`")
 
 
 def summary(said: Mapping[str, str], most: int = 3, verb: str = "") -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from scs_deploy.base.model import Model
+
 
 class ObservedContainer(BaseModel):
     """The part of Docker's inspect that is compared, under Docker's names."""
@@ -39,6 +41,22 @@ class ObservedContainer(BaseModel):
         return timestamp(self.started)
 
 
+class BackendServer(Model):
+    """A server of a load balancer's backend."""
+
+    backend: str
+    server: str
+
+    def __str__(self) -> str:
+        return f"{self.backend}/{self.server}"
+
+
+class ForcedServer(BackendServer):
+    """A server that somebody took out of use."""
+
+    state: str = Field(description="drain or maint")
+
+
 class Observed(BaseModel):
     """One host, as it is."""
 
@@ -53,8 +71,8 @@ class Observed(BaseModel):
     reloads: dict[str, float] = Field(default={}, description="container: time of its last reload")
     stopped: list[str] = []
     drained: bool = False
-    forced: dict[str, str] = Field(default={}, description="backend/server: drain or maint, in this host's HAProxy")
-    down: list[str] = Field(default=[], description="backend/server that does not work, says this host's HAProxy")
+    forced: list[ForcedServer] = Field(default=[], description="out of use in this host's HAProxy")
+    down: list[BackendServer] = Field(default=[], description="servers that do not work, says this host's HAProxy")
     used: dict[str, str] = Field(default={}, description="backend with one server in use: that server")
     addresses: list[str] = Field(default=[], description="of the region's API, those that are here")
     listening: list[tuple[str, int]] = []

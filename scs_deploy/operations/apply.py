@@ -17,7 +17,7 @@ from scs_deploy.engine.events import Stage, Watch
 from scs_deploy.engine.observe import make_plan
 from scs_deploy.environment.environment import Environment
 from scs_deploy.plan.change import REGION
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.prober import watch as probing
 from scs_deploy.prober.watch import Options
 from scs_deploy.region.region import Region

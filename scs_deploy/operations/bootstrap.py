@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scs_deploy.base import paths
-from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.engine import runner
 from scs_deploy.engine.events import ignore
 from scs_deploy.engine.runner import Event
@@ -87,13 +87,7 @@ def run(
 
 def _prepare(region: Region, hosts: Sequence[str], note: Callable[[Event], None]) -> None:
     result = runner.run_playbook(region.environment, paths.root() / "playbooks" / PLAYBOOK, hosts, note)
-    runner.refuse_unreachable(result)
-    if result.failures:
-        host, message = sorted(result.failures.items())[0]
-        more = f"and on {len(result.failures) - 1} more" if len(result.failures) > 1 else ""
-        raise ScsError(f"host {host}: {message}", more)
-    if not result.ok:
-        raise ScsError(f"bootstrap: {' '.join(result.output.split())[-500:] or result.status}")
+    result.raise_for("bootstrap")
 
 
 def _networks(region: Region, summary: Summary, allow: Sequence[Impact], lock: RunLock) -> None:

@@ -66,12 +66,7 @@ def plan(region: Region, hosts: Sequence[str] = ()) -> dict[str, HostNetwork]:
         "roles": [{"role": "scs.host.network"}],
     }  # fmt: skip
     result = runner.run_playbook(region.environment, [play], keep_results=True, variables={action.STATE: "plan"})
-    runner.refuse_unreachable(result)
-    if result.failures:
-        kind = RefusedError if result.refused == result.failures else ScsError
-        raise kind("; ".join(text for _, text in sorted(result.failures.items())))
-    if not result.ok:
-        raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+    result.raise_for()
     return {host: HostNetwork.model_validate(result.results[host]["network"]) for host in names}
 
 
@@ -137,9 +132,5 @@ def _one(region: Region, host: str) -> tuple[str, ...]:
         region.environment, paths.root() / "playbooks" / PLAYBOOK, [host], keep_results=True,
         variables={action.ALLOW: Impact.NETWORK.value},
     )  # fmt: skip
-    runner.refuse_unreachable(result)
-    if result.failures:
-        raise (RefusedError if result.refused else ScsError)("; ".join(result.failures.values()))
-    if not result.ok:
-        raise ScsError(f"host {host}: Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+    result.raise_for()
     return tuple(result.results.get(host, {}).get("warnings_of_links", ()))

@@ -9,7 +9,7 @@ from scs_deploy.engine import execute
 from scs_deploy.engine.events import Watch
 from scs_deploy.operations.apply import Applied, inputs
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.service import Impact, Phase

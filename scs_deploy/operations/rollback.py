@@ -19,7 +19,7 @@ from scs_deploy.images.difference import ImageChange, difference
 from scs_deploy.operations import apply
 from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.upgrade import release_files as ahead
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.prober.watch import Options
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
@@ -175,10 +175,19 @@ def _jobs(since: Iterable[tuple[Run, Sequence[Step]]], jobs: Mapping[str, str]) 
     found: dict[tuple[str, str], None] = {}
     for run, steps in since:
         for step in steps:
-            if step.phase in (Phase.MIGRATE, Phase.FINISH) and step.task.startswith("Run "):
-                words = step.task.removeprefix("Run ").replace(" and ", ", ").split(", ")
-                found |= {(w, run.id): None for w in words if w in jobs}
+            began = step.jobs if step.jobs is not None else _jobs_in_title(step)
+            found |= {(job, run.id): None for job in began if job in jobs}
     return list(found)
+
+
+def _jobs_in_title(step: Step) -> tuple[str, ...]:
+    """Jobs of a step that an earlier scs recorded: it kept them in the task's title only, `Run a.b, c.d`.
+
+    Steps of this scs have a field for them, whatever their titles say.
+    """
+    if step.phase not in (Phase.MIGRATE, Phase.FINISH) or not step.task.startswith("Run "):
+        return ()
+    return tuple(step.task.removeprefix("Run ").replace(" and ", ", ").split(", "))
 
 
 def series(version: str, parts: int) -> str:

@@ -16,7 +16,7 @@ from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model
 from scs_deploy.base.version import version
 from scs_deploy.plan.change import Change
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.service import Impact

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from pydantic import Field
 
 from scs_deploy.base.model import Model
+from scs_deploy.observed.model import BackendServer
 from scs_deploy.spec.service import Impact, Phase
 
 
@@ -16,6 +18,8 @@ class Kind(StrEnum):
 
     PULL = "pull"
     FILE = "file"
+    DELETE = "delete"
+    """a file that no container reads"""
     CREATE = "create"
     REPLACE = "replace"
     RESTART = "restart"
@@ -31,18 +35,55 @@ class Kind(StrEnum):
     CATALOGUE = "catalogue"
 
 
+class Shared(StrEnum):
+    """Kinds of objects that hosts share."""
+
+    SCHEMA = "schema"
+    USER = "user"
+    VHOST = "vhost"
+    PERMISSIONS = "permissions"
+    PROJECT = "project"
+    ROLE = "role"
+    REGION = "region"
+    SERVICE = "service"
+    ENDPOINT = "endpoint"
+
+
+class SharedObject(Model):
+    """Something that hosts share, in one of the region's servers."""
+
+    server: str = Field(description="service whose server has it, e.g. mariadb")
+    kind: Shared
+    name: str = Field(description="of an endpoint: the type of its service")
+    interface: str = Field(default="", description="of an endpoint")
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.kind.value, self.name, self.interface)))
+
+
 class Change(Model):
-    """One difference. Its text never holds a secret."""
+    """One difference. Its text never holds a secret.
+
+    `reason` is for people: whatever a decision needs is a field of its own.
+    """
 
     kind: Kind
     service: str
     host: str = Field(description="where it happens; the controller's changes name 'region'")
-    subject: str = Field(description="container, file, job, schema, user or endpoint")
+    subject: str = Field(description="name of the container, file, job, schema, user or endpoint")
     reason: str = Field(description="why, e.g. `keystone.conf: [token] expiration 3600 -> 7200`")
     phase: Phase
     impact: Impact
+    creates: bool = Field(default=False, description="the subject is not there yet")
+    shared: SharedObject | None = Field(default=None, description="what hosts share and this is about")
+    balanced: BackendServer | None = Field(default=None, description="the server that load balancers use again")
     witnesses: tuple[str, ...] = Field(default=(), description="other hosts of the cluster: record a job's success")
 
 
 REGION = "region"
 """`Change.host` of what is changed once per region, from the controller."""
+
+
+def shared_objects(changes: Iterable[Change]) -> list[SharedObject]:
+    """What changes of shared state are about."""
+    return [c.shared for c in changes if c.shared]

@@ -1,26 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""(desired, observed) -> what must change, why, and what it touches. Pure: nothing here reads or writes anything."""
+"""(desired, observed) of one host -> what must change, why, and what it touches. Pure: nothing is read or written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import Field
 
-from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.desired.resolve import NODE_CONFIG, DesiredHost, File, RunContainer
+from scs_deploy.desired.resolve import NODE_CONFIG, DesiredHost, File, RunContainer, RunJob
 from scs_deploy.environment import overrides as config
 from scs_deploy.observed.compare import container_differences
-from scs_deploy.observed.model import Observed, ObservedContainer
-from scs_deploy.plan.change import REGION, Change, Kind
-from scs_deploy.plan.ordering import Order
+from scs_deploy.observed.model import BackendServer, ForcedServer, Observed, ObservedContainer
+from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.jobs import ClusterJob, job_reason
 from scs_deploy.spec.release import Lock
 from scs_deploy.spec.service import Impact, Phase
-
-DISRUPTIVE = frozenset({Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.REMOVE, Kind.STOP})
-"""Kinds that interrupt a container that works."""
 
 
 class HostPlan(Model):
@@ -28,89 +25,42 @@ class HostPlan(Model):
 
     host: str
     changes: tuple[Change, ...]
-    cluster_jobs: dict[str, tuple[str, str]] = Field(description="job: desired hash, hash of its last success here")
-    phases: dict[str, Phase] = Field(description="job: its phase")
-    once: frozenset[str] = Field(default=frozenset(), description="jobs that no recorded cluster runs again")
-    superseded: frozenset[str] = Field(
-        default=frozenset(), description="jobs on schemas that a later image's job changed since this one's did"
-    )
+    cluster_jobs: tuple[ClusterJob, ...] = ()
     stateful: tuple[str, ...] = Field(default=(), description="services that have a volume of theirs here already")
     drained: bool = Field(default=False, description="by `scs node drain`; no reason to change anything")
-    forced: dict[str, str] = Field(default={}, description="backend/server: drain or maint, in this host's HAProxy")
-    down: tuple[str, ...] = Field(default=(), description="backend/server that does not work, says this host's HAProxy")
+    forced: tuple[ForcedServer, ...] = Field(default=(), description="out of use in this host's HAProxy")
+    down: tuple[BackendServer, ...] = Field(default=(), description="do not work, says this host's HAProxy")
     used: dict[str, str] = Field(default={}, description="backend with one server in use: that server")
     addresses: tuple[str, ...] = Field(default=(), description="of the region's API, those that are here")
     refusals: tuple[str, ...] = Field(default=(), description="why nothing must be changed on this host at all")
 
 
-class Plan(Model):
-    """All changes of a run, in order."""
-
-    changes: tuple[Change, ...]
-    held: tuple[Change, ...] = Field(default=(), description="changes that wait for --allow")
-    drained: tuple[str, ...] = Field(default=(), description="hosts that `scs node drain` took out of use")
-    in_use: dict[str, tuple[str, ...]] = Field(
-        default={}, description="service: hosts that a rolling change comes to last"
-    )
-
-    @property
-    def empty(self) -> bool:
-        """Nothing to do, and nothing held back."""
-        return not self.changes and not self.held
-
-
-def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], lock: Lock) -> HostPlan:
+def plan_host(desired: DesiredHost, observed: Observed, secrets: Iterable[str], lock: Lock) -> HostPlan:
     """Compare one host.
 
     :param secrets: values to hide in reasons
     :param lock: sizes of the images to pull
     """
-    hidden = tuple(secrets)
-    changes: list[Change] = []
-    touched: dict[str, dict[str, str]] = {}
-    for file in desired.files.values():
-        reason, content = _file(file, observed, hidden)
-        if reason:
-            changes.append(
-                _change(desired, Kind.FILE, file.service, _subject(file.path), reason, Phase.CONFIG, Impact.NONE)
-            )
-            if content:
-                touched.setdefault(file.container, {})[file.name] = reason
-    owners = {f.container: f.service for f in desired.files.values()}
-    for path in sorted(observed.files.keys() - desired.files.keys()):
-        service = owners.get(_subject(path).partition("/")[0], "")
-        changes.append(
-            _change(
-                desired, Kind.FILE, service, _subject(path), "no container reads it any more", Phase.CONFIG, Impact.NONE
-            )
-        )
+    files, touched = _files(desired, observed, tuple(secrets))
     rolls = _containers(desired, observed, touched)
-    changes += _pulls(desired, observed, rolls) + rolls
-    jobs: dict[str, tuple[str, str]] = {}
-    for job in desired.jobs.values():
-        last = observed.job_hash(job.name)
-        if job.each == "cluster":
-            jobs[job.name] = (job.hash, last)
-        elif last != job.hash:
-            changes.append(
-                _change(desired, Kind.JOB, job.service, job.name, job_reason(last), job.phase, Impact.CONTROL)
-            )
+    jobs = [
+        _change(desired, Kind.JOB, job.service, job.name, job_reason(observed.job_hash(job.name)), job.phase,
+                Impact.CONTROL)
+        for job in desired.jobs.values()
+        if job.each != "cluster" and observed.job_hash(job.name) != job.hash
+    ]  # fmt: skip
+    changes = [*files, *_pulls(desired, observed, rolls), *rolls, *jobs]
     return HostPlan(
         host=desired.host,
         changes=tuple(changes),
-        cluster_jobs=jobs,
-        superseded=frozenset(
-            n for n, j in desired.jobs.items() if n in jobs and j.schema_change and observed.superseded(n, j.hash)
-        ),
-        phases={n: desired.jobs[n].phase for n in jobs},
-        once=frozenset(n for n in jobs if desired.jobs[n].once),
+        cluster_jobs=tuple(_cluster_job(j, observed) for j in desired.jobs.values() if j.each == "cluster"),
         stateful=tuple(
             sorted(
                 {r.service for r in desired.containers.values() if not r.volumes.keys().isdisjoint(observed.volumes)}
             )
         ),
         drained=observed.drained,
-        forced=observed.forced,
+        forced=tuple(observed.forced),
         down=tuple(observed.down),
         used=observed.used,
         addresses=tuple(observed.addresses),
@@ -118,85 +68,7 @@ def host_plan(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
     )
 
 
-def job_reason(last: str) -> str:
-    """Why a job runs, from the hash of its last success."""
-    return "its image or command changed" if last else "has not run yet"
-
-
-def assemble(
-    hosts: Sequence[HostPlan],
-    region: Iterable[Change],
-    waves: dict[str, int],
-    services: frozenset[str],
-    only_hosts: frozenset[str] | None = None,
-    allow: frozenset[Impact] = frozenset(),
-    order: Order = Order(),
-) -> Plan:
-    """One plan from all hosts' and the region's changes.
-
-    :param waves: service: wave, in deployment order
-    :param services: changes of other services are left out
-    :param only_hosts: changes of other hosts are left out; None: no limit
-    :param allow: impacts that need no further consent
-    :param order: what of a service comes before what
-    :raises RefusedError: a host cannot take its changes
-    """
-    refusals = [r for h in hosts if only_hosts is None or h.host in only_hosts for r in h.refusals]
-    if refusals:
-        raise RefusedError("; ".join(refusals))
-    changes = [c for h in hosts for c in h.changes]
-    region_changes = list(region)
-    renewed = {
-        c.service
-        for c in region_changes
-        if c.kind is Kind.DATABASE and "schema" in c.subject.split() and c.reason in ("missing", "not there yet")
-    }
-    changes += region_changes + _cluster_jobs(hosts, renewed, order)
-    elsewhere: list[Change] = []
-    if only_hosts is not None:
-        elsewhere = [c for c in changes if c.host not in only_hosts]
-        changes = [c for c in changes if c.host in only_hosts]
-    # leftovers of services that the catalog no longer has go with a full run only
-    changes = [c for c in changes if c.service in services or (c.service not in waves and services == frozenset(waves))]
-    held_services = order.waiting(
-        changes,
-        frozenset(
-            (c.host, c.service)
-            for c in changes
-            if c.impact is Impact.DATA_PLANE and c.kind in DISRUPTIVE and Impact.DATA_PLANE not in allow
-        ),
-    )
-    left_out = order.unready([*changes, *elsewhere], elsewhere)
-    left_out |= {c.subject for c in elsewhere if c.kind is Kind.RECORD}
-    changes = [c for c in changes if c.subject not in left_out and not _unrecorded(c, left_out, order)]
-    place = {s: i for i, s in enumerate(waves)}
-    phases = {p: i for i, p in enumerate(Phase)}
-
-    def key(change: Change) -> tuple[int, int, int, int]:
-        return (
-            order.wave(change, waves), phases[change.phase], order.stage(change), place.get(change.service, -1)
-        )  # fmt: skip
-
-    ordered = sorted(changes, key=key)
-    unready = order.unready(ordered, (c for c in ordered if (c.host, c.service) in held_services))
-    waiting = [
-        c for c in ordered
-        if (c.host, c.service) in held_services or c.subject in unready or _unrecorded(c, unready, order)
-    ]  # fmt: skip
-    return Plan(
-        changes=tuple(c for c in ordered if c not in waiting),
-        held=tuple(waiting),
-        drained=tuple(h.host for h in hosts if h.drained),
-    )
-
-
-def _unrecorded(change: Change, jobs: frozenset[str], order: Order) -> bool:
-    """A restart that one of these jobs is about: it waits with it."""
-    about = {(p.host, p.container) for j in jobs for p in order.restarts.get(j, ())}
-    return change.phase is Phase.FINISH and change.kind is Kind.RESTART and (change.host, change.subject) in about
-
-
-def states(desired: DesiredHost, observed: Observed) -> list[dict[str, Any]]:
+def container_states(desired: DesiredHost, observed: Observed) -> list[dict[str, Any]]:
     """A line per container for `scs status`."""
     result = []
     for name, run in desired.containers.items():
@@ -228,8 +100,31 @@ def _subject(path: str) -> str:
     return path.removeprefix(NODE_CONFIG + "/")
 
 
-def _file(file: File, observed: Observed, secrets: tuple[str, ...]) -> tuple[str, bool]:
-    """(reason, whether the content changes); ('', False) when all is right."""
+def _files(
+    desired: DesiredHost, observed: Observed, secrets: tuple[str, ...]
+) -> tuple[list[Change], dict[str, dict[str, str]]]:
+    """Changes of files, and container: its files with other content: why."""
+    changes: list[Change] = []
+    touched: dict[str, dict[str, str]] = {}
+    for file in desired.files.values():
+        if found := _file(file, observed, secrets):
+            reason, content = found
+            changes.append(
+                _change(desired, Kind.FILE, file.service, _subject(file.path), reason, Phase.CONFIG, Impact.NONE)
+            )
+            if content:
+                touched.setdefault(file.container, {})[file.name] = reason
+    owners = {f.container: f.service for f in desired.files.values()}
+    for path in sorted(observed.files.keys() - desired.files.keys()):
+        subject = _subject(path)
+        service = owners.get(PurePosixPath(subject).parts[0], "")
+        said = "no container reads it any more"
+        changes.append(_change(desired, Kind.DELETE, service, subject, said, Phase.CONFIG, Impact.NONE))
+    return changes, touched
+
+
+def _file(file: File, observed: Observed, secrets: tuple[str, ...]) -> tuple[str, bool] | None:
+    """(reason, whether the content changes); None when all is right."""
     seen = observed.files.get(file.path)
     if seen is None:
         return "new file", True
@@ -242,7 +137,7 @@ def _file(file: File, observed: Observed, secrets: tuple[str, ...]) -> tuple[str
         return shown, True
     if (mode, uid, gid) != (file.mode, file.uid, file.gid):
         return f"mode {mode} {uid}:{gid} -> {file.mode} {file.uid}:{file.gid}", False
-    return "", False
+    return None
 
 
 def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, dict[str, str]]) -> list[Change]:
@@ -306,6 +201,13 @@ def taken_by(run: RunContainer, name: str) -> Kind | None:
     return None if run.reload_itself else Kind.RELOAD
 
 
+def _cluster_job(job: RunJob, observed: Observed) -> ClusterJob:
+    return ClusterJob(
+        name=job.name, service=job.service, phase=job.phase, hash=job.hash, last=observed.job_hash(job.name),
+        once=job.once, superseded=job.schema_change and observed.superseded(job.name, job.hash),
+    )  # fmt: skip
+
+
 def _pulls(desired: DesiredHost, observed: Observed, rolls: list[Change]) -> list[Change]:
     changes: list[Change] = []
     seen: set[str] = set()
@@ -351,45 +253,3 @@ def _refusals(desired: DesiredHost, observed: Observed, changes: list[Change], l
                             "is taken by another process: stop that first"
                         )
                         break
-
-
-def _cluster_jobs(hosts: Sequence[HostPlan], renewed: set[str], order: Order) -> list[Change]:
-    """A cluster's job runs once, on the first host that has it, unless some host records this very job.
-
-    All hosts that have it record its success: a cluster whose first host lost its disk is still known as one.
-    """
-    able: dict[str, list[str]] = {}
-    once = frozenset[str]().union(*(h.once for h in hosts))
-    superseded = frozenset[str]().union(*(h.superseded for h in hosts))
-    wanted: dict[str, str] = {}
-    records: dict[str, set[str]] = {}
-    phase: dict[str, Phase] = {}
-    for plan in sorted(hosts, key=lambda h: h.host):
-        for job, (want, last) in plan.cluster_jobs.items():
-            able.setdefault(job, []).append(plan.host)
-            wanted.setdefault(job, want)
-            records.setdefault(job, set()).add(last)
-            phase.setdefault(job, plan.phases[job])
-    result = []
-    for job, (host, *others) in able.items():
-        if job in once and any(records[job]):
-            continue
-        service = job.partition(".")[0]
-        again = service in renewed and phase[job] in (Phase.MIGRATE, Phase.FINISH)
-        if wanted[job] not in records[job] or again:
-            reason = "its database is new" if again else job_reason("".join(records[job]))
-            change = Change(
-                kind=Kind.JOB, service=service, host=host, subject=job, reason=reason, phase=phase[job],
-                impact=Impact.CONTROL, witnesses=tuple(others),
-            )  # fmt: skip
-            known = any(records[job]) and not again
-            if job in superseded and not again:
-                # earlier programs work with it, as they do in every roll, but do not know its revision
-                said = "the schema is a later image's already"
-                result.append(change.model_copy(update={"kind": Kind.RECORD, "reason": said}))
-                continue
-            result += order.anew(change, known) if job in order.restarts else [change]
-    return result
-
-
-__all__ = ["DISRUPTIVE", "REGION", "HostPlan", "Plan", "assemble", "host_plan", "states"]

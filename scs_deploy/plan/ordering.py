@@ -37,14 +37,40 @@ class Place(Model):
     impact: Impact
 
 
-class Order(Model):
-    """A region's, from its catalog and inventory."""
+class Ordering(Model):
+    """What of a region's services comes before what."""
 
     stages: dict[str, int] = Field(default={}, description="container: steps of its service that come before its own")
     after: dict[str, frozenset[str]] = Field(default={}, description="container: those that come before, all of them")
     everywhere: frozenset[str] = Field(default=frozenset(), description="jobs that wait for every container")
     last: frozenset[str] = Field(default=frozenset(), description="jobs after which images cannot go back")
-    restarts: dict[str, tuple[Place, ...]] = Field(default={}, description="job: what starts anew, once per release")
+    restarts: dict[str, tuple[Place, ...]] = Field(default={}, description="job: what restarts, once per release")
+
+    @classmethod
+    def of(cls, region: Region) -> Ordering:
+        """A region's, from its catalog and inventory."""
+        services = region.catalog.services.values()
+        jobs = [(f"{s.name}.{n}", s, j) for s in services for n, j in s.jobs.items()]
+        listening = {(s.name, e.container or next(iter(s.containers))) for s in services for e in s.endpoints.values()}
+
+        def places(service: str, containers: Sequence[str]) -> tuple[Place, ...]:
+            spec = region.catalog.services[service].containers
+            return tuple(
+                Place(
+                    host=h.name, container=c,
+                    impact=spec[c].impact or (Impact.API if (service, c) in listening else Impact.CONTROL),
+                )
+                for c in containers
+                for h in region.inventory.group(region.group_of(service, c))
+            )  # fmt: skip
+
+        return cls(
+            stages={c: n for s in services for c, n in s.stages().items()},
+            after={c: before(s.containers, c) for s in services for c in s.containers},
+            everywhere=frozenset(n for n, _, j in jobs if j.everywhere),
+            last=frozenset(n for n, _, j in jobs if j.schema_change is Schema.CONTRACT and j.phase is Phase.FINISH),
+            restarts={n: places(s.name, j.restart) for n, s, j in jobs if j.restart},
+        )
 
     def wave(self, change: Change, waves: Mapping[str, int]) -> int:
         """When a change's turn is. A schema is contracted at the very end: until then the region can go back."""
@@ -101,7 +127,7 @@ class Order(Model):
             and (c.service in old or (c.kind is Kind.RECORD and c.service in unfinished))
         )  # fmt: skip
 
-    def anew(self, record: Change, known: bool) -> list[Change]:
+    def restarting(self, record: Change, known: bool) -> list[Change]:
         """A due job that restarts containers, as changes.
 
         :param known: it was recorded for an earlier release; else nothing is there that could remember one
@@ -117,32 +143,6 @@ class Order(Model):
         ]  # fmt: skip
         said = "its release changed" if known else "this release is the first that it knows"
         return [*restarts, record.model_copy(update={"kind": Kind.RECORD, "reason": said})]
-
-
-def of(region: Region) -> Order:
-    """A region's order."""
-    services = region.catalog.services.values()
-    jobs = [(f"{s.name}.{n}", s, j) for s in services for n, j in s.jobs.items()]
-    listening = {(s.name, e.container or next(iter(s.containers))) for s in services for e in s.endpoints.values()}
-
-    def places(service: str, containers: Sequence[str]) -> tuple[Place, ...]:
-        spec = region.catalog.services[service].containers
-        return tuple(
-            Place(
-                host=h.name, container=c,
-                impact=spec[c].impact or (Impact.API if (service, c) in listening else Impact.CONTROL),
-            )
-            for c in containers
-            for h in region.inventory.group(region.group_of(service, c))
-        )  # fmt: skip
-
-    return Order(
-        stages={c: n for s in services for c, n in s.stages().items()},
-        after={c: before(s.containers, c) for s in services for c in s.containers},
-        everywhere=frozenset(n for n, _, j in jobs if j.everywhere),
-        last=frozenset(n for n, _, j in jobs if j.schema_change is Schema.CONTRACT and j.phase is Phase.FINISH),
-        restarts={n: places(s.name, j.restart) for n, s, j in jobs if j.restart},
-    )
 
 
 def before(containers: Mapping[str, object], name: str) -> frozenset[str]:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from scs_deploy.base.model import Model
 from scs_deploy.desired.endpoints import endpoints as endpoints_of
+from scs_deploy.observed.model import BackendServer
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan
 from scs_deploy.region.region import Region
@@ -41,7 +42,7 @@ class Backend(Model):
 
 
 class Rolling(Model):
-    """What of a region a rolling change goes by."""
+    """What a rolling change of a region goes by."""
 
     balancers: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = ()
@@ -53,6 +54,36 @@ class Rolling(Model):
     computes: frozenset[str] = Field(default=frozenset(), description="containers of compute hosts only")
     batch: int = Field(default=1, description="compute hosts at once")
     pulls: int = Field(default=0, description="hosts that pull images at once; 0: all")
+
+    @classmethod
+    def of(cls, region: Region) -> Rolling:
+        """A region's, from its catalog and inventory."""
+        services = region.catalog.services
+        backends = []
+        endpoints = endpoints_of(region)
+        for e in endpoints:
+            if len(e.backends) > 1:
+                # its health is told by another container of the service
+                other = tuple(services[e.service].containers) if e.health_port else ()
+                backends.append(
+                    Backend(
+                        name=e.name, service=e.service, containers=tuple(dict.fromkeys((e.container, *other))),
+                        hosts=tuple(b.name for b in e.backends), single=e.balance == "single",
+                        http=e.protocol == "http", copies=e.copies,
+                    )
+                )  # fmt: skip
+        specs = [(s, n, c) for s in services.values() for n, c in s.containers.items()]
+        return cls(
+            balancers=tuple(h.name for h in region.inventory.group(region.group_of("haproxy")))
+            if "haproxy" in services else (),
+            backends=tuple(backends),
+            gated=frozenset(n for _, n, c in specs if c.roll and c.roll.gate),
+            undrained=frozenset(n for _, n, c in specs if c.roll and c.roll.leave) - {e.container for e in endpoints},
+            agents={n: (c.agent.api, c.agent.binary) for _, n, c in specs if c.agent},
+            computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == "compute"),
+            batch=region.environment.settings.rolling.compute_hosts,
+            pulls=region.environment.settings.rolling.image_pulls,
+        )  # fmt: skip
 
     def without(self, drained: Iterable[str]) -> Rolling:
         """The same, for which hosts that an operator drained are in no load balancer, and stay out."""
@@ -82,37 +113,6 @@ class Rolling(Model):
         return self.batch if all(c.subject in self.computes for c in changes) else 1
 
 
-def of(region: Region) -> Rolling:
-    """A region's, from its catalog and inventory."""
-
-    services = region.catalog.services
-    backends = []
-    endpoints = endpoints_of(region)
-    for e in endpoints:
-        if len(e.backends) > 1:
-            # its health is told by another container of the service
-            other = tuple(services[e.service].containers) if e.health_port else ()
-            backends.append(
-                Backend(
-                    name=e.name, service=e.service, containers=tuple(dict.fromkeys((e.container, *other))),
-                    hosts=tuple(b.name for b in e.backends), single=e.balance == "single", http=e.protocol == "http",
-                    copies=e.copies,
-                )
-            )  # fmt: skip
-    specs = [(s, n, c) for s in services.values() for n, c in s.containers.items()]
-    return Rolling(
-        balancers=tuple(h.name for h in region.inventory.group(region.group_of("haproxy")))
-        if "haproxy" in services else (),
-        backends=tuple(backends),
-        gated=frozenset(n for _, n, c in specs if c.roll and c.roll.gate),
-        undrained=frozenset(n for _, n, c in specs if c.roll and c.roll.leave) - {e.container for e in endpoints},
-        agents={n: (c.agent.api, c.agent.binary) for _, n, c in specs if c.agent},
-        computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == "compute"),
-        batch=region.environment.settings.rolling.compute_hosts,
-        pulls=region.environment.settings.rolling.image_pulls,
-    )  # fmt: skip
-
-
 def leftovers(hosts: Sequence[HostPlan], rolling: Rolling) -> list[Change]:
     """Servers that an interrupted run left out of a load balancer, as changes that take them back.
 
@@ -123,21 +123,21 @@ def leftovers(hosts: Sequence[HostPlan], rolling: Rolling) -> list[Change]:
     rolled = {(b.name, h.host) for h in hosts for b in rolling.drains(h.host, h.changes)}
     result = []
     for plan in hosts:
-        for subject, state in sorted(plan.forced.items()):
-            backend, _, server = subject.partition("/")
+        for forced in sorted(plan.forced, key=str):
+            backend, server = forced.backend, forced.server
             if backend not in services or server in drained or (backend, server) in rolled:
                 continue
-            reason = f"{state} in this host's HAProxy, and `scs node drain` did not do it"
             result.append(
                 Change(
-                    kind=Kind.UNDRAIN, service=services[backend], host=plan.host, subject=subject, reason=reason,
-                    phase=Phase.ROLL, impact=Impact.NONE,
+                    kind=Kind.UNDRAIN, service=services[backend], host=plan.host, subject=str(forced),
+                    reason=f"{forced.state} in this host's HAProxy, and `scs node drain` did not do it",
+                    phase=Phase.ROLL, impact=Impact.NONE, balanced=BackendServer(backend=backend, server=server),
                 )
             )  # fmt: skip
     return result
 
 
-def last(
+def hosts_in_use(
     hosts: Sequence[HostPlan], backends: Iterable[Backend], holders: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
     """Service: hosts that its change comes to last, because what is used moves away from there, once.
@@ -148,12 +148,12 @@ def last(
         service: {h.host for h in hosts if not set(addresses).isdisjoint(h.addresses)}
         for service, addresses in holders.items()
     }
-    down = {name for h in hosts for name in h.down}
+    down = {(s.backend, s.server) for h in hosts for s in h.down}
     for backend in backends:
         late = result.setdefault(backend.service, set())
         if found := next((h.used[backend.name] for h in hosts if backend.name in h.used), ""):
             late.add(found)
-        up = [h for h in backend.hosts if f"{backend.name}/{h}" not in down]
+        up = [h for h in backend.hosts if (backend.name, h) not in down]
         if len(up) == 1:
             # the others are mended first
             result[backend.service] = set(up)

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
-from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.plan.change import REGION, Change, Kind, Shared, SharedObject, shared_objects
 from scs_deploy.spec.service import Impact, Phase
 
 CHARSET = "utf8mb4"
@@ -27,7 +27,7 @@ KEPT = frozenset({CHARSET, "utf8mb3"})
 """Character sets that are left alone: Keystone's first migration sets its schema's default to utf8mb3 itself."""
 COLLATION = "utf8mb4_general_ci"
 OWNER = "mariadb"
-"""The service that the server's own accounts belong to."""
+"""The service whose server this is, and that its own accounts belong to."""
 _DENIED = 1045
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _OPTION = " WITH GRANT OPTION"
@@ -86,24 +86,24 @@ class Observed(Model):
 def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
     """What must change; with `observed` None (no server yet) everything.
 
-    `Change.subject` is `schema <name>` or `user <name>`.
+    `Change.shared` is a schema or a user.
     """
     changes: list[Change] = []
     for name, user in desired.users.items():
         for schema in user.schemas:
             reason = _schema_reason(schema, observed)
             if reason:
-                changes.append(_change(Kind.DATABASE, name, f"schema {schema}", reason, Impact.NONE))
+                new = observed is None or schema not in observed.schemas
+                changes.append(_change(Shared.SCHEMA, name, schema, reason, Impact.NONE, new))
         reason = _user_reason(name, user, observed)
         if reason:
-            exists = observed is not None and name in observed.users
-            impact = Impact.API if exists else Impact.NONE
-            changes.append(_change(Kind.ACCOUNT, name, f"user {name}", reason, impact))
+            new = observed is None or name not in observed.users
+            changes.append(_change(Shared.USER, name, name, reason, Impact.NONE if new else Impact.API, new))
     for who, passwords in desired.own.items():
         # what is missing was not made with this server, and is not made later
         reason = _password_reason(passwords, observed.own[who]) if observed and who in observed.own else ""
         if reason:
-            changes.append(_change(Kind.ACCOUNT, OWNER, f"user {who}", reason, Impact.API))
+            changes.append(_change(Shared.USER, OWNER, who, reason, Impact.API))
     return tuple(changes)
 
 
@@ -160,10 +160,12 @@ def _pattern(schema: str) -> str:
     return "`" + schema.replace("_", "\\_") + "`"
 
 
-def _change(kind: Kind, service: str, subject: str, reason: str, impact: Impact) -> Change:
+def _change(kind: Shared, service: str, name: str, reason: str, impact: Impact, new: bool = False) -> Change:
+    shared = SharedObject(server=OWNER, kind=kind, name=name)
     return Change(
-        kind=kind, service=service, host=REGION, subject=subject, reason=reason, phase=Phase.DATABASE, impact=impact
-    )
+        kind=Kind.DATABASE if kind is Shared.SCHEMA else Kind.ACCOUNT, service=service, host=REGION,
+        subject=str(shared), reason=reason, phase=Phase.DATABASE, impact=impact, creates=new, shared=shared,
+    )  # fmt: skip
 
 
 class Database:
@@ -272,18 +274,18 @@ class Database:
 
         :raises ScsError: the server refuses
         """
-        for change in changes:
-            kind, _, name = change.subject.partition(" ")
-            if kind == "schema":
+        for shared in shared_objects(changes):
+            name, subject = shared.name, str(shared)
+            if shared.kind is Shared.SCHEMA:
                 statements = _schema_statements(name)
             elif name in desired.own:
                 statements = [_own_statement(name, desired.own[name])]
             else:
                 statements = _user_statements(name, desired.users[name])
             for statement, parameters in statements:
-                self._ask(statement, parameters, change.subject)
-            if kind == "user" and name in desired.users:
-                self._grant(name, desired.users[name], change.subject)
+                self._ask(statement, parameters, subject)
+            if shared.kind is Shared.USER and name in desired.users:
+                self._grant(name, desired.users[name], subject)
 
     def _grant(self, name: str, user: User, subject: str) -> None:
         # only what differs: services go on working on their other schemas meanwhile

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field
 
 from scs_deploy.base.model import Model
-from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.plan.change import REGION, Change, Kind, Shared, SharedObject
 from scs_deploy.spec.service import Impact, Phase
 
 DOMAIN = "default"
@@ -165,55 +165,57 @@ def parse(desired: Desired, raw: Mapping[str, Sequence[Mapping[str, Any]]]) -> O
 def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
     """What must change; with `observed` None (no Keystone yet) everything.
 
-    `Change.subject` is `project service`, `role <name>`, `user <name>`, `region <name>`, `service <type>` or
-    `endpoint <type> <interface>`. A service's user is made in its phase database; all that belongs to Keystone itself
-    waits for phase register, when Keystone runs.
+    A service's user is made in its phase database; all that belongs to Keystone itself waits for phase register, when
+    Keystone runs.
     """
     changes: list[Change] = []
 
-    def add(kind: Kind, service: str, subject: str, reason: str, impact: Impact = Impact.NONE) -> None:
+    def add(shared: SharedObject, service: str, known: bool, wrong: Iterable[str] = (), disturbs: bool = False) -> None:
+        reason = "; ".join(wrong) if known else "missing" if observed else "not there yet"
         if reason:
-            own = kind is Kind.CATALOGUE or service == IDENTITY
-            phase = Phase.REGISTER if own else Phase.DATABASE
-            changes.append(
-                Change(
-                    kind=kind, service=service, host=REGION, subject=subject, reason=reason, phase=phase, impact=impact
-                )
-            )
-
-    def missing(there: bool) -> str:
-        return "not there yet" if observed is None else "" if there else "missing"
+            impact = Impact.API if known and disturbs else Impact.NONE
+            changes.append(_change(shared, service, reason, impact, not known))
 
     if desired.accounts:
-        add(Kind.ACCOUNT, IDENTITY, f"project {PROJECT}", missing(bool(observed and observed.project)))
+        add(_object(Shared.PROJECT, PROJECT), IDENTITY, bool(observed and observed.project))
         for role in ROLES:
-            add(Kind.ACCOUNT, IDENTITY, f"role {role}", missing(bool(observed and role in observed.roles)))
+            add(_object(Shared.ROLE, role), IDENTITY, bool(observed and role in observed.roles))
     for name, password in desired.accounts.items():
         known = bool(observed and name in observed.users)
-        add(
-            Kind.ACCOUNT,
-            desired.services.get(name, name),
-            f"user {name}",
-            missing(known) or "; ".join(user_reasons(name, password, observed)),
-            Impact.API if known else Impact.NONE,
-        )
+        wrong = user_reasons(name, password, observed)
+        add(_object(Shared.USER, name), desired.services.get(name, name), known, wrong, disturbs=True)
     for name, service in desired.retired.items():
-        add(Kind.ACCOUNT, service, f"user {name}", "is used no more" if observed and name in observed.users else "")
+        if observed and name in observed.users:
+            add(_object(Shared.USER, name), service, True, ["is used no more"])
     if observed and observed.administrator_stale:
-        add(Kind.ACCOUNT, IDENTITY, f"user {ADMINISTRATOR}", "has the password before", Impact.API)
+        add(_object(Shared.USER, ADMINISTRATOR), IDENTITY, True, ["has the password before"], disturbs=True)
     if desired.entries:
-        there = bool(observed and desired.region in observed.regions)
-        add(Kind.CATALOGUE, IDENTITY, f"region {desired.region}", missing(there))
+        known = bool(observed and desired.region in observed.regions)
+        add(_object(Shared.REGION, desired.region), IDENTITY, known)
     for entry in desired.entries.values():
         found = observed.service(entry) if observed else None
-        reason = missing(found is not None) or "; ".join(service_reasons(entry, found))
-        add(Kind.CATALOGUE, entry.service, f"service {entry.type}", reason)
+        add(_object(Shared.SERVICE, entry.type), entry.service, found is not None, service_reasons(entry, found))
         for interface, url in entry.endpoints.items():
             present = observed.endpoints_of(entry, interface) if observed else []
-            reason = missing(bool(present)) or "; ".join(_endpoint_reasons(url, present, found))
-            impact = Impact.API if present else Impact.NONE
-            add(Kind.CATALOGUE, entry.service, f"endpoint {entry.type} {interface}", reason, impact)
+            wrong = _endpoint_reasons(url, present, found)
+            add(_object(Shared.ENDPOINT, entry.type, interface), entry.service, bool(present), wrong, disturbs=True)
     return tuple(changes)
+
+
+_CATALOGUE = frozenset({Shared.REGION, Shared.SERVICE, Shared.ENDPOINT})
+
+
+def _object(kind: Shared, name: str, interface: str = "") -> SharedObject:
+    return SharedObject(server=IDENTITY, kind=kind, name=name, interface=interface)
+
+
+def _change(shared: SharedObject, service: str, reason: str, impact: Impact, new: bool) -> Change:
+    kind = Kind.CATALOGUE if shared.kind in _CATALOGUE else Kind.ACCOUNT
+    own = kind is Kind.CATALOGUE or service == IDENTITY
+    return Change(
+        kind=kind, service=service, host=REGION, subject=str(shared), reason=reason,
+        phase=Phase.REGISTER if own else Phase.DATABASE, impact=impact, creates=new, shared=shared,
+    )  # fmt: skip
 
 
 def user_reasons(name: str, password: str, observed: Observed | None) -> list[str]:

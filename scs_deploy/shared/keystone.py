@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.plan.change import Change
+from scs_deploy.plan.change import Change, Shared, shared_objects
 from scs_deploy.shared import identity
 from scs_deploy.shared.identity import ADMINISTRATOR, DOMAIN, FINGERPRINT, PROJECT, ROLES, Desired, Entry, Observed
 
@@ -98,32 +98,33 @@ class Keystone:
         :raises ScsError: Keystone refuses
         """
         observed: Observed | None = None
-        for change in changes:
+        for shared in shared_objects(changes):
             # what the change before has made is seen by the next one
             observed = observed or self.read(desired)
-            kind, *names = change.subject.split(" ")
-            if kind == "project":
-                self._project(observed)
-            elif kind == "role":
-                self._role(observed, names[0])
-            elif kind == "user" and names[0] == ADMINISTRATOR:
-                self._request("PATCH", f"/users/{self._id}", {"user": {"password": self._passwords[0]}})
-                # its tokens ended with the password
-                self._log_in(0)
-            elif kind == "user" and names[0] in desired.retired:
-                if names[0] in observed.users:
-                    self._request("DELETE", f"/users/{observed.users[names[0]].id}")
-            elif kind == "user":
-                observed = self._base(desired, observed)
-                self._account(observed, names[0], desired.accounts[names[0]])
-            elif kind == "region":
-                self._region(observed, desired.region)
-            elif kind == "service":
-                self._service(observed, desired.entries[names[0]])
-            else:
-                observed = self._parents(desired, observed, desired.entries[names[0]])
-                self._endpoint(observed, desired, desired.entries[names[0]], names[1])
-            if kind in ("project", "role", "region", "service"):
+            name = shared.name
+            match shared.kind:
+                case Shared.PROJECT:
+                    self._project(observed)
+                case Shared.ROLE:
+                    self._role(observed, name)
+                case Shared.USER if name == ADMINISTRATOR:
+                    self._request("PATCH", f"/users/{self._id}", {"user": {"password": self._passwords[0]}})
+                    # its tokens ended with the password
+                    self._log_in(0)
+                case Shared.USER if name in desired.retired:
+                    if name in observed.users:
+                        self._request("DELETE", f"/users/{observed.users[name].id}")
+                case Shared.USER:
+                    observed = self._base(desired, observed)
+                    self._account(observed, name, desired.accounts[name])
+                case Shared.REGION:
+                    self._region(observed, desired.region)
+                case Shared.SERVICE:
+                    self._service(observed, desired.entries[name])
+                case _:
+                    observed = self._parents(desired, observed, desired.entries[name])
+                    self._endpoint(observed, desired, desired.entries[name], shared.interface)
+            if shared.kind in (Shared.PROJECT, Shared.ROLE, Shared.REGION, Shared.SERVICE):
                 observed = None
 
     def _base(self, desired: Desired, observed: Observed) -> Observed:

@@ -22,13 +22,13 @@ from pydantic import Field
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
-from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.plan.change import REGION, Change, Kind, Shared, SharedObject, shared_objects
 from scs_deploy.secrets.credentials import Login
 from scs_deploy.spec.service import Impact, Phase
 
 QUEUE_TYPE = "quorum"
 OWNER = "rabbitmq"
-"""The service that the broker's administrators belong to."""
+"""The service whose broker this is, and that its administrators belong to."""
 ADMINISTRATOR = ("administrator",)
 UNAUTHORIZED = 401
 _ALL = (".*", ".*", ".*")
@@ -101,28 +101,30 @@ def _tags(user: Mapping[str, Any]) -> tuple[str, ...]:
 def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
     """What must change; with `observed` None (no broker yet) everything.
 
-    `Change.subject` is `vhost <name>`, `user <name>` or `permissions <name>`.
+    `Change.shared` is a vhost, a user or the permissions of a user.
     """
     changes: list[Change] = []
 
-    def add(kind: Kind, service: str, subject: str, reason: str, impact: Impact = Impact.NONE) -> None:
+    def add(kind: Shared, service: str, name: str, reason: str, exists: bool = True, disturbs: bool = False) -> None:
         if reason:
-            changes.append(_change(kind, service, subject, reason, impact))
+            changes.append(_change(kind, service, name, reason, Impact.API if disturbs else Impact.NONE, not exists))
 
     for vhost in dict.fromkeys(desired.service(u) for u in desired.users):
-        add(Kind.DATABASE, vhost, f"vhost {vhost}", _vhost_reason(vhost, observed))
+        exists = observed is not None and vhost in observed.vhosts
+        add(Shared.VHOST, vhost, vhost, _vhost_reason(vhost, observed), exists)
     for name, password in desired.users.items():
         service = desired.service(name)
         exists = observed is not None and name in observed.users
-        impact = Impact.API if exists else Impact.NONE
-        add(Kind.ACCOUNT, service, f"user {name}", _user_reason(name, password, observed), impact)
-        add(Kind.ACCOUNT, service, f"permissions {name}", _permission_reason(name, service, observed))
+        add(Shared.USER, service, name, _user_reason(name, password, observed), exists, disturbs=exists)
+        known = observed is not None and service in observed.permissions.get(name, {})
+        add(Shared.PERMISSIONS, service, name, _permission_reason(name, service, observed), known)
     if observed is None:
         return tuple(changes)
     for name, password in desired.administrators.items():
-        add(Kind.ACCOUNT, OWNER, f"user {name}", _user_reason(name, password, observed, ADMINISTRATOR))
+        reason = _user_reason(name, password, observed, ADMINISTRATOR)
+        add(Shared.USER, OWNER, name, reason, name in observed.users)
     for name, service in desired.retired.items():
-        add(Kind.ACCOUNT, service, f"user {name}", "is used no more" if name in observed.users else "")
+        add(Shared.USER, service, name, "is used no more" if name in observed.users else "")
     return tuple(changes)
 
 
@@ -180,10 +182,12 @@ def _permission_reason(name: str, wanted: str, observed: Observed | None) -> str
     return "; ".join(reasons)
 
 
-def _change(kind: Kind, service: str, subject: str, reason: str, impact: Impact) -> Change:
+def _change(kind: Shared, service: str, name: str, reason: str, impact: Impact, new: bool) -> Change:
+    shared = SharedObject(server=OWNER, kind=kind, name=name)
     return Change(
-        kind=kind, service=service, host=REGION, subject=subject, reason=reason, phase=Phase.DATABASE, impact=impact
-    )
+        kind=Kind.DATABASE if kind is Shared.VHOST else Kind.ACCOUNT, service=service, host=REGION,
+        subject=str(shared), reason=reason, phase=Phase.DATABASE, impact=impact, creates=new, shared=shared,
+    )  # fmt: skip
 
 
 class Messaging:
@@ -233,15 +237,15 @@ class Messaging:
 
         :raises ScsError: the broker refuses
         """
-        for change in changes:
-            kind, _, name = change.subject.partition(" ")
+        for shared in shared_objects(changes):
+            name, user = shared.name, shared.kind is Shared.USER
             path = quote(name, safe="")
-            if kind == "vhost":
+            if shared.kind is Shared.VHOST:
                 self._ask("PUT", f"/vhosts/{path}", {"default_queue_type": QUEUE_TYPE})
-            elif kind == "user" and name in desired.retired:
+            elif user and name in desired.retired:
                 # ends what is left of its connections too
                 self._ask("DELETE", f"/users/{path}")
-            elif kind == "user" and name in desired.administrators:
+            elif user and name in desired.administrators:
                 body = {
                     "password_hash": hashed(desired.administrators[name]),
                     "hashing_algorithm": _HASHING,
@@ -249,7 +253,7 @@ class Messaging:
                 }
                 self._ask("PUT", f"/users/{path}", body)
                 self._ask("PUT", f"/permissions/%2F/{path}", _EVERYTHING)
-            elif kind == "user":
+            elif user:
                 body = {"password_hash": hashed(desired.users[name]), "hashing_algorithm": _HASHING, "tags": ""}
                 self._ask("PUT", f"/users/{path}", body)
             else:

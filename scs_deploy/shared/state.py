@@ -7,7 +7,7 @@ Read, compared and changed from the manager, each server in one session. The cat
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +40,11 @@ class _Server:
     read: Callable[[Any, Any], Any]
     diff: Callable[[Any, Any], tuple[Change, ...]]
 
+    def compare(self, desired: Any, observed: Any) -> list[Change]:
+        """Its differences, whose subjects name the server too."""
+        found = self.diff(desired, observed)
+        return [c.model_copy(update={"subject": f"{self.service} {c.subject}"}) for c in found]
+
 
 def read(region: Region, patience: float = 0) -> SharedState:
     """Ask all servers at once.
@@ -65,28 +70,25 @@ def read(region: Region, patience: float = 0) -> SharedState:
         for server, (observed, failed) in zip(servers, pool.map(ask, servers), strict=True):
             if failed:
                 state.failed[server.service] = failed
-            found = server.diff(wanted[server.service], observed)
-            state.changes += [c.model_copy(update={"subject": f"{server.service} {c.subject}"}) for c in found]
+            state.changes += server.compare(wanted[server.service], observed)
     return state
 
 
-def apply(region: Region, subjects: Iterable[str]) -> list[str]:
+def apply(region: Region, servers: Collection[str], subjects: Collection[str]) -> list[str]:
     """Make the named differences right; returns those that were still there.
 
+    :param servers: services whose servers have them
     :param subjects: `Change.subject` as `read` named them
     :raises ScsError: a server does not answer or refuses
     """
-    chosen = set(subjects)
     done: list[str] = []
-    for server in SERVERS:
-        own = {s.partition(" ")[2] for s in chosen if s.partition(" ")[0] == server.service}
-        if not own:
-            continue
+    for server in (s for s in SERVERS if s.service in servers):
         desired = server.desired(region)
         with _patiently(server, region) as session:
-            changes = [c for c in server.diff(desired, server.read(session, desired)) if c.subject in own]
+            found = server.compare(desired, server.read(session, desired))
+            changes = [c for c in found if c.subject in subjects]
             session.apply(desired, changes)
-            done += [f"{server.service} {c.subject}" for c in changes]
+            done += [c.subject for c in changes]
     return done
 
 

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -51,6 +51,8 @@ class Step(Model):
     started: datetime
     finished: datetime | None
     message: str
+    jobs: tuple[str, ...] | None = None
+    """jobs that it ran; None: recorded by an scs that did not keep them"""
 
     @property
     def seconds(self) -> float | None:
@@ -199,7 +201,7 @@ class RunStore:
     def steps(self, run: str) -> builtins.list[Step]:
         """A run's steps in order; those that a dead run left open count as interrupted."""
         rows = self.execute("SELECT * FROM steps WHERE run = ? ORDER BY sequence", run)
-        steps = [Step.model_validate(dict(r)) for r in rows]
+        steps = [Step.model_validate({**r, "jobs": json.loads(r["jobs"] or "null")}) for r in rows]
         if self.get(run).status is Status.RUNNING:
             return steps
         return [s.model_copy(update={"status": Status.INTERRUPTED}) if s.status is Status.RUNNING else s for s in steps]
@@ -249,14 +251,21 @@ class RunRecord:
         self._sequence = sequence
         self._guard = threading.Lock()
 
-    def step_started(self, task: str, *, phase: str = "", host: str = "", subject: str = "") -> int:
-        """Note that a task begins on a host; returns its number for `step_finished`."""
+    def step_started(
+        self, task: str, *, phase: str = "", host: str = "", subject: str = "", jobs: Sequence[str] = ()
+    ) -> int:
+        """Note that a task begins on a host; returns its number for `step_finished`.
+
+        :param jobs: that it runs: what a rollback must know
+        """
         with self._guard:
             self._sequence += 1
             number = self._sequence
         self._store.execute(
-            "INSERT INTO steps VALUES (?,?,?,?,?,?,?,?,NULL,'')",
+            "INSERT INTO steps (run, sequence, phase, task, host, subject, status, started, jobs, message) "
+            "VALUES (?,?,?,?,?,?,?,?,?,'')",
             self.id, number, phase, _mask(task, self._mask), host, _mask(subject, self._mask), Status.RUNNING, _now(),
+            json.dumps(list(jobs)),
         )  # fmt: skip
         return number
 

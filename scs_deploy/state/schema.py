@@ -33,6 +33,9 @@ ALTER TABLE runs ADD COLUMN inventory TEXT NOT NULL DEFAULT '';
     """
 ALTER TABLE runs ADD COLUMN changing INTEGER NOT NULL DEFAULT 1;
 """,
+    """
+ALTER TABLE steps ADD COLUMN jobs TEXT;
+""",
 )
 """Each makes one version of the one before; a database tells its own in `PRAGMA user_version`."""
 

@@ -59,14 +59,12 @@ def act(
         return {"changed": False}
     renderer = str(options["renderer"])
     if not SHORTEST <= int(options["seconds"]) <= LONGEST:
-        raise RefusedError(
-            f"host {host}: network_confirm_seconds: {options['seconds']} is not within {SHORTEST} to {LONGEST}"
-        )
+        raise RefusedError(f"network_confirm_seconds: {options['seconds']} is not within {SHORTEST} to {LONGEST}")
     expected = {"links": expect.links(links), "network_files": expect.network_files(links, renderer)}
     asked = {**options, "step": "observe", "own": list(render.OWN), "expected": expected}
     answer = on_node(asked)
     observed = Observed.model_validate(answer["observed"])
-    _check(host, observed, renderer)
+    _check(observed, renderer)
     resolv_conf = None if observed.resolved else observed.files.get(render.RESOLV_CONF)
     wanted = render.files(links, renderer, resolv_conf)
     found = plan.compare(host, wanted, observed)
@@ -79,19 +77,19 @@ def act(
         "write": wanted, "remove": plan.unwanted(wanted, observed),
     }  # fmt: skip
     first = on_node({**options, "step": "try", "attempt": attempt, "program": _program()})
-    status = _confirm(host, token, int(options["seconds"]), str(first.get("connection", "")), on_node, reconnect)
+    status = _confirm(token, int(options["seconds"]), str(first.get("connection", "")), on_node, reconnect)
     return {**result, "changed": True, "held": False, "warnings_of_links": status["warnings"]}
 
 
-def _check(host: str, observed: Observed, renderer: str) -> None:
+def _check(observed: Observed, renderer: str) -> None:
     if observed.missing:
         raise RefusedError(
-            f"host {host}: network_renderer: {renderer}: not installed: {', '.join(observed.missing)}",
+            f"network_renderer: {renderer}: not installed: {', '.join(observed.missing)}",
             "install them, or choose another renderer",
         )
     if observed.trying:
         raise RefusedError(
-            f"host {host}: a change of its network waits for confirmation or is being taken back",
+            "a change of its network waits for confirmation or is being taken back",
             "run this again in two minutes",
         )
 
@@ -112,9 +110,7 @@ def _program() -> dict[str, str]:
     return {path: (folder / name).read_text(encoding="utf-8") for path, name in PROGRAM.items()}
 
 
-def _confirm(
-    host: str, token: str, seconds: int, first: str, on_node: OnNode, reconnect: Callable[[], None]
-) -> dict[str, Any]:
+def _confirm(token: str, seconds: int, first: str, on_node: OnNode, reconnect: Callable[[], None]) -> dict[str, Any]:
     """Wait over new connections until the host has taken the change in, or back.
 
     :param first: the connection that started the try, as sshd names it, which proves nothing about new ones; empty:
@@ -133,13 +129,13 @@ def _confirm(
             continue
         said = "; ".join(status["problems"])
         if status["state"] == "refused":
-            raise RefusedError(f"host {host}: {said}", "correct its links; nothing was changed")
+            raise RefusedError(said, "correct its links; nothing was changed")
         if status["state"] == "rolled back":
-            raise ScsError(f"host {host}: its new network was taken back, the old one is in place: {said}")
+            raise ScsError(f"its new network was taken back, the old one is in place: {said}")
         if status["state"] == "confirmed":
             return status
         # only a connection that is made when all links are up shows that they lead to the manager
         step = "confirm" if status["state"] == "ready" else "status"
         if step == "status":
             time.sleep(0.5)
-    raise ScsError(f"host {host}: not reached since its network changed: {last}", "use its console")
+    raise ScsError(f"not reached since its network changed: {last}", "use its console")

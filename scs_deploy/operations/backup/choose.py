@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.operations.backup import chain, parts
-from scs_deploy.operations.backup.create import load
+from scs_deploy.operations.backup.create import Damaged, load
 from scs_deploy.operations.backup.manifest import DATABASE, Manifest
 from scs_deploy.operations.backup.stream import Say
 from scs_deploy.operations.backup.target import Target, open_target
@@ -41,7 +41,9 @@ def choose(region: Region, backup: str, only: Sequence[str], say: Say) -> Chosen
     return Chosen(target, found, links, tuple(wanted))
 
 
-def pick(good: dict[str, Manifest], bad: dict[str, str], backup: str, only: Sequence[str], where: str) -> Manifest:
+def pick(
+    good: dict[str, Manifest], bad: Mapping[str, Damaged], backup: str, only: Sequence[str], where: str
+) -> Manifest:
     """The backup that is meant. Pure.
 
     :raises RefusedError: there is no such backup

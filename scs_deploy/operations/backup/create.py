@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.model import Model
 from scs_deploy.desired import resolve
 from scs_deploy.operations.apply import inputs
 from scs_deploy.operations.backup import chain, crypt, manifest, parts, source, stream
@@ -27,26 +28,37 @@ def lock_of(region: Region) -> RunLock:
     return RunLock(state / "backup.lock")
 
 
-def load(target: Target) -> tuple[dict[str, Manifest], dict[str, str]]:
+class Damaged(Model):
+    """Why a folder of the target is not a backup."""
+
+    why: str
+    interrupted: bool = False
+    """it has no manifest, which is written last: the next backup removes it"""
+
+    def __str__(self) -> str:
+        return self.why
+
+
+def load(target: Target) -> tuple[dict[str, Manifest], dict[str, Damaged]]:
     """Complete backups, and why the others are none, by id.
 
     :raises RefusedError: the target cannot be reached
     """
     good: dict[str, Manifest] = {}
-    bad: dict[str, str] = {}
+    bad: dict[str, Damaged] = {}
     for backup, text in target.read_all().items():
         if text is None:
-            bad[backup] = "interrupted: it has no manifest"
+            bad[backup] = Damaged(why="interrupted: it has no manifest", interrupted=True)
             continue
         try:
             found = manifest.parse(text, f"{target.where}/{backup}/{manifest.NAME}")
         except RefusedError as error:
-            bad[backup] = error.message
+            bad[backup] = Damaged(why=error.message)
             continue
         if found.id == backup:
             good[backup] = found
         else:
-            bad[backup] = f"its manifest is that of {found.id}"
+            bad[backup] = Damaged(why=f"its manifest is that of {found.id}")
     return good, bad
 
 
@@ -76,7 +88,7 @@ def create(
             )  # fmt: skip
             with record.recording():
                 known, bad = load(target)
-                for backup in (b for b, why in bad.items() if why.startswith("interrupted")):
+                for backup in (b for b, damaged in bad.items() if damaged.interrupted):
                     target.remove(backup)
                     say("done", f"removed {backup}, which was interrupted")
                 job = _Job(region, target, record, say, _new_id(known, bad), secret, known, full)

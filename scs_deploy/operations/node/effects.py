@@ -265,9 +265,7 @@ class Effects:
             return {}
         play = {"name": self.plan.verb, "hosts": ",".join(hosts), "gather_facts": False, "tasks": list(tasks)}
         result = runner.run_playbook(self.region.environment, [play], keep_results=True)
-        said = {**result.failures, **result.unreachable}
-        if said or not result.ok:
-            raise ScsError(runner.summary(said) if said else f"Ansible ended as {result.status}")
+        result.raise_for(changing=True)
         return result.results
 
     def execute(self, host: str, command: Command) -> remote.Answer:

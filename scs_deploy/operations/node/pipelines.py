@@ -13,7 +13,7 @@ from scs_deploy.engine.events import Expected, TaskStarted
 from scs_deploy.engine.observe import make_plan
 from scs_deploy.operations import bootstrap as bootstraps
 from scs_deploy.plan.change import REGION, Change, Kind
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.service import Phase
 

@@ -95,12 +95,7 @@ class Session:
         """
         play = {"name": task["name"], "hosts": ",".join(hosts), "gather_facts": False, "tasks": [dict(task)]}
         result = runner.run_playbook(self.region.environment, [play], keep_results=True)
-        if result.unreachable:
-            raise ScsError(runner.summary(result.unreachable, verb="became unreachable"))
-        if result.failures:
-            raise ScsError(runner.summary(result.failures))
-        if not result.ok:
-            raise ScsError(f"Ansible ended as {result.status}: {' '.join(result.output.split())[-600:]}")
+        result.raise_for(changing=True)
         return result.results
 
     def until(self, ready: Callable[[], str], seconds: float, otherwise: str) -> None:

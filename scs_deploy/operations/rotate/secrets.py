@@ -18,7 +18,7 @@ from scs_deploy.engine import remote
 from scs_deploy.operations.apply import inputs
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.operations.rotate.state import Step
-from scs_deploy.plan.change import REGION, Kind
+from scs_deploy.plan.change import REGION, Kind, shared_objects
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import clouds
 from scs_deploy.secrets import store as secrets
@@ -180,7 +180,8 @@ def accounts(region: Region, command: str) -> str:
             raise ScsError(
                 "; ".join(state.failed.values()), "nothing was changed there: mend it and repeat the command"
             )
-        subjects = [c.subject for c in state.changes if c.kind is Kind.ACCOUNT]
+        changes = [c for c in state.changes if c.kind is Kind.ACCOUNT]
+        subjects = [c.subject for c in changes]
         if not subjects:
             return "they do already"
         store = RunStore(region.environment.state / "runs.sqlite3")
@@ -191,7 +192,7 @@ def accounts(region: Region, command: str) -> str:
             )  # fmt: skip
             with record.recording():
                 step = record.step_started(f"Accounts: {', '.join(subjects)}", phase=Phase.DATABASE.value, host=REGION)
-                shared_state.apply(region, subjects)
+                shared_state.apply(region, {s.server for s in shared_objects(changes)}, subjects)
                 record.step_finished(step, Status.DONE, "", len(subjects))
         finally:
             store.close()

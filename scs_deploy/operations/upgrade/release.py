@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scs_deploy.base import paths
-from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import load_model
 from scs_deploy.engine import runner
 from scs_deploy.engine.events import Watch
@@ -29,7 +29,7 @@ from scs_deploy.operations.backup.target import open_target
 from scs_deploy.operations.upgrade import path as release_step
 from scs_deploy.operations.upgrade import release_files as ahead
 from scs_deploy.operations.upgrade import schedule as upgrade
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.prober.watch import Options
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
@@ -113,15 +113,12 @@ def ask(region: Region, say: Say) -> None:
         ]
         play = {"name": "Ask", "hosts": host, "gather_facts": False, "tasks": tasks}
         result = runner.run_playbook(region.environment, [play], variables=pinned(region))
-        runner.refuse_unreachable(result)
-        failed = {**result.refused, **result.failures}
-        if failed:
+        if result.failures:
             raise RefusedError(
-                f"the region is not ready for release {region.release.name}: {runner.summary(failed)}",
-                "mend what the check names, then upgrade; nothing has changed",
+                f"the region is not ready for release {region.release.name}: {runner.summary(result.failures)}",
+                "fix what the check names, then upgrade; nothing has changed",
             )
-        if not result.ok:
-            raise ScsError(f"asking failed: {' '.join(result.output.split())[-600:]}")
+        result.raise_for("asking")
         say("done", f"{', '.join(jobs)} of release {region.release.name} on {host}: ready")
 
 

@@ -24,7 +24,7 @@ def host(*changes: tuple[Kind, str], name: str = "h") -> HostPlan:
         Change(kind=k, service="s", host=name, subject=s, reason="", phase=Phase.ROLL, impact=Impact.API)
         for k, s in changes
     ]
-    return HostPlan(host=name, changes=tuple(made), cluster_jobs={}, phases={})
+    return HostPlan(host=name, changes=tuple(made))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import pytest
 from scs_deploy.base.errors import ScsError
 from scs_deploy.engine import runner
 from scs_deploy.engine.observe import _known
-from scs_deploy.plan.change import REGION, Change, Kind
+from scs_deploy.plan.change import REGION, Change, Kind, Shared, SharedObject
 from scs_deploy.plan.host import HostPlan
+from scs_deploy.plan.jobs import ClusterJob
 from scs_deploy.shared.state import SharedState
 from scs_deploy.spec import catalog
 from scs_deploy.spec.service import Impact, Phase
@@ -24,7 +25,12 @@ def change(kind: Kind, service: str, subject: str, host: str = "a") -> Change:
 
 
 def away() -> SharedState:
-    users = [change(Kind.ACCOUNT, s, f"keystone user {s}", REGION) for s in ("glance", "nova")]
+    users = [
+        change(Kind.ACCOUNT, s, f"keystone user {s}", REGION).model_copy(
+            update={"shared": SharedObject(server="keystone", kind=Shared.USER, name=s)}
+        )
+        for s in ("glance", "nova")
+    ]
     return SharedState(changes=users, failed={"keystone": "no answer"})
 
 
@@ -32,8 +38,9 @@ def host(*created: str, last: str = "") -> HostPlan:
     return HostPlan(
         host="a",
         changes=tuple(change(Kind.CREATE, s, s) for s in created),
-        cluster_jobs={"glance.db_sync": ("wanted", last)},
-        phases={"glance.db_sync": Phase.MIGRATE},
+        cluster_jobs=(
+            ClusterJob(name="glance.db_sync", service="glance", phase=Phase.MIGRATE, hash="wanted", last=last),
+        ),
         stateful=("keystone",),
     )
 

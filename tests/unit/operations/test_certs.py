@@ -27,8 +27,8 @@ from scs_deploy.desired import resolve
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.certificates import Entry, Target
-from scs_deploy.plan import host as plan
 from scs_deploy.plan.change import Kind
+from scs_deploy.plan.host import taken_by
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, vault
 from scs_deploy.spec.service import Impact
@@ -193,11 +193,11 @@ def test_a_renewal_restarts_nothing(testbed: Region) -> None:
     runs = resolve.resolve(testbed, host).containers.values()
     with_leaf = [r for r in runs if any(f.endswith("/tls/host.crt") for f in r.files)]
     assert len(with_leaf) > 10
-    assert [r.name for r in with_leaf if plan.taken_by(r, "tls/host.crt") is Kind.RESTART] == []
+    assert [r.name for r in with_leaf if taken_by(r, "tls/host.crt") is Kind.RESTART] == []
     # the data plane is not touched by another CA either
     chassis = [r for r in runs if r.impact is Impact.DATA_PLANE]
     assert {r.name for r in chassis} >= {"ovn_controller", "ovs_vswitchd", "nova_libvirt"}
-    assert [r.name for r in chassis if plan.taken_by(r, "ca.crt") is Kind.RESTART] == []
+    assert [r.name for r in chassis if taken_by(r, "ca.crt") is Kind.RESTART] == []
 
 
 def handshake(environment: Environment, leaf: pki.Leaf, trusted: str, folder: Path) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.operations import saved_plan
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.region import example
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection

@@ -9,8 +9,9 @@ import pytest
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.desired.resolve import DesiredHost, RunContainer
-from scs_deploy.plan import host as plan
 from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.host import HostPlan, plan_host
+from scs_deploy.plan.region import assemble
 from scs_deploy.spec.service import Impact, Phase
 from tests.support.plan_parts import LOCK, TEXT, body, container, desired, observed, seen, sha
 
@@ -137,7 +138,7 @@ CASES = {
         DesiredHost(host="n1", containers={}, files={}, jobs={}),
         observed(seen()),
         [
-            ("file", "web/web.conf", "no container reads it any more"),
+            ("delete", "web/web.conf", "no container reads it any more"),
             ("remove", "web", "not in the catalog for this host"),
         ],
     ),
@@ -152,30 +153,30 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_host_plan(name: str) -> None:
     want, have, expected = CASES[name]
-    found = plan.host_plan(want, have, (), LOCK)
+    found = plan_host(want, have, (), LOCK)
     assert [(c.kind.value, c.subject, c.reason) for c in found.changes] == expected
     assert not found.refusals
 
 
 def test_a_taken_port_and_a_full_disk_are_refused() -> None:
-    port = plan.host_plan(desired(), observed(None, listening=[("10.0.0.1", 80)]), (), LOCK)
-    disk = plan.host_plan(desired(), observed(None, images={}, free=10**8), (), LOCK)
+    port = plan_host(desired(), observed(None, listening=[("10.0.0.1", 80)]), (), LOCK)
+    disk = plan_host(desired(), observed(None, images={}, free=10**8), (), LOCK)
     with pytest.raises(RefusedError, match=r"host n1: port 80 on 10\.0\.0\.1, which web needs, is taken"):
-        plan.assemble([port], [], {"web": 0}, frozenset({"web"}))
+        assemble([port], [], {"web": 0}, frozenset({"web"}))
     with pytest.raises(RefusedError, match=r"host n1: 1\.0 GB of images to pull, 0\.1 GB free"):
-        plan.assemble([disk], [], {"web": 0}, frozenset({"web"}))
+        assemble([disk], [], {"web": 0}, frozenset({"web"}))
 
 
 def test_the_data_plane_waits_for_consent_and_creation_does_not() -> None:
-    restart = plan.host_plan(
+    restart = plan_host(
         desired(container(impact=Impact.DATA_PLANE)), observed(seen(), **changed(TEXT, mtime=101.0)), (), LOCK
     )
-    create = plan.host_plan(desired(container(impact=Impact.DATA_PLANE)), observed(None), (), LOCK)
+    create = plan_host(desired(container(impact=Impact.DATA_PLANE)), observed(None), (), LOCK)
     services = frozenset({"web"})
-    assert [c.kind for c in plan.assemble([restart], [], {"web": 0}, services).held] == [Kind.RESTART]
-    allowed = plan.assemble([restart], [], {"web": 0}, services, allow=frozenset({Impact.DATA_PLANE}))
+    assert [c.kind for c in assemble([restart], [], {"web": 0}, services).held] == [Kind.RESTART]
+    allowed = assemble([restart], [], {"web": 0}, services, allow=frozenset({Impact.DATA_PLANE}))
     assert [c.kind for c in allowed.changes] == [Kind.RESTART]
-    assert [c.kind for c in plan.assemble([create], [], {"web": 0}, services).changes] == [Kind.CREATE]
+    assert [c.kind for c in assemble([create], [], {"web": 0}, services).changes] == [Kind.CREATE]
 
 
 def test_changes_come_in_waves_and_phases_and_selection_limits_them() -> None:
@@ -190,7 +191,7 @@ def test_changes_come_in_waves_and_phases_and_selection_limits_them() -> None:
             impact=Impact.API,
         )
 
-    mixed = plan.HostPlan(
+    mixed = HostPlan(
         host="n1",
         changes=(
             change("api", Phase.ROLL, Kind.CREATE),
@@ -199,11 +200,9 @@ def test_changes_come_in_waves_and_phases_and_selection_limits_them() -> None:
             change("api", Phase.PULL, Kind.PULL),
             change("db", Phase.CONFIG, Kind.FILE),
         ),
-        cluster_jobs={},
-        phases={},
     )
     waves = {"db": 0, "api": 1}
-    ordered = plan.assemble([mixed], [], waves, frozenset(waves)).changes
+    ordered = assemble([mixed], [], waves, frozenset(waves)).changes
     assert [c.subject for c in ordered] == ["api-pull", "db-file", "db-create", "api-file", "api-create"]
-    assert {c.service for c in plan.assemble([mixed], [], waves, frozenset({"db"})).changes} == {"db"}
-    assert not plan.assemble([mixed], [], waves, frozenset(waves), frozenset({"n2"})).changes
+    assert {c.service for c in assemble([mixed], [], waves, frozenset({"db"})).changes} == {"db"}
+    assert not assemble([mixed], [], waves, frozenset(waves), frozenset({"n2"})).changes

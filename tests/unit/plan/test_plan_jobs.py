@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from scs_deploy.desired.resolve import RunJob
-from scs_deploy.plan import host as plan
-from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.change import Change, Kind, Shared, SharedObject
+from scs_deploy.plan.host import HostPlan, plan_host
+from scs_deploy.plan.region import assemble
 from scs_deploy.spec.service import Impact, Phase
 from tests.support.plan_parts import IMAGE, LOCK, desired, observed, seen
 
@@ -50,21 +51,21 @@ def test_a_cluster_job_runs_once(
     first: dict[str, Any], second: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
     want = desired(jobs=(job(),))
-    one = plan.host_plan(want, observed(seen(), **first), (), LOCK)
-    two = plan.host_plan(want.model_copy(update={"host": "n2"}), observed(seen(), **second), (), LOCK)
-    found = plan.assemble([one, two], [], {"web": 0}, frozenset({"web"}))
+    one = plan_host(want, observed(seen(), **first), (), LOCK)
+    two = plan_host(want.model_copy(update={"host": "n2"}), observed(seen(), **second), (), LOCK)
+    found = assemble([one, two], [], {"web": 0}, frozenset({"web"}))
     assert [(c.host, c.reason) for c in found.changes] == expected
 
 
 def test_a_job_that_creates_the_cluster_never_runs_in_one_that_some_host_knows() -> None:
     want = desired(jobs=(job(once=True),))
 
-    def hosts(*records: dict[str, Any]) -> list[plan.HostPlan]:
+    def hosts(*records: dict[str, Any]) -> list[HostPlan]:
         wants = [want.model_copy(update={"host": f"n{i}"}) for i in range(1, len(records) + 1)]
-        return [plan.host_plan(w, observed(seen(), **r), (), LOCK) for w, r in zip(wants, records, strict=True)]
+        return [plan_host(w, observed(seen(), **r), (), LOCK) for w, r in zip(wants, records, strict=True)]
 
     def changes(*records: dict[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
-        found = plan.assemble(hosts(*records), [], {"web": 0}, frozenset({"web"}))
+        found = assemble(hosts(*records), [], {"web": 0}, frozenset({"web"}))
         return [(c.host, c.witnesses) for c in found.changes]
 
     assert changes({}, {}, {}) == [("n1", ("n2", "n3"))]
@@ -73,17 +74,19 @@ def test_a_job_that_creates_the_cluster_never_runs_in_one_that_some_host_knows()
 
 
 def test_a_new_schema_is_migrated_again() -> None:
-    one = plan.host_plan(desired(jobs=(job(),)), observed(seen(), **done("h2")), (), LOCK)
+    one = plan_host(desired(jobs=(job(),)), observed(seen(), **done("h2")), (), LOCK)
     schema = Change(
         kind=Kind.DATABASE,
         service="web",
         host="region",
-        subject="schema web",
+        subject="mariadb schema web",
         reason="missing",
+        creates=True,
+        shared=SharedObject(server="mariadb", kind=Shared.SCHEMA, name="web"),
         phase=Phase.DATABASE,
         impact=Impact.CONTROL,
     )
-    found = plan.assemble([one], [schema], {"web": 0}, frozenset({"web"}))
+    found = assemble([one], [schema], {"web": 0}, frozenset({"web"}))
     assert [(c.kind.value, c.reason) for c in found.changes] == [
         ("database", "missing"),
         ("job", "its database is new"),
@@ -102,7 +105,7 @@ def test_a_new_schema_is_migrated_again() -> None:
 def test_an_earlier_image_does_not_migrate_a_later_schema(last: str, succeeded: list[str] | None, kind: Kind) -> None:
     record = json.dumps({"hash": last} | ({"succeeded": succeeded} if succeeded else {}))
     want = desired(jobs=(job(schema_change=True),))
-    one = plan.host_plan(want, observed(seen(), jobs={"web.sync": (record, 1.0)}), (), LOCK)
-    two = plan.host_plan(want.model_copy(update={"host": "n2"}), observed(seen()), (), LOCK)
-    found = plan.assemble([one, two], [], {"web": 0}, frozenset({"web"}))
+    one = plan_host(want, observed(seen(), jobs={"web.sync": (record, 1.0)}), (), LOCK)
+    two = plan_host(want.model_copy(update={"host": "n2"}), observed(seen()), (), LOCK)
+    found = assemble([one, two], [], {"web": 0}, frozenset({"web"}))
     assert [(c.host, c.kind, c.subject, c.witnesses) for c in found.changes] == [("n1", kind, "web.sync", ("n2",))]

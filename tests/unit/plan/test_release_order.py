@@ -11,11 +11,11 @@ from scs_deploy.desired.resolve import DesiredHost
 from scs_deploy.engine import playbook
 from scs_deploy.observed.model import Observed, ObservedContainer
 from scs_deploy.operations.upgrade import release as release_upgrade
-from scs_deploy.plan import host as plan
-from scs_deploy.plan import ordering as order
-from scs_deploy.plan import rolling
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.host import plan_host
+from scs_deploy.plan.ordering import Ordering
+from scs_deploy.plan.region import Plan, assemble
+from scs_deploy.plan.rolling import Rolling
 from scs_deploy.region.region import Region
 from scs_deploy.spec.release import Lock
 from scs_deploy.spec.service import Impact, Phase
@@ -69,12 +69,12 @@ def planned(
 ) -> Plan:  # fmt: skip
     """The plan with which the region, as it is now, becomes as in `target`."""
     plans = [
-        plan.host_plan(resolve.resolve(target, h), as_desired(resolve.resolve(now(), h), forget), (), target.lock)
+        plan_host(resolve.resolve(target, h), as_desired(resolve.resolve(now(), h), forget), (), target.lock)
         for h in target.inventory.hosts
     ]
     catalog = target.catalog
-    return plan.assemble(
-        plans, [], catalog.waves, frozenset(catalog.services), hosts, allow, order.of(target)
+    return assemble(
+        plans, [], catalog.waves, frozenset(catalog.services), hosts, allow, Ordering.of(target)
     )  # fmt: skip
 
 
@@ -135,7 +135,9 @@ def test_infrastructure_comes_before_and_each_cluster_ends_its_upgrade() -> None
 
 
 def test_every_host_has_the_conductor_before_any_has_the_api_and_one_after_the_other() -> None:
-    plays = playbook.plays(planned(then()), then().catalog.waves, rolling.of(then()), order.of(then()))
+    target = then()
+    found = playbook.plays(planned(target), target.catalog.waves, Rolling.of(target), Ordering.of(target))
+    plays = playbook.render(found)
     rolls = [(p["hosts"], t["name"]) for p in plays if p["name"] == "roll: nova" for t in p["tasks"]]
     names = list(then().inventory.hosts)
     assert rolls == [
@@ -188,7 +190,7 @@ def change(
 
 
 def test_central_waits_for_controllers_of_other_hosts_but_not_for_their_files() -> None:
-    ordered = order.of(now())
+    ordered = Ordering.of(now())
     central, compute = change("control-1", "ovn_northd"), change("compute-1", "ovn_controller")
     held = frozenset({("compute-1", "ovn")})
     assert ordered.waiting([central, compute], held) == held | {("control-1", "ovn")}

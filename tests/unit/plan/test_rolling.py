@@ -11,11 +11,11 @@ import pytest
 
 from scs_deploy.desired import resolve
 from scs_deploy.engine import playbook
-from scs_deploy.plan import host as plans
-from scs_deploy.plan import rolling
+from scs_deploy.observed.model import BackendServer, ForcedServer
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import HostPlan, Plan
-from scs_deploy.plan.rolling import Backend, Rolling
+from scs_deploy.plan.host import HostPlan
+from scs_deploy.plan.region import Plan, assemble
+from scs_deploy.plan.rolling import Backend, Rolling, hosts_in_use, leftovers
 from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact, Phase
 from tests.conftest import dummy_region
@@ -48,7 +48,8 @@ def change(host: str, subject: str, kind: Kind = Kind.REPLACE, service: str = ""
 def steps(*changes: Change, **plan: Any) -> list[str]:
     """The plays in short: `drain web of n1 at n1,n2,n3`."""
     result = []
-    for play in playbook.plays(Plan(changes=changes, **plan), {"db": 0, "web": 1, "agent": 1}, MOVING):
+    found = playbook.plays(Plan(changes=changes, **plan), {"db": 0, "web": 1, "agent": 1}, MOVING)
+    for play in playbook.render(found):
         for task in play["tasks"]:
             name = task["name"][:1].lower() + task["name"][1:]
             unit = " (goes on)" if play.get("vars") == {"scs_together": True} else ""
@@ -132,12 +133,17 @@ def test_order(changes: tuple[Change, ...], expected: list[str]) -> None:
 def test_a_member_leaves_before_it_stops(subject: str, backends: tuple[Backend, ...], expected: list[Any]) -> None:
     moving = MOVING.model_copy(update={"backends": backends, "gated": {"db", "raft"}, "undrained": {"raft"}})
     plays = playbook.plays(Plan(changes=(change("n1", subject),)), {"db": 0, "raft": 0, "web": 0}, moving)
-    actions = [a for p in plays for t in p["tasks"] for a in t.get("scs.core.containers", {}).get("actions", ())]
+    actions = [
+        a
+        for p in playbook.render(plays)
+        for t in p["tasks"]
+        for a in t.get("scs.core.containers", {}).get("actions", ())
+    ]
     assert [a.get("leave") for a in actions if a["action"] == "replace"] == expected
 
 
 def test_members_that_leave_by_themselves(three: Region) -> None:
-    assert rolling.of(three).undrained == {"ovn_nb", "ovn_sb"}
+    assert Rolling.of(three).undrained == {"ovn_nb", "ovn_sb"}
 
 
 def test_what_the_operator_drained_stays_out() -> None:
@@ -146,49 +152,58 @@ def test_what_the_operator_drained_stays_out() -> None:
 
 def test_after_a_failure_the_load_balancers_judge_again_themselves() -> None:
     plays = playbook.plays(Plan(changes=(change("n1", "web_api"), change("n2", "db"))), {"db": 0, "web": 1}, MOVING)
-    (again,) = playbook.take_back(plays, "Drain web of n1", without=["n3"])
+    (drained,) = (p for p in plays if p.drain and p.drain.server == "n1")
+    (again,) = playbook.render(playbook.take_back(drained, without=["n3"]))
     assert again["hosts"] == "n1,n2"
     assert again["tasks"][0]["scs.core.balancer"] == {"server": "n1", "states": {"web": "ready"}}
     # what was drained last is used again already, or nothing was drained
-    assert playbook.take_back(plays, "") == []
-    assert playbook.take_back(plays, "Drain web of n1", without=HOSTS) == []
+    assert playbook.take_back(None) == []
+    assert playbook.take_back(drained, without=HOSTS) == []
 
 
 def host(name: str, **fields: Any) -> HostPlan:
-    return HostPlan(**{"host": name, "changes": (), "cluster_jobs": {}, "phases": {}, **fields})
+    return HostPlan(**{"host": name, "changes": (), **fields})
+
+
+def forced(backend: str, state: str = "drain", server: str = "n2") -> tuple[ForcedServer, ...]:
+    return (ForcedServer(backend=backend, server=server, state=state),)
+
+
+def down(backend: str, *servers: str) -> tuple[BackendServer, ...]:
+    return tuple(BackendServer(backend=backend, server=s) for s in servers)
 
 
 @pytest.mark.parametrize(
     ("hosts", "found"),
     [
-        ([host("n1", forced={"web/n2": "drain"}), host("n2")], [("n1", "web/n2")]),
+        ([host("n1", forced=forced("web")), host("n2")], [("n1", "web/n2")]),
         # a wish of the operator
-        ([host("n1", forced={"web/n2": "drain"}), host("n2", drained=True)], []),
+        ([host("n1", forced=forced("web")), host("n2", drained=True)], []),
         # this very plan takes it back
-        ([host("n1", forced={"web/n2": "drain"}), host("n2", changes=(change("n2", "web_api"),))], []),
+        ([host("n1", forced=forced("web")), host("n2", changes=(change("n2", "web_api"),))], []),
         # it rolls another container of the service, which is behind no load balancer
         (
-            [host("n1", forced={"web/n2": "drain"}), host("n2", changes=(change("n2", "web_worker"),))],
+            [host("n1", forced=forced("web")), host("n2", changes=(change("n2", "web_worker"),))],
             [("n1", "web/n2")],
         ),
         # somebody else's backend
-        ([host("n1", forced={"other/n2": "maint"})], []),
+        ([host("n1", forced=forced("other", "maint"))], []),
     ],
 )
 def test_servers_that_an_interrupted_run_left_out_come_back(
     hosts: list[HostPlan], found: list[tuple[str, str]]
 ) -> None:
-    changes = rolling.leftovers(hosts, MOVING)
+    changes = leftovers(hosts, MOVING)
     assert [(c.host, c.subject) for c in changes] == found
     if changes:
-        (play,) = playbook.plays(Plan(changes=tuple(changes)), {"web": 0}, MOVING)
+        (play,) = playbook.render(playbook.plays(Plan(changes=tuple(changes)), {"web": 0}, MOVING))
         assert play["hosts"] == "n1"
         assert play["tasks"][0]["scs.core.balancer"] == {"server": "n2", "states": {"web": "ready"}}
 
 
 def test_no_server_leaves_before_one_that_was_left_out_is_back() -> None:
-    back = rolling.leftovers([host("n1", forced={"web/n2": "drain"}), host("n2")], MOVING)
-    plan = plans.assemble([], [change("n3", "web_api"), *back], {"web": 1}, frozenset({"web"}))
+    back = leftovers([host("n1", forced=forced("web")), host("n2")], MOVING)
+    plan = assemble([], [change("n3", "web_api"), *back], {"web": 1}, frozenset({"web"}))
     assert steps(*plan.changes)[:2] == ["use web of n2 at n1", "drain web of n3 at n1,n2,n3"]
 
 
@@ -196,8 +211,8 @@ def test_no_server_leaves_before_one_that_was_left_out_is_back() -> None:
     ("hosts", "in_use"),
     [
         ([host("n1", used={"db": "n2"}), host("n2", addresses=("10.0.0.5",))], {"db": ("n2",), "haproxy": ("n2",)}),
-        ([host("n1", used={"db": "n2"}, down=("db/n2", "db/n1"))], {"db": ("n3",)}),
-        ([host("n1", down=("web/n1", "web/n3")), host("n2")], {"web": ("n2",)}),
+        ([host("n1", used={"db": "n2"}, down=down("db", "n2", "n1"))], {"db": ("n3",)}),
+        ([host("n1", down=down("web", "n1", "n3")), host("n2")], {"web": ("n2",)}),
         # two addresses, two hosts
         (
             [host("n1", addresses=("10.0.0.5",)), host("n2"), host("n3", addresses=("10.0.0.6",))],
@@ -207,11 +222,11 @@ def test_no_server_leaves_before_one_that_was_left_out_is_back() -> None:
     ],
 )
 def test_who_comes_last(hosts: list[HostPlan], in_use: dict[str, tuple[str, ...]]) -> None:
-    assert rolling.last(hosts, MOVING.backends, {"haproxy": ("10.0.0.5", "10.0.0.6")}) == in_use
+    assert hosts_in_use(hosts, MOVING.backends, {"haproxy": ("10.0.0.5", "10.0.0.6")}) == in_use
 
 
 def test_every_api_of_three_control_hosts_is_drained_and_every_voter_asked(three: Region) -> None:
-    found = rolling.of(three)
+    found = Rolling.of(three)
     http = {n for s in three.catalog.services.values() for n, e in s.endpoints.items() if e.protocol == "http"}
     assert {b.name for b in found.backends} == http | {"database"}
     voters = {s.name for s in three.catalog.services.values() if s.quorum}
@@ -220,7 +235,7 @@ def test_every_api_of_three_control_hosts_is_drained_and_every_voter_asked(three
 
 
 def test_one_control_host_drains_nothing(testbed: Region) -> None:
-    assert rolling.of(testbed).backends == ()
+    assert Rolling.of(testbed).backends == ()
 
 
 RAFT = """e2c4

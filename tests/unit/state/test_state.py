@@ -69,8 +69,11 @@ def test_records_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
     for _ in range(2):
         store = RunStore(tmp_path / "runs.sqlite3")
         assert [(r.id, r.status, r.seconds) for r in store.list()][-1] == ("05aaaaaaa", Status.DONE, 60)
-        assert [s.seconds for s in store.steps("05aaaaaaa")] == [30]
-        store.start("scs apply").finish()
+        assert [(s.seconds, s.jobs) for s in store.steps("05aaaaaaa")] == [(30, None)]
+        record = store.start("scs apply")
+        record.step_started("task", jobs=("keystone.db_expand",))
+        record.finish()
+        assert [s.jobs for s in store.steps(record.id)] == [("keystone.db_expand",)]
         store.close()
     assert len(RunStore(tmp_path / "runs.sqlite3").list()) == 3
 

@@ -11,6 +11,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.operations.backup import chain, choose, manifest
 from scs_deploy.operations.backup.chain import Source
+from scs_deploy.operations.backup.create import Damaged
 from scs_deploy.operations.backup.manifest import Database, Kind, Manifest, Part, Rows
 
 MONDAY = datetime(2026, 11, 16, 2, 30, tzinfo=UTC)
@@ -185,4 +186,4 @@ def test_the_last_backup_that_has_what_is_wanted_is_meant() -> None:
     with pytest.raises(RefusedError, match="no backup with ovn"):
         choose.pick(good, {}, "", ("ovn",), "t")
     with pytest.raises(RefusedError, match="X cannot be used: interrupted"):
-        choose.pick(good, {"X": "interrupted"}, "X", (), "t")
+        choose.pick(good, {"X": Damaged(why="interrupted")}, "X", (), "t")

@@ -18,7 +18,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Backup, Environment
 from scs_deploy.operations.backup import crypt, parts, schedule, stream, unpack
-from scs_deploy.operations.backup.create import load
+from scs_deploy.operations.backup.create import Damaged, load
 from scs_deploy.operations.backup.manifest import NAME, Part, dump
 from scs_deploy.operations.backup.target import Target, open_target
 from scs_deploy.secrets import store as secrets
@@ -75,7 +75,7 @@ def put(target: Target, file: str, content: bytes) -> None:
 
 def test_a_backup_is_one_when_its_manifest_is_there(target: Target) -> None:
     put(target, "mariadb.age", b"data")
-    assert load(target) == ({}, {ID: "interrupted: it has no manifest"})
+    assert load(target) == ({}, {ID: Damaged(why="interrupted: it has no manifest", interrupted=True)})
     made = backup(MONDAY)
     target.commit(ID, dump(made))
     assert load(target) == ({ID: made}, {})
@@ -106,7 +106,7 @@ def test_what_is_no_backup_is_left_alone(environment: Environment, tmp_path: Pat
     (folder / "lost+found").mkdir()
     (folder / ID).mkdir()
     (folder / ID / NAME).write_text(dump(backup(MONDAY)).replace(ID, "20261117T023000Z"))
-    assert load(found) == ({}, {ID: "its manifest is that of 20261117T023000Z"})
+    assert load(found) == ({}, {ID: Damaged(why="its manifest is that of 20261117T023000Z")})
 
 
 @pytest.mark.parametrize("where", ["ssh://host", "ftp://host/folder", "ssh://u@h:x/f", "ssh://-oProxyCommand=x/f"])

@@ -15,7 +15,7 @@ from scs_deploy.operations.node.plan import NodePlan, Options
 from scs_deploy.operations.node.run import refuse
 from scs_deploy.operations.node.view import Cluster, Compute, Guest, HostView, Server, View
 from scs_deploy.plan.change import REGION, Change, Kind
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.spec.service import Impact, Phase
 
 LEADER = """\

@@ -25,7 +25,7 @@ from scs_deploy.operations.rotate import roll, state
 from scs_deploy.operations.rotate import secrets as rotation
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import credentials
@@ -386,7 +386,7 @@ def test_accounts_are_changed_in_a_run_that_is_on_record(
     state_of = shared_state.SharedState(changes=changed_accounts("mariadb user nova", "keystone user nova_b"))
     applied: list[str] = []
     monkeypatch.setattr(shared_state, "read", lambda _context: state_of)
-    monkeypatch.setattr(shared_state, "apply", lambda _context, subjects: applied.extend(subjects))
+    monkeypatch.setattr(shared_state, "apply", lambda _region, _servers, subjects: applied.extend(subjects))
     assert "2 accounts changed in run" in rotation.accounts(region, "scs secrets rotate nova_database_password")
     assert applied == ["mariadb user nova", "keystone user nova_b"]
     store = RunStore(environment.state / "runs.sqlite3")

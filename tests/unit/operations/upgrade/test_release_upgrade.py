@@ -23,7 +23,7 @@ from scs_deploy.operations import apply
 from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.backup import proofs
 from scs_deploy.operations.upgrade import release as release_upgrade
-from scs_deploy.plan.host import Plan
+from scs_deploy.plan.region import Plan
 from scs_deploy.prober.watch import Options
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection

@@ -6,9 +6,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from scs_deploy.engine import agent_heartbeats as agents
 from scs_deploy.engine.action import RegionAction
-from scs_deploy.engine.agent_heartbeats import Agent
+from scs_deploy.engine.agent_heartbeats import Agent, wait
 from scs_deploy.region.region import Region
 
 
@@ -19,5 +18,5 @@ class ActionModule(RegionAction):
         """Wait for reports that are newer than this task."""
         if not self._task.check_mode:
             wanted = [Agent.model_validate(a) for a in self._task.args["agents"]]
-            agents.wait(region.environment, wanted, time.time() - 1)
+            wait(region.environment, wanted, time.time() - 1)
         return {"changed": False}

@@ -8,7 +8,7 @@ from typing import Any
 from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.engine.action import RegionAction
 from scs_deploy.observed.model import Observed
-from scs_deploy.plan import host as plan
+from scs_deploy.plan.host import container_states, plan_host
 from scs_deploy.region.region import Region
 
 
@@ -30,8 +30,8 @@ class ActionModule(RegionAction):
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         observed = Observed.model_validate({k: answer[k] for k in Observed.model_fields if k in answer})
-        found = plan.host_plan(desired, observed, tuple(region.secrets.values()), region.lock)
+        found = plan_host(desired, observed, tuple(region.secrets.values()), region.lock)
         result: dict[str, Any] = {"changed": False, "plan": found.model_dump(mode="json")}
         if self._task.args.get("states"):
-            result["states"] = plan.states(desired, observed)
+            result["states"] = container_states(desired, observed)
         return result

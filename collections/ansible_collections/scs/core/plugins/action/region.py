@@ -11,11 +11,11 @@ from scs_deploy.shared import state as shared
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.region: takes a kind (for people) and the subjects of a plan."""
+    """Action of scs.core.region: takes a kind (for people), servers, and the subjects of a plan."""
 
     def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Make the named differences right."""
         if self._task.check_mode:
             return {"changed": True, "done": []}
-        done = shared.apply(region, self._task.args["subjects"])
+        done = shared.apply(region, self._task.args["servers"], self._task.args["subjects"])
         return {"changed": bool(done), "done": done}

@@ -25,6 +25,11 @@ class EngineError(Exception):
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
         self.status = status
+        """HTTP status; 0: the engine did not answer"""
+
+
+class EngineTimeoutError(EngineError):
+    """The engine did not answer in time."""
 
 
 class _Connection(http.client.HTTPConnection):
@@ -52,6 +57,8 @@ class Engine:
             connection.request(method, VERSION + path, payload, headers)
             answer = connection.getresponse()
             data = answer.read()
+        except TimeoutError as error:
+            raise EngineTimeoutError(f"no answer from the Docker engine at {SOCKET}: {error}") from None
         except (OSError, http.client.HTTPException) as error:
             raise EngineError(f"no answer from the Docker engine at {SOCKET}: {error}") from None
         finally:
@@ -165,10 +172,8 @@ class Engine:
         """
         try:
             answer = json.loads(self.request("POST", f"/containers/{quote(name)}/wait", timeout=timeout))
-        except EngineError as error:
-            if "timed out" in str(error):
-                raise EngineError(f"{name} did not end within {timeout:.0f} s") from None
-            raise
+        except EngineTimeoutError:
+            raise EngineTimeoutError(f"{name} did not end within {timeout:.0f} s") from None
         return int(answer["StatusCode"])
 
     def logs(self, name: str, lines: int = 30) -> str:
@@ -187,10 +192,8 @@ class Engine:
             output = self.request(
                 "POST", f"/exec/{created['Id']}/start", {"Detach": False, "Tty": False}, timeout=timeout
             )
-        except EngineError as error:
-            if "timed out" in str(error):
-                return -1, f"no answer within {timeout:.0f} s"
-            raise
+        except EngineTimeoutError:
+            return -1, f"no answer within {timeout:.0f} s"
         state = json.loads(self.request("GET", f"/exec/{created['Id']}/json"))
         return int(state["ExitCode"] or 0), _demultiplex(output)
 

@@ -94,7 +94,7 @@ def remember(*paths: str) -> bool:
 
 
 def wait_up(members: list, deadline: float) -> list:
-    """Wait until every (backend, server) that HAProxy knows is up; returns those that are not at `deadline`.
+    """Wait until every (backend, server) that HAProxy knows is up; returns the (backend, server) that are not.
 
     A server that an operator drained counts: it works, and gets no requests because somebody wants that.
 
@@ -103,7 +103,7 @@ def wait_up(members: list, deadline: float) -> list:
     while True:
         seen = states()
         down = [
-            f"{backend}/{server}"
+            (backend, server)
             for backend, server in members
             if (backend, server) in seen and not seen[backend, server].startswith(("UP", "no check", "DRAIN", "MAINT"))
         ]

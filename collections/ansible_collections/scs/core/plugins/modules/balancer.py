@@ -234,7 +234,7 @@ def main() -> None:
     deadline = time.monotonic() + module.params["wait"]
     down = haproxy.wait_up([(backend, server) for backend in module.params["up"]], deadline)
     if down:
-        module.fail_json(msg="HAProxy does not send to {}".format(", ".join(down)))
+        module.fail_json(msg="HAProxy does not send to {}".format(", ".join(map("/".join, down))))
     quiet = module.params["quiet"]
     draining = [b for b, state in states.items() if state == "drain" and (quiet is None or b in quiet)]
     left = wait_gone(server, draining, module.params["move"], deadline)

@@ -68,6 +68,7 @@ class Roller:
     def __init__(self) -> None:
         self.engine = Engine()
         self.done: list = []
+        self.changed = False
         self.starting: dict = {}
         """container: its main process, of those that do not serve anybody yet"""
 
@@ -321,9 +322,10 @@ class Roller:
             return
         down = haproxy.wait_up(spec["members"], time.monotonic() + BALANCER)
         # One that still copies its data is taken up when it has it.
-        down = [member for member in down if member.partition("/")[0] not in spec.get("copies", ())]
+        down = [member for member in down if member[0] not in spec.get("copies", ())]
         if down:
-            raise EngineError(f"{spec['container']} is healthy, but HAProxy does not send to {', '.join(down)}")
+            names = ", ".join(map("/".join, down))
+            raise EngineError(f"{spec['container']} is healthy, but HAProxy does not send to {names}")
 
     def tail(self, name: str) -> str:
         """The end of a container's log, on one line."""
@@ -373,6 +375,7 @@ def run(roller: Roller, actions: list) -> None:
             roller.leave(spec)
         getattr(roller, "create" if action == "replace" else action)(spec)
         roller.done.append(f"{action} {spec['container']}")
+        roller.changed = roller.changed or action != "gate"
         if action in ("create", "start"):
             pending.append(spec)
         elif action not in ("gate", "stop", "remove"):
@@ -400,7 +403,7 @@ def main() -> None:
         finally:
             for name in list(roller.starting):
                 roller.serves(name)
-    module.exit_json(changed=any(not d.startswith("gate ") for d in roller.done), done=roller.done)
+    module.exit_json(changed=roller.changed, done=roller.done)
 
 
 if __name__ == "__main__":

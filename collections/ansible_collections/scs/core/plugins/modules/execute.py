@@ -25,7 +25,10 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 answers:
-  description: For each command its C(code) (-1 is no answer in time or no such container) and C(output).
+  description:
+    - For each command its C(code) (-1 is no answer in time, or the container does not run) and C(output).
+    - C(container) is what the container does, one of running, restarting, stopped, absent, unreachable (the engine does
+      not answer); not of a one-shot command, whose container is its own.
   type: list
   returned: always
 """
@@ -36,6 +39,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.core.plugins.module_utils.engine import Engine, EngineError
 
 LOCK = "/run/scs-engine.lock"
+NOT_FOUND, CONFLICT = 404, 409
 
 
 def run(engine: Engine, command: dict) -> dict:
@@ -43,10 +47,29 @@ def run(engine: Engine, command: dict) -> dict:
     try:
         if not command.get("one_shot"):
             code, output = engine.execute(command["container"], command["argv"], timeout=command["timeout"])
-            return {"code": code, "output": output}
+            return {"code": code, "output": output, "container": "running"}
         return one_shot(engine, command)
     except EngineError as error:
-        return {"code": -1, "output": str(error)}
+        answer = {"code": -1, "output": str(error)}
+        return answer if command.get("one_shot") else {**answer, "container": state(engine, command, error.status)}
+
+
+def state(engine: Engine, command: dict, status: int) -> str:
+    """What a container does in which a command could not be run.
+
+    Source: Docker Engine API, POST /containers/{id}/exec: 404 no such container, 409 not running, paused or restarting.
+
+    :param status: HTTP status of the engine's refusal; 0: it did not answer
+    """
+    if status != CONFLICT:
+        return {0: "unreachable", NOT_FOUND: "absent"}.get(status, "running")
+    try:
+        found = engine.inspect(command["container"])
+    except EngineError:
+        return "unreachable"
+    if found is None:
+        return "absent"
+    return "restarting" if found["State"]["Restarting"] else "stopped"
 
 
 def one_shot(engine: Engine, command: dict) -> dict:

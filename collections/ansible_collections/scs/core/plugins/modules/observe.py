@@ -168,19 +168,19 @@ def balancer(text):
 
 
 def servers():
-    """({backend/server: drain or maint}, [backend/server that is down]) of this node's HAProxy.
+    """Servers that somebody took out of use, and servers that are down, of this node's HAProxy.
 
     HAProxy management guide, `show servers state`: bits of srv_admin_state, srv_op_state 2 is running.
     """
     lines = [line for line in balancer("show servers state").splitlines() if line]
-    forced, down = {}, []
+    forced, down = [], []
     if len(lines) > 1:
         names = lines[1].lstrip("# ").split()
         for line in lines[2:]:
             row = dict(zip(names, line.split(), strict=False))
-            name, bits = row["be_name"] + "/" + row["srv_name"], int(row["srv_admin_state"])
+            name, bits = {"backend": row["be_name"], "server": row["srv_name"]}, int(row["srv_admin_state"])
             if bits & 9:
-                forced[name] = "maint" if bits & 1 else "drain"
+                forced.append(dict(name, state="maint" if bits & 1 else "drain"))
             if row["srv_op_state"] != "2":
                 down.append(name)
     return forced, down

@@ -12,6 +12,11 @@ options:
     type: str
     choices: [database, account, catalogue]
     required: true
+  servers:
+    description: Services whose servers have the subjects, for example C(mariadb).
+    type: list
+    elements: str
+    required: true
   subjects:
     description: Subjects of the plan's changes, for example C(mariadb schema nova).
     type: list
@@ -23,6 +28,7 @@ EXAMPLES = r"""
 - name: Databases
   scs.core.region:
     kind: database
+    servers: [mariadb]
     subjects: [mariadb schema keystone]
 """
 RETURN = r"""

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One plan from the differences of all hosts and of what they share. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import Field
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
+from scs_deploy.plan.change import Change, Kind, Shared
+from scs_deploy.plan.host import HostPlan
+from scs_deploy.plan.jobs import job_changes
+from scs_deploy.plan.ordering import Ordering
+from scs_deploy.spec.service import Impact, Phase
+
+DISRUPTIVE = frozenset({Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.REMOVE, Kind.STOP})
+"""Kinds that interrupt a container that works."""
+
+
+class Plan(Model):
+    """All changes of a run, in order."""
+
+    changes: tuple[Change, ...]
+    held: tuple[Change, ...] = Field(default=(), description="changes that wait for --allow")
+    drained: tuple[str, ...] = Field(default=(), description="hosts that `scs node drain` took out of use")
+    in_use: dict[str, tuple[str, ...]] = Field(
+        default={}, description="service: hosts that a rolling change comes to last"
+    )
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to do, and nothing held back."""
+        return not self.changes and not self.held
+
+
+def assemble(
+    hosts: Sequence[HostPlan],
+    shared: Iterable[Change],
+    waves: dict[str, int],
+    services: frozenset[str],
+    only_hosts: frozenset[str] | None = None,
+    allow: frozenset[Impact] = frozenset(),
+    ordering: Ordering = Ordering(),
+) -> Plan:
+    """One plan from all hosts' changes and those of what hosts share.
+
+    :param waves: service: wave, in deployment order
+    :param services: changes of other services are left out
+    :param only_hosts: changes of other hosts are left out; None: no limit
+    :param allow: impacts that need no further consent
+    :param ordering: what of a service comes before what
+    :raises RefusedError: a host cannot take its changes
+    """
+    refusals = [r for h in hosts if only_hosts is None or h.host in only_hosts for r in h.refusals]
+    if refusals:
+        raise RefusedError("; ".join(refusals))
+    found = [c for h in hosts for c in h.changes] + list(shared)
+    found += job_changes({h.host: h.cluster_jobs for h in hosts}, _renewed(found), ordering)
+    elsewhere = [] if only_hosts is None else [c for c in found if c.host not in only_hosts]
+    here = found if only_hosts is None else [c for c in found if c.host in only_hosts]
+    # leftovers of services that the catalog no longer has go with a full run only
+    here = [c for c in here if c.service in services or (c.service not in waves and services == frozenset(waves))]
+    held = ordering.waiting(here, frozenset((c.host, c.service) for c in here if _needs_consent(c, allow)))
+    left_out = ordering.unready([*here, *elsewhere], elsewhere)
+    left_out |= {c.subject for c in elsewhere if c.kind is Kind.RECORD}
+    ordered = _sorted([c for c in here if not _waits_for(c, left_out, ordering)], waves, ordering)
+    unready = ordering.unready(ordered, (c for c in ordered if (c.host, c.service) in held))
+    waiting = [c for c in ordered if (c.host, c.service) in held or _waits_for(c, unready, ordering)]
+    return Plan(
+        changes=tuple(c for c in ordered if c not in waiting),
+        held=tuple(waiting),
+        drained=tuple(h.host for h in hosts if h.drained),
+    )
+
+
+def _renewed(changes: Iterable[Change]) -> frozenset[str]:
+    """Services that get a new schema: jobs that fill one run again."""
+    return frozenset(c.service for c in changes if c.creates and c.shared and c.shared.kind is Shared.SCHEMA)
+
+
+def _needs_consent(change: Change, allow: frozenset[Impact]) -> bool:
+    disrupts = change.impact is Impact.DATA_PLANE and change.kind in DISRUPTIVE
+    return disrupts and Impact.DATA_PLANE not in allow
+
+
+def _waits_for(change: Change, jobs: frozenset[str], ordering: Ordering) -> bool:
+    """One of these jobs, or a restart that one of them is about: that waits with it."""
+    about = {(p.host, p.container) for j in jobs for p in ordering.restarts.get(j, ())}
+    restart = change.phase is Phase.FINISH and change.kind is Kind.RESTART
+    return change.subject in jobs or (restart and (change.host, change.subject) in about)
+
+
+def _sorted(changes: Iterable[Change], waves: dict[str, int], ordering: Ordering) -> list[Change]:
+    """By wave, phase, stage of the phase, and service."""
+    place = {s: i for i, s in enumerate(waves)}
+    phases = {p: i for i, p in enumerate(Phase)}
+    return sorted(
+        changes,
+        key=lambda c: (
+            ordering.wave(c, waves), phases[c.phase], ordering.stage(c), place.get(c.service, -1)
+        ),
+    )  # fmt: skip
