@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -114,6 +115,15 @@ class RunProgress:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """`with progress.paused():` - the terminal is free for a table or a question."""
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
 
     def planned(self, plan: Plan) -> None:
         """The plan is known."""

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _progress as show
+from scs_deploy.cli._asking import ask
 from scs_deploy.cli._options import console
 from scs_deploy.cli.apply import confirming
 
@@ -31,13 +30,16 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def engine(environment: str, allow: list[Impact] | None, probe: Options, yes: bool, command: str) -> Engine:
     """How the steps have a region changed: as `scs apply` does, under the rotation's name."""
-    from scs_deploy.operations import apply as applies
+    from scs_deploy.operations.apply import Apply, ApplyRequest
     from scs_deploy.operations.rotate.roll import Engine
 
     def apply(region: Region, selection: Selection) -> Applied:
         with show.RunProgress() as progress:
             confirm = confirming(region, progress, "go on?", yes)
-            return applies.apply(region, selection, progress, confirm, command, probe)
+            request = ApplyRequest(
+                services=selection.services, hosts=selection.hosts, allow=selection.allow, probe=probe
+            )
+            return Apply(region, request, command).run(progress, confirm)
 
     return Engine(environment, apply, tuple(allow or ()))
 
@@ -64,10 +66,7 @@ def run(
             console.print(f"     [yellow]before[/]: {escape(step.ask)}")
     if plan:
         return
-    if not yes and not sys.stdin.isatty():
-        raise RefusedError("a rotation asks before it changes anything, and there is nobody to ask", "add --yes")
-    if not yes and not typer.confirm("rotate?"):
-        raise typer.Exit(1)
+    ask("rotate?", yes)
     waits = state.carry_out(environment, rotation, steps, lambda text: console.print(escape(text)), agreed)
     if waits is not None:
         console.print(f"[yellow]waits[/] until {escape(waits.ask)} ({environment.ca_file})")

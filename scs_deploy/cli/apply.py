@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,24 +12,35 @@ from rich.markup import escape
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _progress as show
+from scs_deploy.cli._asking import ask, check_terminal
 from scs_deploy.cli._options import EnvironmentOption, console
-from scs_deploy.cli.plan import Allow, Hosts, Names
+from scs_deploy.cli.plan import Allow, Hosts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scs_deploy.operations.apply import Applied
+    from scs_deploy.operations.apply import Applied, Apply
     from scs_deploy.plan.region import Plan
+    from scs_deploy.prober.watch import Options
     from scs_deploy.region.region import Region
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: scs apply keystone --yes")(apply)
+    app.command(epilog="Example: scs apply keystone --yes; scs plan --out monday.plan, then scs apply monday.plan")(
+        apply
+    )
 
 
 def apply(
-    names: Names = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SERVICE|LAYER|FILE",
+            help="Only these; default: everything. Or a plan that `scs plan --out` saved: it is applied unless "
+            "something that it was computed from has changed.",
+        ),
+    ] = None,
     host: Hosts = None,
     allow: Allow = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -42,31 +53,58 @@ def apply(
 
     A region that answers before is measured meanwhile: a token, each API's list call, a small write a minute.
     """
-    from scs_deploy.operations import apply as applies
+    from scs_deploy.operations.apply import Apply, ApplyRequest
     from scs_deploy.region.region import Region
-    from scs_deploy.region.selection import Selection
 
     region = Region.load(environment)
-    selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     probe = measured.options(max_failed_requests, no_probe, ping)
-    if not yes and not sys.stdin.isatty():
-        raise RefusedError("apply asks before it changes anything, and there is nobody to ask", "add --yes")
+    check_terminal(yes)
+    if names and (file := _plan_file(region, names)):
+        operation = _saved(region, file, probe, bool(host or allow))
+    else:
+        request = ApplyRequest(
+            services=tuple(names or ()), hosts=tuple(host or ()), allow=tuple(allow or ()), probe=probe
+        )
+        operation = Apply(region, request)
     with show.RunProgress() as progress:
-        done = applies.apply(region, selection, progress, confirming(region, progress, "apply?", yes), probe=probe)
+        done = operation.run(progress, confirming(region, progress, "apply?", yes))
     finished(region, done)
+
+
+def _plan_file(region: Region, names: list[str]) -> Path | None:
+    """The saved plan that was named instead of services."""
+    if len(names) > 1 or names[0] in region.catalog.services or names[0] in region.catalog.owner:
+        return None
+    file = Path(names[0])
+    return file if file.is_file() or file.suffix or "/" in names[0] else None
+
+
+def _saved(region: Region, file: Path, probe: Options, narrowed: bool) -> Apply:
+    """Apply exactly the plan of a file.
+
+    :raises RefusedError: the file is no plan, or something that it was computed from has changed
+    """
+    from scs_deploy.operations import saved_plan
+    from scs_deploy.operations.apply import Apply, ApplyRequest
+
+    if narrowed:
+        raise RefusedError(f"{file}: a saved plan says itself what it changes", "leave out --host and --allow")
+    saved = saved_plan.load(file)
+    saved_plan.check_inputs(saved, region, file)
+    request = ApplyRequest(services=saved.services, hosts=saved.hosts, allow=saved.allow, probe=probe)
+    return Apply(region, request, f"scs apply {file}", lambda plan: saved_plan.check_plan(saved, plan, file))
 
 
 def confirming(region: Region, progress: show.RunProgress, question: str, yes: bool) -> Callable[[Plan], bool]:
     """What shows a plan and asks, unless everything is agreed to beforehand."""
 
     def confirm(plan: Plan) -> bool:
-        progress.__exit__()
-        show.print_plan(plan)
-        show.print_inventory(region.inventory)
-        if plan.changes and not yes and not typer.confirm(question):
-            raise typer.Exit(1)
+        with progress.paused():
+            show.print_plan(plan)
+            show.print_inventory(region.inventory)
+            if plan.changes:
+                ask(question, yes)
         progress.planned(plan)
-        progress.__enter__()
         return True
 
     return confirm

@@ -7,6 +7,7 @@ import time
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.spec.service import Impact
@@ -32,17 +33,18 @@ def bootstrap(
 
     Safe to run again: a prepared host is left as it is.
     """
-    from scs_deploy.engine.runner import Event
-    from scs_deploy.operations import bootstrap as bootstraps
+    from scs_deploy.engine.events import Event, TaskStarted
+    from scs_deploy.operations.bootstrap import Bootstrap
+    from scs_deploy.region.region import Region
 
     started = time.monotonic()
     with errors.status("reaching the hosts") as status:
 
         def show(event: Event) -> None:
-            if event.get("event") == "playbook_on_task_start":
-                status.update(str((event.get("event_data") or {}).get("task", "")))
+            if isinstance(event, TaskStarted):
+                status.update(escape(event.title))
 
-        summary = bootstraps.run(environment, host or (), show, allow or ())
+        summary = Bootstrap(Region.load(environment), host or (), allow or ()).run(show)
     seconds = time.monotonic() - started
     if json:
         print_json(

@@ -96,7 +96,7 @@ def rotate(
 
     Interrupted? The same command goes on where it was.
     """
-    from scs_deploy.operations import bootstrap
+    from scs_deploy.operations.bootstrap import Bootstrap
     from scs_deploy.operations.rotate import certificates, state
     from scs_deploy.region.certificates import wanted_leaves
     from scs_deploy.region.region import Region
@@ -114,7 +114,7 @@ def rotate(
     engine = rotating.engine(region.environment.name, allow, probe, yes, rotation.command)
 
     def hosts() -> str:
-        done = bootstrap.run(region.environment.name)
+        done = Bootstrap(Region.load(region.environment.name)).run()
         return f"changed on {len(done.changed)} of {len(done.hosts)} hosts"
 
     steps = certificates.ca_steps(engine, hosts) if ca else certificates.leaf_steps(engine, chosen)

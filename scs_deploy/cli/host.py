@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
-from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _progress as show
+from scs_deploy.cli._asking import ask, check_terminal
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.spec.service import Impact
 
@@ -68,26 +67,24 @@ def apply(
     A host that the manager does not reach afterwards over a new connection puts its old network back by itself; then
     the command fails, and no further host is touched.
     """
-    from scs_deploy.operations import host_network as run
+    from scs_deploy.operations.host_network import ChangeHostNetworks, differing
     from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
-    if not yes and not sys.stdin.isatty():
-        raise RefusedError("apply asks before it changes anything, and there is nobody to ask", "add --yes")
-    with errors.status("reading the hosts' networks"):
-        plans = run.plan(region, hosts or ())
-    print_plans(plans)
-    if all(p.empty for p in plans.values()):
-        return
-    if not run.may(region, allow or ()):
-        raise RefusedError(
-            "these changes may cut hosts off", f"add --allow network, or allow in {region.environment.file}"
-        )
-    if not yes and not typer.confirm("apply?"):
-        raise typer.Exit(1)
+    check_terminal(yes)
+    operation = ChangeHostNetworks(Region.load(environment), hosts or (), allow or ())
     with show.RunProgress() as progress:
-        progress.expect(sum(not p.empty for p in plans.values()))
-        done = run.apply(region, plans, progress, " ".join(["scs host network apply", *(hosts or ())]))
+
+        def confirm(plans: dict[str, HostNetwork]) -> bool:
+            with progress.paused():
+                print_plans(plans)
+                ask("apply?", yes)
+            progress.expect(len(differing(plans)))
+            return True
+
+        done = operation.run(progress, confirm)
+    if not done.run:
+        print_plans(operation.plan())
+        return
     for host, said in done.warnings.items():
         console.print(f"[yellow]{host}[/]: {escape('; '.join(said))}")
     console.print(f"[green]done[/]: {len(done.hosts)} host(s) in run {done.run}, reached again over new connections")

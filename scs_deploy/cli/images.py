@@ -59,12 +59,12 @@ def build(
 
     An image whose recipe, parent and packages are what they were is not built again.
     """
-    from scs_deploy.images.build import Region
+    from scs_deploy.images.build import RegionImages
     from scs_deploy.images.progress import Progress
 
     start = time.monotonic()
     with Progress(errors) as progress:
-        result = Region(environments.load(environment, release), progress, ca_bundle).build(
+        result = RegionImages(environments.load(environment, release), progress, ca_bundle).build(
             tuple(images or ()), push=not no_push
         )
     _print(result, time.monotonic() - start, as_json)
@@ -77,12 +77,12 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Push images of this manager to the region's registry and write the release lock; builds nothing."""
-    from scs_deploy.images.build import Region
+    from scs_deploy.images.build import RegionImages
     from scs_deploy.images.progress import Progress
 
     start = time.monotonic()
     with Progress(errors) as progress:
-        result = Region(environments.load(environment, release), progress).push(tuple(images or ()))
+        result = RegionImages(environments.load(environment, release), progress).push(tuple(images or ()))
     _print(result, time.monotonic() - start, as_json)
 
 
@@ -90,9 +90,9 @@ def list_images(
     environment: EnvironmentOption = None, release: ReleaseOption = None, as_json: JsonOption = False
 ) -> None:
     """List the release's images: here or not, size, digest in the region's lock, age, packages."""
-    from scs_deploy.images.build import Region
+    from scs_deploy.images.build import RegionImages
 
-    rows = Region(environments.load(environment, release)).rows()
+    rows = RegionImages(environments.load(environment, release)).rows()
     if as_json:
         print_json(rows)
         return
@@ -116,9 +116,9 @@ def sbom(
     ] = None,
 ) -> None:
     """Print the bill of materials of an image on this manager: SPDX 2.3, JSON, from its package databases."""
-    from scs_deploy.images.build import Region
+    from scs_deploy.images.build import RegionImages
 
-    text = json.dumps(Region(environments.load(environment)).sbom(image), indent=2) + "\n"
+    text = json.dumps(RegionImages(environments.load(environment)).sbom(image), indent=2) + "\n"
     if output:
         output.write_text(text, encoding="utf-8")
     else:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,11 +12,12 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _lockdiff as lockdiff
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _progress as show
+from scs_deploy.cli._asking import check_terminal
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.cli.apply import confirming
 
 if TYPE_CHECKING:
-    from scs_deploy.operations.rollback import Back
+    from scs_deploy.operations.rollback import RollbackPlan
     from scs_deploy.region.region import Region
 
 
@@ -54,11 +54,13 @@ def rollback(
     probe = measured.options(max_failed_requests, no_probe, ping)
     if as_json and not plan:
         raise RefusedError("--json goes with --plan", "scs runs show --json tells what a rollback did")
-    if not yes and not plan and not sys.stdin.isatty():
-        raise RefusedError("rollback asks before it changes anything, and there is nobody to ask", "add --yes")
+    check_terminal(yes or plan)
     region = Region.load(environment)
+    progress = show.RunProgress()
+    agree = confirming(region, progress, "roll back?", yes)
+    operation = rollbacks.Rollback(region, run, tuple(names or ()), images_only, probe, agree)
     with console.status("comparing with then"):
-        back, reasons = rollbacks.look(region, run, tuple(names or ()), images_only)
+        back, reasons = operation.preview()
     if as_json:
         print_json(_json(back, reasons))
         return
@@ -66,8 +68,8 @@ def rollback(
     rollbacks.refuse(back, reasons)
     if plan or back.empty:
         return
-    with show.RunProgress() as progress:
-        done = rollbacks.perform(region, back, progress, confirming(region, progress, "roll back?", yes), probe)
+    with progress:
+        done = operation.run(progress)
     console.print(f"[green]rolled back[/]: {done.changes} changes in run {done.run or '-'}; {_kept(region)}")
     if done.held:
         console.print(f"[yellow]{done.held} changes are held back[/] until `scs apply --allow data-plane`")
@@ -79,7 +81,7 @@ def _kept(region: Region) -> str:
     )
 
 
-def _show(back: Back) -> None:
+def _show(back: RollbackPlan) -> None:
     if back.empty:
         console.print(f"[green]nothing to roll back[/]: images and overrides are those from before run {back.run}")
         return
@@ -92,6 +94,6 @@ def _show(back: Back) -> None:
         console.print(f"[yellow]note[/]: {note}")
 
 
-def _json(back: Back, reasons: list[str]) -> dict[str, object]:
+def _json(back: RollbackPlan, reasons: list[str]) -> dict[str, object]:
     found: dict[str, object] = json.loads(back.model_dump_json(include={"run", "release", "images", "notes"}))
     return found | {"overrides": sorted(back.overrides), "refused": reasons}

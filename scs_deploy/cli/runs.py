@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,11 +12,12 @@ from rich.table import Table
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _progress as shows
+from scs_deploy.cli._asking import check_terminal
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.environment import environment as environments
 from scs_deploy.state import process, snapshot
-from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import Run, RunStore, Status
+from scs_deploy.state.lock import region_lock
+from scs_deploy.state.runs import Run, RunStore, Status, run_store
 
 STYLES = {
     Status.RUNNING: "cyan", Status.DONE: "green", Status.FAILED: "red",
@@ -34,7 +34,7 @@ def register(parent: typer.Typer) -> None:
 
 
 def _store(environment: str | None) -> RunStore:
-    return RunStore(environments.load(environment).state / "runs.sqlite3")
+    return run_store(environments.load(environment))
 
 
 @app.command("list", epilog="Example: scs runs list --limit 5")
@@ -83,6 +83,8 @@ def show(
         f"{run.changes_done} of {run.changes_total} changes"
         + (f", attempt {run.attempt}" if run.attempt > 1 else ""), soft_wrap=True,
     )  # fmt: skip
+    if run.scs:
+        console.print(f"scs {run.scs}", soft_wrap=True)
     if run.inventory:
         console.print(f"inventory {run.inventory}", soft_wrap=True)
     for line in _inputs(environment, run):
@@ -111,7 +113,7 @@ def pause(environment: EnvironmentOption = None) -> None:
     from scs_deploy.engine import execute
 
     region = environments.load(environment)
-    run = RunStore(region.state / "runs.sqlite3").get(changing=True)
+    run = run_store(region).get(changing=True)
     if run.status is not Status.RUNNING:
         raise RefusedError(f"no run is under way in {region.name}", "scs runs list")
     if not run.resume:
@@ -131,16 +133,15 @@ def resume(
 ) -> None:
     """Go on with a run that was paused, failed or interrupted. Observes first, and does what is left of it."""
     from scs_deploy.cli.apply import confirming, finished
-    from scs_deploy.operations import apply as applies
+    from scs_deploy.operations.apply import Resume
     from scs_deploy.region.region import Region
 
     given = max_failed_requests is not None or no_probe or ping
     probe = measured.options(max_failed_requests, no_probe, ping) if given else None
     region = Region.load(environment)
-    if not yes and not sys.stdin.isatty():
-        raise RefusedError("resume asks before it changes anything, and there is nobody to ask", "add --yes")
+    check_terminal(yes)
     with shows.RunProgress() as progress:
-        done = applies.resume(region, run_id, progress, confirming(region, progress, "go on?", yes), probe)
+        done = Resume(region, run_id, probe).run(progress, confirming(region, progress, "go on?", yes))
     finished(region, done)
 
 
@@ -153,8 +154,7 @@ def abandon(
     from scs_deploy.operations import apply as applies
 
     region = environments.load(environment)
-    with RunLock(region.state / "lock"):
-        store = RunStore(region.state / "runs.sqlite3")
+    with region_lock(region), run_store(region) as store:
         run = store.get(run_id, changing=True)
         if run.status not in applies.OPEN:
             raise RefusedError(f"run {run.id} is {run.status}, there is nothing to abandon", "scs runs list")

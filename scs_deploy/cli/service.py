@@ -38,12 +38,12 @@ def restart(names: Which, host: Hosts = None, allow: Allow = None, environment: 
 
 
 def _act(kind: Kind, names: list[str], host: list[str] | None, allow: Allow, environment: str | None) -> None:
-    from scs_deploy.operations import restart as operate
+    from scs_deploy.operations.restart import Restart
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
     region = Region.load(environment)
     selection = Selection(tuple(names), tuple(host or ()), tuple(allow or ()))
     with show.RunProgress() as progress:
-        done = operate.act(region, kind, selection, progress, command=f"scs {kind.value} {' '.join(names)}")
+        done = Restart(region, kind, selection, f"scs {kind.value} {' '.join(names)}").run(progress)
     console.print(f"[green]done[/]: {kind.value} of {done.changes} container(s) in run {done.run}")

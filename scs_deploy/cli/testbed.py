@@ -137,21 +137,20 @@ def ssh(
 
 
 def _build(region: Environment, images: tuple[str, ...]) -> None:
-    from scs_deploy.images.build import Region
+    from scs_deploy.images.build import RegionImages
     from scs_deploy.images.progress import Progress
 
     with Progress(errors) as progress:
-        result = Region(region, progress).build(images)
+        result = RegionImages(region, progress).build(images)
     made = sum(built.state == "built" for built in result.images.values())
     console.print(f"  {made} images built, {len(result.images) - made} unchanged, {len(result.pushed)} pushed")
 
 
 def _deploy(region: Environment) -> None:
     from scs_deploy.cli._progress import RunProgress
-    from scs_deploy.operations import apply
+    from scs_deploy.operations.apply import Apply
     from scs_deploy.plan.region import Plan
     from scs_deploy.region.region import Region
-    from scs_deploy.region.selection import Selection
 
     with RunProgress() as progress:
 
@@ -159,7 +158,7 @@ def _deploy(region: Environment) -> None:
             progress.planned(plan)
             return True
 
-        done = apply.apply(Region.load(region.name), Selection(), progress, confirm, command="scs testbed up")
+        done = Apply(Region.load(region.name), command="scs testbed up").run(progress, confirm)
     if done.changes:
         console.print(f"  {done.changes} changes in run {done.run}")
     else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs upgrade`."""
+"""`scs upgrade`: today's images, another release, and the timer."""
 
 from __future__ import annotations
 
@@ -8,127 +8,205 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _progress as show
 from scs_deploy.cli import _releasing as releasing
+from scs_deploy.cli._asking import check_terminal
 from scs_deploy.cli._options import EnvironmentOption, console, errors
 from scs_deploy.cli.apply import confirming
 from scs_deploy.cli.plan import Allow
 
 if TYPE_CHECKING:
     from scs_deploy.environment.environment import Environment
+    from scs_deploy.operations.apply import ApplyRequest
+    from scs_deploy.spec.service import Impact
+
+app = typer.Typer(
+    help="Bring the region to its release lock, or to another release, without a break, measured and validated.",
+    invoke_without_command=True,
+)
+
+Images = Annotated[
+    bool, typer.Option("--images", help="First build images from today's packages, as `scs images build` does.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Unattended = Annotated[
+    bool,
+    typer.Option(
+        "--unattended",
+        help="For timers: ask nothing, refuse to begin where the last run did not reach its end, pause when more "
+        "than 10 requests have failed (see --max-failed-requests).",
+    ),
+]
+NoBackup = Annotated[
+    bool, typer.Option("--no-backup", help="Go without a verified backup of the database from the last 24 hours.")
+]
+NoValidate = Annotated[bool, typer.Option("--no-validate", help="Skip validation after the upgrade.")]
+HIDDEN_HELP = "Old spelling."
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog="Example: scs upgrade --images --max-failed-requests 20; scs upgrade --release 2026.1 --plan")(
-        upgrade
-    )
+def register(parent: typer.Typer) -> None:
+    """Add `scs upgrade`."""
+    parent.add_typer(app, name="upgrade")
 
 
-def upgrade(
-    images: Annotated[
-        bool, typer.Option("--images", help="First build images from today's packages, as `scs images build` does.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    unattended: Annotated[
-        bool,
-        typer.Option(
-            "--unattended",
-            help="For timers: ask nothing, refuse to begin where the last run did not reach its end, pause when more "
-            "than 10 requests have failed (see --max-failed-requests).",
-        ),
-    ] = False,
-    release: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Go to this release of OpenStack; everything that speaks against it is found before anything changes.",
-        ),
-    ] = None,
-    plan: Annotated[
-        bool,
-        typer.Option(
-            "--plan", help="With --release: ask and show everything, change nothing, not even environment.yml."
-        ),
-    ] = False,
-    no_backup: Annotated[
-        bool,
-        typer.Option(
-            "--no-backup", help="With --release: go without a verified backup of the database from the last 24 hours."
-        ),
-    ] = False,
+@app.command(epilog="Example: scs upgrade run --images --max-failed-requests 20")
+def run(
+    images: Images = False,
+    yes: Yes = False,
+    unattended: Unattended = False,
     allow: Allow = None,
-    no_validate: Annotated[
-        bool, typer.Option("--no-validate", help="Do not use the region as its users do afterwards.")
-    ] = False,
+    no_validate: NoValidate = False,
     max_failed_requests: measured.MaxFailed = None,
     no_probe: measured.NoProbe = False,
     ping: measured.Ping = None,
-    timer: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CALENDAR",
-            help="Upgrade nothing now: have systemd do it unattended at these times, e.g. `*-*-* 03:00`.",
-        ),
-    ] = None,
-    remove_timer: Annotated[bool, typer.Option("--remove-timer", help="Remove that timer; nothing else.")] = False,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Bring the region to its release lock, or to another release, member by member and measured, then validate it.
+    """Bring the region to its release lock: today's images, member by member and measured; then validate it.
 
     Shows the plan and asks, stops at the first gate that fails, and touches the data plane with consent only.
     """
-    from scs_deploy.engine.observe import make_plan
     from scs_deploy.environment import environment as environments
-    from scs_deploy.operations import apply as applies
-    from scs_deploy.operations.upgrade import schedule as upgrades
-    from scs_deploy.region.region import Region
-    from scs_deploy.region.selection import Selection
+    from scs_deploy.operations.upgrade import daily
 
     chosen = environments.load(environment)
-    if not release and (plan or no_backup):
-        raise RefusedError(f"{'--plan' if plan else '--no-backup'} goes with --release", "scs plan shows all else")
-    if release and (timer or remove_timer or unattended):
-        raise RefusedError("a release is upgraded to once, with somebody at hand", "leave out --timer, --unattended")
-    if plan and images:
-        raise RefusedError("--plan builds no images", f"scs images build --release {release}")
-    if timer or remove_timer:
-        _timer(chosen, timer)
-        return
-    if unattended:
-        upgrades.check_unattended(upgrades.latest(chosen))
-        if max_failed_requests is None and not no_probe:
-            max_failed_requests = upgrades.FAILED_AT_NIGHT
     probe = measured.options(max_failed_requests, no_probe, ping)
-    agreed = yes or unattended
-    if not agreed and not plan and not sys.stdin.isatty():
-        raise RefusedError("upgrade asks before it changes anything, and there is nobody to ask", "add --yes")
-    selection = Selection(allow=tuple(allow or ()))
-    if release and releasing.begins(chosen, release):
-        orders = releasing.Orders(release, selection, probe, images, no_backup, plan, yes, command(sys.argv))
-        if (made := releasing.go(chosen, orders)) and not no_validate:
-            _validate(chosen, made.run)
+    request = daily.UpgradeRequest(allow=tuple(allow or ()), probe=probe, images=images, unattended=unattended)
+    wanted = daily.prepare(chosen, request)
+    check_terminal(yes or unattended)
+    if images:
+        releasing.build(chosen)
+    _carry_out(chosen, wanted, yes or unattended, no_validate)
+
+
+@app.command(epilog="Example: scs upgrade release 2026.1 --plan; scs upgrade release 2026.1 --images")
+def release(
+    name: Annotated[str, typer.Argument(metavar="RELEASE", help="File name in releases/, without .yml.")],
+    images: Images = False,
+    yes: Yes = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Ask and show everything, change nothing, not even environment.yml.")
+    ] = False,
+    no_backup: NoBackup = False,
+    allow: Allow = None,
+    no_validate: NoValidate = False,
+    max_failed_requests: measured.MaxFailed = None,
+    no_probe: measured.NoProbe = False,
+    ping: measured.Ping = None,
+    environment: EnvironmentOption = None,
+) -> None:
+    """Upgrade to this OpenStack release. All blockers are reported before anything changes."""
+    from scs_deploy.engine.observe import make_plan
+    from scs_deploy.environment import environment as environments
+    from scs_deploy.operations.apply import ApplyRequest
+    from scs_deploy.region.region import Region
+
+    if plan and images:
+        raise RefusedError("--plan builds no images", f"scs images build --release {name}")
+    chosen = environments.load(environment)
+    request = ApplyRequest(allow=tuple(allow or ()), probe=measured.options(max_failed_requests, no_probe, ping))
+    check_terminal(yes or plan)
+    if releasing.begins(chosen, name):
+        wanted = releasing.ReleaseRequest(name, request, images, no_backup, plan, yes, command(sys.argv))
+        done = releasing.go(chosen, wanted)
+        if done and not no_validate:
+            _validate(chosen, done.run)
         return
     if images:
         releasing.build(chosen)
-    region = Region.load(chosen.name)
     if plan:
-        found = make_plan(region, selection)
-        show.print_plan(found)
+        show.print_plan(make_plan(Region.load(chosen.name), request.selection))
         return
+    _carry_out(chosen, request, yes, no_validate)
+
+
+@app.command(epilog='Example: scs upgrade schedule "*-*-* 03:00"; scs upgrade schedule --remove')
+def schedule(
+    calendar: Annotated[
+        str | None, typer.Argument(metavar="CALENDAR", help="A systemd calendar expression, e.g. `*-*-* 03:00`.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the timer.")] = False,
+    environment: EnvironmentOption = None,
+) -> None:
+    """Let systemd run `scs upgrade run --unattended --images` at these times."""
+    from scs_deploy.environment import environment as environments
+
+    if bool(calendar) == remove:
+        raise RefusedError("give either a calendar expression or --remove", 'scs upgrade schedule "*-*-* 03:00"')
+    _schedule(environments.load(environment), calendar)
+
+
+@app.callback()
+def _old_spelling(
+    context: typer.Context,
+    images: Annotated[bool, typer.Option("--images", hidden=True, help=HIDDEN_HELP)] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", hidden=True, help=HIDDEN_HELP)] = False,
+    unattended: Annotated[bool, typer.Option("--unattended", hidden=True, help=HIDDEN_HELP)] = False,
+    name: Annotated[str | None, typer.Option("--release", hidden=True, help=HIDDEN_HELP)] = None,
+    plan: Annotated[bool, typer.Option("--plan", hidden=True, help=HIDDEN_HELP)] = False,
+    no_backup: Annotated[bool, typer.Option("--no-backup", hidden=True, help=HIDDEN_HELP)] = False,
+    allow: Annotated[list[str] | None, typer.Option("--allow", hidden=True, help=HIDDEN_HELP)] = None,
+    no_validate: Annotated[bool, typer.Option("--no-validate", hidden=True, help=HIDDEN_HELP)] = False,
+    max_failed_requests: Annotated[
+        int | None, typer.Option("--max-failed-requests", min=0, hidden=True, help=HIDDEN_HELP)
+    ] = None,
+    no_probe: Annotated[bool, typer.Option("--no-probe", hidden=True, help=HIDDEN_HELP)] = False,
+    ping: Annotated[str | None, typer.Option("--ping", hidden=True, help=HIDDEN_HELP)] = None,
+    timer: Annotated[str | None, typer.Option("--timer", hidden=True, help=HIDDEN_HELP)] = None,
+    remove_timer: Annotated[bool, typer.Option("--remove-timer", hidden=True, help=HIDDEN_HELP)] = False,
+    environment: Annotated[str | None, typer.Option("--environment", "-e", hidden=True, help=HIDDEN_HELP)] = None,
+) -> None:
+    """`scs upgrade` without a subcommand: the four commands in one of scs 0.1. Goes with the next release of scs."""
+    if context.invoked_subcommand:
+        return
+    impacts = _impacts(allow or ())
+    if timer or remove_timer:
+        _note('scs upgrade schedule "CALENDAR"' if timer else "scs upgrade schedule --remove")
+        if name or unattended:
+            raise RefusedError("--timer and --remove-timer go with no other option", "scs upgrade schedule --help")
+        schedule(timer, remove_timer, environment)
+    elif name:
+        _note(f"scs upgrade release {name}")
+        if unattended:
+            raise RefusedError("--release cannot be combined with --unattended", f"scs upgrade release {name}")
+        release(
+            name, images, yes, plan, no_backup, impacts, no_validate, max_failed_requests, no_probe, ping, environment
+        )
+    else:
+        _note("scs upgrade run")
+        if plan or no_backup:
+            raise RefusedError(f"{'--plan' if plan else '--no-backup'} goes with a release", "scs plan shows the rest")
+        run(images, yes, unattended, impacts, no_validate, max_failed_requests, no_probe, ping, environment)
+
+
+def _impacts(names: list[str] | tuple[()]) -> list[Impact]:
+    from scs_deploy.spec.service import Impact
+
+    try:
+        return [Impact(n) for n in names]
+    except ValueError:
+        raise RefusedError(f"--allow {', '.join(names)}: no such impact", f"there are: {', '.join(Impact)}") from None
+
+
+def _note(instead: str) -> None:
+    errors.print(f"note: this spelling ends with the next release of scs; use `{instead}`", markup=False)
+
+
+def _carry_out(environment: Environment, request: ApplyRequest, yes: bool, no_validate: bool) -> None:
+    from scs_deploy.operations.upgrade import daily
+
+    operation = daily.upgrade(environment, request, command(sys.argv))
     with show.RunProgress() as progress:
-        confirm = confirming(region, progress, "upgrade?", agreed)
-        done = applies.apply(region, selection, progress, confirm, command=command(sys.argv), probe=probe)
+        done = operation.run(progress, confirming(operation.region, progress, "upgrade?", yes))
     if done.held:
-        console.print(f"[yellow]{done.held} changes are held back[/] until `scs upgrade --allow data-plane`")
+        console.print(f"[yellow]{done.held} changes are held back[/] until `scs upgrade run --allow data-plane`")
     if not done.run:
         console.print("[green]nothing to upgrade[/]: the region runs what its release lock says")
         return
     console.print(f"[green]upgraded[/]: {done.changes} changes in run {done.run}")
     if not no_validate:
-        _validate(chosen, done.run)
+        _validate(environment, done.run)
 
 
 def command(words: list[str]) -> str:
@@ -136,30 +214,28 @@ def command(words: list[str]) -> str:
     return " ".join(["scs", *words[1:]])
 
 
-def _validate(environment: Environment, run: str) -> None:
+def _validate(environment: Environment, run_id: str) -> None:
     """Use the region.
 
     :raises ScsError: a check failed
     """
     from scs_deploy import validate
     from scs_deploy.cli.validate import _progress
+    from scs_deploy.operations.upgrade import daily
 
     with errors.status("validating") as status:
-        report = validate.run(environment, on_progress=lambda name, result: _progress(status, name, result))
-    if not report.passed:
-        failed = ", ".join(r.check for r in report.results if r.verdict is validate.Verdict.FAILED)
-        raise ScsError(f"upgraded, but validation failed: {failed}", f"scs validate; scs rollback {run} goes back")
+        report = daily.validate_region(environment, run_id, lambda name, result: _progress(status, name, result))
     console.print(f"[green]validated[/]: {report.count(validate.Verdict.PASSED)} checks passed")
 
 
-def _timer(environment: Environment, calendar: str | None) -> None:
-    from scs_deploy.operations.upgrade import schedule as upgrades
+def _schedule(environment: Environment, calendar: str | None) -> None:
+    from scs_deploy.operations.upgrade import schedule as timer
 
     if calendar:
-        for file in upgrades.schedule(environment, calendar):
+        for file in timer.schedule(environment, calendar):
             console.print(f"written: {file}")
-        console.print(f"next: systemctl list-timers {upgrades.unit(environment.name)}.timer")
-    elif upgrades.unschedule(environment):
-        console.print(f"removed: {upgrades.unit(environment.name)}.timer")
+        console.print(f"next: systemctl list-timers {timer.unit(environment.name)}.timer")
+    elif timer.unschedule(environment):
+        console.print(f"removed: {timer.unit(environment.name)}.timer")
     else:
-        raise RefusedError(f"{environment.name} has no timer", 'scs upgrade --timer "*-*-* 03:00"')
+        raise RefusedError(f"{environment.name} has no timer", 'scs upgrade schedule "*-*-* 03:00"')

@@ -28,7 +28,7 @@ def load_lock(environment: Environment) -> Lock:
     if lock.release != release:
         raise RefusedError(
             f"{path}: locks release {lock.release}, environment.yml wants {release}",
-            f"scs upgrade --release {release} goes on with it"
+            f"scs upgrade release {release} goes on with it"
             if environment.next_lock(release).is_file() else "scs images build",
         )  # fmt: skip
     return lock

@@ -35,7 +35,7 @@ class Result(NamedTuple):
     """what the registry needed no longer"""
 
 
-class Region:
+class RegionImages:
     """The images of one environment.
 
     :param ca_bundle: certificates that builds trust; default: the manager's
@@ -272,7 +272,7 @@ class Region:
 class _Pusher:
     """Pushes images while others build: one at a time, as soon as the registry itself can run."""
 
-    def __init__(self, region: Region, enabled: bool) -> None:
+    def __init__(self, region: RegionImages, enabled: bool) -> None:
         self.region = region
         self.enabled = enabled
         self.waiting: list[str] = []
@@ -303,8 +303,8 @@ class _Pusher:
 def build(
     environment: Environment, names: tuple[str, ...] = (), push: bool = True, on_event: OnEvent = ignore
 ) -> Result:
-    """Build, push and lock; see Region.build."""
-    return Region(environment, on_event).build(names, push)
+    """Build, push and lock; see RegionImages.build."""
+    return RegionImages(environment, on_event).build(names, push)
 
 
 def ensure(environment: Environment, report: Callable[[str], None]) -> None:
@@ -318,11 +318,11 @@ def ensure(environment: Environment, report: Callable[[str], None]) -> None:
             seconds = f" ({event.seconds:.0f} s)" if event.seconds and event.seconds >= 1 else ""
             report(f"image {event.image}: {event.state}{seconds}")
 
-    region = Region(environment, tell)
+    region = RegionImages(environment, tell)
     if region.complete():
         report("images: all there")
         return
     region.build()
 
 
-__all__ = ["Region", "Result", "build", "ensure", "local_tag"]
+__all__ = ["RegionImages", "Result", "build", "ensure", "local_tag"]

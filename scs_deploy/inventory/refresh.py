@@ -17,7 +17,7 @@ from scs_deploy.inventory.diff import Diff
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.inventory.synced import Document
 from scs_deploy.spec import catalog as catalogs
-from scs_deploy.state.lock import RunLock
+from scs_deploy.state.lock import region_lock
 
 Progress = Callable[[int, int], None]
 
@@ -101,7 +101,7 @@ def sync(name: str | None, origin: str, progress: Progress) -> Comparison:
     if written:
         environment.state.mkdir(mode=0o700, exist_ok=True)
         # a run goes by one inventory from its plan to its end
-        with RunLock(environment.state / "lock"):
+        with region_lock(environment):
             synced.write(found.document, file)
     note = ""
     if environment.inventory != file.resolve():

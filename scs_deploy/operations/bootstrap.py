@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.engine import runner
-from scs_deploy.engine.events import ignore
+from scs_deploy.engine.events import TaskStarted
 from scs_deploy.engine.runner import Event
-from scs_deploy.operations import host_network as networks
+from scs_deploy.operations import host_network
+from scs_deploy.operations.base import Operation, Session, Start
 from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact
-from scs_deploy.state.lock import RunLock
+from scs_deploy.state.runs import RunRecord, Status
 
 PLAYBOOK = "bootstrap.yml"
 
@@ -48,57 +48,76 @@ def facts_of(region: Region) -> dict[str, Any]:
     return {"names": names, "registries": registries}
 
 
-def run(
-    environment: str | None = None,
-    hosts: Sequence[str] = (),
-    on_event: Callable[[Event], None] | None = None,
-    allow: Sequence[Impact] = (),
-    lock: RunLock | None = None,
-) -> Summary:
+class Bootstrap(Operation[tuple[str, ...], Summary]):
     """Prepare hosts. Changes nothing on a host that is prepared already.
 
     :param hosts: host names; empty: all of the inventory
-    :param on_event: sees every event of ansible-runner
     :param allow: impacts that the operator consents to; the hosts' networks change with `network` only
-    :param lock: the region's, where the caller has it
-    :raises RefusedError: an unknown or unreachable host, or the region is locked; nothing was changed anywhere
-    :raises ScsError: a task failed on a host
     """
-    region = Region.load(environment)
-    for host in hosts:
-        if host not in region.inventory.hosts:
-            known = ", ".join(region.inventory.hosts)
-            raise RefusedError(f"{region.environment.inventory}: no host '{host}'", f"there are: {known}")
-    facts_of(region)
-    summary = Summary(tuple(hosts) or tuple(region.inventory.hosts))
 
-    def note(event: Event) -> None:
-        data = event.get("event_data") or {}
-        if event.get("event") == "runner_on_ok" and (data.get("res") or {}).get("changed"):
-            summary.changed.setdefault(data["host"], []).append(data["task"])
-        if on_event:
-            on_event(event)
+    name = "bootstrap"
+    repeat = "repeat the command: a host that is prepared is left as it is"
 
-    with nullcontext(lock) if lock else RunLock(region.environment.state / "lock") as held:
-        _prepare(region, hosts, note)
-        _networks(region, summary, allow, held)
-    return summary
+    def __init__(self, region: Region, hosts: Sequence[str] = (), allow: Sequence[Impact] = ()) -> None:
+        super().__init__(region, " ".join(["scs bootstrap", *(f"--host {h}" for h in hosts)]))
+        self.hosts, self.allow = tuple(hosts), tuple(allow)
 
+    def plan(self) -> tuple[str, ...]:
+        """The hosts to prepare.
 
-def _prepare(region: Region, hosts: Sequence[str], note: Callable[[Event], None]) -> None:
-    result = runner.run_playbook(region.environment, paths.root() / "playbooks" / PLAYBOOK, hosts, note)
-    result.raise_for("bootstrap")
+        :raises RefusedError: an unknown host, or scs manages the registry and the region has no CA yet
+        """
+        known = self.region.inventory.hosts
+        for host in self.hosts:
+            if host not in known:
+                raise RefusedError(
+                    f"{self.region.environment.inventory}: no host '{host}'", f"there are: {', '.join(known)}"
+                )
+        facts_of(self.region)
+        return self.hosts or tuple(known)
 
+    def execute(self, session: Session, confirm: Callable[[tuple[str, ...]], bool]) -> Summary:
+        """See Operation.
 
-def _networks(region: Region, summary: Summary, allow: Sequence[Impact], lock: RunLock) -> None:
-    """Last, so that a host whose new network fails is prepared all the same."""
+        :raises RefusedError: an unreachable host; nothing was changed anywhere
+        :raises ScsError: a task failed on a host
+        """
+        hosts = self.plan()
+        if not confirm(hosts):
+            return Summary(())
+        start = Start(
+            operation=self.name, command=self.command, total=len(hosts), inventory=self.region.inventory.hash,
+            repeat=self.repeat,
+        )  # fmt: skip
+        with session.recording(start) as record:
+            return self.prepare(session, record)
 
-    described = [h for h in summary.hosts if region.inventory.hosts[h].links]
-    plans = networks.plan(region, described) if described else {}
-    differ = tuple(h for h, found in plans.items() if not found.empty)
-    if differ and networks.may(region, allow):
-        networks.apply(region, plans, ignore, f"scs bootstrap {' '.join(differ)}", lock)
-        for host in differ:
-            summary.changed.setdefault(host, []).append("Configure the network")
-    else:
-        summary.held = differ
+    def prepare(self, session: Session, record: RunRecord) -> Summary:
+        """The same within a run that is recorded already."""
+        summary = Summary(self.plan())
+        steps = {h: record.step_started("Prepare the host", phase=self.name, host=h) for h in summary.hosts}
+
+        def note(event: Event) -> None:
+            data = event.get("event_data") or {}
+            if event.get("event") == "playbook_on_task_start":
+                session.emit(TaskStarted(str(data.get("task", "")), self.name))
+            if event.get("event") == "runner_on_ok" and (data.get("res") or {}).get("changed"):
+                summary.changed.setdefault(data["host"], []).append(data["task"])
+
+        playbook = paths.root() / "playbooks" / PLAYBOOK
+        runner.run_playbook(self.region.environment, playbook, self.hosts, note).raise_for("bootstrap")
+        for host, step in steps.items():
+            record.step_finished(step, Status.DONE, f"{len(summary.changed.get(host, []))} tasks changed something", 1)
+        self._networks(session, record, summary)
+        return summary
+
+    def _networks(self, session: Session, record: RunRecord, summary: Summary) -> None:
+        """Last, so that a host whose new network fails is prepared all the same."""
+        described = [h for h in summary.hosts if self.region.inventory.hosts[h].links]
+        differ = host_network.differing(host_network.plan(self.region, described)) if described else ()
+        if differ and host_network.may(self.region, self.allow):
+            host_network.change(self.region, differ, session, record)
+            for host in differ:
+                summary.changed.setdefault(host, []).append("Configure the network")
+        else:
+            summary.held = differ

@@ -4,20 +4,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine import runner
-from scs_deploy.engine.events import TaskDone, TaskFailed, TaskStarted, Watch
 from scs_deploy.host.network import action
 from scs_deploy.host.network.plan import HostNetwork
+from scs_deploy.operations.base import Operation, Session, Start, Step
 from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Impact
-from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import RunStore, Status
+from scs_deploy.state.runs import RunRecord
 
 PLAYBOOK = "host_network.yml"
 
@@ -75,47 +74,70 @@ def may(region: Region, allow: Sequence[Impact]) -> bool:
     return Impact.NETWORK in {*region.environment.settings.allow, *allow}
 
 
-def apply(
-    region: Region,
-    plans: Mapping[str, HostNetwork],
-    watch: Watch,
-    command: str,
-    held: RunLock | None = None,
-) -> Applied:
-    """Change the hosts that differ. The caller has the operator's consent.
+class ChangeHostNetworks(Operation[dict[str, HostNetwork], Applied]):
+    """Change the networks of the hosts that differ, one host after the other.
 
-    :param plans: of `plan`
-    :param command: for the record
-    :param held: the region's lock, where the caller has it
-    :raises RefusedError: the region is locked, or a host's links do not fit it
-    :raises ScsError: a host took its change back; the hosts after it were not touched
+    :param hosts: only these; empty: all that have links
+    :param allow: impacts that the operator consents to: without `network` it is refused
     """
-    names = [host for host, found in plans.items() if not found.empty]
-    if not names:
-        return Applied("")
+
+    name = "host network apply"
+    repeat = "repeat the command: hosts whose network is as their links say are left as they are"
+
+    def __init__(self, region: Region, hosts: Sequence[str] = (), allow: Sequence[Impact] = ()) -> None:
+        super().__init__(region, " ".join(["scs host network apply", *hosts]))
+        self.hosts, self.allow = tuple(hosts), tuple(allow)
+
+    def plan(self) -> dict[str, HostNetwork]:
+        """See Operation; all hosts are asked at the same time."""
+        return plan(self.region, self.hosts)
+
+    def execute(self, session: Session, confirm: Callable[[dict[str, HostNetwork]], bool]) -> Applied:
+        """See Operation.
+
+        :raises RefusedError: consent is missing, or a host's links do not fit it
+        :raises ScsError: a host took its change back; the hosts after it were not touched
+        """
+        plans = self.plan()
+        names = differing(plans)
+        if names and not may(self.region, self.allow):
+            raise RefusedError(
+                "these changes may cut hosts off", f"add --allow network, or allow in {self.region.environment.file}"
+            )
+        if not names or not confirm(plans):
+            return Applied("")
+        start = Start(
+            operation=self.name, command=self.command, total=len(names), inputs=_inputs(self.region, names),
+            inventory=self.region.inventory.hash, repeat=self.repeat,
+        )  # fmt: skip
+        with session.recording(start) as record:
+            warnings = change(self.region, names, session, record)
+        return Applied(record.id, names, warnings)
+
+
+def differing(plans: Mapping[str, HostNetwork]) -> tuple[str, ...]:
+    """The hosts whose network is not as their links say."""
+    return tuple(host for host, found in plans.items() if not found.empty)
+
+
+def change(region: Region, names: Sequence[str], session: Session, record: RunRecord) -> dict[str, tuple[str, ...]]:
+    """Change these hosts' networks, in a run; returns the links without carrier, by host.
+
+    :raises ScsError: a host took its change back; the message names those that were not touched after it
+    """
     warnings: dict[str, tuple[str, ...]] = {}
-    with nullcontext(held) if held else RunLock(region.environment.state / "lock") as lock:
-        store = RunStore(region.environment.state / "runs.sqlite3")
-        try:
-            record = store.start(command, changes_total=len(names), inputs=_inputs(region, names))
-            with record.recording():
-                for number, host in enumerate(names):
-                    lock.check()
-                    watch(TaskStarted(f"network of {host}", f"{number + 1} of {len(names)}"))
-                    step = record.step_started("network", phase="config", host=host, subject="links")
-                    try:
-                        warnings[host] = _one(region, host)
-                    except ScsError as error:
-                        record.step_finished(step, Status.FAILED, str(error))
-                        watch(TaskFailed("network", host, error.message))
-                        rest = names[number + 1 :]
-                        left = f"; not touched after it: {', '.join(rest)}" if rest else ""
-                        raise type(error)(error.message + left, error.hint) from None
-                    record.step_finished(step, Status.DONE, changes_done=1)
-                    watch(TaskDone("network", host, 1))
-        finally:
-            store.close()
-    return Applied(record.id, tuple(names), {h: w for h, w in warnings.items() if w})
+
+    def do(host: str) -> None:
+        warnings[host] = _one(region, host)
+
+    steps = [Step("links", f"network of {h}", partial(do, h), host=h) for h in names]
+    try:
+        session.carry_out(record, "network", steps)
+    except ScsError as error:
+        rest = names[len(warnings) + 1 :]
+        left = f"; not touched after it: {', '.join(rest)}" if rest else ""
+        raise type(error)(error.message + left, error.hint) from None
+    return {h: w for h, w in warnings.items() if w}
 
 
 def _inputs(region: Region, hosts: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from scs_deploy.inventory.netbox.client import Netbox
 from scs_deploy.inventory.netbox.mapping import Writeback
 from scs_deploy.inventory.netbox.read import plain
 from scs_deploy.region.region import Region
-from scs_deploy.state.runs import Run, RunStore
+from scs_deploy.state.runs import Run, run_store
 
 TRIES = 3
 """How often a device is read again that somebody else changes meanwhile."""
@@ -59,11 +59,8 @@ def report(region: Region, progress: Callable[[int, int], None]) -> Told:
     rules = mapping.load(region.environment)
     if not rules.writeback.enabled:
         raise RefusedError(f"{region.environment.path / mapping.FILE}: writeback: nothing is asked for")
-    store = RunStore(region.environment.state / "runs.sqlite3")
-    try:
+    with run_store(region.environment) as store:
         runs = store.last_done()
-    finally:
-        store.close()
     known = {h.name: h.origin for h in region.inventory.hosts.values() if h.origin}
     if not known:
         raise RefusedError(f"{region.environment.inventory}: no host came from NetBox", "scs inventory sync")

@@ -3,46 +3,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.desired import resolve
 from scs_deploy.engine import execute
-from scs_deploy.engine.events import Watch
-from scs_deploy.operations.apply import Applied, inputs
+from scs_deploy.operations.apply import Applied
+from scs_deploy.operations.base import Operation, Session
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.service import Impact, Phase
-from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import RunStore
 
 
-def act(region: Region, kind: Kind, selection: Selection, watch: Watch, command: str) -> Applied:
+class Restart(Operation[Plan, Applied]):
     """Stop, start or restart the selected containers.
 
-    :raises RefusedError: unknown name or host, nothing selected, data plane without consent, region locked
-    :raises ScsError: a container did not follow
+    :param kind: STOP, START or RESTART
     """
-    plan = Plan(changes=tuple(_changes(region, kind, selection)))
-    if not plan.changes:
-        raise RefusedError("none of these runs on the chosen hosts", "scs status")
-    allowed = {*region.environment.settings.allow, *selection.allow}
-    if kind is not Kind.START and Impact.DATA_PLANE not in allowed:
-        touched = [c.subject for c in plan.changes if c.impact is Impact.DATA_PLANE]
-        if touched:
-            raise RefusedError(f"{', '.join(touched)} carries guests' traffic", "add --allow data-plane")
-    with RunLock(region.environment.state / "lock") as lock:
-        store = RunStore(region.environment.state / "runs.sqlite3")
-        try:
-            record = store.start(
-                command, changes_total=len(plan.changes), inputs=inputs(region), inventory=region.inventory.hash,
-                secrets=region.secrets.values(),
-            )  # fmt: skip
-            with record.recording():
-                execute.execute(region, plan, record, watch, lock.check)
-        finally:
-            store.close()
-    return Applied(record.id, len(plan.changes), 0)
+
+    name = "restart"
+    repeat = "repeat the command: containers that it has restarted already are restarted once more"
+
+    def __init__(self, region: Region, kind: Kind, selection: Selection, command: str) -> None:
+        super().__init__(region, command)
+        self.kind, self.selection = kind, selection
+
+    def plan(self) -> Plan:
+        """See Operation.
+
+        :raises RefusedError: unknown name or host, nothing selected, data plane without consent
+        """
+        plan = Plan(changes=tuple(_changes(self.region, self.kind, self.selection)))
+        if not plan.changes:
+            raise RefusedError("none of these runs on the chosen hosts", "scs status")
+        allowed = {*self.region.environment.settings.allow, *self.selection.allow}
+        if self.kind is not Kind.START and Impact.DATA_PLANE not in allowed:
+            touched = [c.subject for c in plan.changes if c.impact is Impact.DATA_PLANE]
+            if touched:
+                raise RefusedError(f"{', '.join(touched)} carries guests' traffic", "add --allow data-plane")
+        return plan
+
+    def execute(self, session: Session, confirm: Callable[[Plan], bool]) -> Applied:
+        """See Operation.
+
+        :raises ScsError: a container did not follow
+        """
+        plan = self.plan()
+        if not confirm(plan):
+            return Applied("", 0, 0)
+        with session.recording(self.start(len(plan.changes))) as record:
+            execute.execute(self.region, plan, record, session.emit, session.check)
+        return Applied(record.id, len(plan.changes), 0)
 
 
 def _changes(region: Region, kind: Kind, selection: Selection) -> list[Change]:

@@ -13,28 +13,26 @@ from pydantic import Field
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model, load_model
-from scs_deploy.engine.events import Watch
 from scs_deploy.environment import release_lock
 from scs_deploy.images.difference import ImageChange, difference
-from scs_deploy.operations import apply
-from scs_deploy.operations.apply import Applied
+from scs_deploy.operations.apply import Applied, Apply, ApplyRequest
+from scs_deploy.operations.base import Operation, Session
 from scs_deploy.operations.upgrade import release_files as ahead
 from scs_deploy.plan.region import Plan
 from scs_deploy.prober.watch import Options
+from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
-from scs_deploy.region.selection import Selection
 from scs_deploy.shared import revisions
 from scs_deploy.spec.release import Lock
 from scs_deploy.spec.service import Phase, Schema, Service
 from scs_deploy.state import snapshot
-from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import Run, RunStore, Status, Step
+from scs_deploy.state.runs import Run, Status, Step, run_store
 
 UPSTREAM = re.compile(r"^(?:\d+:)?(.*?)(?:-[^-]*)?$")
 """The upstream part of a Debian version: without epoch and revision."""
 
 
-class Back(Model):
+class RollbackPlan(Model):
     """What a rollback does to the environment's files."""
 
     run: str
@@ -87,7 +85,7 @@ def after(runs: Sequence[Run], found: Run) -> list[Run]:
 def plan(
     run: str, then: snapshot.Snapshot, now: Lock, overrides: Mapping[str, bytes], about: snapshot.About,
     images: frozenset[str] | None = None, files: frozenset[str] | None = None,
-) -> Back:  # fmt: skip
+) -> RollbackPlan:  # fmt: skip
     """Compare now with then.
 
     :param overrides: path below config/: content, now
@@ -118,7 +116,7 @@ def plan(
         notes.append("environment.yml differs from then, and stays as it is")
     if about.specs != then.about.specs:
         notes.append("this scs renders services otherwise than then: use the scs of that time for exactly those files")
-    return Back(
+    return RollbackPlan(
         run=run, lock=lock, release=old.release if other else "",
         images=difference(now.model_copy(update={"release": lock.release}), lock), overrides=changed,
         notes=tuple(notes),
@@ -197,7 +195,7 @@ def series(version: str, parts: int) -> str:
     return ".".join(re.split(r"[.+~]", upstream)[:parts])
 
 
-def look(region: Region, run: str | None, names: tuple[str, ...], images_only: bool) -> tuple[Back, list[str]]:
+def look(region: Region, run: str | None, names: tuple[str, ...], images_only: bool) -> tuple[RollbackPlan, list[str]]:
     """What a rollback would do, and why it must not be done.
 
     :param names: services or layers; empty: all
@@ -205,16 +203,13 @@ def look(region: Region, run: str | None, names: tuple[str, ...], images_only: b
     """
     environment, services = region.environment, region.catalog.services
     picked = region.catalog.select(names)
-    store = RunStore(environment.state / "runs.sqlite3")
-    try:
+    with run_store(environment) as store:
         runs = store.list(snapshot.KEPT)
         found = chosen(runs, run)
         since = [(r, store.steps(r.id)) for r in after(runs, found)]
-    finally:
-        store.close()
     then = snapshot.load(environment, found.before)
 
-    about = snapshot.about(environment, apply.specs(region))
+    about = snapshot.about(environment, specs(region))
     images = frozenset(c.image or s for s in picked for c in services[s].containers.values())
     files = frozenset(name for s in picked for name in (f"{s}.conf", s, *services[s].containers))
     overrides = snapshot.contents(environment.path / snapshot.CONFIG)
@@ -249,7 +244,7 @@ def data_series(service: Service, lock: Lock) -> str:
     return series(locked.packages.get(service.data_format.package, "") if locked else "", service.data_format.parts)
 
 
-def refuse(back: Back, reasons: Sequence[str]) -> None:
+def refuse(back: RollbackPlan, reasons: Sequence[str]) -> None:
     """Raise where data keeps the region from going back.
 
     :raises RefusedError: with every reason
@@ -261,32 +256,66 @@ def refuse(back: Back, reasons: Sequence[str]) -> None:
         )
 
 
-def perform(region: Region, back: Back, watch: Watch, confirm: Callable[[Plan], bool], probe: Options) -> Applied:
-    """Write the files, then apply; files of a plan that nobody wants are put back.
+class Rollback(Operation[RollbackPlan, Applied]):
+    """Write the files of before, then apply; files of a plan that is not agreed to are put back.
 
-    :raises ScsError: as `apply.apply`; the files stay as they were then, and the run can be resumed
+    :param run: its id; None: the latest that changed what the region goes by
+    :param services: services or layers; empty: all
+    :param agree: is shown the changes that follow from the files
     """
 
-    with RunLock(region.environment.state / "lock"):
-        snapshot.keep(region.environment, apply.inputs(region), apply.specs(region))
-        held = carry_out(region, back)
-    agreed = False
+    name = "rollback"
 
-    def ask(plan: Plan) -> bool:
-        nonlocal agreed
-        agreed = confirm(plan)
-        return agreed
+    def __init__(
+        self, region: Region, run: str | None, services: tuple[str, ...] = (), images_only: bool = False,
+        probe: Options = Options(), agree: Callable[[Plan], bool] = lambda _plan: True,
+    ) -> None:  # fmt: skip
+        super().__init__(region, "scs rollback")
+        self.run_id, self.services, self.images_only = run, services, images_only
+        self.probe, self.agree = probe, agree
 
-    try:
-        region = Region.load(region.environment.name)
-        return apply.apply(region, Selection(), watch, ask, f"scs rollback {back.run}", probe)
-    except BaseException:
-        if not agreed:
-            restore(held)
-        raise
+    def preview(self) -> tuple[RollbackPlan, list[str]]:
+        """What it would do, and why it must not be done.
+
+        :raises RefusedError: no such run or service, or nothing is kept of the time before
+        """
+        return look(self.region, self.run_id, self.services, self.images_only)
+
+    def plan(self) -> RollbackPlan:
+        """See Operation."""
+        back, reasons = self.preview()
+        refuse(back, reasons)
+        return back
+
+    def execute(self, session: Session, confirm: Callable[[RollbackPlan], bool]) -> Applied:
+        """See Operation.
+
+        :raises ScsError: as Apply; the files stay as they were then, and the run can be resumed
+        """
+        back = self.plan()
+        if not confirm(back):
+            return Applied("", 0, 0)
+        environment = self.region.environment
+        snapshot.keep(environment, inputs(self.region), specs(self.region))
+        held = carry_out(self.region, back)
+        agreed = False
+
+        def ask(plan: Plan) -> bool:
+            nonlocal agreed
+            agreed = self.agree(plan)
+            return agreed
+
+        try:
+            region = Region.load(environment.name)
+            request = ApplyRequest(probe=self.probe)
+            return Apply(region, request, f"scs rollback {back.run}").execute(session, ask)
+        except BaseException:
+            if not agreed:
+                restore(held)
+            raise
 
 
-def carry_out(region: Region, back: Back) -> dict[Path, bytes | None]:
+def carry_out(region: Region, back: RollbackPlan) -> dict[Path, bytes | None]:
     """Write the environment's files; returns what they held, for `restore`."""
     environment = region.environment
     held: dict[Path, bytes | None] = {environment.lock_file: environment.lock_file.read_bytes()}

@@ -44,7 +44,7 @@ class Release(Model):
     openstack: str = Field(description="OpenStack series, e.g. 2025.1")
     slurp: bool = Field(description="skip-level upgrades start and end here")
     upgrades_from: tuple[str, ...] = Field(
-        default=(), description="releases that `scs upgrade --release` comes here from without one in between"
+        default=(), description="releases that `scs upgrade release` comes here from without one in between"
     )
     end_of_life: date | None = Field(default=None, description="no security updates from then on")
     distribution: str = Field(description="Debian code name")

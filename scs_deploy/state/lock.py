@@ -16,6 +16,7 @@ from types import TracebackType
 from pydantic import BaseModel, ValidationError
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment.environment import Environment
 from scs_deploy.state import process
 
 SETTLE = 1.0
@@ -36,8 +37,19 @@ class Holder(BaseModel, frozen=True):
         return f"{self.owner} (pid {self.pid}, `{self.command}`) since {self.since:%Y-%m-%d %H:%M:%S} UTC"
 
 
+FILE = "lock"
+
+
+def region_lock(environment: Environment, command: str | None = None) -> RunLock:
+    """`with region_lock(environment) as lock:` - the lock that a run holds while it changes a region.
+
+    :param command: what the holder does, see RunLock
+    """
+    return RunLock(environment.state / FILE, command)
+
+
 class RunLock:
-    """`with RunLock(environment.state / "lock") as lock:` - the region is ours until the block ends.
+    """`with RunLock(path) as lock:` - what the lock stands for is ours until the block ends.
 
     :param path: the lock file; its folder is made when missing
     :param command: what the holder does, for the others' error message; default: this process's command line

@@ -18,6 +18,8 @@ from typing import Any
 
 from scs_deploy.base.errors import PausedError, RefusedError
 from scs_deploy.base.model import Model
+from scs_deploy.base.version import version
+from scs_deploy.environment.environment import Environment
 from scs_deploy.state import lock, process, schema
 from scs_deploy.state.measurement import Summary
 
@@ -81,6 +83,12 @@ class Run(Model):
     """1, and one more each time that it was resumed"""
     resume: str = ""
     """what to give the command to go on, JSON; empty: it cannot be resumed"""
+    operation: str = ""
+    """what was done, e.g. `apply`; empty: a run of an older scs"""
+    repeat: str = ""
+    """why it is repeated instead of resumed; empty: see `resume`"""
+    scs: str = ""
+    """version that began it; empty: an older one"""
     before: str = ""
     """`inputs` of the run before that reached its end; empty: there is none"""
     revisions: str = ""
@@ -97,7 +105,7 @@ class Run(Model):
 class RunStore:
     """The records of one region. Safe for several processes and threads.
 
-    :param path: the database, `environment.state / "runs.sqlite3"`; made when missing
+    :param path: the database, see `run_store`; made when missing
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,6 +123,7 @@ class RunStore:
     def start(
         self, command: str, *, changes_total: int = 0, inputs: str = "", inventory: str = "",
         secrets: Iterable[str] = (), resume: str = "", revisions: str = "", changing: bool = True,
+        operation: str = "", repeat: str = "",
     ) -> RunRecord:  # fmt: skip
         """Begin a record for this process.
 
@@ -122,6 +131,8 @@ class RunStore:
         :param inventory: hash of the inventory that it goes by
         :param revisions: of the databases' schemas, JSON
         :param resume: what the command needs to go on after an interruption, JSON; empty: it is repeated instead
+        :param operation: what is done, e.g. `apply`
+        :param repeat: one line: why it is repeated instead of resumed
         :param secrets: values that are masked should a message hold one
         :param changing: whether it is to change the region
         """
@@ -137,11 +148,11 @@ class RunStore:
             try:
                 self.execute(
                     "INSERT INTO runs (id, command, owner, host, pid, process, started, status, changes_total, inputs, "
-                    "inventory, resume, revisions, before, changing, changes_done, message) "
-                    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
+                    "inventory, resume, revisions, before, changing, operation, repeat, scs, changes_done, message) "
+                    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
                     run, _mask(command, mask), process.owner(), process.host(), os.getpid(),
                     process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs, inventory,
-                    resume, revisions, before[0]["inputs"] if before else "", changing,
+                    resume, revisions, before[0]["inputs"] if before else "", changing, operation, repeat, version(),
                 )  # fmt: skip
             except sqlite3.IntegrityError:
                 number += 1
@@ -179,7 +190,7 @@ class RunStore:
         :param changing: without those that leave the region as it is
         """
         rows = self.execute("SELECT * FROM runs WHERE changing >= ? ORDER BY id DESC LIMIT ?", changing, limit)
-        holder = lock.holder(self.path.with_name("lock"))
+        holder = lock.holder(self.path.with_name(lock.FILE))
         return [_judge(Run.model_validate(dict(r)), holder) for r in rows]
 
     def get(self, run: str | None = None, changing: bool = False) -> Run:
@@ -196,7 +207,7 @@ class RunStore:
         rows = self.execute("SELECT * FROM runs WHERE id = ?", run)
         if not rows:
             raise RefusedError(f"no run '{run}'", "scs runs list")
-        return _judge(Run.model_validate(dict(rows[0])), lock.holder(self.path.with_name("lock")))
+        return _judge(Run.model_validate(dict(rows[0])), lock.holder(self.path.with_name(lock.FILE)))
 
     def steps(self, run: str) -> builtins.list[Step]:
         """A run's steps in order; those that a dead run left open count as interrupted."""
@@ -232,13 +243,27 @@ class RunStore:
         """Close the database."""
         self._db.close()
 
+    def __enter__(self) -> RunStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _settle(self) -> None:
         """Write down what `list` concludes: runs whose process is gone were interrupted."""
-        holder = lock.holder(self.path.with_name("lock"))
+        holder = lock.holder(self.path.with_name(lock.FILE))
         for row in self.execute("SELECT * FROM runs WHERE status = ?", Status.RUNNING):
             run = _judge(Run.model_validate(dict(row)), holder)
             if run.status is Status.INTERRUPTED:
                 self.execute("UPDATE runs SET status = ? WHERE id = ?", Status.INTERRUPTED, run.id)
+
+
+FILE = "runs.sqlite3"
+
+
+def run_store(environment: Environment) -> RunStore:
+    """`with run_store(environment) as store:` - the records of a region."""
+    return RunStore(environment.state / FILE)
 
 
 class RunRecord:

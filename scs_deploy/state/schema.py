@@ -36,6 +36,11 @@ ALTER TABLE runs ADD COLUMN changing INTEGER NOT NULL DEFAULT 1;
     """
 ALTER TABLE steps ADD COLUMN jobs TEXT;
 """,
+    """
+ALTER TABLE runs ADD COLUMN operation TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN repeat TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN scs TEXT NOT NULL DEFAULT '';
+""",
 )
 """Each makes one version of the one before; a database tells its own in `PRAGMA user_version`."""
 

@@ -12,16 +12,17 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images import registry
-from scs_deploy.images.build import Region
+from scs_deploy.images.build import RegionImages
 from scs_deploy.images.store import Store
 from scs_deploy.inventory import source
 from scs_deploy.inventory.model import Inventory
-from scs_deploy.operations import bootstrap
+from scs_deploy.operations.bootstrap import Bootstrap
 from scs_deploy.region.certificates import wanted_leaves
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import clouds, pki, vault
 from scs_deploy.secrets import store as secrets
 from scs_deploy.spec import catalog as catalogs
-from scs_deploy.state.lock import RunLock
+from scs_deploy.state.lock import RunLock, region_lock
 from scs_deploy.testbed import provider as providers
 from scs_deploy.testbed.provider import Provider, Report
 from scs_deploy.testbed.stages import Stages
@@ -107,14 +108,14 @@ def _up(
         hosts.prepare(report)
         prepare(environment, report)
     with stages.stage("images"):
-        if Region(environment).complete(images):
+        if RegionImages(environment).complete(images):
             report("all images are built and locked; `scs images build` takes updates")
         else:
             build()
     with stages.stage("hosts"):
         hosts.up(report)
     with stages.stage("bootstrap"):
-        summary = bootstrap.run(environment.name)
+        summary = Bootstrap(Region.load(environment.name)).run()
         for host, tasks in summary.changed.items():
             report(f"{host}: {len(tasks)} tasks changed something")
     if deploy:
@@ -134,7 +135,7 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
 
     hosts = provider(environment)
     environment.state.mkdir(mode=0o700, exist_ok=True)
-    with RunLock(environment.state / "testbed.lock"), RunLock(environment.state / "lock"):
+    with RunLock(environment.state / "testbed.lock"), region_lock(environment):
         hosts.down(report)
         if environment.settings.registry.managed:
             registry.remove(environment, report)

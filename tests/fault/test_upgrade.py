@@ -157,7 +157,7 @@ def test_a_run_whose_manager_dies_is_resumed(trial: Faults, region: RegionUnderT
 def test_an_update_of_all_images_serves_its_users(trial: Faults, region: RegionUnderTest) -> None:
     """Every container is replaced; with SCS_FAULT_KILL the manager dies so often on the way."""
     names = yaml.safe_load((region.folder / "release.lock.yml").read_text(encoding="utf-8"))["images"].keys()
-    command, before = ("upgrade", "--yes", "--no-validate", "--allow", "data-plane"), images(region)
+    command, before = ("upgrade", "run", "--yes", "--no-validate", "--allow", "data-plane"), images(region)
     changed = names - {"base", "openstack-base", "node", "registry"}
     with trial(longest=None) as t, other_images(region, changed, CONTENT):
         killed(t, region, command, RESUME, DEATHS, 120)
@@ -177,7 +177,7 @@ def test_a_failed_gate_is_taken_back(trial: Faults, region: RegionUnderTest) -> 
     lock = region.folder / "release.lock.yml"
     text, before = lock.read_text(encoding="utf-8"), images(region)
     with trial(longest=None) as t, other_images(region, (IMAGE,), "ENV PYTHONHOME=/nowhere"):
-        failed = region.scs("upgrade", "--yes", "--no-validate", expect=1)
+        failed = region.scs("upgrade", "run", "--yes", "--no-validate", expect=1)
         assert f"{IMAGE} " in failed.err and "its log ends with" in failed.err, str(failed)
         assert failures(region, "failed") == {}
         assert len(images(region) - before) == 1, "the run went on to another host"
@@ -209,7 +209,7 @@ def files(region: RegionUnderTest) -> dict[str, bytes]:
 
 def test_a_release_that_is_only_shown_changes_nothing(region: RegionUnderTest, release: str) -> None:
     before, runs = files(region), region.scs("runs", "list", "--json").json()
-    said = region.scs("upgrade", "--release", release, "--plan", "--allow", "data-plane").out
+    said = region.scs("upgrade", "release", release, "--plan", "--allow", "data-plane").out
     assert "nova.upgrade_check" in said and ": ready" in said, said
     assert files(region) == before
     assert region.scs("runs", "list", "--json").json() == runs
@@ -220,7 +220,7 @@ def test_a_release_that_is_only_shown_changes_nothing(region: RegionUnderTest, r
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         file.write_text("[DEFAULT]\nmax_token_size = 1003\n", encoding="utf-8")
-        refused = region.scs("upgrade", "--release", release, "--plan", expect=2)
+        refused = region.scs("upgrade", "release", release, "--plan", expect=2)
         assert "changes are pending" in refused.err, str(refused)
     finally:
         file.unlink()
@@ -230,7 +230,7 @@ def test_a_release_that_is_only_shown_changes_nothing(region: RegionUnderTest, r
 def test_a_release_upgrade_serves_its_users(trial: Faults, region: RegionUnderTest, release: str) -> None:
     """With SCS_FAULT_KILL the manager dies on the way as well, and the same command goes on."""
     before, old = files(region), images(region)
-    command = ("upgrade", "--release", release, "--yes", "--allow", "data-plane")
+    command = ("upgrade", "release", release, "--yes", "--allow", "data-plane")
     with trial(longest=None) as t:
         # all deaths within the 18 minutes that the upgrade of a testbed takes
         killed(t, region, command, command, DEATHS, 2000 / max(DEATHS, 1), last=7200)

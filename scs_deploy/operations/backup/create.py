@@ -10,15 +10,16 @@ from datetime import UTC, datetime
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import resolve
-from scs_deploy.operations.apply import inputs
 from scs_deploy.operations.backup import chain, crypt, manifest, parts, source, stream
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT, Database, Kind, Manifest, Part
 from scs_deploy.operations.backup.stream import Meter, Say, mebibytes
 from scs_deploy.operations.backup.target import Target, open_target
+from scs_deploy.operations.base import Session, Start
+from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Saved
 from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import RunRecord, RunStore, Status
+from scs_deploy.state.runs import RunRecord, Status
 
 
 def lock_of(region: Region) -> RunLock:
@@ -80,24 +81,21 @@ def create(
         secret, made = crypt.ensure_identity(environment)
         if made:
             say("done", f"new key {crypt.SECRET} in {environment.secrets_file}: keep a copy of that file elsewhere")
-        store = RunStore(environment.state / "runs.sqlite3")
-        try:
-            record = store.start(
-                command, changes_total=len(wanted), inputs=inputs(region), changing=False,
-                secrets=[*region.secrets.values(), secret],
-            )  # fmt: skip
-            with record.recording():
-                known, bad = load(target)
-                for backup in (b for b, damaged in bad.items() if damaged.interrupted):
-                    target.remove(backup)
-                    say("done", f"removed {backup}, which was interrupted")
-                job = _Job(region, target, record, say, _new_id(known, bad), secret, known, full)
-                done = job.run(wanted)
-                lock.check()
-                old = _forget(region, target, {**known, done.id: done}, say)
-            return done, old
-        finally:
-            store.close()
+        start = Start(
+            operation="backup create", command=command, total=len(wanted), inputs=inputs(region), changing=False,
+            repeat="repeat the command: it removes what was interrupted",
+            secrets=(*region.secrets.values(), secret),
+        )  # fmt: skip
+        with Session(environment, lock).recording(start) as record:
+            known, bad = load(target)
+            for backup in (b for b, damaged in bad.items() if damaged.interrupted):
+                target.remove(backup)
+                say("done", f"removed {backup}, which was interrupted")
+            job = _Job(region, target, record, say, _new_id(known, bad), secret, known, full)
+            done = job.run(wanted)
+            lock.check()
+            old = _forget(region, target, {**known, done.id: done}, say)
+        return done, old
 
 
 def _new_id(*taken: object) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.desired import resolve
-from scs_deploy.operations.apply import inputs
 from scs_deploy.operations.backup import create, crypt, parts, source, stream, unpack, verify
 from scs_deploy.operations.backup.choose import Chosen
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT
@@ -18,6 +17,7 @@ from scs_deploy.operations.backup.restore_plan import HostFacts, RestorePlan, Ta
 from scs_deploy.operations.backup.restore_run import Restoring
 from scs_deploy.operations.backup.stream import Say
 from scs_deploy.operations.recover.session import Session
+from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore

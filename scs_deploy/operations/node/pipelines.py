@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.desired import resolve
 from scs_deploy.engine import execute
-from scs_deploy.engine.events import Expected, TaskStarted
+from scs_deploy.engine.events import Expected
 from scs_deploy.engine.observe import make_plan
-from scs_deploy.operations import bootstrap as bootstraps
+from scs_deploy.operations.base import Session
+from scs_deploy.operations.bootstrap import Bootstrap
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.selection import Selection
@@ -27,12 +28,8 @@ def bootstrap(effects: Effects, hosts: Sequence[str]) -> None:
     :raises ScsError: a task failed
     """
 
-    def show(event: Any) -> None:
-        if event.get("event") == "playbook_on_task_start":
-            task = str((event.get("event_data") or {}).get("task", ""))
-            effects.watch(TaskStarted(task, "bootstrap"))
-
-    summary = bootstraps.run(effects.region.environment.name, hosts, show, lock=effects.lock)
+    session = Session(effects.region.environment, effects.lock, effects.watch)
+    summary = Bootstrap(effects.region, hosts).prepare(session, effects.record)
     for host, tasks in summary.changed.items():
         effects.say(f"{host}: {len(tasks)} tasks changed something")
     for host in summary.held:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine.events import TaskDone, TaskFailed, TaskStarted, Watch
 from scs_deploy.inventory.synced import is_synced
-from scs_deploy.operations.apply import inputs
 from scs_deploy.operations.node import inventory, observe, plan, trust
 from scs_deploy.operations.node.effects import Effects
 from scs_deploy.operations.node.plan import NodePlan, Options, Refusal
 from scs_deploy.operations.node.view import View
+from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunRecord, RunStore, Status

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.operations.apply import inputs
 from scs_deploy.operations.recover.model import Procedure, Recovery
 from scs_deploy.operations.recover.session import INTERVAL, Say, Session
+from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore

@@ -15,18 +15,18 @@ from pydantic import Field
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.engine import remote
-from scs_deploy.operations.apply import inputs
+from scs_deploy.operations.base import Start, session_of
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.operations.rotate.state import Step
 from scs_deploy.plan.change import REGION, Kind, shared_objects
+from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import clouds
 from scs_deploy.secrets import store as secrets
 from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.catalog import Catalog
 from scs_deploy.spec.service import KeyRotation, Phase, Rotate
-from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import RunStore, Status
+from scs_deploy.state.runs import Status
 
 ALL = "all"
 OLD = {
@@ -107,7 +107,7 @@ def rotate_keys(engine: Engine, name: str) -> str:
     service, how = keys(region.catalog)[name]
     host = region.inventory.group(region.group_of(service, how.container))[0].name
     command = remote.Command(container=how.container, argv=how.command, timeout=how.timeout)
-    with RunLock(region.environment.state / "lock"):
+    with session_of(region.environment):
         answers = remote.execute(region, {host: [command]})
     if host not in answers.by_host:
         raise ScsError(f"host {host}: {answers.unreachable.get(host, 'no answer')}", f"scs status {service}")
@@ -174,7 +174,7 @@ def accounts(region: Region, command: str) -> str:
 
     :raises ScsError: a server does not answer, or refuses
     """
-    with RunLock(region.environment.state / "lock"):
+    with session_of(region.environment) as session:
         state = shared_state.read(region)
         if state.failed:
             raise ScsError(
@@ -184,16 +184,13 @@ def accounts(region: Region, command: str) -> str:
         subjects = [c.subject for c in changes]
         if not subjects:
             return "they do already"
-        store = RunStore(region.environment.state / "runs.sqlite3")
-        try:
-            record = store.start(
-                command, changes_total=len(subjects), inputs=inputs(region), inventory=region.inventory.hash,
-                secrets=region.secrets.values(),
-            )  # fmt: skip
-            with record.recording():
-                step = record.step_started(f"Accounts: {', '.join(subjects)}", phase=Phase.DATABASE.value, host=REGION)
-                shared_state.apply(region, {s.server for s in shared_objects(changes)}, subjects)
-                record.step_finished(step, Status.DONE, "", len(subjects))
-        finally:
-            store.close()
+        start = Start(
+            operation="rotate", command=command, total=len(subjects), inputs=inputs(region),
+            inventory=region.inventory.hash, repeat="repeat the command: a rotation goes on with the step it was at",
+            secrets=tuple(region.secrets.values()),
+        )  # fmt: skip
+        with session.recording(start) as record:
+            step = record.step_started(f"Accounts: {', '.join(subjects)}", phase=Phase.DATABASE.value, host=REGION)
+            shared_state.apply(region, {s.server for s in shared_objects(changes)}, subjects)
+            record.step_finished(step, Status.DONE, "", len(subjects))
         return f"{len(subjects)} accounts changed in run {record.id}"

@@ -35,7 +35,7 @@ def check_step(current: Release, target: Release, others: Iterable[Release] = ()
     between = [r.name for r in others if current.name in r.upgrades_from and r.name in target.upgrades_from]
     if between:
         raise RefusedError(
-            f"release {target.name} is not reached from {current.name} at once", f"scs upgrade --release {between[0]}"
+            f"release {target.name} is not reached from {current.name} at once", f"scs upgrade release {between[0]}"
         )
     raise RefusedError(
         f"release {target.name} is not reached from {current.name}",

@@ -16,30 +16,28 @@ from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import load_model
 from scs_deploy.engine import runner
-from scs_deploy.engine.events import Watch
+from scs_deploy.engine.events import Stage, TaskDone, Watch, ignore
 from scs_deploy.engine.observe import make_plan, pinned
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images import registry
-from scs_deploy.operations import apply
-from scs_deploy.operations.apply import Applied
+from scs_deploy.operations.apply import Applied, Apply, ApplyRequest
 from scs_deploy.operations.backup import choose, create, proofs, verify
 from scs_deploy.operations.backup.manifest import time_of
 from scs_deploy.operations.backup.stream import Say
 from scs_deploy.operations.backup.target import open_target
-from scs_deploy.operations.upgrade import path as release_step
-from scs_deploy.operations.upgrade import release_files as ahead
-from scs_deploy.operations.upgrade import schedule as upgrade
+from scs_deploy.operations.base import Operation, Session
+from scs_deploy.operations.upgrade import path, release_files, schedule
 from scs_deploy.plan.region import Plan
-from scs_deploy.prober.watch import Options
+from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec import release
 from scs_deploy.spec.release import Lock
+from scs_deploy.spec.service import Impact
 from scs_deploy.state import snapshot
-from scs_deploy.state.lock import RunLock
 
 
-def step(environment: Environment, target: str) -> bool:
+def check_path(environment: Environment, target: str) -> bool:
     """Whether the region is yet to go to the release; false: it is at it, or on its way.
 
     :raises RefusedError: there is no such release, it is not reached from here, or a run did not reach its end
@@ -49,41 +47,43 @@ def step(environment: Environment, target: str) -> bool:
         return False
     names = sorted(p.stem for p in (paths.root() / "releases").glob("*.yml"))
     now = release.load_release(environment.settings.release)
-    release_step.check_step(now, wanted, [release.load_release(n) for n in names])
-    upgrade.check_unattended(upgrade.latest(environment))
+    path.check_step(now, wanted, [release.load_release(n) for n in names])
+    schedule.check_unattended(schedule.latest(environment))
     return True
 
 
-def images(environment: Environment, target: str) -> None:
+def check_images(environment: Environment, target: str) -> None:
     """Whether the release's images are built, in the registry, and may follow on the present ones.
 
     :raises RefusedError: they are not, or may not
     """
     region = Region.load(environment.name)
     wanted = release.load_release(target)
-    seen = ahead.seen_with(environment, target)
+    seen = release_files.seen_with(environment, target)
     lock = load_model(Lock, seen.lock_file) if seen.lock_file.is_file() else None
-    release_step.check_images(wanted, lock)
+    path.check_images(wanted, lock)
     assert lock
-    release_step.check_images(wanted, lock, registry.missing(seen, {n: lock.images[n] for n in wanted.images}))
-    release_step.check_data(region.catalog.services, region.lock, lock)
+    path.check_images(wanted, lock, registry.missing(seen, {n: lock.images[n] for n in wanted.images}))
+    path.check_data(region.catalog.services, region.lock, lock)
 
 
-def look(environment: Environment, target: str, allow: tuple[Any, ...], say: Say) -> tuple[Region, Plan]:
+def preview(
+    environment: Environment, target: str, allow: tuple[Impact, ...], watch: Watch = ignore
+) -> tuple[Region, Plan]:
     """What the upgrade would change. Changes nothing: new images are pulled to one host, for the questions.
 
     :returns: the region seen with the release, and the plan
     :raises RefusedError: something is pending, a service says that it is not ready, or consent is missing
     """
-    say("now", f"comparing with release {environment.settings.release}")
+    watch(Stage(f"comparing with release {environment.settings.release}"))
     now = make_plan(Region.load(environment.name), Selection(allow=allow))
-    release_step.check_settled(environment.settings.release, (*now.changes, *now.held))
-    say("done", f"nothing is pending with release {environment.settings.release}")
+    path.check_settled(environment.settings.release, (*now.changes, *now.held))
+    watch(TaskDone(f"nothing is pending with release {environment.settings.release}"))
     region = Region.load(environment.name, target)
-    ask(region, say)
-    say("now", f"comparing with release {target}")
+    preflight(region, watch)
+    watch(Stage(f"comparing with release {target}"))
     plan = make_plan(region, Selection(allow=allow))
-    release_step.check_consent(target, plan.held)
+    path.check_consent(target, plan.held)
     return region, plan
 
 
@@ -100,13 +100,13 @@ def questions(region: Region) -> dict[str, tuple[list[str], list[str]]]:
     return found
 
 
-def ask(region: Region, say: Say) -> None:
+def preflight(region: Region, watch: Watch) -> None:
     """Have each service's own check, of the new release, look at the live region.
 
     :raises RefusedError: one says no
     """
     for host, (containers, jobs) in questions(region).items():
-        say("now", f"asking on {host}: {', '.join(jobs)}")
+        watch(Stage(f"asking on {host}: {', '.join(jobs)}"))
         tasks: list[dict[str, Any]] = [
             {"name": "Pull", "scs.core.images": {"pull": list(dict.fromkeys(containers))}},
             {"name": f"Ask {', '.join(jobs)}", "scs.core.jobs": {"jobs": jobs, "trial": True}},
@@ -119,7 +119,7 @@ def ask(region: Region, say: Say) -> None:
                 "fix what the check names, then upgrade; nothing has changed",
             )
         result.raise_for("asking")
-        say("done", f"{', '.join(jobs)} of release {region.release.name} on {host}: ready")
+        watch(TaskDone(f"{', '.join(jobs)} of release {region.release.name}: ready", host))
 
 
 def backed_up(environment: Environment) -> str:
@@ -129,7 +129,7 @@ def backed_up(environment: Environment) -> str:
     """
     good, _ = create.load(open_target(environment))
     begun = [(m.id, time_of(m.id)) for m in good.values() if m.database]
-    return release_step.verified_backup(begun, proofs.read(environment), datetime.now(UTC))
+    return path.verified_backup(begun, proofs.read(environment), datetime.now(UTC))
 
 
 def back_up(environment: Environment, say: Say) -> str:
@@ -144,34 +144,46 @@ def back_up(environment: Environment, say: Say) -> str:
     return made.id
 
 
-def perform(
-    environment: Environment,
-    target: str,
-    selection: Selection,
-    watch: Watch,
-    confirm: Callable[[Plan], bool],
-    command: str,
-    probe: Options,
-) -> Applied:
+class ReleaseUpgrade(Operation[Plan, Applied]):
     """Write the release into the environment's files and carry it out; the files go back when no run came of it.
 
-    :param confirm: is shown the plan, which was agreed to already
-    :raises ScsError: as `apply.apply`; the files stay, and the run can be resumed or taken back
+    :param target: the release
     """
-    with RunLock(environment.state / "lock"):
-        now = Region.load(environment.name)
-        snapshot.keep(environment, apply.inputs(now), apply.specs(now))
-        held: dict[Path, bytes | None] = ahead.switch(environment, target)
-    begun = False
 
-    def seen(plan: Plan) -> bool:
-        nonlocal begun
-        begun = confirm(plan)
-        return begun
+    name = "upgrade release"
 
-    try:
-        return apply.apply(Region.load(environment.name), selection, watch, seen, command, probe)
-    except BaseException:
-        if not begun:
-            ahead.restore(held)
-        raise
+    def __init__(self, region: Region, target: str, request: ApplyRequest, command: str) -> None:
+        super().__init__(region, command)
+        self.target, self.request = target, request
+
+    def plan(self) -> Plan:
+        """See Operation; all of `check_path`, `check_images` and `preview`.
+
+        :raises RefusedError: something speaks against it
+        """
+        environment = self.region.environment
+        check_path(environment, self.target)
+        check_images(environment, self.target)
+        return preview(environment, self.target, self.request.allow)[1]
+
+    def execute(self, session: Session, confirm: Callable[[Plan], bool]) -> Applied:
+        """See Operation. The plan was shown and agreed to before: it is not made once more to ask.
+
+        :raises ScsError: as Apply; the files stay, and the run can be resumed or taken back
+        """
+        environment = self.region.environment
+        snapshot.keep(environment, inputs(self.region), specs(self.region))
+        held: dict[Path, bytes | None] = release_files.switch(environment, self.target)
+        begun = False
+
+        def seen(plan: Plan) -> bool:
+            nonlocal begun
+            begun = confirm(plan)
+            return begun
+
+        try:
+            return Apply(Region.load(environment.name), self.request, self.command).execute(session, seen)
+        except BaseException:
+            if not begun:
+                release_files.restore(held)
+            raise

@@ -14,7 +14,7 @@ from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations.apply import OPEN
-from scs_deploy.state.runs import Run, RunStore
+from scs_deploy.state.runs import Run, run_store
 
 UNITS = Path("/etc/systemd/system")
 FAILED_AT_NIGHT = 10
@@ -38,11 +38,8 @@ def check_unattended(latest: Run | None) -> None:
 
 def latest(environment: Environment) -> Run | None:
     """The latest run that changed a region, or meant to; a backup is none."""
-    store = RunStore(environment.state / "runs.sqlite3")
-    try:
+    with run_store(environment) as store:
         return next(iter(store.list(1, changing=True)), None)
-    finally:
-        store.close()
 
 
 def units(environment: str, calendar: str, scs: str, variables: dict[str, str]) -> dict[str, str]:
@@ -58,7 +55,7 @@ def units(environment: str, calendar: str, scs: str, variables: dict[str, str]) 
         "Wants=network-online.target\nAfter=network-online.target docker.service\n\n"
         # a run that is stopped ends its tasks in good order
         f"[Service]\nType=oneshot\n{settings}"
-        f"ExecStart={scs} upgrade --unattended --images --environment {shlex.quote(environment)}\n"
+        f"ExecStart={scs} upgrade run --unattended --images --environment {shlex.quote(environment)}\n"
         "TimeoutStartSec=infinity\nKillMode=mixed\nKillSignal=SIGINT\nTimeoutStopSec=300\n"
     )
     timer = (
@@ -81,7 +78,9 @@ def schedule(environment: Environment, calendar: str, folder: Path = UNITS) -> l
     :raises ScsError: systemd refuses the units
     """
     if not shutil.which("systemctl") or not shutil.which("systemd-analyze"):
-        raise RefusedError("no systemd on this manager", "have your scheduler run `scs upgrade --unattended --images`")
+        raise RefusedError(
+            "no systemd on this manager", "let your scheduler run `scs upgrade run --unattended --images`"
+        )
     if subprocess.run(["systemd-analyze", "calendar", calendar], capture_output=True, check=False).returncode:
         raise RefusedError(f"--timer {calendar}: no calendar event", 'as in systemd.time(7), e.g. "*-*-* 03:00"')
     if not os.access(folder, os.W_OK):

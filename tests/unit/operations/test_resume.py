@@ -14,7 +14,7 @@ from scs_deploy.base.errors import PausedError, RefusedError
 from scs_deploy.cli import runs as commands
 from scs_deploy.engine import execute
 from scs_deploy.environment.environment import Environment
-from scs_deploy.operations.apply import Orders, check_resumable
+from scs_deploy.operations.apply import ApplyRequest, check_resumable
 from scs_deploy.operations.upgrade import schedule as upgrade
 from scs_deploy.prober.watch import Options
 from scs_deploy.secrets import vault
@@ -24,7 +24,7 @@ from scs_deploy.state.runs import RunStore, Status
 from tests.unit.secrets.test_secrets import SETTINGS
 from tests.unit.state.test_state import child, end
 
-ORDERS = Orders(services=("keystone",), hosts=("a",), allow=(Impact.DATA_PLANE,), probe=Options(max_failed=3))
+ORDERS = ApplyRequest(services=("keystone",), hosts=("a",), allow=(Impact.DATA_PLANE,), probe=Options(max_failed=3))
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_resumed_run_keeps_its_record_and_its_orders(store: RunStore) -> None:
         raise PausedError("paused before the next play: too much failed", "scs runs resume")
     found = store.get()
     assert (found.status, found.message) == (Status.PAUSED, "paused before the next play: too much failed")
-    assert Orders.model_validate_json(found.resume) == ORDERS
+    assert ApplyRequest.model_validate_json(found.resume) == ORDERS
 
     again = store.resume(found, changes_left=4, secrets=["very-secret"])
     number = again.step_started("Replace b", host="b")

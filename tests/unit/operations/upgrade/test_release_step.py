@@ -38,9 +38,9 @@ def test_steps_that_upstream_supports(current: Release, target: Release) -> None
     [
         (NEW, OLD, "not later than 2026.1", "scs rollback"),
         (OLD, release("again", openstack="2025.1"), "not later than 2025.1", "scs rollback"),
-        (OLD, NEWER, "not reached from 2025.1 at once", "scs upgrade --release 2026.1"),
+        (OLD, NEWER, "not reached from 2025.1 at once", "scs upgrade release 2026.1"),
         # from a release that is no SLURP, over a SLURP
-        (MIDDLE, NEWER, "not reached from 2025.2 at once", "scs upgrade --release 2026.1"),
+        (MIDDLE, NEWER, "not reached from 2025.2 at once", "scs upgrade release 2026.1"),
         (OLD, release("2030.1", "2029.1"), "not reached from 2025.1", "upgrades_from: 2029.1"),
         (OLD, release("2026.2"), "not reached from 2025.1", "upgrades_from: none"),
     ],

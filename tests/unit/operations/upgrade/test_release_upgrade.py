@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs upgrade --release` on a region without hosts: what it refuses before it asks one, and what its files become."""
+"""`scs upgrade release` on a region without hosts: what it refuses before it asks one, and what its files become."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ from scs_deploy.environment import environment as environments
 from scs_deploy.environment import release_lock
 from scs_deploy.environment.release_lock import load_lock
 from scs_deploy.images import registry
-from scs_deploy.operations import apply
-from scs_deploy.operations.apply import Applied
+from scs_deploy.operations.apply import Applied, Apply, ApplyRequest
 from scs_deploy.operations.backup import proofs
 from scs_deploy.operations.upgrade import release as release_upgrade
 from scs_deploy.plan.region import Plan
-from scs_deploy.prober.watch import Options
+from scs_deploy.region import inputs
 from scs_deploy.region.region import Region
-from scs_deploy.region.selection import Selection
 from scs_deploy.spec import release as releases
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
@@ -95,14 +93,15 @@ def refused(*arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--release", "2031.1"), "no release '2031.1' | there are: 2025.1, 2026.1, 2027.1"),
-        (("--release", "2027.1"), "not reached from 2025.1 at once | scs upgrade --release 2026.1"),
-        (("--release", "2026.1"), "images are not built"),
-        (("--plan",), "--plan goes with --release"),
-        (("--no-backup",), "--no-backup goes with --release"),
-        (("--release", "2026.1", "--plan", "--images"), "scs images build --release 2026.1"),
-        (("--release", "2026.1", "--unattended"), "with somebody at hand"),
-        (("--release", "2026.1", "--timer", "*-*-* 03:00"), "with somebody at hand"),
+        (("release", "2031.1"), "no release '2031.1' | there are: 2025.1, 2026.1, 2027.1"),
+        (("release", "2027.1"), "not reached from 2025.1 at once | scs upgrade release 2026.1"),
+        (("release", "2026.1"), "images are not built"),
+        (("--plan",), "--plan goes with a release"),
+        (("--no-backup",), "--no-backup goes with a release"),
+        (("release", "2026.1", "--plan", "--images"), "scs images build --release 2026.1"),
+        (("--release", "2026.1", "--unattended"), "--release cannot be combined with --unattended"),
+        (("--release", "2026.1", "--timer", "*-*-* 03:00"), "--timer and --remove-timer go with no other option"),
+        (("--release", "2027.1"), "not reached from 2025.1 at once"),
     ],
 )
 def test_refusals_that_change_nothing(arguments: tuple[str, ...], says: str, folder: Path) -> None:
@@ -147,6 +146,15 @@ def test_a_series_of_mariadb_that_members_may_not_go_to(monkeypatch: pytest.Monk
     assert "mariadb 11.8 -> 13.4: members of 11.8 go to 12.3" in refused("--release", "2026.1", "--plan")
 
 
+def test_a_schedule_needs_a_time(folder: Path) -> None:
+    assert "give either a calendar expression or --remove" in refused("schedule")
+
+
+def test_the_old_spelling_names_the_new_one(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["upgrade", "--release", "2031.1", "--yes"])
+    assert "use `scs upgrade release 2031.1`" in result.stderr
+
+
 @pytest.fixture
 def generated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Secrets and certificates, which nothing here reads."""
@@ -165,11 +173,9 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def perform(monkeypatch: pytest.MonkeyPatch, ends: Callable[[Callable[[Plan], bool]], Applied]) -> Applied:
     """Switch, with another end than that of a run against hosts."""
-    monkeypatch.setattr(apply, "apply", lambda _c, _s, _p, confirm, *_: ends(confirm))
-    return release_upgrade.perform(
-        environments.load("berlin"), "2026.1", Selection(), lambda _event: None, lambda _plan: True,
-        "scs upgrade", Options(),
-    )  # fmt: skip
+    monkeypatch.setattr(Apply, "execute", lambda _self, _session, confirm: ends(confirm))
+    operation = release_upgrade.ReleaseUpgrade(Region.load("berlin"), "2026.1", ApplyRequest(), "scs upgrade release")
+    return operation.run()
 
 
 def kept(folder: Path) -> dict[str, bytes]:
@@ -182,7 +188,7 @@ def test_files_change_and_the_earlier_ones_are_kept(
 ) -> None:
     lock("2026.1")
     earlier = (folder / "release.lock.yml").read_bytes()
-    name = apply.inputs(Region.load("berlin"))
+    name = inputs.inputs(Region.load("berlin"))
 
     def ends(confirm: Callable[[Plan], bool]) -> Applied:
         now = Region.load("berlin")
@@ -195,7 +201,7 @@ def test_files_change_and_the_earlier_ones_are_kept(
     # what a rollback reads
     assert snapshot.load(environments.load("berlin"), name).lock.read_bytes() == earlier
     # the same command goes on, with what is left
-    assert not release_upgrade.step(environments.load("berlin"), "2026.1")
+    assert not release_upgrade.check_path(environments.load("berlin"), "2026.1")
 
 
 def test_files_go_back_when_no_run_came_of_it(folder: Path, generated: None, monkeypatch: pytest.MonkeyPatch) -> None:

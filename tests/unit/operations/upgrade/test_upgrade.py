@@ -50,7 +50,9 @@ def test_an_unattended_upgrade_judges_no_half_done_run(latest: Run, says: str) -
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
     texts = upgrade.units("testbed", "*-*-* 03:00", "/usr/bin/true", {"SCS_ROOT": "/opt/s c s"})
     assert set(texts) == {"scs-upgrade-testbed.service", "scs-upgrade-testbed.timer"}
-    assert "ExecStart=/usr/bin/true upgrade --unattended --images --environment testbed\n" in "".join(texts.values())
+    assert "ExecStart=/usr/bin/true upgrade run --unattended --images --environment testbed\n" in "".join(
+        texts.values()
+    )
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     if not shutil.which("systemd-analyze"):
