@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make testbed` gives a region on this machine, `make test` tests the project. Both can be run again at any point.
+# `make testbed` builds a region on this machine, `make test` tests the project. Both can be run again at any time.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 LAYOUT ?= single
@@ -7,62 +7,62 @@ LAYOUT ?= single
 PARALLEL ?= $(shell echo $$(($$(nproc) + 1)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-# The testbed needs root: Docker, /etc/hosts.
+# The testbed needs root for Docker and /etc/hosts.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_CONFIG)
 
 .PHONY: help setup testbed test lint unit catalog golden golden-update molecule host e2e fault docs format lock clean
 
-help: ## Show the targets
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Install what is missing: Debian packages, Docker engine, .venv
+setup: ## Install missing Debian packages, the Docker engine and .venv
 	@tools/setup
 
-testbed: setup ## A region on this machine (LAYOUT=single or ha); continues where an earlier run stopped
+testbed: setup ## Build a region on this machine (LAYOUT=single or ha); continue an interrupted build
 	@$(SUDO) $(CURDIR)/.venv/bin/scs testbed up --layout $(LAYOUT)
 
-test: setup lint unit catalog golden molecule ## Everything that needs no region
+test: setup lint unit catalog golden molecule ## Run all tests that need no region
 
-lint: ## ruff, mypy, yamllint, ansible-lint
+lint: ## Run ruff, mypy, yamllint, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy
 	yamllint --strict .
 	ansible-lint
 
-unit: ## Unit tests
+unit: ## Run the unit tests
 	pytest -n $(PARALLEL) tests/unit
 
-catalog: ## Checks of every service in the catalog
+catalog: ## Check every service in the catalog
 	pytest tests/catalog
 
-golden: ## Rendered configuration against the files in tests/golden
+golden: ## Compare the rendered configuration with tests/golden
 	pytest tests/golden
 
-golden-update: ## Record the rendered configuration anew; then read git diff tests/golden
+golden-update: ## Record the rendered configuration again; then review git diff tests/golden
 	UPDATE_GOLDEN=1 pytest tests/golden
 
-molecule: ## The engine on a host container
+molecule: ## Test the engine on a host container
 	$(SUDO) $(CURDIR)/.venv/bin/molecule test
 
-e2e: ## Tests of a deployed testbed, with a browser
+e2e: ## Test a deployed testbed, including a browser
 	@tools/setup --e2e
 	$(SUDO) $(CURDIR)/.venv/bin/pytest -m e2e tests/e2e
 
-host: ## The network of a host container: changed, cut off, taken back
+host: ## Test a host container: network changes and rollback, database backup
 	$(SUDO) $(CURDIR)/.venv/bin/pytest -m host tests/host
 
-fault: ## Faults of a deployed testbed of three nodes: kills, stops and cuts off its nodes
+fault: ## Test a deployed three-node testbed while its nodes are killed, stopped and cut off
 	@$(SUDO) env SCS_ENVIRONMENT=$${SCS_ENVIRONMENT:-testbed-ha} $(CURDIR)/.venv/bin/pytest -s -m fault tests/fault
 
-docs: ## Write docs/reference anew from the code
+docs: ## Generate docs/reference from the code
 	python tools/reference.py
 
 format: ## Format the code
 	ruff format .
 	ruff check --fix .
 
-lock: ## Write requirements.lock anew from pyproject.toml
+lock: ## Generate requirements.lock from pyproject.toml
 	pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra dev --no-emit-index-url \
 	  --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 
