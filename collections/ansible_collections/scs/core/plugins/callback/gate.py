@@ -12,8 +12,8 @@ name: gate
 type: notification
 short_description: Stop before the next play
 description:
-  - Looks for the file that C(SCS_RUN_PAUSE) names before every play, and before every host of a serial play.
-  - In Ansible's own process, so that no task of the next play has begun.
+  - Checks for the file that C(SCS_RUN_PAUSE) names before every play, and before every host of a serial play.
+  - Runs in Ansible's own process, so that no task of the next play has started.
 author: SCS deploy contributors
 """
 

@@ -10,7 +10,7 @@ from ansible.plugins.callback import CallbackBase
 DOCUMENTATION = r"""
 name: preload
 type: notification
-short_description: Load the region's region before workers fork
+short_description: Load the region before workers fork
 description: Every worker needs catalog, inventory and secrets. Loaded once in the parent, they cost a worker nothing.
 requirements: [scs_deploy]
 author: SCS deploy contributors

@@ -15,15 +15,15 @@ DOCUMENTATION = r"""
 name: region
 short_description: The synced inventory of a region
 description:
-  - Reads C(environments/<name>/inventory.yml), which C(scs inventory sync) wrote; no source is asked.
-  - Every host gets its groups, C(ansible_host), C(networks), C(links), C(zone), C(disks), C(oob) and all settings, as
-    variables of those names.
-  - With environment.yml beside it, hosts are reached as scs reaches them, with its key and known hosts.
+  - Reads C(environments/<name>/inventory.yml), written by C(scs inventory sync); queries no other source.
+  - Every host gets its groups, and C(ansible_host), C(networks), C(links), C(zone), C(disks), C(oob) and all settings
+    as variables of those names.
+  - With environment.yml next to it, Ansible connects to hosts as scs does, with its key and known hosts.
   - Ansible's plugin C(auto), which is enabled by default, finds this one by the file's key C(plugin).
-  - Texts are not templated, as they come from elsewhere.
+  - Strings are not templated, because they come from elsewhere.
 options:
   plugin:
-    description: Marks the file as this plugin's.
+    description: Marks the file as belonging to this plugin.
     type: str
     required: true
     choices: [scs.core.region]

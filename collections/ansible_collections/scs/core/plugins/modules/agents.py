@@ -4,12 +4,12 @@
 
 DOCUMENTATION = r"""
 module: agents
-short_description: Wait until Nova and Neutron know that processes work
+short_description: Wait until Nova and Neutron report that processes are alive
 description:
-  - Asks the APIs until each process has reported since the task began, and fails when one does not within two minutes.
+  - Polls the APIs until each process has reported since the task started. Fails if one does not within two minutes.
 options:
   agents:
-    description: Each with C(api), which is compute or network, C(binary) and C(host).
+    description: Each with C(api) (compute or network), C(binary) and C(host).
     type: list
     elements: dict
     required: true

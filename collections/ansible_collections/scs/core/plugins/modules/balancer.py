@@ -4,35 +4,35 @@
 
 DOCUMENTATION = r"""
 module: balancer
-short_description: Drain, stop using or use again the servers of a host
+short_description: Drain, disable or enable the servers of a host
 description:
-  - Sets the state of servers in this node's HAProxy over its admin socket, and has HAProxy find it again when it
-    reloads or starts, also after a reboot of this node.
-  - Waits until the sessions of drained servers have ended, up to a limit, and ends those of servers in maintenance.
-  - Keeps or removes the mark that has keepalived give the region's addresses to another host.
+  - Sets the state of servers in this node's HAProxy over its admin socket, and saves it: HAProxy restores it when
+    it reloads or starts, even after a reboot of this node.
+  - Waits until the sessions of drained servers have ended, up to a limit, and closes those of servers in maintenance.
+  - Sets or removes the mark that makes keepalived give the region's addresses to another host.
 options:
   server:
-    description: Name of the servers, which is that of their host.
+    description: Name of the servers, which is the name of their host.
     type: str
     required: true
   states:
-    description: C(ready), C(drain) or C(maint) by backend. Backends that HAProxy does not have are left out.
+    description: C(ready), C(drain) or C(maint) by backend. Backends unknown to HAProxy are skipped.
     type: dict
     default: {}
   wait:
-    description: Seconds for sessions of drained servers to end, and for servers to be up.
+    description: Seconds to wait for sessions of drained servers to end, and for servers to come up.
     type: int
     default: 0
   quiet:
     description:
-      - Backends whose sessions are waited for. Not given, all drained ones.
-      - When given, every drained backend must have another server that works; it is waited for.
+      - Backends whose sessions to wait for; by default all drained ones.
+      - If set, every drained backend must have another working server; the module waits for it.
     type: list
     elements: str
   move:
     description:
-      - Backends with one server in use that must not be this one any more.
-      - Sessions that are open go on; new ones go to another server.
+      - Backends that use one server at a time and must no longer use this one.
+      - Open sessions continue; new ones go to another server.
     type: list
     elements: str
     default: []
@@ -43,12 +43,12 @@ options:
     default: []
   outlast:
     description:
-      - Whether the states outlast a restart of this node.
-      - Not while something is changed; a node that dies meanwhile judges by health when it is back.
+      - Whether the states survive a restart of this node.
+      - False during a change; if the node dies meanwhile, it decides by health when it is back.
     type: bool
     default: true
   mark:
-    description: Whether this node itself is drained. Not given, the mark stays as it is.
+    description: Whether this node itself is drained. By default, the mark does not change.
     type: bool
 author: SCS deploy contributors
 """

@@ -6,13 +6,13 @@ DOCUMENTATION = r"""
 module: containers
 short_description: Bring containers to their desired state
 description:
-  - Takes an ordered list of actions. Creations are started together and waited for together;
-    every other action is finished, health included, before the next one begins.
+  - Takes an ordered list of actions. New containers are started together and waited for together;
+    every other action finishes, including the health check, before the next one starts.
 options:
   actions:
     description:
       - Each with C(container) and C(action), one of gate, create, replace, restart, reload, start, stop, remove.
-      - C(gate) asks a member of a cluster whether the others can do without it, until they can.
+      - C(gate) runs a check in a cluster member, and repeats it until the others can do without that member.
       - The action plugin adds the rest.
     type: list
     elements: dict

@@ -6,9 +6,9 @@ DOCUMENTATION = r"""
 module: execute
 short_description: Run commands in containers
 description:
-  - Runs each command in a running container, or, with C(one_shot), in a new container that has the image, files,
-    mounts and user of a stopped one.
-  - A command that fails does not fail the task; its exit code is returned.
+  - Runs each command in a running container or, with C(one_shot), in a new container with the image, files, mounts and
+    user of a stopped one.
+  - A failed command does not fail the task; the module returns its exit code.
 options:
   commands:
     description: Each with C(container), C(argv), C(timeout) in seconds, C(one_shot); the action plugin adds more.
@@ -26,9 +26,9 @@ EXAMPLES = r"""
 RETURN = r"""
 answers:
   description:
-    - For each command its C(code) (-1 is no answer in time, or the container does not run) and C(output).
-    - C(container) is what the container does, one of running, restarting, stopped, absent, unreachable (the engine does
-      not answer); not of a one-shot command, whose container is its own.
+    - C(code) and C(output) of each command. Code -1 means a timeout, or that the container is not running.
+    - C(container) is the state of the container, one of running, restarting, stopped, absent, unreachable (the engine
+      does not answer). One-shot commands do not have it, because they run in their own container.
   type: list
   returned: always
 """

@@ -5,10 +5,10 @@
 DOCUMENTATION = r"""
 module: files
 short_description: Write configuration files
-description: Writes each file beside its place and renames it; removes what no container reads any more.
+description: Writes each file atomically, and removes files that no container reads any more.
 options:
   write:
-    description: Files with path, content (base64), mode, uid, gid. The action plugin makes them from names.
+    description: Files with path, content (base64), mode, uid, gid. The action plugin renders them from names.
     type: list
     elements: dict
     default: []

@@ -6,10 +6,10 @@ DOCUMENTATION = r"""
 module: images
 short_description: Pull images by digest
 description:
-  - Pulls each image that the node's Docker engine does not hold yet.
-  - Before, removes what earlier runs pulled, unless a container has it or it is to be kept. What runs now stays, so
-    that the way back needs no pull, and a node holds two generations of an image.
-  - While it unpacks them, the engine gets only what the node's containers leave of the processors.
+  - Pulls each image that the node's Docker engine does not have yet.
+  - First removes images that earlier runs pulled, except those that a container uses and those in C(keep). Images in
+    use stay, so that a rollback needs no pull; a node has two generations of an image.
+  - While unpacking, the engine gets only CPU time that the node's containers do not use.
 options:
   pull:
     description: References C(registry/repository@digest).
@@ -17,7 +17,7 @@ options:
     elements: str
     required: true
   keep:
-    description: References C(registry/repository@digest) of the region's present images.
+    description: References C(registry/repository@digest) of the region's current images.
     type: list
     elements: str
     default: []

@@ -6,8 +6,8 @@ DOCUMENTATION = r"""
 module: jobs
 short_description: Run one-shot containers
 description:
-  - Jobs of one service run in order, jobs of different services at the same time.
-  - A success is recorded in /var/lib/scs/jobs, so that an unchanged job does not run again.
+  - Jobs of one service run in order; jobs of different services run in parallel.
+  - Records each success in /var/lib/scs/jobs, so that an unchanged job does not run again.
 options:
   jobs:
     description: Names C(service.job). The action plugin adds the rest.
@@ -15,11 +15,11 @@ options:
     elements: dict
     default: []
   record:
-    description: Hashes by name, of jobs that succeeded on another host of their cluster.
+    description: Hashes by name of jobs that succeeded on another host of their cluster.
     type: dict
     default: {}
   trial:
-    description: Record no success; what is asked for is the answer.
+    description: Do not record a success; the caller only needs the result.
     type: bool
     default: false
 author: SCS deploy contributors

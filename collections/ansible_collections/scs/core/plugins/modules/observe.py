@@ -13,16 +13,16 @@ description:
   - Changes nothing. Its action plugin renders the desired files first and compares.
 options:
   files:
-    description: Desired file paths and their SHA-256; the text of those that differ is returned.
+    description: Desired file paths and their SHA-256; the module returns the text of files that differ.
     type: dict
     required: false
   services:
-    description: Compare these services only; read by the action plugin. Default all.
+    description: Services to compare; read by the action plugin. Default all.
     type: list
     elements: str
     required: false
   states:
-    description: Return the state of every container too; read by the action plugin.
+    description: Also return the state of every container; read by the action plugin.
     type: bool
     default: false
 author: SCS deploy contributors

@@ -4,11 +4,11 @@
 
 DOCUMENTATION = r"""
 module: region
-short_description: Change what a region shares
-description: Creates and mends schemas, broker accounts, Keystone accounts and catalogue entries that a plan names.
+short_description: Change shared state of a region
+description: Creates and repairs schemas, broker accounts, Keystone accounts and catalogue entries that a plan names.
 options:
   kind:
-    description: What the subjects are, for readers of the playbook.
+    description: Kind of the subjects, for readers of the playbook.
     type: str
     choices: [database, account, catalogue]
     required: true

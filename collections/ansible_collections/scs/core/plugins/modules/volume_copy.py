@@ -6,18 +6,18 @@ DOCUMENTATION = r"""
 module: volume_copy
 short_description: Copy a Docker volume
 description:
-  - Copies a volume's files, ownership and modes included, to C(/var/lib/scs/recovery/<volume>/<name>).
-  - The newest two copies stay; a copy that was interrupted leaves nothing.
+  - Copies a volume's files with ownership and modes to C(/var/lib/scs/recovery/<volume>/<name>).
+  - Keeps the newest two copies; an interrupted copy leaves nothing behind.
 options:
   volume:
-    description: Name of the volume. Nothing may write to it meanwhile.
+    description: Name of the volume. Nothing may write to it during the copy.
     type: str
     required: true
   name:
-    description: Name of the copy; copies are ordered by it. Without, only C(size) and C(free) are told.
+    description: Name of the copy; copies are ordered by it. Without it, the module only returns C(size) and C(free).
     type: str
   exclude:
-    description: Names in the volume's top folder that can be had again.
+    description: Names in the volume's top folder that can be recreated.
     type: list
     elements: str
     default: []
@@ -36,7 +36,7 @@ size:
   type: int
   returned: always
 free:
-  description: Bytes that may be used where copies go, a margin left out.
+  description: Bytes available for copies, minus a margin.
   type: int
   returned: always
 path:

@@ -4,11 +4,11 @@
 
 DOCUMENTATION = r"""
 module: engine
-short_description: Configure and run the Docker engine
+short_description: Configure and start the Docker engine
 description:
   - Writes /etc/docker/daemon.json and the CA of each registry below /etc/docker/certs.d.
-  - Restarts the engine when it was started before daemon.json was written, also when an earlier run was interrupted
-    between the two. Containers keep running over a restart once live-restore is in force.
+  - Restarts the engine if it started before daemon.json was written, even if an earlier run was interrupted in between.
+    Containers keep running during a restart once live-restore is active.
   - Waits until the engine answers.
 options:
   settings:
@@ -16,17 +16,17 @@ options:
     type: dict
     required: true
   settings_in_container:
-    description: Keys that are added where the host is a container.
+    description: Additional keys for a host that is a container.
     type: dict
     default: {}
   registries:
-    description: Registry (host and port) as key, PEM text of the CA that signed its certificate as value.
+    description: Maps a registry (host and port) to the PEM text of the CA that signed its certificate.
     type: dict
     default: {}
 author: SCS deploy contributors
 """
 EXAMPLES = r"""
-- name: Run the engine
+- name: Configure and start the engine
   scs.host.engine:
     settings:
       live-restore: true

@@ -6,54 +6,54 @@ DOCUMENTATION = r"""
 module: network
 short_description: Configure a host's network from its links
 description:
-  - The action plugin of this name renders the host's C(links) on the manager, compares them with the host, tries a
-    difference and confirms it over a new connection. A host without C(links) is left alone.
-  - A change that the manager does not confirm in time, because it does not reach the host any more, is taken back by
-    the host itself, after a crash too. Then the task fails and says why.
-  - Without consent (C(allow) in environment.yml, or C(--allow network)) a difference is returned and nothing changes.
+  - The action plugin of this name renders the host's C(links) on the manager and compares them with the host. It
+    applies a difference on trial and confirms it over a new connection. It leaves a host without C(links) alone.
+  - If the manager does not confirm in time, because it can no longer reach the host, the host rolls back by itself,
+    even after a crash. Then the task fails with the reason.
+  - Without consent (C(allow) in environment.yml, or C(--allow network)) it returns the difference and changes nothing.
 options:
   renderer:
-    description: What reads the files, networkd or netplan.
+    description: The program that reads the files, networkd or netplan.
     type: str
     choices: [networkd, netplan]
     default: networkd
   seconds:
-    description: How long the host waits for the manager's confirmation after all links are up.
+    description: Seconds that the host waits for the manager's confirmation after all links are up.
     type: int
     default: 60
   replaces:
-    description: Files of another network configuration, or patterns of them, that go when this one comes.
+    description: Files of another network configuration, or glob patterns, to remove when this one is applied.
     type: list
     elements: path
     default: []
   step:
-    description: What to do on the host. The action plugin sets this and all options below.
+    description: The step to run on the host. The action plugin sets this and all options below.
     type: str
     choices: [observe, try, status, confirm]
     default: observe
   own:
-    description: Patterns of the files that are the role's.
+    description: Glob patterns of the files that the role manages.
     type: list
     elements: path
     default: []
   attempt:
-    description: The files to write and to remove, and what the links shall be.
+    description: The files to write and to remove, and the wanted state of the links.
     type: dict
     default: {}
   program:
-    description: Files that the try needs on the host, path and text.
+    description: Files that the trial needs on the host, path and text.
     type: dict
     default: {}
   expected:
-    description: What the links shall be, to tell those that are not.
+    description: The wanted state of the links, to report those that differ.
     type: dict
     default: {}
   token:
-    description: Names the try that is confirmed.
+    description: Identifies the trial to confirm.
     type: str
     default: ""
   not_over:
-    description: The connection, as sshd names it, over which nothing is confirmed.
+    description: The connection, as sshd names it, over which a confirmation does not count.
     type: str
     default: ""
 author: SCS deploy contributors
@@ -66,15 +66,15 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 network:
-  description: What changes, or would change, per file and line.
+  description: Actual or pending changes, per file and line.
   type: dict
   returned: for hosts with links
 held:
-  description: Something would change, and nobody consented.
+  description: Whether changes are pending without consent.
   type: bool
   returned: for hosts with links
 warnings_of_links:
-  description: Links that are as wanted but have no carrier.
+  description: Links that are as wanted except for the carrier.
   type: list
   returned: after a change
 """

@@ -4,10 +4,10 @@
 
 DOCUMENTATION = r"""
 module: region
-short_description: What a region says of its hosts
+short_description: Read a region's values for its hosts
 description:
-  - Returns values that roles need and that stand in the region's environment.yml, inventory and CA certificate.
-  - Runs on the manager. The environment variable SCS_ENVIRONMENT names the region. Holds no secret.
+  - Returns values that roles need from the region's environment.yml, inventory and CA certificate.
+  - Runs on the manager. The environment variable SCS_ENVIRONMENT names the region. Returns no secrets.
 author: SCS deploy contributors
 """
 EXAMPLES = r"""
@@ -21,7 +21,7 @@ names:
   type: list
   returned: success
 registries:
-  description: Registry (host and port) as key, PEM text of the region CA as value; empty when it is somebody else's.
+  description: Maps the registry (host and port) to the PEM text of the region CA; empty if scs does not manage it.
   type: dict
   returned: success
 """

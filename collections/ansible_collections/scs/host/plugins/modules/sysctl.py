@@ -6,15 +6,15 @@ DOCUMENTATION = r"""
 module: sysctl
 short_description: Set kernel parameters that differ
 description:
-  - Compares the running kernel's values with the wanted ones and writes only what differs.
-  - Keeps them in /etc/sysctl.d/60-scs.conf for the next boot.
+  - Compares the running kernel's values with the wanted ones and writes only those that differ.
+  - Stores them in /etc/sysctl.d/60-scs.conf for the next boot.
 options:
   network:
-    description: Parameters of the network namespace, name and value.
+    description: Parameters of the network namespace, by name.
     type: dict
     default: {}
   machine:
-    description: Parameters of the whole machine; left alone where the host is a container.
+    description: Parameters of the whole machine; not set if the host is a container.
     type: dict
     default: {}
 author: SCS deploy contributors
@@ -27,11 +27,11 @@ EXAMPLES = r"""
 """
 RETURN = r"""
 set:
-  description: Parameters that were changed in the running kernel, with their value before and after.
+  description: Parameters changed in the running kernel, with their value before and after.
   type: dict
   returned: always
 skipped_parameters:
-  description: Parameters that were left alone because the host is a container.
+  description: Parameters not set because the host is a container.
   type: list
   returned: always
 """
