@@ -31,7 +31,7 @@ from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.plan import change
-from scs_deploy.spec import catalog, lifecycle, release, service, users
+from scs_deploy.spec import catalog, container, release, service, users
 from scs_deploy.validate import report
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -94,10 +94,10 @@ def service_page() -> str:
     parts: list[type[Model]] = [
         service.Container,
         service.ConfigFile,
-        lifecycle.Health,
-        lifecycle.Reload,
-        lifecycle.Roll,
-        lifecycle.Agent,
+        container.Health,
+        container.Reload,
+        container.Roll,
+        container.Agent,
         service.Endpoint,
         service.Probe,
         service.Job,
@@ -260,7 +260,7 @@ def _privileges(container: service.Container) -> str:
     return "; ".join([kept, *more, *(f"`{o}`" for o in container.security_opt)])
 
 
-def _health(health: lifecycle.Health | None) -> str:
+def _health(health: container.Health | None) -> str:
     if health is None:
         return "it runs"
     if health.http is not None:

@@ -20,7 +20,7 @@ from scs_deploy.desired.scope import CA_FILE, template_scope
 from scs_deploy.environment import overrides as config
 from scs_deploy.inventory.model import Host
 from scs_deploy.region.region import Region
-from scs_deploy.spec.lifecycle import Health, Roll
+from scs_deploy.spec.container import Health, Roll
 from scs_deploy.spec.release import LockedImage
 from scs_deploy.spec.service import Container, Impact, Phase, Service
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from scs_deploy.base.model import Model
-from scs_deploy.spec.lifecycle import Agent, Argv, Health, Reload, Roll
+from scs_deploy.spec.container import Agent, Argv, Health, Reload, Roll
 
 LAYERS = ("core", "host", "infrastructure", "storage", "network", "openstack", "kubernetes", "operations")
 """Collections from the bottom up; a service requires services of its own or a lower layer only."""
