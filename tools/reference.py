@@ -24,14 +24,17 @@ from scs_deploy import validate
 from scs_deploy.base import paths
 from scs_deploy.base.model import Model, load_yaml
 from scs_deploy.cli.main import COMMANDS
-from scs_deploy.desired.resolve import _impact
+from scs_deploy.desired.container import default_impact
 from scs_deploy.environment import environment
 from scs_deploy.images import pins, recipe
 from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.plan import change
-from scs_deploy.spec import catalog, container, release, service, users
+from scs_deploy.spec import catalog, release, service, users
+from scs_deploy.spec.container import Agent, ConfigFile, Container, Health, Impact, Reload, Roll
+from scs_deploy.spec.endpoint import Endpoint, Probe
+from scs_deploy.spec.job import Job, Phase
 from scs_deploy.validate import report
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -92,15 +95,15 @@ def service_page() -> str:
         "an error with file and line. Shipped services: [services.md](services.md)."
     )
     parts: list[type[Model]] = [
-        service.Container,
-        service.ConfigFile,
-        container.Health,
-        container.Reload,
-        container.Roll,
-        container.Agent,
-        service.Endpoint,
-        service.Probe,
-        service.Job,
+        Container,
+        ConfigFile,
+        Health,
+        Reload,
+        Roll,
+        Agent,
+        Endpoint,
+        Probe,
+        Job,
         service.DataFormat,
         service.KeyRotation,
         service.Saved,
@@ -108,7 +111,7 @@ def service_page() -> str:
     body = model(service.Service)
     for part in parts:
         body += model(part)
-    body += values("Phases", service.Phase, PHASES) + values("Impacts", service.Impact, IMPACTS)
+    body += values("Phases", Phase, PHASES) + values("Impacts", Impact, IMPACTS)
     body += values("Changes", change.Kind, KINDS)
     return page("Service specification", intro, body)
 
@@ -254,13 +257,13 @@ def _user(name: str) -> str:
     return f"{name} ({ids[name].uid})" if name in ids else name
 
 
-def _privileges(container: service.Container) -> str:
+def _privileges(container: Container) -> str:
     kept = codes(sorted(container.cap_add)) or ("no capability" if "ALL" in container.cap_drop else "Docker's default")
     more = [f"{key}: host" for key in ("pid", "cgroupns") if getattr(container, key)]
     return "; ".join([kept, *more, *(f"`{o}`" for o in container.security_opt)])
 
 
-def _health(health: container.Health | None) -> str:
+def _health(health: Health | None) -> str:
     if health is None:
         return "it runs"
     if health.http is not None:
@@ -268,9 +271,9 @@ def _health(health: container.Health | None) -> str:
     return f"port {health.tcp} accepts" if health.tcp else f"{code(_short(health.command or ()))} exits 0"
 
 
-def _impact_of(each: service.Service, name: str) -> service.Impact:
+def _impact_of(each: service.Service, name: str) -> Impact:
     ports = tuple(e.port for e in each.endpoints.values() if (e.container or next(iter(each.containers))) == name)
-    return each.containers[name].impact or _impact(each, ports)
+    return each.containers[name].impact or default_impact(each, ports)
 
 
 def _short(command: Sequence[str], most: int = 90) -> str:

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from scs_deploy.base.model import Model
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Endpoint, Service
+from scs_deploy.spec.endpoint import Endpoint
+from scs_deploy.spec.service import Service
 
 
 class Backend(Model):

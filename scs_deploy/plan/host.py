@@ -10,14 +10,15 @@ from typing import Any
 from pydantic import Field
 
 from scs_deploy.base.model import Model
-from scs_deploy.desired.resolve import NODE_CONFIG, DesiredHost, File, RunContainer, RunJob
+from scs_deploy.desired.model import NODE_CONFIG, DesiredHost, File, RunContainer, RunJob
 from scs_deploy.environment import overrides as config
 from scs_deploy.observed.compare import container_differences
 from scs_deploy.observed.model import BackendServer, ForcedServer, Observed, ObservedContainer
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.jobs import ClusterJob, job_reason
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 from scs_deploy.spec.release import Lock
-from scs_deploy.spec.service import Impact, Phase
 
 
 class HostPlan(Model):

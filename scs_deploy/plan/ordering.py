@@ -14,7 +14,8 @@ from pydantic import Field
 from scs_deploy.base.model import Model
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Impact, Phase, Schema
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase, Schema
 
 BEGIN = -2
 """Wave of what comes before all services: while one server is still left out, no other one may leave."""

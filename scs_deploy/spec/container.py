@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Of the service spec: how a container shows that it works, takes new configuration, and makes room for another one."""
+"""Of the service spec: a container, how it shows that it works, takes new files, and makes room for another one."""
 
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -17,6 +18,17 @@ def _argv(value: Any) -> Any:
 
 Argv = Annotated[tuple[str, ...], BeforeValidator(_argv)]
 """A command: a string is split as a shell would, but no shell runs it. Each word may hold Jinja."""
+
+
+class Impact(StrEnum):
+    """What a change touches, from nothing to the guests' data plane and the hosts' own network."""
+
+    NONE = "none"
+    RELOAD = "reload"
+    API = "api"
+    CONTROL = "control"
+    DATA_PLANE = "data-plane"
+    NETWORK = "network"
 
 
 class Health(Model):
@@ -81,3 +93,65 @@ class Agent(Model):
 
     api: Literal["compute", "network"] = Field(description="which one")
     binary: str = Field(description="as the API calls it, e.g. nova-compute")
+
+
+class ConfigFile(Model):
+    """A file rendered from `<name>.j2` beside service.yml. Written as a plain string when only the name is needed."""
+
+    name: str = Field(description="what plans, overrides and `scs config` call it")
+    path: str | None = Field(default=None, description="in the container; default: <config_dir>/<name>")
+    format: Literal["auto", "ini", "yaml", "json", "text"] = Field(
+        default="auto", description="how operator overrides merge; auto goes by suffix"
+    )
+    mode: str = Field(default="0640", pattern="^0[0-7]{3}$", description="octal permissions")
+    template: str | None = Field(default=None, description="default: <name>.j2")
+    live: bool = Field(
+        default=False, description="read anew by each command that needs it: a change restarts and reloads nothing"
+    )
+
+
+def _config(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple({"name": v} if isinstance(v, str) else v for v in value)
+    return value
+
+
+class Container(Model):
+    """One process of a service. Names follow Docker's. Host networking always; never privileged."""
+
+    image: str | None = Field(default=None, description="key in the release's images; default: the service's name")
+    command: Argv = Field(description="the process; runs under dumb-init")
+    user: str = Field(default="root", description="name in the image")
+    hosts: str | None = Field(default=None, description="inventory group; default: the service's")
+    config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = Field(
+        default=(), description="files that are rendered for it"
+    )
+    config_dir: str | None = Field(default=None, description="default: /etc/<service>")
+    volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
+    tmpfs: dict[str, str] = Field(default_factory=dict, description="path: mount options")
+    devices: tuple[str, ...] = Field(default=(), description="paths on the host; one that renders empty is left out")
+    cap_drop: tuple[str, ...] = Field(default=(), description="capabilities to take away, as a rule `[ALL]`")
+    cap_add: tuple[str, ...] = Field(default=(), description="capabilities to keep")
+    security_opt: tuple[str, ...] = Field(default=(), description="as in Docker's API, e.g. seccomp=unconfined")
+    pid: Literal["host"] | None = Field(default=None, description="see the host's processes")
+    cgroupns: Literal["host"] | None = Field(default=None, description="see the host's control groups")
+    environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
+    health: Health | None = Field(default=None, description="absent: running is enough")
+    roll: Roll | None = Field(default=None, description="absent: it may be stopped at any time, one host after another")
+    after: tuple[str, ...] = Field(
+        default=(),
+        description="containers of the service that have their new image on all hosts before this one gets its own",
+    )
+    agent: Agent | None = Field(default=None, description="how Nova or Neutron knows it")
+    reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
+    stop_signal: str | None = Field(default=None, description="default: SIGTERM")
+    stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")
+    tls: bool = Field(
+        default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls"
+    )
+    tls_ports: tuple[str, ...] = Field(
+        default=(),
+        description="where it serves TLS with the host's certificate, on the management address, for `scs certs`: "
+        "`port`, or `mysql:port` where a greeting comes first; may hold Jinja",
+    )
+    impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.desired.resolve import DesiredHost, RunContainer
+from scs_deploy.desired.model import DesiredHost, RunContainer
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan, plan_host
 from scs_deploy.plan.region import assemble
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 from tests.support.plan_parts import LOCK, TEXT, body, container, desired, observed, seen, sha
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from scs_deploy.base.model import at
 from scs_deploy.desired.endpoints import ResolvedEndpoint, endpoints
-from scs_deploy.desired.resolve import RunContainer
+from scs_deploy.desired.model import RunContainer
 from scs_deploy.engine.action import RegionAction
 from scs_deploy.region.region import Region
 
