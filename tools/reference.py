@@ -24,7 +24,6 @@ from scs_deploy import validate
 from scs_deploy.base import paths
 from scs_deploy.base.model import Model, load_yaml
 from scs_deploy.cli.main import COMMANDS
-from scs_deploy.desired.container import default_impact
 from scs_deploy.environment import environment
 from scs_deploy.images import pins, recipe
 from scs_deploy.inventory import links, synced
@@ -230,7 +229,7 @@ def _service(each: service.Service) -> list[str]:
     lines += [f"- {name}: {text}" for name, text in facts if text] + [""]
     containers = [
         (code(n), code(c.image or each.name), _user(c.user), code(c.hosts or ""), codes(f.name for f in c.config),
-         _privileges(c), _health(c.health), _impact_of(each, n).value)
+         _privileges(c), _health(c.health), each.impact_of(n).value)
         for n, c in each.containers.items()
     ]  # fmt: skip
     head = ("container", "image", "user", "other hosts", "files", "privileges", "healthy when", "impact")
@@ -269,11 +268,6 @@ def _health(health: Health | None) -> str:
     if health.http is not None:
         return f"`GET {health.http}` answers"
     return f"port {health.tcp} accepts" if health.tcp else f"{code(_short(health.command or ()))} exits 0"
-
-
-def _impact_of(each: service.Service, name: str) -> Impact:
-    ports = tuple(e.port for e in each.endpoints.values() if (e.container or next(iter(each.containers))) == name)
-    return each.containers[name].impact or default_impact(each, ports)
 
 
 def _short(command: Sequence[str], most: int = 90) -> str:

@@ -14,7 +14,7 @@ from scs_deploy.desired.files import owner
 from scs_deploy.desired.model import NODE_CONFIG, File, RunContainer
 from scs_deploy.desired.scope import CA_FILE
 from scs_deploy.region.region import Region
-from scs_deploy.spec.container import Container, Health, Impact, Roll
+from scs_deploy.spec.container import Container, Health, Roll
 from scs_deploy.spec.release import LockedImage
 from scs_deploy.spec.service import Service
 
@@ -38,26 +38,53 @@ def define_container(
     """
     at = f"{service.directory / 'service.yml'}: containers.{name}"
     ids = owner(region, spec.user)
-    text = [render.leaf(v, scope, f"{at}.volumes") for v in spec.volumes]
-    volumes = {v.partition(":")[0]: ids for v in text if not v.startswith("/")}
-    directories = {
-        path: (0, 0) if path.startswith("/run/") else ids
-        for path in (v.partition(":")[0] for v in text)
-        if path.startswith("/") and not path.startswith(_SYSTEM)
-    }
-    ports = tuple(
-        e.backend_port or e.port
-        for key, e in service.endpoints.items()
-        if (e.container or next(iter(service.containers))) == name
-    )
-    health = _health(spec.health, ports, scope, at)
+    volumes = render.leaves(spec.volumes, scope, f"{at}.volumes")
+    sources = [v.partition(":")[0] for v in volumes]
+    ports = service.ports(name)
+    health = _health(render.leaves(spec.health, scope, f"{at}.health"), ports, scope["address"])
     image = _image(region, spec.image or service.name)
-    devices = [d for d in (render.leaf(d, scope, f"{at}.devices") for d in spec.devices) if d]
-    environment = {k: render.leaf(v, scope, f"{at}.environment.{k}") for k, v in spec.environment.items()}
-    host_config: dict[str, Any] = {
+    body: dict[str, Any] = {
+        "Image": image,
+        "Cmd": list(render.leaves(spec.command, scope, f"{at}.command")),
+        "User": spec.user,
+        "Env": sorted(f"{k}={v}" for k, v in render.leaves(spec.environment, scope, f"{at}.environment").items()),
+        "Labels": {"scs.container": name, "scs.service": service.name, "scs.layer": service.layer},
+        "StopSignal": spec.stop_signal or "SIGTERM",
+        "StopTimeout": spec.stop_timeout,
+        "HostConfig": _host_config(spec, [*map(_bind, volumes), *_config_binds(service, name, spec)], scope, at),
+    }
+    if health:
+        body["Healthcheck"] = _healthcheck(health.command or ())
+    body["Labels"]["scs.spec"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+    return RunContainer(
+        name=name,
+        service=service.name,
+        image=image,
+        body=body,
+        files=tuple(f.path for f in files),
+        health=health,
+        reload=render.leaves(spec.reload, scope, f"{at}.reload"),
+        roll=render.leaves(spec.roll, scope, f"{at}.roll") or Roll(),
+        live=tuple(f.name for f in spec.config if f.live),
+        volumes={source: ids for source in sources if not source.startswith("/")},
+        directories={
+            path: (0, 0) if path.startswith("/run/") else ids
+            for path in sources
+            if path.startswith("/") and not path.startswith(_SYSTEM)
+        },
+        address=scope["address"],
+        ports=ports,
+        impact=service.impact_of(name),
+    )
+
+
+def _host_config(spec: Container, binds: list[str], scope: Mapping[str, Any], at: str) -> dict[str, Any]:
+    devices = [d for d in render.leaves(spec.devices, scope, f"{at}.devices") if d]
+    tmpfs = render.leaves(spec.tmpfs, scope, f"{at}.tmpfs")
+    result: dict[str, Any] = {
         "NetworkMode": "host",
-        "Binds": sorted([*(_bind(v) for v in text), *_config_binds(service, name, spec)]),
-        "Tmpfs": {k: render.leaf(v, scope, f"{at}.tmpfs") for k, v in sorted(spec.tmpfs.items())},
+        "Binds": sorted(binds),
+        "Tmpfs": dict(sorted(tmpfs.items())),
         "CapAdd": sorted(spec.cap_add),
         "CapDrop": sorted(spec.cap_drop),
         "SecurityOpt": sorted(o for o in spec.security_opt if o != _SYSTEMPATHS),
@@ -69,65 +96,19 @@ def define_container(
     }
     if _SYSTEMPATHS in spec.security_opt:
         # an option of the command line only: the API takes what it stands for
-        host_config |= {"MaskedPaths": [], "ReadonlyPaths": []}
-    body: dict[str, Any] = {
-        "Image": image,
-        "Cmd": [render.leaf(w, scope, f"{at}.command") for w in spec.command],
-        "User": spec.user,
-        "Env": sorted(f"{k}={v}" for k, v in environment.items()),
-        "Labels": {"scs.container": name, "scs.service": service.name, "scs.layer": service.layer},
-        "StopSignal": spec.stop_signal or "SIGTERM",
-        "StopTimeout": spec.stop_timeout,
-        "HostConfig": host_config,
+        result |= {"MaskedPaths": [], "ReadonlyPaths": []}
+    return result
+
+
+def _healthcheck(command: tuple[str, ...]) -> dict[str, Any]:
+    second = 1_000_000_000
+    return {
+        "Test": ["CMD", *command],
+        "Interval": HEALTH_INTERVAL * second,
+        "Timeout": 15 * second,
+        "Retries": 3,
+        "StartPeriod": 120 * second,
     }
-    if health:
-        second = 1_000_000_000
-        body["Healthcheck"] = {
-            "Test": ["CMD", *health],
-            "Interval": HEALTH_INTERVAL * second,
-            "Timeout": 15 * second,
-            "Retries": 3,
-            "StartPeriod": 120 * second,
-        }
-    body["Labels"]["scs.spec"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
-    reload = spec.reload
-    roll = spec.roll or Roll()
-    return RunContainer(
-        name=name,
-        service=service.name,
-        image=image,
-        body=body,
-        files=tuple(f.path for f in files),
-        health=health,
-        health_timeout=spec.health.timeout if spec.health else 60,
-        reload_signal=reload.signal if reload else None,
-        reload_command=tuple(render.leaf(w, scope, f"{at}.reload") for w in reload.command)
-        if reload and reload.command
-        else None,
-        reload_itself=reload.itself if reload else False,
-        reload_only=(reload and reload.only) or "",
-        live=tuple(f.name for f in spec.config if f.live),
-        volumes=volumes,
-        directories=directories,
-        address=scope["address"],
-        ports=ports,
-        impact=spec.impact or default_impact(service, ports),
-        gate=_argv(roll.gate, scope, f"{at}.roll.gate"),
-        leave=_argv(roll.leave, scope, f"{at}.roll.leave"),
-        handover=roll.handover,
-        stay=roll.stay,
-        roll_timeout=roll.timeout,
-    )
-
-
-def _argv(words: tuple[str, ...] | None, scope: Mapping[str, Any], at: str) -> tuple[str, ...] | None:
-    return tuple(render.leaf(w, scope, at) for w in words) if words else None
-
-
-def default_impact(service: Service, ports: tuple[int, ...]) -> Impact:
-    """What a container's restart touches when its spec does not say."""
-    http = any(e.protocol == "http" for e in service.endpoints.values())
-    return Impact.API if ports and http else Impact.CONTROL
 
 
 def _image(region: Region, name: str) -> str:
@@ -166,13 +147,13 @@ def _config_binds(service: Service, name: str, spec: Container) -> list[str]:
     return binds + [f"{NODE_CONFIG}/{name}/{f.name}:{f.path or f'{directory}/{f.name}'}:ro" for f in spec.config]
 
 
-def _health(health: Health | None, ports: tuple[int, ...], scope: Mapping[str, Any], at: str) -> tuple[str, ...] | None:
-    if health is None:
-        return None
-    if health.command:
-        return tuple(render.leaf(w, scope, f"{at}.health") for w in health.command)
-    address = scope["address"]
+def _health(health: Health | None, ports: tuple[int, ...], address: str) -> Health | None:
+    """As a command, whatever the spec asks for."""
+    if health is None or health.command:
+        return health
     if health.tcp:
-        return ("nc", "-z", "-w", "5", address, str(health.tcp))
-    port = ports[0] if ports else 80
-    return ("curl", "-fsS", "-o", "/dev/null", "--max-time", "10", f"http://{address}:{port}{health.http}")
+        command: tuple[str, ...] = ("nc", "-z", "-w", "5", address, str(health.tcp))
+    else:
+        url = f"http://{address}:{ports[0] if ports else 80}{health.http}"
+        command = ("curl", "-fsS", "-o", "/dev/null", "--max-time", "10", url)
+    return Health(command=command, timeout=health.timeout)

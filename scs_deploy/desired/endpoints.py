@@ -50,7 +50,7 @@ def endpoints(region: Region) -> tuple[ResolvedEndpoint, ...]:
 
 
 def _endpoint(region: Region, service: Service, name: str, e: Endpoint) -> ResolvedEndpoint:
-    container = e.container or next(iter(service.containers))
+    container = service.listens(e)
     hosts = region.inventory.group(region.group_of(service.name, container))
     return ResolvedEndpoint(
         name=name,

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from scs_deploy.base.model import Model
-from scs_deploy.spec.container import Impact
+from scs_deploy.spec.container import Health, Impact, Reload, Roll
 from scs_deploy.spec.job import Phase
 
 NODE_CONFIG = "/etc/scs"
@@ -32,30 +32,22 @@ class File(Model):
 
 
 class RunContainer(Model):
-    """A container as Docker shall have it."""
+    """A container as Docker shall have it, and how it is checked, reloaded and replaced. No Jinja is left in it."""
 
     name: str
     service: str
     image: str = Field(description="registry/repository@digest")
     body: dict[str, Any] = Field(description="request of Docker's POST /containers/create")
     files: tuple[str, ...] = Field(description="paths of its files")
-    health: tuple[str, ...] | None = Field(description="command inside the container that exits 0 when it works")
-    health_timeout: int
-    reload_signal: str | None
-    reload_command: tuple[str, ...] | None
-    reload_itself: bool = Field(default=False, description="takes them without being told")
-    reload_only: str = Field(default="", description="files that a reload takes: leaf, tls; empty: all")
+    health: Health | None = Field(description="always a command, inside the container; None: running is enough")
+    reload: Reload | None
+    roll: Roll = Field(default=Roll())
     live: tuple[str, ...] = Field(default=(), description="names of files that are read anew at each use")
     volumes: dict[str, tuple[int, int]] = Field(description="named volume: uid, gid of a new one")
     directories: dict[str, tuple[int, int]] = Field(description="host directory: uid, gid of a new one")
     address: str = Field(description="management address of its host")
     ports: tuple[int, ...] = Field(description="listens there, on the management address")
     impact: Impact
-    gate: tuple[str, ...] | None = Field(default=None, description="exits 0 when the others can do without it")
-    leave: tuple[str, ...] | None = Field(default=None, description="ends what it still holds before it stops")
-    handover: bool = Field(default=False, description="the new container takes the old one's sockets")
-    stay: str | None = Field(default=None, description="file that tells a new one to go on where this one was killed")
-    roll_timeout: int = 300
 
 
 class RunJob(Model):

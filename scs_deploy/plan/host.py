@@ -155,7 +155,7 @@ def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, dic
         kind, reason = _container(run, observed.containers.get(name), observed, touched.get(name, {}))
         if kind:
             # new certificates alone interrupt nothing, whatever the container is for
-            gentle = kind is Kind.RELOAD and (run.impact is not Impact.DATA_PLANE or run.reload_only)
+            gentle = kind is Kind.RELOAD and (run.impact is not Impact.DATA_PLANE or (run.reload and run.reload.only))
             impact = Impact.RELOAD if gentle else run.impact
             changes.append(_change(desired, kind, run.service, name, reason, Phase.ROLL, impact))
     return changes
@@ -196,10 +196,10 @@ def taken_by(run: RunContainer, name: str) -> Kind | None:
     """What has a running container use a file's new content: a restart, a reload, or nothing at all."""
     if name in run.live:
         return None
-    able = run.reload_itself or run.reload_signal is not None or run.reload_command is not None
-    if not able or (run.reload_only and name not in _RELOADED[run.reload_only]):
+    reload = run.reload
+    if reload is None or (reload.only and name not in _RELOADED[reload.only]):
         return Kind.RESTART
-    return None if run.reload_itself else Kind.RELOAD
+    return None if reload.itself else Kind.RELOAD
 
 
 def _cluster_job(job: RunJob, observed: Observed) -> ClusterJob:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from scs_deploy.base.model import Model
-from scs_deploy.spec.container import Argv, Container
+from scs_deploy.spec.container import Argv, Container, Impact
 from scs_deploy.spec.endpoint import Endpoint
 from scs_deploy.spec.job import Job
 
@@ -102,6 +102,20 @@ class Service(Model):
         if self.account:
             derived.append(f"{self.name}_keystone_password")
         return (*self.secrets, *derived)
+
+    def listens(self, endpoint: Endpoint) -> str:
+        """The container behind an endpoint of this service."""
+        return endpoint.container or next(iter(self.containers))
+
+    def ports(self, container: str) -> tuple[int, ...]:
+        """Ports on the node where a container serves this service's endpoints."""
+        return tuple(e.backend_port or e.port for e in self.endpoints.values() if self.listens(e) == container)
+
+    def impact_of(self, container: str) -> Impact:
+        """What a restart of a container touches."""
+        http = any(e.protocol == "http" for e in self.endpoints.values())
+        default = Impact.API if http and self.ports(container) else Impact.CONTROL
+        return self.containers[container].impact or default
 
     def stages(self) -> dict[str, int]:
         """Container: how many steps of a rolling change of the service come before its own.
