@@ -31,7 +31,8 @@ from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.plan import change
 from scs_deploy.spec import catalog, release, service, users
-from scs_deploy.spec.container import Agent, ConfigFile, Container, Health, Impact, Reload, Roll
+from scs_deploy.spec.complete import WSGI_PROCESSES_SAID
+from scs_deploy.spec.container import Agent, ConfigFile, Container, Health, Impact, Reload, Roll, Wsgi
 from scs_deploy.spec.endpoint import Endpoint, Probe
 from scs_deploy.spec.job import Job, Phase
 from scs_deploy.validate import report
@@ -95,6 +96,7 @@ def service_page() -> str:
     )
     parts: list[type[Model]] = [
         Container,
+        Wsgi,
         ConfigFile,
         Health,
         Reload,
@@ -286,7 +288,7 @@ def settings_page() -> str:
     for each in catalog.load().services.values():
         if each.settings:
             said = comments((each.directory / "service.yml").read_text(encoding="utf-8"), "settings")
-            rows = [(code(n), code(literal(v)), said[n]) for n, v in each.settings.items()]
+            rows = [(code(n), code(literal(v)), said.get(n, WSGI_PROCESSES_SAID)) for n, v in each.settings.items()]
             body += [f"## {each.name}", "", *table(("variable", "default", "what it means"), rows)]
     return page("Settings of services", intro, body)
 

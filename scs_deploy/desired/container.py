@@ -10,7 +10,6 @@ from typing import Any
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.desired import render
-from scs_deploy.desired.files import owner
 from scs_deploy.desired.model import NODE_CONFIG, File, RunContainer
 from scs_deploy.desired.scope import CA_FILE
 from scs_deploy.region.region import Region
@@ -21,6 +20,9 @@ from scs_deploy.spec.service import Service
 HEALTH_INTERVAL = 30
 """Seconds between Docker's health checks of a running container; a roll asks by itself, faster."""
 
+
+STOP_TIMEOUT = 30
+"""Seconds from a stop to a kill, where a spec does not say."""
 
 _SYSTEM = ("/dev", "/sys", "/proc", "/etc/")
 """Host paths that are there, or not for a container to make."""
@@ -37,7 +39,7 @@ def define_container(
     :raises ScsError: a string of its spec does not render; RefusedError: its image is not in the lock
     """
     at = f"{service.directory / 'service.yml'}: containers.{name}"
-    ids = owner(region, spec.user)
+    ids = (scope["uid"], scope["gid"])
     volumes = render.leaves(spec.volumes, scope, f"{at}.volumes")
     sources = [v.partition(":")[0] for v in volumes]
     ports = service.ports(name)
@@ -50,7 +52,7 @@ def define_container(
         "Env": sorted(f"{k}={v}" for k, v in render.leaves(spec.environment, scope, f"{at}.environment").items()),
         "Labels": {"scs.container": name, "scs.service": service.name, "scs.layer": service.layer},
         "StopSignal": spec.stop_signal or "SIGTERM",
-        "StopTimeout": spec.stop_timeout,
+        "StopTimeout": spec.stop_timeout or STOP_TIMEOUT,
         "HostConfig": _host_config(spec, [*map(_bind, volumes), *_config_binds(service, name, spec)], scope, at),
     }
     if health:
@@ -137,7 +139,7 @@ def _bind(volume: str) -> str:
 
 
 def _config_binds(service: Service, name: str, spec: Container) -> list[str]:
-    directory = spec.config_dir or f"/etc/{service.name}"
+    directory = service.config_dir(name)
     binds = [f"{NODE_CONFIG}/{name}/ca.crt:{CA_FILE}:ro"]
     if spec.tls:
         binds.append(f"{NODE_CONFIG}/{name}/tls:/etc/scs/tls:ro")

@@ -16,14 +16,6 @@ from scs_deploy.spec.container import Container
 from scs_deploy.spec.service import Service
 
 
-def owner(region: Region, user: str) -> tuple[int, int]:
-    """Numeric user and group of a user of the images."""
-    if user in ("root", "0"):
-        return (0, 0)
-    found = region.users[user.partition(":")[0]]
-    return (found.uid or 0, found.gid)
-
-
 def render_files(
     region: Region, service: Service, name: str, spec: Container, host: Host, scope: Mapping[str, Any]
 ) -> list[File]:
@@ -31,7 +23,6 @@ def render_files(
 
     :raises ScsError: a template does not render; RefusedError: a certificate or override is wrong
     """
-    gid = owner(region, spec.user)[1]
 
     def build(file: str, content: str, mode: str, fmt: str = "text", sources: tuple[str, ...] = ()) -> File:
         return File(
@@ -40,7 +31,7 @@ def render_files(
             sha256=hashlib.sha256(content.encode()).hexdigest(),
             mode=mode,
             uid=0,
-            gid=gid,
+            gid=scope["gid"],
             service=service.name,
             container=name,
             name=file,
@@ -54,7 +45,8 @@ def render_files(
         base = render.template(service, f.template or f"{f.name}.j2", scope)
         layers = region.overrides.layers(service.layer, service.name, name, host.name, f.name, fmt)
         content = config.merge(base, [(str(p), p.read_text(encoding="utf-8")) for p in layers], fmt)
-        result.append(build(f.name, content, f.mode, fmt, tuple(str(p) for p in layers)))
+        mode = f.mode or ("0750" if content.startswith("#!") else "0640")
+        result.append(build(f.name, content, mode, fmt, tuple(str(p) for p in layers)))
     certificates = region.certificates
     result.append(build("ca.crt", certificates.ca_pem, "0644"))
     if spec.tls:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from scs_deploy.desired.container import define_container
-from scs_deploy.desired.files import owner, render_files
+from scs_deploy.desired.files import render_files
 from scs_deploy.desired.jobs import define_job
 from scs_deploy.desired.model import DesiredHost, File, RunContainer, RunJob
 from scs_deploy.desired.scope import template_scope
@@ -20,6 +20,7 @@ def resolve(region: Region, host_name: str, services: Collection[str] | None = N
     :param services: only these; None: all. What is left out needs no image, secret or override.
     :raises ScsError: a template does not render; RefusedError: secret, certificate, image lock or override is wrong
     """
+    scopes = template_scope(region)
     host = region.inventory.hosts[host_name]
     containers: dict[str, RunContainer] = {}
     files: dict[str, File] = {}
@@ -31,9 +32,8 @@ def resolve(region: Region, host_name: str, services: Collection[str] | None = N
         for name, spec in service.containers.items():
             if (spec.hosts or service.hosts) not in host.groups:
                 continue
-            scope = scope or template_scope(region).of(service, host)
-            uid, gid = owner(region, spec.user)
-            own = {**scope, "container": name, "uid": uid, "gid": gid}
+            scope = scope or scopes.of(service, host)
+            own = scope | scopes.of_container(service, name)
             mine = render_files(region, service, name, spec, host, own)
             files.update({f.path: f for f in mine})
             containers[name] = define_container(region, service, name, spec, mine, own)

@@ -103,7 +103,9 @@ class ConfigFile(Model):
     format: Literal["auto", "ini", "yaml", "json", "text"] = Field(
         default="auto", description="how operator overrides merge; auto goes by suffix"
     )
-    mode: str = Field(default="0640", pattern="^0[0-7]{3}$", description="octal permissions")
+    mode: str | None = Field(
+        default=None, pattern="^0[0-7]{3}$", description="octal permissions; default: 0750 for a script (#!), else 0640"
+    )
     template: str | None = Field(default=None, description="default: <name>.j2")
     live: bool = Field(
         default=False, description="read anew by each command that needs it: a change restarts and reloads nothing"
@@ -116,11 +118,33 @@ def _config(value: Any) -> Any:
     return value
 
 
+class Wsgi(Model):
+    """A Python web application that uWSGI runs, `<service>_workers` processes on each host."""
+
+    program: str = Field(description="name in /usr/bin, or path of a WSGI file")
+    arguments: str = Field(default="", description="of the program")
+    static: dict[str, str] = Field(default_factory=dict, description="path of the URL: directory that is served there")
+
+    @property
+    def path(self) -> str:
+        """The WSGI file."""
+        return self.program if self.program.startswith("/") else f"/usr/bin/{self.program}"
+
+
+def _wsgi(value: Any) -> Any:
+    return {"program": value} if isinstance(value, str) else value
+
+
 class Container(Model):
     """One process of a service. Names follow Docker's. Host networking always; never privileged."""
 
     image: str | None = Field(default=None, description="key in the release's images; default: the service's name")
-    command: Argv = Field(description="the process; runs under dumb-init")
+    command: Argv = Field(default=(), description="the process; runs under dumb-init; required without `wsgi`")
+    wsgi: Annotated[Wsgi | None, BeforeValidator(_wsgi)] = Field(
+        default=None,
+        description="a WSGI application: gives the container its command and `uwsgi.ini`, on the port of its endpoint; "
+        "a text is its program",
+    )
     user: str = Field(default="root", description="name in the image")
     hosts: str | None = Field(default=None, description="inventory group; default: the service's")
     config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = Field(
@@ -130,13 +154,15 @@ class Container(Model):
     volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
     tmpfs: dict[str, str] = Field(default_factory=dict, description="path: mount options")
     devices: tuple[str, ...] = Field(default=(), description="paths on the host; one that renders empty is left out")
-    cap_drop: tuple[str, ...] = Field(default=(), description="capabilities to take away, as a rule `[ALL]`")
+    cap_drop: tuple[str, ...] = Field(default=("ALL",), description="capabilities to take away")
     cap_add: tuple[str, ...] = Field(default=(), description="capabilities to keep")
     security_opt: tuple[str, ...] = Field(default=(), description="as in Docker's API, e.g. seccomp=unconfined")
     pid: Literal["host"] | None = Field(default=None, description="see the host's processes")
     cgroupns: Literal["host"] | None = Field(default=None, description="see the host's control groups")
     environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
-    health: Health | None = Field(default=None, description="absent: running is enough")
+    health: Health | None = Field(
+        default=None, description="default: with `wsgi` what HAProxy checks; else running is enough"
+    )
     roll: Roll | None = Field(default=None, description="absent: it may be stopped at any time, one host after another")
     after: tuple[str, ...] = Field(
         default=(),
@@ -145,7 +171,9 @@ class Container(Model):
     agent: Agent | None = Field(default=None, description="how Nova or Neutron knows it")
     reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
     stop_signal: str | None = Field(default=None, description="default: SIGTERM")
-    stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")
+    stop_timeout: int | None = Field(
+        default=None, description="seconds before a stop becomes a kill; default: 30, with `wsgi` 60"
+    )
     tls: bool = Field(
         default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls"
     )
@@ -155,3 +183,9 @@ class Container(Model):
         "`port`, or `mysql:port` where a greeting comes first; may hold Jinja",
     )
     impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
+
+    @model_validator(mode="after")
+    def _process(self) -> Container:
+        if not self.command and not self.wsgi:
+            raise ValueError("give command or wsgi")
+        return self

@@ -51,10 +51,10 @@ class Job(Model):
         description="waits until every container of the service, on every host, has its new image: also those that "
         "are held back or left out of a run",
     )
-    preflight: bool = Field(
+    preflight: bool | Literal["status"] = Field(
         default=False,
         description="asks whether the region is ready: runs with the new release's image, and the present files, "
-        "before an upgrade to it changes anything",
+        "before an upgrade to it changes anything; `status`: its command is `<service>-status upgrade check`",
     )
     schema_change: Schema | None = Field(
         default=None, description="what it does to a database's schema; absent: nothing"
@@ -74,8 +74,8 @@ class Job(Model):
 
     @model_validator(mode="after")
     def _work(self) -> Job:
-        if bool(self.command) == bool(self.restart):
-            raise ValueError("give exactly one of command, restart")
+        if sum((bool(self.command), bool(self.restart), self.preflight == "status")) != 1:
+            raise ValueError("give exactly one of command, restart, preflight: status")
         if self.restart and (self.phase is not Phase.FINISH or self.each != "cluster" or self.preflight):
             raise ValueError("restart: goes with phase finish, each cluster, and no preflight")
         return self

@@ -111,6 +111,10 @@ class Service(Model):
         """Ports on the node where a container serves this service's endpoints."""
         return tuple(e.backend_port or e.port for e in self.endpoints.values() if self.listens(e) == container)
 
+    def config_dir(self, container: str) -> str:
+        """Folder of a container's files, inside it."""
+        return self.containers[container].config_dir or f"/etc/{self.name}"
+
     def impact_of(self, container: str) -> Impact:
         """What a restart of a container touches."""
         http = any(e.protocol == "http" for e in self.endpoints.values())
@@ -158,6 +162,9 @@ class Service(Model):
         for name, endpoint in self.endpoints.items():
             if endpoint.container and endpoint.container not in self.containers:
                 raise ValueError(f"endpoints.{name}.container: no container '{endpoint.container}' in this service")
+        for name, spec in self.containers.items():
+            if spec.wsgi and not self.ports(name):
+                raise ValueError(f"containers.{name}.wsgi: no endpoint of the service leads to this container")
         for name, keys in self.key_rotations.items():
             if keys.container not in self.containers:
                 raise ValueError(f"key_rotations.{name}.container: no container '{keys.container}' in this service")
