@@ -53,7 +53,11 @@ class Certificates:
 
 def dummy_region(name: str) -> Region:
     """The region of a shipped environment, with dummies for all that is generated per region."""
-    region = Region.load(name)
+    return with_dummies(Region.load(name))
+
+
+def with_dummies(region: Region) -> Region:
+    """A region with dummies for all that is generated per region."""
     images = {
         image: LockedImage(reference=f"scs/{image}", digest=f"sha256:{i:064x}", size=1)
         for i, image in enumerate(sorted(region.release.images), 1)

@@ -24,14 +24,17 @@ from scs_deploy import validate
 from scs_deploy.base import paths
 from scs_deploy.base.model import Model, load_yaml
 from scs_deploy.cli.main import COMMANDS
-from scs_deploy.desired.resolve import _impact
 from scs_deploy.environment import environment
 from scs_deploy.images import pins, recipe
 from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.plan import change
-from scs_deploy.spec import catalog, lifecycle, release, service, users
+from scs_deploy.spec import catalog, release, service, users
+from scs_deploy.spec.complete import WSGI_PROCESSES_SAID
+from scs_deploy.spec.container import Agent, ConfigFile, Container, Health, Impact, Reload, Roll, Wsgi
+from scs_deploy.spec.endpoint import Endpoint, Probe
+from scs_deploy.spec.job import Job, Phase
 from scs_deploy.validate import report
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -92,15 +95,16 @@ def service_page() -> str:
         "an error with file and line. Shipped services: [services.md](services.md)."
     )
     parts: list[type[Model]] = [
-        service.Container,
-        service.ConfigFile,
-        lifecycle.Health,
-        lifecycle.Reload,
-        lifecycle.Roll,
-        lifecycle.Agent,
-        service.Endpoint,
-        service.Probe,
-        service.Job,
+        Container,
+        Wsgi,
+        ConfigFile,
+        Health,
+        Reload,
+        Roll,
+        Agent,
+        Endpoint,
+        Probe,
+        Job,
         service.DataFormat,
         service.KeyRotation,
         service.Saved,
@@ -108,7 +112,7 @@ def service_page() -> str:
     body = model(service.Service)
     for part in parts:
         body += model(part)
-    body += values("Phases", service.Phase, PHASES) + values("Impacts", service.Impact, IMPACTS)
+    body += values("Phases", Phase, PHASES) + values("Impacts", Impact, IMPACTS)
     body += values("Changes", change.Kind, KINDS)
     return page("Service specification", intro, body)
 
@@ -227,7 +231,7 @@ def _service(each: service.Service) -> list[str]:
     lines += [f"- {name}: {text}" for name, text in facts if text] + [""]
     containers = [
         (code(n), code(c.image or each.name), _user(c.user), code(c.hosts or ""), codes(f.name for f in c.config),
-         _privileges(c), _health(c.health), _impact_of(each, n).value)
+         _privileges(c), _health(c.health), each.impact_of(n).value)
         for n, c in each.containers.items()
     ]  # fmt: skip
     head = ("container", "image", "user", "other hosts", "files", "privileges", "healthy when", "impact")
@@ -254,23 +258,18 @@ def _user(name: str) -> str:
     return f"{name} ({ids[name].uid})" if name in ids else name
 
 
-def _privileges(container: service.Container) -> str:
+def _privileges(container: Container) -> str:
     kept = codes(sorted(container.cap_add)) or ("no capability" if "ALL" in container.cap_drop else "Docker's default")
     more = [f"{key}: host" for key in ("pid", "cgroupns") if getattr(container, key)]
     return "; ".join([kept, *more, *(f"`{o}`" for o in container.security_opt)])
 
 
-def _health(health: lifecycle.Health | None) -> str:
+def _health(health: Health | None) -> str:
     if health is None:
         return "it runs"
     if health.http is not None:
         return f"`GET {health.http}` answers"
     return f"port {health.tcp} accepts" if health.tcp else f"{code(_short(health.command or ()))} exits 0"
-
-
-def _impact_of(each: service.Service, name: str) -> service.Impact:
-    ports = tuple(e.port for e in each.endpoints.values() if (e.container or next(iter(each.containers))) == name)
-    return each.containers[name].impact or _impact(each, ports)
 
 
 def _short(command: Sequence[str], most: int = 90) -> str:
@@ -289,7 +288,7 @@ def settings_page() -> str:
     for each in catalog.load().services.values():
         if each.settings:
             said = comments((each.directory / "service.yml").read_text(encoding="utf-8"), "settings")
-            rows = [(code(n), code(literal(v)), said[n]) for n, v in each.settings.items()]
+            rows = [(code(n), code(literal(v)), said.get(n, WSGI_PROCESSES_SAID)) for n, v in each.settings.items()]
             body += [f"## {each.name}", "", *table(("variable", "default", "what it means"), rows)]
     return page("Settings of services", intro, body)
 

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from scs_deploy.base.model import Model
 from scs_deploy.environment import environment
-from scs_deploy.spec import service
+from scs_deploy.spec.container import Argv, ConfigFile
 
 NOTE = "<!-- Written by `make docs`; do not edit. -->"
 
@@ -68,7 +68,7 @@ def page(title: str, intro: str, body: Iterable[str]) -> str:
 
 NAMES: Mapping[object, str] = {
     str: "text", int: "number", float: "number", bool: "true or false", Any: "anything", types.NoneType: "",
-    Path: "path", service.Argv: "command",
+    Path: "path", Argv: "command",
 }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def model(kind_of: type[Model], title: str = "", level: int = 2) -> list[str]:
     hints = typing.get_type_hints(kind_of, include_extras=True)
     rows = []
     for name, field in kind_of.model_fields.items():
-        if name in FROM_PATH and not (name == "name" and kind_of in (service.ConfigFile, environment.ApiAddress)):
+        if name in FROM_PATH and not (name == "name" and kind_of in (ConfigFile, environment.ApiAddress)):
             continue
         said = field.description or ""
         if bounds := [m for m in field.metadata if hasattr(m, "ge") or hasattr(m, "le")]:

@@ -30,7 +30,7 @@ from scs_deploy.engine.events import (
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.plan.change import Change
 from scs_deploy.plan.region import Plan
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 COLOURS = {
     Impact.NONE: "dim",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scs_deploy.prober.watch import Options
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
-    from scs_deploy.spec.service import Impact
+    from scs_deploy.spec.container import Impact
 
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show the steps, and which of them are done; change nothing.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 
 def register(app: typer.Typer) -> None:

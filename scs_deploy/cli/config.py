@@ -12,7 +12,7 @@ from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, prin
 from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
-    from scs_deploy.desired.resolve import File
+    from scs_deploy.desired.model import File
     from scs_deploy.region.region import Region
 
 ContainerName = Annotated[str, typer.Argument(metavar="CONTAINER", help="e.g. nova_compute")]

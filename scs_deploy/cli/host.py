@@ -11,7 +11,7 @@ from rich.markup import escape
 from scs_deploy.cli import _progress as show
 from scs_deploy.cli._asking import ask, check_terminal
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 if TYPE_CHECKING:
     from scs_deploy.host.network.plan import HostNetwork

@@ -12,7 +12,7 @@ from rich.table import Table
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _progress as show
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 if TYPE_CHECKING:
     from scs_deploy.region.region import Region
@@ -76,12 +76,12 @@ def plan(
 
 
 def _offline(region: Region, selection: Selection, as_json: bool) -> None:
-    from scs_deploy.desired import digest as offline
+    from scs_deploy.desired import digest
     from scs_deploy.engine.events import TaskDone
 
     with show.RunProgress() as progress:
         progress.expect(len(selection.hosts or region.inventory.hosts))
-        found = offline.render(region, selection, lambda: progress(TaskDone("rendering", changes=1)))
+        found = digest.render(region, selection, lambda: progress(TaskDone("rendering", changes=1)))
     if as_json:
         print_json({"inventory": region.inventory.hash, "hosts": [h.model_dump(mode="json") for h in found]})
         return

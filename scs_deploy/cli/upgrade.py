@@ -20,7 +20,7 @@ from scs_deploy.cli.plan import Allow
 if TYPE_CHECKING:
     from scs_deploy.environment.environment import Environment
     from scs_deploy.operations.apply import ApplyRequest
-    from scs_deploy.spec.service import Impact
+    from scs_deploy.spec.container import Impact
 
 app = typer.Typer(
     help="Bring the region to its release lock, or to another release, without a break, measured and validated.",
@@ -181,7 +181,7 @@ def _old_spelling(
 
 
 def _impacts(names: list[str] | tuple[()]) -> list[Impact]:
-    from scs_deploy.spec.service import Impact
+    from scs_deploy.spec.container import Impact
 
     try:
         return [Impact(n) for n in names]

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from scs_deploy.base.model import Model
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Endpoint, Service
+from scs_deploy.spec.endpoint import Endpoint
+from scs_deploy.spec.service import Service
 
 
 class Backend(Model):
@@ -49,7 +50,7 @@ def endpoints(region: Region) -> tuple[ResolvedEndpoint, ...]:
 
 
 def _endpoint(region: Region, service: Service, name: str, e: Endpoint) -> ResolvedEndpoint:
-    container = e.container or next(iter(service.containers))
+    container = service.listens(e)
     hosts = region.inventory.group(region.group_of(service.name, container))
     return ResolvedEndpoint(
         name=name,

@@ -7,15 +7,19 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import jinja2
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import ScsError
+from scs_deploy.base.model import Model
 from scs_deploy.spec.service import Service
+
+T = TypeVar("T")
 
 
 def _compiled() -> jinja2.BytecodeCache | None:
@@ -78,6 +82,24 @@ def leaf(source: str, scope: Mapping[str, Any], where: str) -> str:
         return str(_leaf(source).render(scope))
     except jinja2.TemplateError as error:
         raise ScsError(f"{where}: {error}", "the template or a variable it uses is wrong") from None
+
+
+def leaves(value: T, scope: Mapping[str, Any], where: str) -> T:
+    """Render every string in a part of a spec: in sequences, mappings and models, too.
+
+    :param where: names the part in an error
+    :raises ScsError: a string does not render
+    """
+    result: Any = value
+    if isinstance(value, str) and not isinstance(value, Enum):
+        result = leaf(value, scope, where)
+    elif isinstance(value, tuple):
+        result = tuple(leaves(v, scope, where) for v in value)
+    elif isinstance(value, dict):
+        result = {k: leaves(v, scope, f"{where}.{k}") for k, v in value.items()}
+    elif isinstance(value, Model):
+        result = value.model_copy(update={k: leaves(v, scope, f"{where}.{k}") for k, v in value if v is not None})
+    return cast(T, result)
 
 
 def template(service: Service, name: str, scope: Mapping[str, Any]) -> str:

@@ -36,6 +36,8 @@ class TemplateScope:
 
     def of(self, service: Service, host: Host, container: str = "") -> dict[str, Any]:
         """Names for the templates and leaf strings of a service's container on a host."""
+        if container:
+            return self.of(service, host) | self.of_container(service, container)
         base = self._services.get(service.name)
         if base is None:
             base = self._services[service.name] = _ServiceScope(self._region, service).names()
@@ -46,8 +48,20 @@ class TemplateScope:
             "address": host.management,
             "settings": self._settings_of(host),
             "own_rank": [h.name for h in group].index(host.name) if service.hosts in host.groups else 0,
-            "container": container,
         }
+
+    def of_container(self, service: Service, name: str) -> dict[str, Any]:
+        """Names that differ between the containers of a service."""
+        spec = service.containers[name]
+        uid, gid = self._ids(spec.user)
+        port = next(iter(service.ports(name)), None)
+        return {"container": name, "uid": uid, "gid": gid, "port": port, "wsgi": spec.wsgi}
+
+    def _ids(self, user: str) -> tuple[int, int]:
+        if user in ("root", "0"):
+            return (0, 0)
+        found = self._region.users[user.partition(":")[0]]
+        return (found.uid or 0, found.gid)
 
     def _settings_of(self, host: Host) -> dict[str, Any]:
         if host.name not in self._settings:

@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.desired import resolve
-from scs_deploy.desired.resolve import DesiredHost
+from scs_deploy.desired.model import DesiredHost
 from scs_deploy.region.region import Region, shared_region
 
 

@@ -19,7 +19,7 @@ from scs_deploy.plan.change import REGION, Change, Kind, shared_objects
 from scs_deploy.plan.ordering import Ordering
 from scs_deploy.plan.region import Plan
 from scs_deploy.plan.rolling import SESSIONS, STOPPING, UP, Backend, Rolling, ordered
-from scs_deploy.spec.service import Phase
+from scs_deploy.spec.job import Phase
 
 
 class PlayKind(StrEnum):

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, load_model
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network

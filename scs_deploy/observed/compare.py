@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scs_deploy.desired.resolve import RunContainer
+from scs_deploy.desired.model import RunContainer
 from scs_deploy.observed.model import ObservedContainer
 
 

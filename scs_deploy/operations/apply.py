@@ -25,7 +25,7 @@ from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.shared import revisions
 from scs_deploy.shared import state as shared_state
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 from scs_deploy.state import snapshot
 from scs_deploy.state.runs import Run, RunRecord, Status, run_store
 

@@ -15,7 +15,7 @@ from scs_deploy.engine.runner import Event
 from scs_deploy.operations import host_network
 from scs_deploy.operations.base import Operation, Session, Start
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 from scs_deploy.state.runs import RunRecord, Status
 
 PLAYBOOK = "bootstrap.yml"

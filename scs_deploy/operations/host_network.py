@@ -15,7 +15,7 @@ from scs_deploy.host.network import action
 from scs_deploy.host.network.plan import HostNetwork
 from scs_deploy.operations.base import Operation, Session, Start, Step
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 from scs_deploy.state.runs import RunRecord
 
 PLAYBOOK = "host_network.yml"

@@ -14,7 +14,8 @@ from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 
 class Restart(Operation[Plan, Applied]):

@@ -23,8 +23,9 @@ from scs_deploy.prober.watch import Options
 from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
 from scs_deploy.shared import revisions
+from scs_deploy.spec.job import Phase, Schema
 from scs_deploy.spec.release import Lock
-from scs_deploy.spec.service import Phase, Schema, Service
+from scs_deploy.spec.service import Service
 from scs_deploy.state import snapshot
 from scs_deploy.state.runs import Run, Status, Step, run_store
 

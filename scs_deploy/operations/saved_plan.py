@@ -19,7 +19,7 @@ from scs_deploy.plan.change import Change
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 FORMAT = 1
 SHOWN = 3

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from scs_deploy.base.model import Model
 from scs_deploy.observed.model import BackendServer
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 
 class Kind(StrEnum):

@@ -10,14 +10,15 @@ from typing import Any
 from pydantic import Field
 
 from scs_deploy.base.model import Model
-from scs_deploy.desired.resolve import NODE_CONFIG, DesiredHost, File, RunContainer, RunJob
+from scs_deploy.desired.model import NODE_CONFIG, DesiredHost, File, RunContainer, RunJob
 from scs_deploy.environment import overrides as config
 from scs_deploy.observed.compare import container_differences
 from scs_deploy.observed.model import BackendServer, ForcedServer, Observed, ObservedContainer
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.jobs import ClusterJob, job_reason
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 from scs_deploy.spec.release import Lock
-from scs_deploy.spec.service import Impact, Phase
 
 
 class HostPlan(Model):
@@ -154,7 +155,7 @@ def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, dic
         kind, reason = _container(run, observed.containers.get(name), observed, touched.get(name, {}))
         if kind:
             # new certificates alone interrupt nothing, whatever the container is for
-            gentle = kind is Kind.RELOAD and (run.impact is not Impact.DATA_PLANE or run.reload_only)
+            gentle = kind is Kind.RELOAD and (run.impact is not Impact.DATA_PLANE or (run.reload and run.reload.only))
             impact = Impact.RELOAD if gentle else run.impact
             changes.append(_change(desired, kind, run.service, name, reason, Phase.ROLL, impact))
     return changes
@@ -195,10 +196,10 @@ def taken_by(run: RunContainer, name: str) -> Kind | None:
     """What has a running container use a file's new content: a restart, a reload, or nothing at all."""
     if name in run.live:
         return None
-    able = run.reload_itself or run.reload_signal is not None or run.reload_command is not None
-    if not able or (run.reload_only and name not in _RELOADED[run.reload_only]):
+    reload = run.reload
+    if reload is None or (reload.only and name not in _RELOADED[reload.only]):
         return Kind.RESTART
-    return None if run.reload_itself else Kind.RELOAD
+    return None if reload.itself else Kind.RELOAD
 
 
 def _cluster_job(job: RunJob, observed: Observed) -> ClusterJob:

@@ -11,7 +11,8 @@ from pydantic import Field
 from scs_deploy.base.model import Model
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.ordering import Ordering
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 
 class ClusterJob(Model):

@@ -14,7 +14,8 @@ from pydantic import Field
 from scs_deploy.base.model import Model
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Impact, Phase, Schema
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase, Schema
 
 BEGIN = -2
 """Wave of what comes before all services: while one server is still left out, no other one may leave."""
@@ -51,18 +52,14 @@ class Ordering(Model):
         """A region's, from its catalog and inventory."""
         services = region.catalog.services.values()
         jobs = [(f"{s.name}.{n}", s, j) for s in services for n, j in s.jobs.items()]
-        listening = {(s.name, e.container or next(iter(s.containers))) for s in services for e in s.endpoints.values()}
 
         def places(service: str, containers: Sequence[str]) -> tuple[Place, ...]:
-            spec = region.catalog.services[service].containers
+            spec = region.catalog.services[service]
             return tuple(
-                Place(
-                    host=h.name, container=c,
-                    impact=spec[c].impact or (Impact.API if (service, c) in listening else Impact.CONTROL),
-                )
+                Place(host=h.name, container=c, impact=spec.impact_of(c))
                 for c in containers
                 for h in region.inventory.group(region.group_of(service, c))
-            )  # fmt: skip
+            )
 
         return cls(
             stages={c: n for s in services for c, n in s.stages().items()},

@@ -13,7 +13,8 @@ from scs_deploy.plan.change import Change, Kind, Shared
 from scs_deploy.plan.host import HostPlan
 from scs_deploy.plan.jobs import job_changes
 from scs_deploy.plan.ordering import Ordering
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 DISRUPTIVE = frozenset({Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.REMOVE, Kind.STOP})
 """Kinds that interrupt a container that works."""

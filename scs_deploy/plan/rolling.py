@@ -13,7 +13,8 @@ from scs_deploy.observed.model import BackendServer
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 STOPPING = frozenset({Kind.REPLACE, Kind.RESTART, Kind.STOP, Kind.REMOVE})
 """Kinds during which a container does not answer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from pydantic import Field
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.plan.change import REGION, Change, Kind, Shared, SharedObject, shared_objects
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 CHARSET = "utf8mb4"
 KEPT = frozenset({CHARSET, "utf8mb3"})

@@ -19,7 +19,8 @@ from pydantic import Field
 
 from scs_deploy.base.model import Model
 from scs_deploy.plan.change import REGION, Change, Kind, Shared, SharedObject
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 DOMAIN = "default"
 """Id of domain Default, fixed by Keystone's bootstrap."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, load_model, where
+from scs_deploy.spec.complete import complete
 from scs_deploy.spec.service import LAYERS, Service
 
 HOLDER = "keepalived"
@@ -93,7 +94,7 @@ def load_from(directories: tuple[tuple[str, Path], ...]) -> Catalog:
             name = spec.parent.name
             if name in found:
                 raise RefusedError(f"{spec}:1: service '{name}' exists in layer {found[name].layer} too")
-            found[name] = load_model(Service, spec, {"name": name, "layer": layer, "directory": spec.parent})
+            found[name] = complete(load_model(Service, spec, {"name": name, "layer": layer, "directory": spec.parent}))
     for service in found.values():
         _check_requires(service, found)
     _check_unique(found)

@@ -5,197 +5,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from scs_deploy.base.model import Model
-from scs_deploy.spec.lifecycle import Agent, Argv, Health, Reload, Roll
+from scs_deploy.spec.container import Argv, Container, Impact
+from scs_deploy.spec.endpoint import Endpoint
+from scs_deploy.spec.job import Job
 
 LAYERS = ("core", "host", "infrastructure", "storage", "network", "openstack", "kubernetes", "operations")
 """Collections from the bottom up; a service requires services of its own or a lower layer only."""
-
-
-class Phase(StrEnum):
-    """What happens to a service, in this order."""
-
-    PULL = "pull"
-    CONFIG = "config"
-    DATABASE = "database"
-    MIGRATE = "migrate"
-    ROLL = "roll"
-    REGISTER = "register"
-    FINISH = "finish"
-    VERIFY = "verify"
-
-
-class Impact(StrEnum):
-    """What a change touches, from nothing to the guests' data plane and the hosts' own network."""
-
-    NONE = "none"
-    RELOAD = "reload"
-    API = "api"
-    CONTROL = "control"
-    DATA_PLANE = "data-plane"
-    NETWORK = "network"
-
-
-class Probe(Model):
-    """How a run measures a service from outside while it changes the region: see `scs apply`, `scs upgrade`."""
-
-    list: str = Field(description="path of a cheap list call below the catalogue's URL, or of a page without login")
-    create: str = Field(
-        default="", description="path of a collection where something small is made, read and removed every minute"
-    )
-    key: str = Field(default="", description="key that wraps such a resource; its plural wraps their list")
-    body: dict[str, str | int | tuple[str, ...]] = Field(default={}, description="what it must say beside its name")
-
-
-class Endpoint(Model):
-    """A port that clients reach through HAProxy on the region's addresses, over TLS where it is HTTP.
-
-    The key in `endpoints` is the Keystone catalogue's service type when `catalogue` is true.
-    """
-
-    port: int = Field(ge=1, le=65535, description="on the region's addresses")
-    backend_port: int | None = Field(default=None, description="port on the node, when it differs from `port`")
-    path: str = Field(default="", description="appended to the URL in the Keystone catalogue")
-    public: bool = Field(default=False, description="reachable on the external address too")
-    catalogue: bool = Field(default=True, description="registered in Keystone")
-    protocol: Literal["http", "tcp"] = Field(
-        default="http", description="`http`: HAProxy ends TLS; `tcp`: it passes bytes on"
-    )
-    balance: Literal["leastconn", "source", "single"] = Field(
-        default="leastconn",
-        description="`single` sends all to one member as long as that is healthy, the others stand by (single writer)",
-    )
-    container: str | None = Field(default=None, description="the container that listens; default: the first one")
-    health_path: str | None = Field(default=None, description="HTTP path of HAProxy's health check; default: TCP check")
-    health_port: int | None = Field(
-        default=None, ge=1, le=65535, description="port of HAProxy's health check on the node, when it is another one"
-    )
-    copies: bool = Field(
-        default=False, description="a new member copies data before HAProxy may use it: a roll does not fail for that"
-    )
-    probe: Probe | None = Field(default=None, description="how runs measure it; absent: they do not")
-
-
-class ConfigFile(Model):
-    """A file rendered from `<name>.j2` beside service.yml. Written as a plain string when only the name is needed."""
-
-    name: str = Field(description="what plans, overrides and `scs config` call it")
-    path: str | None = Field(default=None, description="in the container; default: <config_dir>/<name>")
-    format: Literal["auto", "ini", "yaml", "json", "text"] = Field(
-        default="auto", description="how operator overrides merge; auto goes by suffix"
-    )
-    mode: str = Field(default="0640", pattern="^0[0-7]{3}$", description="octal permissions")
-    template: str | None = Field(default=None, description="default: <name>.j2")
-    live: bool = Field(
-        default=False, description="read anew by each command that needs it: a change restarts and reloads nothing"
-    )
-
-
-def _config(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return tuple({"name": v} if isinstance(v, str) else v for v in value)
-    return value
-
-
-class Container(Model):
-    """One process of a service. Names follow Docker's. Host networking always; never privileged."""
-
-    image: str | None = Field(default=None, description="key in the release's images; default: the service's name")
-    command: Argv = Field(description="the process; runs under dumb-init")
-    user: str = Field(default="root", description="name in the image")
-    hosts: str | None = Field(default=None, description="inventory group; default: the service's")
-    config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = Field(
-        default=(), description="files that are rendered for it"
-    )
-    config_dir: str | None = Field(default=None, description="default: /etc/<service>")
-    volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
-    tmpfs: dict[str, str] = Field(default_factory=dict, description="path: mount options")
-    devices: tuple[str, ...] = Field(default=(), description="paths on the host; one that renders empty is left out")
-    cap_drop: tuple[str, ...] = Field(default=(), description="capabilities to take away, as a rule `[ALL]`")
-    cap_add: tuple[str, ...] = Field(default=(), description="capabilities to keep")
-    security_opt: tuple[str, ...] = Field(default=(), description="as in Docker's API, e.g. seccomp=unconfined")
-    pid: Literal["host"] | None = Field(default=None, description="see the host's processes")
-    cgroupns: Literal["host"] | None = Field(default=None, description="see the host's control groups")
-    environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
-    health: Health | None = Field(default=None, description="absent: running is enough")
-    roll: Roll | None = Field(default=None, description="absent: it may be stopped at any time, one host after another")
-    after: tuple[str, ...] = Field(
-        default=(),
-        description="containers of the service that have their new image on all hosts before this one gets its own",
-    )
-    agent: Agent | None = Field(default=None, description="how Nova or Neutron knows it")
-    reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
-    stop_signal: str | None = Field(default=None, description="default: SIGTERM")
-    stop_timeout: int = Field(default=30, description="seconds before a stop becomes a kill")
-    tls: bool = Field(
-        default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls"
-    )
-    tls_ports: tuple[str, ...] = Field(
-        default=(),
-        description="where it serves TLS with the host's certificate, on the management address, for `scs certs`: "
-        "`port`, or `mysql:port` where a greeting comes first; may hold Jinja",
-    )
-    impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
-
-
-class Schema(StrEnum):
-    """What a job does to a database's schema."""
-
-    EXPAND = "expand"
-    """adds to it only: earlier images work with it, and with what later ones write"""
-    CONTRACT = "contract"
-    """earlier images may not work with it, or with what later ones write, any more"""
-
-
-class Job(Model):
-    """A one-shot command. It runs again when its image or command changes, or a database of the service is new."""
-
-    container: str = Field(description="whose image, files, mounts and user the job takes")
-    command: Argv = Field(default=(), description="exits 0 when its work is done")
-    restart: tuple[str, ...] = Field(
-        default=(),
-        description="instead of a command, once per release: these containers start anew, because each keeps what it "
-        "learned of the others' versions when it started; in a new region there is nothing to forget",
-    )
-    phase: Phase = Field(default=Phase.MIGRATE, description="migrate, register, finish or verify")
-    each: Literal["cluster", "host"] = Field(default="cluster", description="once per cluster or on every host")
-    everywhere: bool = Field(
-        default=False,
-        description="waits until every container of the service, on every host, has its new image: also those that "
-        "are held back or left out of a run",
-    )
-    preflight: bool = Field(
-        default=False,
-        description="asks whether the region is ready: runs with the new release's image, and the present files, "
-        "before an upgrade to it changes anything",
-    )
-    schema_change: Schema | None = Field(
-        default=None, description="what it does to a database's schema; absent: nothing"
-    )
-    once: bool = Field(
-        default=False, description="creates the cluster: never again once any host has recorded a success"
-    )
-    user: str | None = Field(default=None, description="default: the container's")
-    timeout: int = Field(default=900, description="seconds")
-
-    @field_validator("phase")
-    @classmethod
-    def _phase(cls, value: Phase) -> Phase:
-        if value not in (Phase.MIGRATE, Phase.REGISTER, Phase.FINISH, Phase.VERIFY):
-            raise ValueError("a job runs in phase migrate, register, finish or verify")
-        return value
-
-    @model_validator(mode="after")
-    def _work(self) -> Job:
-        if bool(self.command) == bool(self.restart):
-            raise ValueError("give exactly one of command, restart")
-        if self.restart and (self.phase is not Phase.FINISH or self.each != "cluster" or self.preflight):
-            raise ValueError("restart: goes with phase finish, each cluster, and no preflight")
-        return self
 
 
 class Rotate(StrEnum):
@@ -283,6 +103,24 @@ class Service(Model):
             derived.append(f"{self.name}_keystone_password")
         return (*self.secrets, *derived)
 
+    def listens(self, endpoint: Endpoint) -> str:
+        """The container behind an endpoint of this service."""
+        return endpoint.container or next(iter(self.containers))
+
+    def ports(self, container: str) -> tuple[int, ...]:
+        """Ports on the node where a container serves this service's endpoints."""
+        return tuple(e.backend_port or e.port for e in self.endpoints.values() if self.listens(e) == container)
+
+    def config_dir(self, container: str) -> str:
+        """Folder of a container's files, inside it."""
+        return self.containers[container].config_dir or f"/etc/{self.name}"
+
+    def impact_of(self, container: str) -> Impact:
+        """What a restart of a container touches."""
+        http = any(e.protocol == "http" for e in self.endpoints.values())
+        default = Impact.API if http and self.ports(container) else Impact.CONTROL
+        return self.containers[container].impact or default
+
     def stages(self) -> dict[str, int]:
         """Container: how many steps of a rolling change of the service come before its own.
 
@@ -324,6 +162,9 @@ class Service(Model):
         for name, endpoint in self.endpoints.items():
             if endpoint.container and endpoint.container not in self.containers:
                 raise ValueError(f"endpoints.{name}.container: no container '{endpoint.container}' in this service")
+        for name, spec in self.containers.items():
+            if spec.wsgi and not self.ports(name):
+                raise ValueError(f"containers.{name}.wsgi: no endpoint of the service leads to this container")
         for name, keys in self.key_rotations.items():
             if keys.container not in self.containers:
                 raise ValueError(f"key_rotations.{name}.container: no container '{keys.container}' in this service")

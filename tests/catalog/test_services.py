@@ -9,7 +9,7 @@ import jinja2
 import pytest
 from jinja2 import meta
 
-from scs_deploy.base import ini
+from scs_deploy.base import ini, paths
 from scs_deploy.desired import render, resolve
 from scs_deploy.environment import overrides as config
 from scs_deploy.region.region import Region
@@ -81,8 +81,8 @@ def test_no_container_is_privileged_and_ports_are_one_each(testbed: Region) -> N
 def test_every_setting_is_used() -> None:
     for service in CATALOG.services.values():
         texts = [p.read_text(encoding="utf-8") for p in service.directory.iterdir() if p.is_file()]
-        layer = service.directory.parent.parent / "templates"
-        texts += [p.read_text(encoding="utf-8") for p in layer.glob("*.j2")]
+        for layer in (service.layer, "core"):
+            texts += [p.read_text(encoding="utf-8") for p in (paths.layer(layer) / "templates").glob("*.j2")]
         everywhere = "\n".join(t for t in texts)
         for key in service.settings:
             short = key.removeprefix(f"{service.name}_")

@@ -6,10 +6,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from scs_deploy.desired.resolve import DesiredHost, File, RunContainer, RunJob
+from scs_deploy.desired.model import DesiredHost, File, RunContainer, RunJob
 from scs_deploy.observed.model import Observed, ObservedContainer
+from scs_deploy.spec.container import Impact
 from scs_deploy.spec.release import Lock, LockedImage
-from scs_deploy.spec.service import Impact
 
 DIGEST = "sha256:" + "a" * 64
 IMAGE = f"reg:5000/scs/web@{DIGEST}"
@@ -56,9 +56,7 @@ def container(**changes: Any) -> RunContainer:
         "body": body(),
         "files": ("/etc/scs/web/web.conf",),
         "health": None,
-        "health_timeout": 1,
-        "reload_signal": None,
-        "reload_command": None,
+        "reload": None,
         "volumes": {},
         "directories": {},
         "address": "10.0.0.1",

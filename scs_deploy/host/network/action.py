@@ -15,7 +15,7 @@ from scs_deploy.host.network import expect, plan, render
 from scs_deploy.host.network.plan import HostNetwork, Observed
 from scs_deploy.inventory.links import Link
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 ALLOW = "SCS_ALLOW"
 """Environment variable of a run: impacts that its operator consented to, with commas."""

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from pydantic import Field
 
 from scs_deploy.base.model import Model
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 SETTLE = 30
 """Seconds that the host gives its links to come up, as the program there has it."""

@@ -13,7 +13,8 @@ from scs_deploy.operations.backup.stream import mebibytes
 from scs_deploy.operations.recover.model import Step, names
 from scs_deploy.shared import compute_node
 from scs_deploy.spec.catalog import Catalog
-from scs_deploy.spec.service import Impact, Saved
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.service import Saved
 
 
 class HostFacts(Model):

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import IO
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.desired.resolve import RunContainer
+from scs_deploy.desired.model import RunContainer
 from scs_deploy.inventory.ssh import ssh_command
 from scs_deploy.operations.backup import crypt
 from scs_deploy.operations.backup.crypt import Counter

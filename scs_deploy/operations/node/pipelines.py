@@ -16,7 +16,7 @@ from scs_deploy.operations.bootstrap import Bootstrap
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.selection import Selection
-from scs_deploy.spec.service import Phase
+from scs_deploy.spec.job import Phase
 
 if TYPE_CHECKING:
     from scs_deploy.operations.node.effects import Effects

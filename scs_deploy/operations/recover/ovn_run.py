@@ -12,7 +12,7 @@ from scs_deploy.operations.recover import ovn
 from scs_deploy.operations.recover.model import Recovery, Running, Step, running
 from scs_deploy.operations.recover.ovn import SCHEMAS, SERVICE, File, Member, Options
 from scs_deploy.operations.recover.session import Session
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 FILES = """
 cd /var/lib/ovn

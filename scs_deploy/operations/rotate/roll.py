@@ -11,7 +11,7 @@ from scs_deploy.engine.observe import make_plan
 from scs_deploy.operations.apply import Applied
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from scs_deploy.secrets import clouds
 from scs_deploy.secrets import store as secrets
 from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.catalog import Catalog
-from scs_deploy.spec.service import KeyRotation, Phase, Rotate
+from scs_deploy.spec.job import Phase
+from scs_deploy.spec.service import KeyRotation, Rotate
 from scs_deploy.state.runs import Status
 
 ALL = "all"

@@ -32,8 +32,8 @@ from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec import release
+from scs_deploy.spec.container import Impact
 from scs_deploy.spec.release import Lock
-from scs_deploy.spec.service import Impact
 from scs_deploy.state import snapshot
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scs_deploy.desired import digest as offline
+from scs_deploy.desired import digest
 from scs_deploy.environment import environment
 from scs_deploy.inventory import synced
 from scs_deploy.region.selection import Selection
@@ -175,11 +175,11 @@ def test_offline_rendering_of_a_setting_touches_the_files_that_use_it() -> None:
     """Two sums tell which files a change of a variable is about."""
     region = dummy_region("region")
     host = region.inventory.hosts["compute-1"]
-    before = offline.render(region, Selection(hosts=("compute-1",)))[0]
+    before = digest.render(region, Selection(hosts=("compute-1",)))[0]
     changed = host.model_copy(update={"settings": {**host.settings, "nova_virt_type": "qemu"}})
     hosts = {**region.inventory.hosts, "compute-1": changed}
     region = dataclasses.replace(region, inventory=region.inventory.model_copy(update={"hosts": hosts}))
-    after = offline.render(region, Selection(hosts=("compute-1",)))[0]
+    after = digest.render(region, Selection(hosts=("compute-1",)))[0]
     assert {p for p in before.files if before.files[p] != after.files[p]} == {"/etc/scs/nova_compute/nova.conf"}
     assert before.hash != after.hash
 

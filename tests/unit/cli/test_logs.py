@@ -125,22 +125,22 @@ def test_a_node_keeps_the_log_of_the_container_before(
     (tmp_path / "ssh").write_text(f"#!/bin/sh\nexec tail --lines=100 {file}\n")
     context.catalog.owner[name] = "nova"
 
-    def spec(word: str) -> dict[str, Any]:
+    def action(word: str) -> Any:
         body = {
             "Image": IMAGE, "Cmd": ["sh", "-c", f"echo {word} to both; echo {word} >&2; exec sleep 600"],
             "HostConfig": {"NetworkMode": "none"},
         }  # fmt: skip
-        return {"container": name, "directories": {}, "volumes": {}, "body": body}
+        return module.Action("create", name, body=body)
 
     roller = module.Roller()
     try:
         for generation in ("first", "second", "third"):
-            roller.create(spec(generation))
+            roller.create(action(generation))
             eventually(lambda word=generation: f"{word} to both" in docker("logs", name))
         logs.logs(name, host="one", previous=True)
         assert sorted(capsys.readouterr().out.splitlines()) == ["second", "second to both"]
         assert file.stat().st_nlink == 1, "the engine has removed its own"
-        roller.remove({"container": name})
+        roller.remove(module.Action("remove", name))
         assert not list(folder.iterdir())
     finally:
         docker("rm", "--force", "--volumes", name)

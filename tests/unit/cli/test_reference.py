@@ -65,7 +65,7 @@ def test_the_example_of_the_guide_is_a_service() -> None:
     service = Service.model_validate(
         {**yaml.safe_load(example), "name": "example", "layer": "openstack", "directory": ROOT}
     )
-    assert service.all_secrets == ("example_database_password",)
+    assert service.all_secrets == ("example_database_password", "example_keystone_password")
 
 
 def slug(heading: str) -> str:

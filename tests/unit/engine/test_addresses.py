@@ -16,7 +16,8 @@ from scs_deploy.environment import environment
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 
 def host(*changes: tuple[Kind, str], name: str = "h") -> HostPlan:

@@ -16,7 +16,8 @@ from scs_deploy.engine.playbook import Drain, Play, PlayKind, Task
 from scs_deploy.environment.environment import Environment
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.secrets import vault
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 from scs_deploy.state.runs import RunRecord, RunStore, Status, Step
 from tests.unit.secrets.test_secrets import region
 

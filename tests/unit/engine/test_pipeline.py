@@ -13,7 +13,8 @@ from scs_deploy.plan.host import HostPlan
 from scs_deploy.plan.jobs import ClusterJob
 from scs_deploy.shared.state import SharedState
 from scs_deploy.spec import catalog
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 CATALOG = catalog.load()
 

@@ -9,7 +9,8 @@ from scs_deploy.engine import playbook
 from scs_deploy.plan.change import REGION, Change, Kind, Shared, SharedObject
 from scs_deploy.plan.region import Plan
 from scs_deploy.plan.rolling import Rolling
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 
 def change(host: str, service: str, kind: Kind, phase: Phase, subject: str = "") -> Change:

@@ -46,7 +46,7 @@ def test_a_member_that_stays_down_fails_the_roll_unless_it_copies(
     STATES.clear()
     STATES.update({"image/ha-1": state, "image/ha-2": "DOWN"})
     roller = module.Roller.__new__(module.Roller)
-    spec = {"container": "glance", "members": [["image", "ha-1"]], "copies": copies}
+    spec = module.Action("replace", "glance", members=[["image", "ha-1"]], copies=copies)
     if fails:
         with pytest.raises(module.EngineError, match="HAProxy does not send to image/ha-1"):
             roller.wait_for_balancer(spec)

@@ -21,6 +21,8 @@ from tests.support.peer_hosts import eventually, free_port
 
 pytestmark = needs_haproxy
 
+UP = "echo show info | nc -N -U -w 5 /run/scs/haproxy/admin.sock | grep -q ^Uptime_sec:"
+
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[tuple[Balancer, dict[str, Web]]]:
@@ -45,11 +47,15 @@ def spec(balancer: Balancer, config: str = "haproxy.cfg") -> dict[str, Any]:
         "RestartPolicy": {"Name": "unless-stopped"},
     }
     return {
-        "container": balancer.names[-1], "action": "replace", "handover": True, "roll_timeout": 20,
-        "health_timeout": 20, "directories": {}, "volumes": {},
+        "container": balancer.names[-1], "action": "replace", "roll": {"handover": True, "timeout": 20},
         "body": {"Image": IMAGE, "Cmd": command, "HostConfig": host},
-        "health": ["sh", "-c", "echo show info | nc -N -U -w 5 /run/scs/haproxy/admin.sock | grep -q ^Uptime_sec:"],
+        "health": {"command": ["sh", "-c", UP], "timeout": 20},
     }  # fmt: skip
+
+
+def run(module: ModuleType, action: dict[str, Any], roller: Any = None) -> None:
+    """Have the module carry out one action."""
+    module.run(roller or module.Roller(), [module.Action.read(action)])
 
 
 class Load:
@@ -90,7 +96,7 @@ def test_no_request_fails_while_haproxy_is_replaced(live: tuple[Balancer, dict[s
     eventually(lambda: any(w.busy.is_set() for w in servers.values()))
     with Load(port) as load:
         time.sleep(0.3)
-        replaced = threading.Thread(target=lambda: module.run(roller, [spec(balancer)]))
+        replaced = threading.Thread(target=lambda: run(module, spec(balancer), roller))
         replaced.start()
         eventually(lambda: docker("ps", "--quiet", "--no-trunc", "--filter", f"name=^{name}$") not in ("", before))
         time.sleep(2)
@@ -140,12 +146,12 @@ def test_long_sessions_end_while_they_are_idle(live: tuple[Balancer, dict[str, W
     port = free_port("127.0.0.1")
     file.write_text(file.read_text() + f"listen long\n  bind 127.0.0.1:{port}\n  mode tcp\n  server s {server}\n")
     # a first replacement, for the new configuration
-    module.run(module.Roller(), [spec(balancer)])
+    run(module, spec(balancer))
     idle, busy = (socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(2))
     assert say(idle) and say(busy)
     seen: list[bool] = []
     replaced = threading.Thread(
-        target=lambda: module.run(module.Roller(), [spec(balancer) | {"servers": [server], "roll_timeout": 60}])
+        target=lambda: run(module, spec(balancer) | {"servers": [server], "roll": {"handover": True, "timeout": 60}})
     )
     begin = time.monotonic()
     replaced.start()
@@ -173,7 +179,7 @@ def test_one_that_does_not_start_leaves_the_old_one_at_work(
     before = docker("inspect", "--format", "{{.Id}}", name)
     (balancer.folder / "wrong.cfg").write_text(f"listen {uuid.uuid4().hex}\n  no such keyword\n")
     with Load(balancer.ports["many"]) as load, pytest.raises(module.EngineError, match="unknown keyword 'such'"):
-        module.run(module.Roller(), [spec(balancer, "wrong.cfg")])
+        run(module, spec(balancer, "wrong.cfg"))
     assert load.failed == []
     assert (
         docker("inspect", "--format", "{{.Id}} {{.HostConfig.RestartPolicy.Name}}", name) == f"{before} unless-stopped"
@@ -186,7 +192,7 @@ def test_one_that_cannot_hand_over_yet_is_replaced_too(tmp_path: Path, module: M
         name = balancer.names[-1]
         before = docker("inspect", "--format", "{{.Id}}", name)
         with Load(balancer.ports["many"]) as load:
-            module.run(module.Roller(), [spec(balancer)])
+            run(module, spec(balancer))
             time.sleep(0.3)
         assert docker("inspect", "--format", "{{.Id}}", name) != before
         assert answers(balancer.ports["many"])
@@ -197,7 +203,7 @@ def test_it_starts_alone_where_there_is_no_old_one(live: tuple[Balancer, dict[st
     balancer, _ = live
     docker("kill", balancer.names[-1])
     assert not answers(balancer.ports["many"])
-    module.run(module.Roller(), [spec(balancer)])
+    run(module, spec(balancer))
     eventually(lambda: answers(balancer.ports["many"]))
 
 
@@ -211,8 +217,8 @@ def holder(tmp_path: Path) -> Iterator[dict[str, Any]]:
         "HostConfig": {"Binds": [f"{tmp_path}:/here"], "RestartPolicy": {"Name": "unless-stopped"}},
     }  # fmt: skip
     yield {
-        "container": name, "action": "replace", "stay": str(tmp_path / "stay"), "health_timeout": 20,
-        "directories": {}, "volumes": {}, "body": body, "health": ["sh", "-c", "test -s /here/began"],
+        "container": name, "action": "replace", "body": body, "roll": {"stay": str(tmp_path / "stay")},
+        "health": {"command": ["sh", "-c", "test -s /here/began"], "timeout": 20},
     }  # fmt: skip
     for left in docker("ps", "--all", "--quiet", "--filter", f"name={name}").split():
         docker("rm", "--force", left)
@@ -228,11 +234,11 @@ def test_what_a_container_holds_on_the_host_stays(
 ) -> None:
     name, began = holder["container"], tmp_path / "began"
     roller = module.Roller()
-    module.run(roller, [holder | {"action": "create"}])
+    run(module, holder | {"action": "create"}, roller)
     eventually(lambda: began.exists())
     first = running(name)
     began.unlink()
-    module.run(roller, [holder | {"action": action}])
+    run(module, holder | {"action": action}, roller)
     eventually(lambda: began.exists())
     assert (tmp_path / "stay").exists()
     assert not (tmp_path / "released").exists()
@@ -241,7 +247,7 @@ def test_what_a_container_holds_on_the_host_stays(
     assert (now.split()[0] == first.split()[0]) == (action == "restart")
     assert docker("ps", "--all", "--quiet", "--filter", f"name={name}_leaving") == ""
     # who stops it for good means that
-    module.run(roller, [holder | {"action": "stop"}])
+    run(module, holder | {"action": "stop"}, roller)
     assert (tmp_path / "released").exists()
 
 
@@ -251,11 +257,11 @@ def test_what_an_interrupted_run_left_beside_the_new_container_goes(
 ) -> None:
     name = holder["container"]
     roller = module.Roller()
-    module.run(roller, [holder | {"action": "create"}])
+    run(module, holder | {"action": "create"}, roller)
     # between the new one's creation and the old one's end
     docker("rename", name, f"{name}_leaving")
     roller.engine.create(name, holder["body"])
-    module.run(roller, [holder | {"action": action}])
+    run(module, holder | {"action": action}, roller)
     assert running(name).split()[1] == "true"
     assert docker("ps", "--all", "--quiet", "--filter", f"name={name}_leaving") == ""
     assert (tmp_path / "stay").exists()
@@ -266,11 +272,11 @@ def test_the_old_container_runs_again_when_the_new_one_does_not_start(
     holder: dict[str, Any], module: ModuleType, tmp_path: Path
 ) -> None:
     name = holder["container"]
-    module.run(module.Roller(), [holder | {"action": "create"}])
+    run(module, holder | {"action": "create"})
     first = running(name)
     wrong = holder["body"] | {"Entrypoint": ["/no/such/program"]}
     with pytest.raises(module.EngineError, match="no such file"):
-        module.run(module.Roller(), [holder | {"body": wrong}])
+        run(module, holder | {"body": wrong})
     assert running(name) == first
     assert not (tmp_path / "released").exists()
     assert docker("ps", "--all", "--quiet", "--filter", f"name={name}_leaving") == ""

@@ -31,7 +31,7 @@ from scs_deploy.plan.change import Kind
 from scs_deploy.plan.host import taken_by
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, vault
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 from tests.unit.secrets.test_secrets import region
 
 WANTED = {"a": ["127.0.0.1", "a.example"], "b": ["127.0.0.1", "b.example"]}

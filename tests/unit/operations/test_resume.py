@@ -18,7 +18,7 @@ from scs_deploy.operations.apply import ApplyRequest, check_resumable
 from scs_deploy.operations.upgrade import schedule as upgrade
 from scs_deploy.prober.watch import Options
 from scs_deploy.secrets import vault
-from scs_deploy.spec.service import Impact
+from scs_deploy.spec.container import Impact
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
 from tests.unit.secrets.test_secrets import SETTINGS

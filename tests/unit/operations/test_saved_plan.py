@@ -16,7 +16,8 @@ from scs_deploy.plan.region import Plan
 from scs_deploy.region import example
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 RESTART = Change(
     kind=Kind.RESTART, service="keystone", host="testbed-1", subject="keystone",

@@ -29,7 +29,8 @@ from scs_deploy.plan.rolling import Rolling
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import vault
 from scs_deploy.shared import state
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 from scs_deploy.state.runs import RunStore, Status
 from tests.unit.plan.test_release_order import ALL, as_desired, now, planned, then
 from tests.unit.secrets.test_secrets import region as environment_of

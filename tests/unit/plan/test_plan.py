@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.desired.resolve import DesiredHost, RunContainer
+from scs_deploy.desired.model import DesiredHost, RunContainer
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan, plan_host
 from scs_deploy.plan.region import assemble
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact, Reload
+from scs_deploy.spec.job import Phase
 from tests.support.plan_parts import LOCK, TEXT, body, container, desired, observed, seen, sha
 
 
@@ -22,6 +23,7 @@ def changed(text: str, mtime: float = 50.0) -> dict[str, Any]:
 
 
 LEAF, CA = "tls/host.crt", "ca.crt"
+FLUSH = Reload(command=("flush",), only="tls")
 
 
 def with_files(run: RunContainer, *names: str) -> DesiredHost:
@@ -80,7 +82,7 @@ CASES = {
         [("file", "web/web.conf", "[web] port 81 -> 80"), ("restart", "web", "web.conf: [web] port 81 -> 80")],
     ),
     "reloadable": (
-        desired(container(reload_signal="SIGHUP")),
+        desired(container(reload=Reload(signal="SIGHUP"))),
         observed(seen(), **changed("[web]\nport = 81\n")),
         [("file", "web/web.conf", "[web] port 81 -> 80"), ("reload", "web", "web.conf: [web] port 81 -> 80")],
     ),
@@ -90,37 +92,37 @@ CASES = {
         [("restart", "web", "web.conf newer than the running process")],
     ),
     "reloaded since": (
-        desired(container(reload_signal="SIGHUP")),
+        desired(container(reload=Reload(signal="SIGHUP"))),
         observed(seen(), **changed(TEXT, mtime=101.0), reloads={"web": 102.0}),
         [],
     ),
     "new certificates, which it takes by a command": (
-        with_files(container(reload_command=("flush",), reload_only="tls"), LEAF, CA),
+        with_files(container(reload=FLUSH), LEAF, CA),
         observed(seen(), files=old_files(LEAF, CA)),
         [*new_files(LEAF, CA), ("reload", "web", "tls/host.crt: lines +2 -0; ca.crt: lines +2 -0")],
     ),
     "new certificates beside new configuration": (
-        with_files(container(reload_command=("flush",), reload_only="tls"), LEAF, "web.conf"),
+        with_files(container(reload=FLUSH), LEAF, "web.conf"),
         observed(seen(), files=old_files(LEAF, "web.conf")),
         [*new_files(LEAF, "web.conf"), ("restart", "web", "tls/host.crt: lines +2 -0; web.conf: lines +2 -0")],
     ),
     "a new certificate that it looks for itself": (
-        with_files(container(reload_itself=True, reload_only="leaf"), LEAF),
+        with_files(container(reload=Reload(itself=True, only="leaf")), LEAF),
         observed(seen(), files=old_files(LEAF)),
         new_files(LEAF),
     ),
     "a new CA that it reads once": (
-        with_files(container(reload_itself=True, reload_only="leaf"), LEAF, CA),
+        with_files(container(reload=Reload(itself=True, only="leaf")), LEAF, CA),
         observed(seen(), files=old_files(LEAF, CA)),
         [*new_files(LEAF, CA), ("restart", "web", "ca.crt: lines +2 -0")],
     ),
     "a certificate written, and not taken before the run was interrupted": (
-        with_files(container(reload_command=("flush",), reload_only="tls"), LEAF),
+        with_files(container(reload=FLUSH), LEAF),
         observed(seen(), files=same_files(LEAF, mtime=101.0)),
         [("reload", "web", "host.crt newer than the running process")],
     ),
     "configuration restarted by hand after a reload of certificates": (
-        with_files(container(reload_command=("flush",), reload_only="tls"), "web.conf"),
+        with_files(container(reload=FLUSH), "web.conf"),
         observed(seen(), files=same_files("web.conf", mtime=101.0), reloads={"web": 102.0}),
         [("restart", "web", "web.conf newer than the running process")],
     ),

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.desired.resolve import RunJob
+from scs_deploy.desired.model import RunJob
 from scs_deploy.plan.change import Change, Kind, Shared, SharedObject
 from scs_deploy.plan.host import HostPlan, plan_host
 from scs_deploy.plan.region import assemble
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 from tests.support.plan_parts import IMAGE, LOCK, desired, observed, seen
 
 

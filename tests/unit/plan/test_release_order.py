@@ -7,7 +7,7 @@ import json
 from functools import cache
 
 from scs_deploy.desired import resolve
-from scs_deploy.desired.resolve import DesiredHost
+from scs_deploy.desired.model import DesiredHost
 from scs_deploy.engine import playbook
 from scs_deploy.observed.model import Observed, ObservedContainer
 from scs_deploy.operations.upgrade import release as release_upgrade
@@ -17,8 +17,9 @@ from scs_deploy.plan.ordering import Ordering
 from scs_deploy.plan.region import Plan, assemble
 from scs_deploy.plan.rolling import Rolling
 from scs_deploy.region.region import Region
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 from scs_deploy.spec.release import Lock
-from scs_deploy.spec.service import Impact, Phase
 from tests.conftest import dummy_region
 
 ALL = frozenset({Impact.DATA_PLANE})

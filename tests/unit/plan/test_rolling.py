@@ -17,7 +17,8 @@ from scs_deploy.plan.host import HostPlan
 from scs_deploy.plan.region import Plan, assemble
 from scs_deploy.plan.rolling import Backend, Rolling, hosts_in_use, leftovers
 from scs_deploy.region.region import Region
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 from tests.conftest import dummy_region
 
 HOSTS = ("n1", "n2", "n3")

@@ -8,7 +8,7 @@ import pytest
 from scs_deploy.base.errors import ScsError
 from scs_deploy.plan.change import REGION
 from scs_deploy.shared.database import Desired, Observed, ObservedUser, diff, native_hash, stored_hashes
-from scs_deploy.spec.service import Phase
+from scs_deploy.spec.job import Phase
 
 DESIRED = Desired.build(
     {"nova": ["nova", "nova_api"], "memcached": []},

@@ -16,7 +16,7 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.plan.change import REGION
 from scs_deploy.secrets.credentials import Login
 from scs_deploy.shared.messaging import Desired, Messaging, Observed, diff, hashed, matches
-from scs_deploy.spec.service import Phase
+from scs_deploy.spec.job import Phase
 
 LOGIN = Login(user="scs", password="secret")
 DESIRED = Desired(users={"nova": "nova-password"})

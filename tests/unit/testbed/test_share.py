@@ -47,13 +47,13 @@ def spec(name: str, folder: Path, seconds: float) -> dict[str, Any]:
         "HostConfig": {"NetworkMode": "none", "Binds": [f"{folder}:/said"]},
     }
     return {
-        "container": name, "action": "create", "directories": {}, "volumes": {}, "health_timeout": seconds,
-        "body": body, "health": ["test", "-e", "/said/healthy"],
+        "container": name, "action": "create", "body": body,
+        "health": {"command": ["test", "-e", "/said/healthy"], "timeout": seconds},
     }  # fmt: skip
 
 
 def test_it_has_the_usual_share_when_it_works(module: ModuleType, name: str, tmp_path: Path) -> None:
-    run = threading.Thread(target=module.run, args=(module.Roller(), [spec(name, tmp_path, 60)]))
+    run = threading.Thread(target=module.run, args=(module.Roller(), [module.Action.read(spec(name, tmp_path, 60))]))
     run.start()
     eventually(lambda: part(module, name) == module.share.LITTLE)
     (tmp_path / "healthy").touch()
@@ -64,7 +64,7 @@ def test_it_has_the_usual_share_when_it_works(module: ModuleType, name: str, tmp
 def test_what_starts_anew_has_the_usual_share(module: ModuleType, name: str, tmp_path: Path) -> None:
     """Whatever became of the module that started it."""
     with pytest.raises(module.EngineError, match="is not healthy after"):
-        module.run(module.Roller(), [spec(name, tmp_path, 0.5)])
+        module.run(module.Roller(), [module.Action.read(spec(name, tmp_path, 0.5))])
     assert part(module, name) == module.share.LITTLE
     docker("restart", "--time", "0", name)
     assert part(module, name) == 1

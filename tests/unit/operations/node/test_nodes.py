@@ -16,7 +16,8 @@ from scs_deploy.operations.node.run import refuse
 from scs_deploy.operations.node.view import Cluster, Compute, Guest, HostView, Server, View
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.region import Plan
-from scs_deploy.spec.service import Impact, Phase
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 
 LEADER = """\
 958b

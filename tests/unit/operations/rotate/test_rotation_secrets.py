@@ -31,7 +31,9 @@ from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import credentials
 from scs_deploy.secrets import store as secrets
 from scs_deploy.shared import state as shared_state
-from scs_deploy.spec.service import Impact, Phase, Rotate
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
+from scs_deploy.spec.service import Rotate
 from scs_deploy.state.runs import RunStore, Status
 
 DATABASE, BROKER, IDENTITY = "nova_database_password", "nova_rabbitmq_password", "nova_keystone_password"

@@ -10,8 +10,9 @@ import pytest
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.operations.upgrade import path as release_step
 from scs_deploy.plan.change import Change, Kind
+from scs_deploy.spec.container import Impact
+from scs_deploy.spec.job import Phase
 from scs_deploy.spec.release import ImageSpec, Lock, LockedImage, Release, Suite
-from scs_deploy.spec.service import Impact, Phase
 from tests.conftest import dummy_region
 
 

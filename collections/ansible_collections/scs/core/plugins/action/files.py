@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from scs_deploy.desired.resolve import NODE_CONFIG
+from scs_deploy.desired.model import NODE_CONFIG
 from scs_deploy.engine.action import RegionAction
 from scs_deploy.region.region import Region
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scs_deploy.desired import resolve
+from scs_deploy.desired.container import locked_images
 from scs_deploy.engine.action import RegionAction
 from scs_deploy.region.region import Region
 
@@ -20,4 +20,4 @@ class ActionModule(RegionAction):
         names = self._task.args["pull"]
         desired = self.desired(region, variables, {region.catalog.owner[c] for c in names})
         references = sorted({desired.containers[c].image for c in names})
-        return self.on_node({"pull": references, "keep": resolve.locked_images(region)}, variables)
+        return self.on_node({"pull": references, "keep": locked_images(region)}, variables)

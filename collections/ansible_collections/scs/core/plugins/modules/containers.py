@@ -13,7 +13,8 @@ options:
     description:
       - Each with C(container) and C(action), one of gate, create, replace, restart, reload, start, stop, remove.
       - C(gate) runs a check in a cluster member, and repeats it until the others can do without that member.
-      - The action plugin adds the rest.
+      - C(wait) (default true) waits until the container works; C(leave) (default false) runs its leave command first.
+      - The action plugin adds the container's definition.
     type: list
     elements: dict
     required: true
@@ -40,6 +41,7 @@ from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.core.plugins.module_utils import haproxy, sessions, share
+from ansible_collections.scs.core.plugins.module_utils.definition import Action
 from ansible_collections.scs.core.plugins.module_utils.engine import (
     Engine,
     EngineError,
@@ -72,24 +74,24 @@ class Roller:
         self.starting: dict = {}
         """container: its main process, of those that do not serve anybody yet"""
 
-    def create(self, spec: dict) -> None:
+    def create(self, spec: Action) -> None:
         """A new container; whatever had its name goes."""
-        name = spec["container"]
-        for path, (uid, gid) in spec["directories"].items():
+        name = spec.container
+        for path, (uid, gid) in spec.directories.items():
             ensure_directory(path, uid, gid)
-        ensure_volume_all(self.engine, spec["volumes"])
+        ensure_volume_all(self.engine, spec.volumes)
         old = self.engine.inspect(name)
-        if old and old["State"]["Running"] and spec.get("handover") and haproxy.started():
+        if old and old["State"]["Running"] and spec.roll.handover and haproxy.started():
             self.hand_over(spec)
             return
-        if old and old["State"]["Running"] and spec.get("stay"):
+        if old and old["State"]["Running"] and spec.roll.stay:
             self.go_on(spec)
             return
         if old:
             if old["State"]["Running"]:
                 self.engine.stop(name)
             self.retire(name, name)
-        self.engine.create(name, spec["body"])
+        self.engine.create(name, spec.body)
         self.start(spec)
         self.link_log(name)
 
@@ -102,13 +104,13 @@ class Roller:
         self.engine.remove(old)
 
     @contextmanager
-    def beside(self, spec: dict):
+    def beside(self, spec: Action):
         """A new container, not started, that has the old one's name; the old one has it again when that goes wrong."""
-        name, old = spec["container"], spec["container"] + LEAVING
+        name, old = spec.container, spec.container + LEAVING
         self.engine.remove(old)
         self.engine.rename(name, old)
         try:
-            self.engine.create(name, spec["body"])
+            self.engine.create(name, spec.body)
             yield
         except EngineError:
             self.engine.remove(name)
@@ -116,7 +118,7 @@ class Roller:
             raise
         self.link_log(name)
 
-    def hand_over(self, spec: dict) -> None:
+    def hand_over(self, spec: Action) -> None:
         """A new container beside the old one, whose listening sockets it takes; the old one finishes its requests.
 
         Until the new one answers nothing has happened to the old one: one that does not start is removed again.
@@ -124,7 +126,7 @@ class Roller:
 
         :raises EngineError: the new one does not work
         """
-        name, old = spec["container"], spec["container"] + LEAVING
+        name, old = spec.container, spec.container + LEAVING
         haproxy.remember()
         self.engine.restart_policy(name, "no")
         try:
@@ -138,19 +140,18 @@ class Roller:
         except EngineError:
             self.engine.restart_policy(name, "unless-stopped")
             raise
-        servers = spec.get("servers", ())
         # Sessions of clients that keep them for long: these, and perhaps some that the new one has just begun.
-        mine = set(sessions.established(servers)) if servers else set()
+        mine = set(sessions.established(spec.servers)) if spec.servers else set()
         # soft stop: finishes what it works on and ends
         self.engine.signal(old, "SIGUSR1")
-        deadline = time.monotonic() + spec["roll_timeout"]
+        deadline = time.monotonic() + spec.roll.timeout
         while (state := self.engine.inspect(old)) and state["State"]["Running"] and time.monotonic() < deadline:
             if mine:
                 sessions.end_idle(mine)
             time.sleep(0.5)
         self.retire(old, name)
 
-    def go_on(self, spec: dict) -> None:
+    def go_on(self, spec: Action) -> None:
         """A new container that goes on with what the old one leaves on the host, as short after it as can be.
 
         :raises EngineError: the new one does not start; the old one runs again
@@ -159,7 +160,7 @@ class Roller:
             with self.beside(spec):
                 self.start(spec)
         except EngineError:
-            self.engine.start(spec["container"])
+            self.engine.start(spec.container)
             raise
 
     def kill(self, name: str, stay: str) -> None:
@@ -170,26 +171,26 @@ class Roller:
         while (state := self.engine.inspect(name)) and state["State"]["Running"] and time.monotonic() < deadline:
             time.sleep(0.02)
 
-    def wait_taken(self, spec: dict, first: float) -> None:
+    def wait_taken(self, spec: Action, first: float) -> None:
         """Until the process that answers at the admin socket is the new one."""
-        name, deadline = spec["container"], time.monotonic() + spec["health_timeout"]
+        name, deadline = spec.container, time.monotonic() + spec.health.timeout
         while haproxy.started() <= first:
             state = self.engine.inspect(name)
             if state is None or not state["State"]["Running"] or state["RestartCount"] or time.monotonic() > deadline:
                 raise EngineError(f"{name} does not take over; its log ends with: {self.tail(name)}")
             time.sleep(0.1)
 
-    def start(self, spec: dict) -> None:
+    def start(self, spec: Action) -> None:
         """Start, and forget that an operator stopped it; one that goes on where another was ends that one before."""
-        name, old = spec["container"], spec["container"] + LEAVING
+        name, old = spec.container, spec.container + LEAVING
         mark(STOPPED, name, False)
-        left = self.engine.inspect(old) if spec.get("stay") else None
+        left = self.engine.inspect(old) if spec.roll.stay else None
         if left and left["State"]["Running"]:
-            self.kill(old, spec["stay"])
+            self.kill(old, spec.roll.stay)
         self.engine.start(name)
         if left:
             self.retire(old, name)
-        if not spec.get("handover") and not spec.get("stay"):
+        if not spec.roll.handover and not spec.roll.stay:
             self.yield_to_others(name)
 
     def yield_to_others(self, name: str) -> None:
@@ -201,33 +202,33 @@ class Roller:
         """It works: it has the same share of the processors as the others."""
         share.give(self.starting.pop(name, 0), 1)
 
-    def restart(self, spec: dict) -> None:
+    def restart(self, spec: Action) -> None:
         """Stop with the container's own timeout and start: mounts are made anew, so replaced files are seen."""
-        if spec.get("stay"):
-            self.kill(spec["container"], spec["stay"])
+        if spec.roll.stay:
+            self.kill(spec.container, spec.roll.stay)
         else:
-            self.engine.stop(spec["container"])
+            self.engine.stop(spec.container)
         self.start(spec)
 
-    def reload(self, spec: dict) -> None:
+    def reload(self, spec: Action) -> None:
         """New configuration without a restart."""
-        name = spec["container"]
-        if spec.get("reload_command"):
-            code, output = self.engine.execute(name, spec["reload_command"])
+        name = spec.container
+        if spec.reload.command:
+            code, output = self.engine.execute(name, spec.reload.command)
             if code:
                 raise EngineError(f"{name}: reload failed with {code}: {output.strip()[-300:]}")
         else:
-            self.engine.signal(name, spec["reload_signal"])
+            self.engine.signal(name, spec.reload.signal)
         mark(RELOADS, name, True)
 
-    def stop(self, spec: dict) -> None:
+    def stop(self, spec: Action) -> None:
         """Stop and remember that this is wanted, so that nothing starts it again."""
-        mark(STOPPED, spec["container"], True)
-        self.engine.stop(spec["container"])
+        mark(STOPPED, spec.container, True)
+        self.engine.stop(spec.container)
 
-    def remove(self, spec: dict) -> None:
+    def remove(self, spec: Action) -> None:
         """Stop in good order, then remove; volumes stay."""
-        name = spec["container"]
+        name = spec.container
         if self.engine.inspect(name):
             self.engine.stop(name)
         self.engine.remove(name)
@@ -237,28 +238,28 @@ class Roller:
             if os.path.lexists(os.path.join(LOGS, log)):
                 os.unlink(os.path.join(LOGS, log))
 
-    def gate(self, spec: dict) -> None:
+    def gate(self, spec: Action) -> None:
         """Until the others can do without this member; one that does not run is missed by nobody.
 
         :raises EngineError: they cannot in time; with what the gate said
         """
-        name, deadline = spec["container"], time.monotonic() + spec["roll_timeout"]
+        name, deadline = spec.container, time.monotonic() + spec.roll.timeout
         while True:
             state = self.engine.inspect(name)
-            if state is None or not state["State"]["Running"] or not spec.get("gate"):
+            if state is None or not state["State"]["Running"] or not spec.roll.gate:
                 return
-            code, said = self.engine.execute(name, spec["gate"], timeout=30)
+            code, said = self.engine.execute(name, spec.roll.gate, timeout=30)
             if code == 0 or code in NO_COMMAND:
                 return
             if time.monotonic() > deadline:
                 raise EngineError(f"{name} is not stopped: {' '.join(said.split())[-400:] or 'its gate said nothing'}")
             time.sleep(2)
 
-    def leave(self, spec: dict) -> None:
+    def leave(self, spec: Action) -> None:
         """What a member does when nobody sends to it any more, before it stops; that it fails stops nothing."""
-        state = self.engine.inspect(spec["container"])
-        if spec.get("leave") and state and state["State"]["Running"]:
-            self.engine.execute(spec["container"], spec["leave"], timeout=60)
+        state = self.engine.inspect(spec.container)
+        if spec.leave and spec.roll.leave and state and state["State"]["Running"]:
+            self.engine.execute(spec.container, spec.roll.leave, timeout=60)
 
     def link_log(self, name: str) -> None:
         """/var/log/scs/<container>.log -> the engine's log file (JSON lines, rotated by the engine)."""
@@ -273,12 +274,12 @@ class Roller:
             os.symlink(target, temporary)
             os.replace(temporary, link)
 
-    def wait(self, spec: dict) -> None:
+    def wait(self, spec: Action) -> None:
         """Until the health command exits 0.
 
         :raises EngineError: the container ended, or is not healthy in time; with the end of its log
         """
-        name, deadline = spec["container"], time.monotonic() + spec["health_timeout"]
+        name, deadline = spec.container, time.monotonic() + spec.health.timeout
         restarts = None
         last = ""
         pause = 0.25
@@ -294,11 +295,11 @@ class Roller:
                     f"its log ends with: {self.tail(name)}"
                 )
             if state["State"]["Running"]:
-                if not spec.get("health"):
+                if not spec.wait or not spec.health.command:
                     self.serves(name)
                     return
                 try:
-                    code, last = self.engine.execute(name, spec["health"], timeout=20)
+                    code, last = self.engine.execute(name, spec.health.command, timeout=20)
                 except EngineError as error:
                     code, last = -1, str(error)
                 if code == 0:
@@ -307,25 +308,25 @@ class Roller:
                     return
             if time.monotonic() > deadline:
                 raise EngineError(
-                    f"{name} is not healthy after {spec['health_timeout']} s: {last.strip()[-200:] or 'no output'}; "
+                    f"{name} is not healthy after {spec.health.timeout} s: {last.strip()[-200:] or 'no output'}; "
                     f"its log ends with: {self.tail(name)}"
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, 2)
 
-    def wait_for_balancer(self, spec: dict) -> None:
+    def wait_for_balancer(self, spec: Action) -> None:
         """Until this node's HAProxy, where it has one, sends requests to the container.
 
         :raises EngineError: HAProxy does not take it up in time
         """
-        if not spec.get("members") or not os.path.exists(haproxy.SOCKET):
+        if not spec.members or not os.path.exists(haproxy.SOCKET):
             return
-        down = haproxy.wait_up(spec["members"], time.monotonic() + BALANCER)
+        down = haproxy.wait_up(spec.members, time.monotonic() + BALANCER)
         # One that still copies its data is taken up when it has it.
-        down = [member for member in down if member[0] not in spec.get("copies", ())]
+        down = [member for member in down if member[0] not in spec.copies]
         if down:
             names = ", ".join(map("/".join, down))
-            raise EngineError(f"{spec['container']} is healthy, but HAProxy does not send to {names}")
+            raise EngineError(f"{spec.container} is healthy, but HAProxy does not send to {names}")
 
     def tail(self, name: str) -> str:
         """The end of a container's log, on one line."""
@@ -366,7 +367,7 @@ def run(roller: Roller, actions: list) -> None:
     """
     pending: list = []
     for spec in actions:
-        action = spec["action"]
+        action = spec.action
         if action not in ("create", "start"):
             for waiting in pending:
                 roller.wait(waiting)
@@ -374,7 +375,7 @@ def run(roller: Roller, actions: list) -> None:
         if action in ("replace", "restart", "stop"):
             roller.leave(spec)
         getattr(roller, "create" if action == "replace" else action)(spec)
-        roller.done.append(f"{action} {spec['container']}")
+        roller.done.append(f"{action} {spec.container}")
         roller.changed = roller.changed or action != "gate"
         if action in ("create", "start"):
             pending.append(spec)
@@ -389,9 +390,9 @@ def main() -> None:
     module = AnsibleModule(
         {"actions": {"type": "list", "elements": "dict", "required": True}}, supports_check_mode=True
     )
-    actions = module.params["actions"]
+    actions = [Action.read(given) for given in module.params["actions"]]
     if module.check_mode:
-        module.exit_json(changed=bool(actions), done=[f"{a['action']} {a['container']}" for a in actions])
+        module.exit_json(changed=bool(actions), done=[f"{a.action} {a.container}" for a in actions])
     roller = Roller()
     with open(LOCK, "w") as lock:
         # a module of an interrupted run may still be at work on this node

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files of a container: rendered, with the operator's overrides, and the certificates that it gets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from scs_deploy.desired import render
+from scs_deploy.desired.model import NODE_CONFIG, File
+from scs_deploy.environment import overrides as config
+from scs_deploy.inventory.model import Host
+from scs_deploy.region.region import Region
+from scs_deploy.spec.container import Container
+from scs_deploy.spec.service import Service
+
+
+def render_files(
+    region: Region, service: Service, name: str, spec: Container, host: Host, scope: Mapping[str, Any]
+) -> list[File]:
+    """All files of a container on a host, in the order of its spec.
+
+    :raises ScsError: a template does not render; RefusedError: a certificate or override is wrong
+    """
+
+    def build(file: str, content: str, mode: str, fmt: str = "text", sources: tuple[str, ...] = ()) -> File:
+        return File(
+            path=f"{NODE_CONFIG}/{name}/{file}",
+            content=content,
+            sha256=hashlib.sha256(content.encode()).hexdigest(),
+            mode=mode,
+            uid=0,
+            gid=scope["gid"],
+            service=service.name,
+            container=name,
+            name=file,
+            format=fmt,
+            sources=sources,
+        )
+
+    result = []
+    for f in spec.config:
+        fmt = config.file_format(f.name, f.format)
+        base = render.template(service, f.template or f"{f.name}.j2", scope)
+        layers = region.overrides.layers(service.layer, service.name, name, host.name, f.name, fmt)
+        content = config.merge(base, [(str(p), p.read_text(encoding="utf-8")) for p in layers], fmt)
+        mode = f.mode or ("0750" if content.startswith("#!") else "0640")
+        result.append(build(f.name, content, mode, fmt, tuple(str(p) for p in layers)))
+    certificates = region.certificates
+    result.append(build("ca.crt", certificates.ca_pem, "0644"))
+    if spec.tls:
+        leaf = certificates.leaf(host.name)
+        result.append(build("tls/host.crt", leaf.cert, "0644"))
+        result.append(build("tls/host.key", leaf.key, "0640"))
+        result.append(build("tls/ca.crt", certificates.ca_pem, "0644"))
+    return result

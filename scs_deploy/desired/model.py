@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host shall run, explicit to the last default."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from scs_deploy.base.model import Model
+from scs_deploy.spec.container import Health, Impact, Reload, Roll
+from scs_deploy.spec.job import Phase
+
+NODE_CONFIG = "/etc/scs"
+"""Folder of all rendered files on a node, one sub-folder per container."""
+
+
+class File(Model):
+    """A rendered file on a node."""
+
+    path: str
+    content: str = Field(repr=False)
+    sha256: str
+    mode: str
+    uid: int
+    gid: int
+    service: str
+    container: str
+    name: str
+    format: str
+    sources: tuple[str, ...] = Field(default=(), description="override files merged over the template, weakest first")
+
+
+class RunContainer(Model):
+    """A container as Docker shall have it, and how it is checked, reloaded and replaced. No Jinja is left in it."""
+
+    name: str
+    service: str
+    image: str = Field(description="registry/repository@digest")
+    body: dict[str, Any] = Field(description="request of Docker's POST /containers/create")
+    files: tuple[str, ...] = Field(description="paths of its files")
+    health: Health | None = Field(description="always a command, inside the container; None: running is enough")
+    reload: Reload | None
+    roll: Roll = Field(default=Roll())
+    live: tuple[str, ...] = Field(default=(), description="names of files that are read anew at each use")
+    volumes: dict[str, tuple[int, int]] = Field(description="named volume: uid, gid of a new one")
+    directories: dict[str, tuple[int, int]] = Field(description="host directory: uid, gid of a new one")
+    address: str = Field(description="management address of its host")
+    ports: tuple[int, ...] = Field(description="listens there, on the management address")
+    impact: Impact
+
+
+class RunJob(Model):
+    """A one-shot container."""
+
+    name: str = Field(description="<service>.<job>")
+    service: str
+    phase: Phase
+    each: str
+    once: bool
+    container: str
+    image: str
+    body: dict[str, Any]
+    volumes: dict[str, tuple[int, int]]
+    directories: dict[str, tuple[int, int]]
+    schema_change: bool = Field(default=False, description="it changes a database's schema")
+    hash: str = Field(description="of image and command, or of the release: another one means that it is due")
+    timeout: int
+
+
+class DesiredHost(Model):
+    """All that one host shall have."""
+
+    host: str
+    containers: dict[str, RunContainer]
+    files: dict[str, File]
+    jobs: dict[str, RunJob]

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Of the service spec: what follows from the rest of it, so that no spec says it."""
+
+from __future__ import annotations
+
+from scs_deploy.spec.container import ConfigFile, Container, Health
+from scs_deploy.spec.job import Job
+from scs_deploy.spec.service import Service
+
+WSGI_PROCESSES, WSGI_PROCESSES_SAID = 2, "processes of each web application on a host"
+"""Default and meaning of `<service>_workers`, which a service with `wsgi` containers has without declaring it."""
+
+WSGI_STOP_TIMEOUT = 60
+"""Seconds in which uWSGI finishes the requests that it has taken: more than `worker-reload-mercy` in uwsgi.ini."""
+
+STATUS_CHECK = (
+    "found=$({service}-status upgrade check); code=$?; "
+    'if [ $code -gt 1 ] || [ -z "$found" ]; then echo "$found" | grep -B 1 -A 6 Failure; exit 1; fi'
+)
+"""Exits 0 when all is well (code 0) or there are warnings (1). A command that breaks exits 1 too, but prints no table.
+
+Source: https://docs.openstack.org/oslo.upgradecheck/latest/user/usage.html
+"""
+
+
+def complete(service: Service) -> Service:
+    """The service with everything that its `wsgi` containers and `preflight: status` jobs stand for."""
+    containers = {n: _wsgi(service, n, c) if c.wsgi else c for n, c in service.containers.items()}
+    workers = {f"{service.name}_workers": WSGI_PROCESSES} if containers != service.containers else {}
+    return service.model_copy(
+        update={
+            "containers": containers,
+            "jobs": {n: _status(service, j) if j.preflight == "status" else j for n, j in service.jobs.items()},
+            "settings": workers | service.settings,
+        }
+    )
+
+
+def _wsgi(service: Service, name: str, container: Container) -> Container:
+    """uWSGI on the port of the container's endpoint, checked as HAProxy checks it."""
+    endpoint = next(e for e in service.endpoints.values() if service.listens(e) == name)
+    port = service.ports(name)[0]
+    return container.model_copy(
+        update={
+            "command": container.command or ("uwsgi_python3", "--ini", f"{service.config_dir(name)}/uwsgi.ini"),
+            "config": (*container.config, ConfigFile(name="uwsgi.ini")),
+            # uWSGI's workers end at once when they get a signal themselves: dumb-init tells the master only
+            "environment": {"DUMB_INIT_SETSID": "0", **container.environment},
+            "stop_timeout": container.stop_timeout or WSGI_STOP_TIMEOUT,
+            "health": container.health
+            or (Health(http=endpoint.health_path) if endpoint.health_path else Health(tcp=port)),
+        }
+    )
+
+
+def _status(service: Service, job: Job) -> Job:
+    return job.model_copy(update={"command": ("sh", "-c", STATUS_CHECK.format(service=service.name))})

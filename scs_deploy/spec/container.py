@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Of the service spec: a container, how it shows that it works, takes new files, and makes room for another one."""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from scs_deploy.base.model import Model
+
+
+def _argv(value: Any) -> Any:
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+
+Argv = Annotated[tuple[str, ...], BeforeValidator(_argv)]
+"""A command: a string is split as a shell would, but no shell runs it. Each word may hold Jinja."""
+
+
+class Impact(StrEnum):
+    """What a change touches, from nothing to the guests' data plane and the hosts' own network."""
+
+    NONE = "none"
+    RELOAD = "reload"
+    API = "api"
+    CONTROL = "control"
+    DATA_PLANE = "data-plane"
+    NETWORK = "network"
+
+
+class Health(Model):
+    """How Docker and the rolling engine tell a container that works from one that only runs: one of the three."""
+
+    http: str | None = Field(default=None, description="path that answers below 400 on the container's endpoint")
+    tcp: int | None = Field(default=None, description="port that accepts a connection on the management address")
+    command: Argv | None = Field(default=None, description="exits 0 inside the container")
+    timeout: int = Field(default=300, description="seconds that a roll waits for it")
+
+    @model_validator(mode="after")
+    def _one(self) -> Health:
+        if sum(x is not None for x in (self.http, self.tcp, self.command)) != 1:
+            raise ValueError("give exactly one of http, tcp, command")
+        return self
+
+
+class Reload(Model):
+    """How a container takes new configuration without a restart: one of the three."""
+
+    signal: str | None = Field(default=None, description="sent to the container's main process, e.g. SIGUSR2")
+    command: Argv | None = Field(default=None, description="run inside the container")
+    itself: bool = Field(
+        default=False, description="nothing is done: it reads these files anew when it needs them, or never"
+    )
+    only: Literal["leaf", "tls"] | None = Field(
+        default=None,
+        description="`leaf`: takes its host's new certificate and key only, `tls`: the CA's too; any other file "
+        "restarts it; absent: takes every file",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Reload:
+        if sum((self.signal is not None, self.command is not None, self.itself)) != 1:
+            raise ValueError("give exactly one of signal, command, itself")
+        return self
+
+
+class Roll(Model):
+    """How a container makes room for the one that takes its place; commands run inside it, while it still works."""
+
+    gate: Argv | None = Field(default=None, description="exits 0 when the others can do without this member now")
+    leave: Argv | None = Field(
+        default=None,
+        description="run before it stops, once the load balancers send elsewhere: ends what is left, e.g. idle "
+        "sessions, or hands over what it leads",
+    )
+    handover: bool = Field(
+        default=False,
+        description="the new container starts beside the old one, takes its sockets and has it finish: HAProxy",
+    )
+    stay: str | None = Field(
+        default=None,
+        description="file on the host: touched before the container is killed, not stopped, for a new one that goes on "
+        "with what it leaves on the host, e.g. addresses",
+    )
+    timeout: int = Field(default=300, description="seconds that the gate is asked, and that a handover may take")
+
+
+class Agent(Model):
+    """A process that reports to an API; a rolling change waits until the API knows that it works again."""
+
+    api: Literal["compute", "network"] = Field(description="which one")
+    binary: str = Field(description="as the API calls it, e.g. nova-compute")
+
+
+class ConfigFile(Model):
+    """A file rendered from `<name>.j2` beside service.yml. Written as a plain string when only the name is needed."""
+
+    name: str = Field(description="what plans, overrides and `scs config` call it")
+    path: str | None = Field(default=None, description="in the container; default: <config_dir>/<name>")
+    format: Literal["auto", "ini", "yaml", "json", "text"] = Field(
+        default="auto", description="how operator overrides merge; auto goes by suffix"
+    )
+    mode: str | None = Field(
+        default=None, pattern="^0[0-7]{3}$", description="octal permissions; default: 0750 for a script (#!), else 0640"
+    )
+    template: str | None = Field(default=None, description="default: <name>.j2")
+    live: bool = Field(
+        default=False, description="read anew by each command that needs it: a change restarts and reloads nothing"
+    )
+
+
+def _config(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return tuple({"name": v} if isinstance(v, str) else v for v in value)
+    return value
+
+
+class Wsgi(Model):
+    """A Python web application that uWSGI runs, `<service>_workers` processes on each host."""
+
+    program: str = Field(description="name in /usr/bin, or path of a WSGI file")
+    arguments: str = Field(default="", description="of the program")
+    static: dict[str, str] = Field(default_factory=dict, description="path of the URL: directory that is served there")
+
+    @property
+    def path(self) -> str:
+        """The WSGI file."""
+        return self.program if self.program.startswith("/") else f"/usr/bin/{self.program}"
+
+
+def _wsgi(value: Any) -> Any:
+    return {"program": value} if isinstance(value, str) else value
+
+
+class Container(Model):
+    """One process of a service. Names follow Docker's. Host networking always; never privileged."""
+
+    image: str | None = Field(default=None, description="key in the release's images; default: the service's name")
+    command: Argv = Field(default=(), description="the process; runs under dumb-init; required without `wsgi`")
+    wsgi: Annotated[Wsgi | None, BeforeValidator(_wsgi)] = Field(
+        default=None,
+        description="a WSGI application: gives the container its command and `uwsgi.ini`, on the port of its endpoint; "
+        "a text is its program",
+    )
+    user: str = Field(default="root", description="name in the image")
+    hosts: str | None = Field(default=None, description="inventory group; default: the service's")
+    config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = Field(
+        default=(), description="files that are rendered for it"
+    )
+    config_dir: str | None = Field(default=None, description="default: /etc/<service>")
+    volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
+    tmpfs: dict[str, str] = Field(default_factory=dict, description="path: mount options")
+    devices: tuple[str, ...] = Field(default=(), description="paths on the host; one that renders empty is left out")
+    cap_drop: tuple[str, ...] = Field(default=("ALL",), description="capabilities to take away")
+    cap_add: tuple[str, ...] = Field(default=(), description="capabilities to keep")
+    security_opt: tuple[str, ...] = Field(default=(), description="as in Docker's API, e.g. seccomp=unconfined")
+    pid: Literal["host"] | None = Field(default=None, description="see the host's processes")
+    cgroupns: Literal["host"] | None = Field(default=None, description="see the host's control groups")
+    environment: dict[str, str] = Field(default_factory=dict, description="never a secret")
+    health: Health | None = Field(
+        default=None, description="default: with `wsgi` what HAProxy checks; else running is enough"
+    )
+    roll: Roll | None = Field(default=None, description="absent: it may be stopped at any time, one host after another")
+    after: tuple[str, ...] = Field(
+        default=(),
+        description="containers of the service that have their new image on all hosts before this one gets its own",
+    )
+    agent: Agent | None = Field(default=None, description="how Nova or Neutron knows it")
+    reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
+    stop_signal: str | None = Field(default=None, description="default: SIGTERM")
+    stop_timeout: int | None = Field(
+        default=None, description="seconds before a stop becomes a kill; default: 30, with `wsgi` 60"
+    )
+    tls: bool = Field(
+        default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls"
+    )
+    tls_ports: tuple[str, ...] = Field(
+        default=(),
+        description="where it serves TLS with the host's certificate, on the management address, for `scs certs`: "
+        "`port`, or `mysql:port` where a greeting comes first; may hold Jinja",
+    )
+    impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
+
+    @model_validator(mode="after")
+    def _process(self) -> Container:
+        if not self.command and not self.wsgi:
+            raise ValueError("give command or wsgi")
+        return self

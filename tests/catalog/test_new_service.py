@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new API service is a directory of two files and an image: everything else learns of it from there."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from scs_deploy.base import ini, paths
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.desired import resolve
+from scs_deploy.desired.model import DesiredHost
+from scs_deploy.region.region import Region
+from scs_deploy.shared import state
+from scs_deploy.spec import catalog
+from scs_deploy.spec.release import ImageSpec
+from scs_deploy.spec.service import LAYERS
+from tests.conftest import with_dummies
+
+SPEC = """\
+description: Reservations
+hosts: control
+requires: [keystone]
+databases: [sample]
+account: true
+messaging: true
+endpoints:
+  reservation: {port: 1234, path: /v1, public: true, health_path: /healthcheck}
+containers:
+  sample:
+    wsgi: sample-api
+    user: placement
+    config: [sample.conf]
+jobs:
+  db_sync: {container: sample, command: sample-manage db sync, schema_change: expand}
+  upgrade_check: {container: sample, preflight: status}
+"""
+
+CONFIGURATION = """\
+{% import 'oslo.j2' as oslo with context %}
+[DEFAULT]
+transport_url = {{ transport_url() }}
+
+{{ oslo.database() }}
+{{ oslo.messaging() }}
+{{ oslo.api('sample') -}}
+"""
+
+
+def region_with(region: Region, folder: Path, spec: str = SPEC) -> Region:
+    """The region and one more service in layer openstack, whose image the release has."""
+    directory = folder / "services" / "sample"
+    directory.mkdir(parents=True)
+    (directory / "service.yml").write_text(spec)
+    (directory / "sample.conf.j2").write_text(CONFIGURATION)
+    shipped = tuple((layer, paths.layer(layer) / "services") for layer in LAYERS)
+    release = region.release.model_copy(update={"images": {**region.release.images, "sample": ImageSpec()}})
+    found = catalog.load_from((*shipped, ("openstack", folder / "services")))
+    return with_dummies(dataclasses.replace(region, catalog=found, release=release))
+
+
+@pytest.fixture
+def region(testbed: Region, tmp_path: Path) -> Region:
+    return region_with(testbed, tmp_path)
+
+
+@pytest.fixture
+def host(region: Region) -> DesiredHost:
+    return resolve.resolve(region, "testbed-1")
+
+
+def test_its_container_is_complete(region: Region, host: DesiredHost) -> None:
+    address = region.inventory.hosts["testbed-1"].management
+    run = host.containers["sample"]
+    assert run.image.startswith(f"{region.environment.settings.registry.host}/scs/sample@sha256:")
+    assert run.body["Cmd"] == ["uwsgi_python3", "--ini", "/etc/sample/uwsgi.ini"]
+    assert run.body["User"] == "placement"
+    assert run.body["Env"] == ["DUMB_INIT_SETSID=0"]
+    assert run.body["StopTimeout"] == 60
+    assert run.body["HostConfig"]["CapDrop"] == ["ALL"]
+    assert run.body["HostConfig"]["CapAdd"] == []
+    assert run.body["HostConfig"]["Privileged"] is False
+    assert run.body["HostConfig"]["Binds"] == [
+        "/etc/scs/sample/ca.crt:/etc/scs/ca.crt:ro",
+        "/etc/scs/sample/sample.conf:/etc/sample/sample.conf:ro",
+        "/etc/scs/sample/uwsgi.ini:/etc/sample/uwsgi.ini:ro",
+    ]
+    assert run.body["Healthcheck"]["Test"][-1] == f"http://{address}:1234/healthcheck"
+    assert run.ports == (1234,)
+    assert run.impact == "api"
+
+
+def test_its_files_are_rendered(region: Region, host: DesiredHost) -> None:
+    address = region.inventory.hosts["testbed-1"].management
+    uwsgi = ini.parse(host.files["/etc/scs/sample/uwsgi.ini"].content)["uwsgi"]
+    assert uwsgi["wsgi-file"] == ("/usr/bin/sample-api",)
+    assert uwsgi["http-socket"] == (f"{address}:1234",)
+    assert uwsgi["processes"] == ("2",), "sample_workers, which no spec declares"
+    conf = host.files["/etc/scs/sample/sample.conf"]
+    assert "dummy-sample-database-password" in conf.content
+    assert "dummy-sample-rabbitmq-password" in conf.content
+    assert "dummy-sample-keystone-password" in conf.content
+    assert (conf.mode, conf.gid) == ("0640", region.users["placement"].gid)
+
+
+def test_its_jobs_are_complete(host: DesiredHost) -> None:
+    assert host.jobs["sample.db_sync"].body["Cmd"] == ["sample-manage", "db", "sync"]
+    assert "$(sample-status upgrade check)" in host.jobs["sample.upgrade_check"].body["Cmd"][-1]
+
+
+def test_haproxy_serves_it(region: Region, host: DesiredHost) -> None:
+    haproxy = host.files["/etc/scs/haproxy/haproxy.cfg"].content
+    section = haproxy.partition("listen reservation\n")[2].partition("\nlisten ")[0]
+    api = region.environment.settings.api
+    for address in (api.internal.address, api.external.address):
+        assert f"bind {address}:1234 ssl" in section
+    assert "option httpchk GET /healthcheck" in section
+    assert f"server testbed-1 {region.inventory.hosts['testbed-1'].management}:1234 " in section
+
+
+def test_it_has_its_secrets_database_broker_and_accounts(region: Region) -> None:
+    added = {"sample_database_password", "sample_keystone_password", "sample_rabbitmq_password"}
+    assert added <= set(region.catalog.secrets())
+    assert state._databases(region).users["sample"].schemas == ("sample",)
+    assert "sample" in state._brokers(region).users
+    identity = state._identity(region)
+    assert "sample" in identity.accounts
+    assert set(identity.entries["reservation"].endpoints) == {"internal", "public"}
+    assert identity.entries["reservation"].endpoints["internal"].endswith(":1234/v1")
+
+
+def test_others_do_not_change_but_for_haproxy(testbed: Region, host: DesiredHost) -> None:
+    before = resolve.resolve(testbed, "testbed-1")
+    assert {n: r.body["Cmd"] for n, r in before.containers.items()}.items() <= {
+        n: r.body["Cmd"] for n, r in host.containers.items()
+    }.items()
+    changed = [p for p, f in before.files.items() if host.files[p].sha256 != f.sha256]
+    assert changed == ["/etc/scs/haproxy/haproxy.cfg"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("wsgi: sample-api", "image: sample", "containers.sample: give command or wsgi"),
+        (
+            "port: 1234,",
+            "port: 1234, container: other,",
+            "endpoints.reservation.container: no container 'other' in this service",
+        ),
+        ("jobs:", "  other: {wsgi: other-api}\njobs:", "containers.other.wsgi: no endpoint of the service leads to"),
+        ("preflight: status", "preflight: status, command: run", "exactly one of command, restart, preflight: status"),
+        ("preflight: status", "preflight: true", "exactly one of command, restart, preflight: status"),
+    ],
+)
+def test_a_half_description_is_refused(testbed: Region, tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        region_with(testbed, tmp_path, SPEC.replace(old, new))
+
+
+def test_what_a_spec_says_itself_counts(testbed: Region, tmp_path: Path) -> None:
+    spec = SPEC.replace(
+        "    user: placement\n",
+        "    user: placement\n    command: /etc/sample/start.sh\n    stop_timeout: 5\n    health: {tcp: 1234}\n"
+        "    environment: {DUMB_INIT_SETSID: '1', OTHER: x}\n    cap_drop: [NET_RAW]\n",
+    ).replace("endpoints:\n", "settings: {sample_workers: 7}\nendpoints:\n")
+    found = resolve.resolve(region_with(testbed, tmp_path, spec), "testbed-1")
+    run = found.containers["sample"]
+    assert run.body["Cmd"] == ["/etc/sample/start.sh"]
+    assert run.body["StopTimeout"] == 5
+    assert run.body["Env"] == ["DUMB_INIT_SETSID=1", "OTHER=x"]
+    assert run.body["HostConfig"]["CapDrop"] == ["NET_RAW"]
+    assert run.health and run.health.command and run.health.command[0] == "nc"
+    assert "\nprocesses = 7\n" in found.files["/etc/scs/sample/uwsgi.ini"].content
+
+
+def test_without_a_path_to_ask_for_its_port_is_checked(testbed: Region, tmp_path: Path) -> None:
+    region = region_with(testbed, tmp_path, SPEC.replace(", health_path: /healthcheck", ""))
+    run = resolve.resolve(region, "testbed-1").containers["sample"]
+    assert run.health and run.health.command
+    assert run.health.command[0] == "nc"
+    assert run.health.command[-1] == "1234"
