@@ -88,7 +88,7 @@ def test_missing_secrets_are_added_and_others_stay(environment: Environment) -> 
         ("a: {b: hunter2}", "a: the value must be text"),
         ("a: ''", "a: is empty"),
         ("a: 'hunter2", "unexpected end"),
-        ("a: hunter2\na: hunter2", "given twice"),
+        ("a: hunter2\na: hunter2", "duplicate key"),
     ],
 )
 def test_bad_secrets_are_refused_without_showing_them(text: str, says: str, tmp_path: Path) -> None:
