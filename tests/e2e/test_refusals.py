@@ -57,7 +57,7 @@ def refused(finished: Finished, message: str, code: int = 2) -> None:
         (("logs", "nova_compte"), "did you mean nova_compute"),
         (("validate", "floatingip"), "did you mean floating-ip"),
         (("runs", "show", "x"), "no run 'x'"),
-        (("plan", "--environment", "nosuchregion"), "no environment 'nosuchregion'"),
+        (("plan", "--environment", "nosuchregion"), "environment 'nosuchregion' does not exist"),
         (("apply",), "nobody to ask"),
     ],
 )
@@ -105,7 +105,7 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
         (edit("config/keystoen.conf", "", "[a]\nb = c\n"), r"config/keystoen\.conf: no service"),
         (
             edit("config/keystone.conf", "", "b = c\n"),
-            r"config/keystone\.conf: option 'b' stands before any \[section\]",
+            r"config/keystone\.conf: option 'b' precedes the first \[section\]",
         ),
         (
             edit(ALL, "", "nova_virt_typ: kvm\n"),
