@@ -115,7 +115,7 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
         (second_host, r"host testbed-2: networks\.management\.address 172\.30\.0\.11 belongs to host testbed-1 too"),
         (edit(HOST, "address: 172.30.0.11}", "address: 10.0.0.1}"), r"10\.0\.0\.1 is outside 172\.30\.0\.0/24"),
         (edit(HOST, "ansible_host: 172.30.0.11", "ansible_host: 172.30.0.99"), "host testbed-1 is unreachable: .*ssh"),
-        (edit("vault_password", "", "x"), r"secrets\.yml: cannot be decrypted: another vault password"),
+        (edit("vault_password", "", "x"), r"secrets\.yml: cannot decrypt: the vault password is wrong"),
         (lambda folder: (folder / "vault_password").unlink(), "vault_password does not exist"),
         (lambda folder: (folder / "secrets.yml").unlink(), r"secrets\.yml"),
         (lambda folder: (folder / "ca.crt").unlink(), r"ca\.crt"),
