@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What everything stands on: errors, typed files, paths. Imports nothing above."""
+"""The foundation: errors, typed files, paths. Imports nothing from other packages of scs."""

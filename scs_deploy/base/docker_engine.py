@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manager's own Docker engine: one way to connect, one clear error when it is not there."""
+"""The manager's own Docker engine: one way to connect, one clear error when it does not answer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 TIMEOUT = 300
-"""Seconds for one answer of the engine: a commit or a removal of a large container takes long on slow disks."""
+"""Seconds to wait for one response. Committing or removing a large container takes long on slow disks."""
 
 
 @cache
 def connect() -> DockerClient:
-    """A client of the engine that DOCKER_HOST names, by default the local socket; one per process.
+    """A client for the engine that DOCKER_HOST names, by default the local socket. One per process.
 
-    :raises RefusedError: no engine answers there, or this user may not talk to it
+    :raises RefusedError: no engine answers, or this user has no access to it
     """
-    # imported here: the SDK costs 0.2 s that most commands need not pay
+    # imported here: the SDK takes 0.2 s to load and most commands do not need it
     import docker
     from docker.errors import DockerException
 
@@ -30,17 +30,26 @@ def connect() -> DockerClient:
         client = docker.from_env(timeout=TIMEOUT)
         client.ping()
     except DockerException as error:
-        if "Permission denied" in str(error):
+        if _is_permission_error(error):
             raise RefusedError(
-                "no permission to use the Docker engine", "run as root, or join the group docker"
+                "no permission to use the Docker engine", "run scs as root, or add your user to the docker group"
             ) from None
         reason = " ".join(str(error).split())
-        raise RefusedError(f"no Docker engine answers: {reason}", "make setup installs and starts it") from None
+        raise RefusedError(
+            f"cannot connect to the Docker engine: {reason}", "run make setup to install and start it"
+        ) from None
     return client
 
 
+def _is_permission_error(error: BaseException | None) -> bool:
+    """Whether the operating system denied access. The SDK, requests and urllib3 each wrap its error."""
+    while error is not None and not isinstance(error, PermissionError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def execute(container: Container, *command: str) -> tuple[int, str]:
-    """Run a command in a container: its exit code, and what it wrote on both outputs."""
+    """Run a command in a container. Returns its exit code and its combined output."""
     code, output = container.exec_run(list(command))
     assert isinstance(output, bytes | None)
     return code or 0, (output or b"").decode(errors="replace")

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one error that a user sees: what, where, what to do."""
+"""The errors that users see: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 
 class ScsError(Exception):
-    """Something the operator can act on; the CLI prints it as one line, without a traceback.
+    """A failure that the operator can act on. The CLI prints it as one line, without a traceback.
 
     :param message: what is wrong and where (file, key, host)
     :param hint: what to do about it
@@ -23,10 +23,10 @@ class ScsError(Exception):
 
 
 class RefusedError(ScsError):
-    """Input that is refused before anything changes: exit code 2."""
+    """Input that scs rejects before it changes anything: exit code 2."""
 
     exit_code = 2
 
 
 class PausedError(ScsError):
-    """A run that stopped between two plays, as it was told to: nothing is half done, and it can be resumed."""
+    """A run that stopped between two plays on request. No step is half done, and the run can be resumed."""

@@ -19,12 +19,12 @@ def checksum(data: bytes) -> int:
 
 
 def ping(address: str, timeout: float = 2.0, sequence: int = 1) -> float:
-    """Seconds until an IPv4 address answers one ICMP echo request (RFC 792).
+    """Send one ICMP echo request (RFC 792) to an IPv4 address and return the seconds until the reply.
 
-    Uses an unprivileged ICMP socket where the kernel allows one, a raw socket else.
+    Uses an unprivileged ICMP socket where the kernel allows one, otherwise a raw socket.
 
-    :raises TimeoutError: no answer in time
-    :raises OSError: no route, or no right to open such a socket
+    :raises TimeoutError: no reply in time
+    :raises OSError: no route, or no permission to open the socket
     """
     try:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
@@ -45,4 +45,4 @@ def ping(address: str, timeout: float = 2.0, sequence: int = 1) -> float:
             answer = data[(data[0] & 15) * 4 :] if raw else data
             if source[0] == address and answer[0] == 0 and answer[8:] == payload:
                 return time.monotonic() - start
-    raise TimeoutError(f"{address}: no ICMP answer in {timeout:g} s")
+    raise TimeoutError(f"{address}: no ICMP reply within {timeout:g} s")

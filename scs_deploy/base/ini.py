@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""INI files as OpenStack's oslo.config reads them: repeated keys are lists, keys may stand before any section."""
+"""INI files as oslo.config reads them: repeated keys are lists, and keys may precede the first section."""
 
 from __future__ import annotations
 
 Sections = dict[str, dict[str, tuple[str, ...]]]
-"""section: key: its values, one per line it stands on; section '' is what comes before the first header"""
+"""section: key: its values, one per line that sets it. Section '' holds the keys before the first header."""
 
 
 def parse(text: str) -> Sections:
     """Read INI text. Comments are dropped; a line that starts with white space continues the value above.
 
-    :raises ValueError: a line that is neither header, `key = value`, comment nor continuation, with its number
+    :raises ValueError: a line is not a header, `key = value`, comment or continuation; names its number
     """
     result: dict[str, dict[str, list[str]]] = {}
     section = ""
@@ -35,11 +35,11 @@ def parse(text: str) -> Sections:
 
 
 _BARE = "\0"
-"""Marks a key without `=`, as MariaDB's option files have."""
+"""Marks a key without `=`, as in MariaDB's option files."""
 
 
 def merge(base: Sections, over: Sections) -> Sections:
-    """`base` with every key of `over` replaced, all its values at once."""
+    """`base` with each key of `over` replaced, including all its values."""
     return {s: {**base.get(s, {}), **over.get(s, {})} for s in (*base, *(x for x in over if x not in base))}
 
 
@@ -55,7 +55,7 @@ def dump(sections: Sections) -> str:
 
 
 def flat(sections: Sections) -> dict[str, str]:
-    """`[section] key`: value, repeated values joined by a comma; for comparing."""
+    """`[section] key`: value, with repeated values joined by commas. For comparisons."""
     return {
         f"[{s}] {k}" if s else k: ", ".join("" if v == _BARE else v for v in values)
         for s, keys in sections.items()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading YAML into frozen pydantic models, with errors that name file, line and key."""
+"""Load YAML into frozen pydantic models, with errors that name file, line and key."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from scs_deploy.base.errors import RefusedError
 
 
 def at(address: str, port: int) -> str:
-    """`address:port`, an IPv6 address in brackets."""
+    """`address:port`, with an IPv6 address in brackets."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class Model(BaseModel):
-    """Base of everything read from a file: unknown keys are errors, values never change."""
+    """Base class of everything read from a file. Unknown keys are errors; instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,7 +29,7 @@ M = TypeVar("M", bound=BaseModel)
 def load_yaml(path: Path) -> Any:
     """Parse one YAML file with the C loader.
 
-    :raises RefusedError: the file is missing or is not YAML
+    :raises RefusedError: the file is missing, cannot be read or is not YAML
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -41,9 +41,9 @@ def load_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, path: Path) -> Any:
-    """Parse YAML text that came from `path`; duplicate keys are errors.
+    """Parse YAML text that was read from `path`. Duplicate keys are errors.
 
-    :raises RefusedError: the text is not YAML, or one mapping has a key twice
+    :raises RefusedError: the text is not YAML, or a mapping has a duplicate key
     """
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with a check for duplicate keys
@@ -61,29 +61,29 @@ class _Loader(yaml.CSafeLoader):
             if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
                 if key_node.value in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"key '{key_node.value}' is given twice", key_node.start_mark
+                        None, None, f"duplicate key '{key_node.value}'", key_node.start_mark
                     )
                 seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
 def load_model(kind: type[M], path: Path, extra: dict[str, Any] | None = None) -> M:
-    """Read `path` and validate it as `kind`; `extra` adds values that do not stand in the file.
+    """Read `path` and validate it as `kind`. `extra` adds values that the file does not contain.
 
-    :raises RefusedError: with file, line and key of the first thing that is wrong
+    :raises RefusedError: names file, line and key of the first problem
     """
     data = load_yaml(path)
     if data is None:
         data = {}
     if not isinstance(data, dict):
-        raise RefusedError(f"{path}:1: must be a mapping, is a {type(data).__name__}")
+        raise RefusedError(f"{path}:1: expected a mapping, got {type(data).__name__}")
     return validate(kind, {**data, **(extra or {})}, path)
 
 
 def validate(kind: type[M], data: Any, path: Path, prefix: tuple[str | int, ...] = ()) -> M:
-    """Validate `data`, which stands in `path` below the keys `prefix`.
+    """Validate `data`, which `path` contains below the keys `prefix`.
 
-    :raises RefusedError: with file, line and key of the first thing that is wrong
+    :raises RefusedError: names file, line and key of the first problem
     """
     try:
         return kind.model_validate(data)
@@ -92,22 +92,22 @@ def validate(kind: type[M], data: Any, path: Path, prefix: tuple[str | int, ...]
         loc = prefix + tuple(problem["loc"])
         more = error.error_count() - 1
         hint = f"and {more} more in this file" if more else ""
-        raise RefusedError(f"{where(path, loc)}: {_say(problem)}", hint) from None
+        raise RefusedError(f"{where(path, loc)}: {_describe(problem)}", hint) from None
 
 
 def where(path: Path, loc: tuple[str | int, ...]) -> str:
-    """`file:line: key.path` of a key in a YAML file; the nearest parent's line where the key itself is missing."""
+    """`file:line: key.path` of a key in a YAML file. The line is the nearest parent's if the key is missing."""
     line = 1
     try:
         node: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, yaml.YAMLError):
         node = None
     for part in loc:
-        found = _child(node, part)
-        if found is None:
-            # pydantic names union members and mapping keys in a location too: skip what the file does not have
+        child = _child(node, part)
+        if child is None:
+            # pydantic's locations also name union members and mapping keys, which the file does not contain
             continue
-        line, node = found
+        line, node = child
     return f"{path}:{line}: {'.'.join(str(p) for p in loc)}"
 
 
@@ -122,7 +122,7 @@ def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | N
     return None
 
 
-def _say(problem: Any) -> str:
+def _describe(problem: Any) -> str:
     kind = problem["type"]
     if kind == "extra_forbidden":
         return "unknown key"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the project's own files and the operator's environments are."""
+"""Locations of the project's own files and of the operator's environments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 def root() -> Path:
     """The checkout (or installation prefix) that holds collections/, releases/, images/ and environments/.
 
-    SCS_ROOT overrides it; a checkout finds itself.
+    SCS_ROOT overrides it. The default is the checkout that contains this file.
     """
     if env := os.environ.get("SCS_ROOT"):
         return Path(env).resolve()
@@ -18,7 +18,7 @@ def root() -> Path:
 
 
 def collections() -> Path:
-    """The folder Ansible calls a collections path."""
+    """The entry for Ansible's collections path."""
     return root() / "collections"
 
 
@@ -28,7 +28,7 @@ def layer(name: str) -> Path:
 
 
 def environments() -> Path:
-    """The folder of the regions; SCS_ENVIRONMENTS overrides it, for regions in a repository of their own."""
+    """The folder that holds the environments. SCS_ENVIRONMENTS overrides it, for environments in another repository."""
     if env := os.environ.get("SCS_ENVIRONMENTS"):
         return Path(env).resolve()
     return root() / "environments"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options of ssh: only the given key, only host keys that were recorded before."""
+"""Strict SSH options: use only the given key, accept only recorded host keys."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def options(known_hosts: Path) -> dict[str, str]:
-    """Options for every connection: name: value, ssh_config(5).
+    """Options for every connection, name: value as in ssh_config(5).
 
-    :param known_hosts: where the host keys are recorded; no other file is read, not even the system's
+    :param known_hosts: file with the recorded host keys; ssh reads no other, not even the system's
     """
     return {
         "UserKnownHostsFile": str(known_hosts),

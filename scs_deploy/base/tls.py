@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The certificate that a TLS server really serves: connect, read, compare with nothing."""
+"""Read the certificate that a TLS server serves, without verifying it."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import ssl
 import struct
 
 GREETING = "mysql"
-"""A server that speaks MySQL's protocol and changes to TLS after its greeting."""
+"""A server that speaks MySQL's protocol and switches to TLS after its greeting."""
 
 _PROTOCOL_41, _SSL, _SECURE = 0x200, 0x800, 0x8000
 _LONGEST = 65536
 
 
 def served(address: str, port: int, greeting: str = "", name: str = "", timeout: float = 5) -> bytes:
-    """The server's certificate, DER. Nothing is checked: whoever listens there is read.
+    """The server's certificate as DER. Nothing is verified.
 
-    A server that demands a client's certificate shows its own before, in TLS 1.3.
+    In TLS 1.3, a server that requires a client certificate sends its own first, so this works there too.
 
-    :param greeting: `mysql` where the server speaks first
-    :param name: server name to ask for (SNI); '' for none
-    :param timeout: seconds for the connection, and for each answer
-    :raises OSError: no connection, no TLS, or no answer in time
+    :param greeting: `mysql` if the server speaks first
+    :param name: server name to request (SNI); '' sends no name
+    :param timeout: seconds for the connection and for each response
+    :raises OSError: no connection, no TLS, or no response in time
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -31,10 +31,10 @@ def served(address: str, port: int, greeting: str = "", name: str = "", timeout:
         if greeting == GREETING:
             _ask_mysql_for_tls(plain)
         with context.wrap_socket(plain, server_hostname=name or None) as connection:
-            found = connection.getpeercert(binary_form=True)
-    if not found:
-        raise ConnectionError("the server shows no certificate")
-    return found
+            certificate = connection.getpeercert(binary_form=True)
+    if not certificate:
+        raise ConnectionError("the server sent no certificate")
+    return certificate
 
 
 def _ask_mysql_for_tls(plain: socket.socket) -> None:
@@ -42,7 +42,7 @@ def _ask_mysql_for_tls(plain: socket.socket) -> None:
     head = _exactly(plain, 4)
     size = int.from_bytes(head[:3], "little")
     if not 0 < size < _LONGEST:
-        raise ConnectionError("the server does not greet as MySQL does")
+        raise ConnectionError("the server sent no MySQL greeting")
     greeting = _exactly(plain, size)
     if greeting[0] == 0xFF:
         raise ConnectionError(greeting[3:].decode(errors="replace"))
@@ -51,18 +51,18 @@ def _ask_mysql_for_tls(plain: socket.socket) -> None:
 
 
 def _exactly(plain: socket.socket, size: int) -> bytes:
-    found = b""
-    while len(found) < size:
-        part = plain.recv(size - len(found))
+    data = b""
+    while len(data) < size:
+        part = plain.recv(size - len(data))
         if not part:
-            raise ConnectionError("the server ended the connection")
-        found += part
-    return found
+            raise ConnectionError("the server closed the connection")
+        data += part
+    return data
 
 
 def say(error: OSError) -> str:
-    """What went wrong, in a few words."""
+    """The reason for a connection error, in a few words."""
     if isinstance(error, TimeoutError):
-        return "no answer in time"
+        return "no response in time"
     text = getattr(error, "reason", "") or error.strerror or str(error) or type(error).__name__
     return " ".join(str(text).split())

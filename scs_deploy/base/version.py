@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which scs this is."""
+"""The version of scs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ DISTRIBUTION = "scs-deploy"
 
 @cache
 def version() -> str:
-    """The release, and in a checkout the commit: `0.1.0+g1a2b3c4d5`, with `.dirty` where files differ from it.
+    """The release, in a checkout with its commit: `0.1.0+g1a2b3c4d5`. Uncommitted changes add `.dirty`.
 
-    The form is that of local version identifiers, https://packaging.python.org/en/latest/specifications/version-specifiers/
+    This is a local version identifier, https://packaging.python.org/en/latest/specifications/version-specifiers/
     """
     try:
         release = importlib.metadata.version(DISTRIBUTION)
@@ -30,10 +30,10 @@ def _commit() -> str:
     root = paths.root()
     if not (root / ".git").exists():
         return ""
-    # only tracked files make it dirty: what an environment writes into the checkout says nothing about scs
+    # only tracked files count: files that an environment writes into the checkout are not part of scs
     command = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--abbrev=9", "--dirty=.dirty"]
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        # no git, or a checkout of another user: the release must do
+        # no git, or the checkout belongs to another user
         return ""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operator writes: settings and overrides of a region."""
+"""What the operator writes: settings and config overrides of a region."""

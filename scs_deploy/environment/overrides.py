@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operator config layers: found, merged by key over the rendered template, and explained.
+"""Config overrides of the operator: find them, merge them by key into the rendered template, compare the results.
 
-Order, last wins, each below `environments/<name>/config/`: `global.conf` (`.conf` files of OpenStack services),
+Layers in `environments/<name>/config/`, the last one wins: `global.conf` (`.conf` files of OpenStack services),
 `<service>.conf` (INI of one service), `<service>/<file>`, `<container>/<file>`, `hosts/<host>/<file>`.
 """
 
@@ -19,7 +19,7 @@ from scs_deploy.base import ini
 from scs_deploy.base.errors import RefusedError
 
 Layer = tuple[str, str]
-"""(source as shown to the operator, text)"""
+"""(source as displayed to the operator, text)"""
 
 SECRET_KEY = re.compile(
     r"pass|secret|token|credential|cookie|(^|_| )key$|private|connection|transport_url", re.IGNORECASE
@@ -28,7 +28,7 @@ CREDENTIALS = re.compile(r"://[^/\s@]+@")
 
 
 def file_format(name: str, declared: str = "auto") -> str:
-    """`ini`, `yaml`, `json` or `text`, by declaration or suffix."""
+    """`ini`, `yaml`, `json` or `text`: as declared, or by the file's suffix."""
     if declared != "auto":
         return declared
     suffix = Path(name).suffix
@@ -49,7 +49,7 @@ class Overrides:
         )
 
     def layers(self, layer: str, service: str, container: str, host: str, name: str, fmt: str) -> list[Path]:
-        """Override files that apply to `name` of `container` on `host`, weakest first."""
+        """Override files that apply to `name` of `container` on `host`, lowest precedence first."""
         candidates = []
         if fmt == "ini" and layer == "openstack" and name.endswith(".conf"):
             candidates.append("global.conf")
@@ -59,10 +59,11 @@ class Overrides:
         return [self.directory / c for c in dict.fromkeys(candidates) if c in self.files]
 
     def check(self, services: dict[str, set[str]], containers: dict[str, set[str]], hosts: Iterable[str]) -> None:
-        """Refuse override files that nothing reads.
+        """Reject override files that apply to nothing.
 
-        :param services: service: its file names; :param containers: container: its file names
-        :raises RefusedError: naming the file
+        :param services: service: its file names
+        :param containers: container: its file names
+        :raises RefusedError: names the file
         """
         known_hosts = set(hosts)
         every = {f for names in services.values() for f in names}
@@ -77,27 +78,27 @@ class Overrides:
                 ok = rest in services.get(head, set()) | containers.get(head, set())
             if not ok and Path(file).name not in (".gitkeep", "README.md"):
                 raise RefusedError(
-                    f"{self.directory / file}: no service, container or host reads this override",
-                    "see `scs config list` for the names",
+                    f"{self.directory / file}: this override applies to no service, container or host",
+                    "run `scs config list` to see the valid names",
                 )
 
 
 def merge(base: str, layers: Iterable[Layer], fmt: str) -> str:
-    """The text that results from `base` and the layers; without layers, `base` byte for byte.
+    """The layers merged into `base`. Without layers, the result is `base` byte for byte.
 
-    :raises RefusedError: a layer that does not parse, naming it
+    :raises RefusedError: a layer cannot be parsed; names it
     """
     text = base
     for source, over in layers:
         try:
             text = _MERGE[fmt](text, over)
         except (ValueError, yaml.YAMLError) as error:
-            raise RefusedError(f"{source}: {str(error).splitlines()[0]}", f"the file must be {fmt}") from None
+            raise RefusedError(f"{source}: {str(error).splitlines()[0]}", f"the file must be valid {fmt}") from None
     return text
 
 
 def flatten(text: str, fmt: str) -> dict[str, str]:
-    """Key: value of a config text; for text files one entry a line number."""
+    """Key: value of a config text. Empty for formats without keys."""
     if fmt == "ini":
         return ini.flat(ini.parse(text))
     if fmt in ("yaml", "json"):
@@ -106,14 +107,14 @@ def flatten(text: str, fmt: str) -> dict[str, str]:
 
 
 def differences(old: str, new: str, fmt: str, secrets: Iterable[str]) -> list[str]:
-    """What changes from `old` to `new`, a line each, with every secret hidden."""
+    """The changes from `old` to `new`, one line each, with every secret hidden."""
     try:
         before, after = flatten(old, fmt), flatten(new, fmt)
     except (ValueError, yaml.YAMLError):
         before, after = {}, {}
     if before == after:
-        gone, come = set(old.splitlines()), set(new.splitlines())
-        return [f"lines +{len(come - gone)} -{len(gone - come)}"]
+        old_lines, new_lines = set(old.splitlines()), set(new.splitlines())
+        return [f"lines +{len(new_lines - old_lines)} -{len(old_lines - new_lines)}"]
     hidden = tuple(s for s in secrets if s)
     lines = []
     for key in (*before, *(k for k in after if k not in before)):
@@ -124,7 +125,7 @@ def differences(old: str, new: str, fmt: str, secrets: Iterable[str]) -> list[st
 
 
 def hide(key: str, value: str | None, secrets: tuple[str, ...]) -> str:
-    """`value` fit to be shown: credentials and secrets replaced."""
+    """`value` for display, with credentials and secrets replaced."""
     if value is None:
         return "(not set)"
     if SECRET_KEY.search(key.rpartition("] ")[2] or key) or any(s in value for s in secrets):
@@ -136,8 +137,8 @@ def hide(key: str, value: str | None, secrets: tuple[str, ...]) -> str:
 def _merge_ini(base: str, over: str) -> str:
     rendered, layer = ini.parse(base), ini.parse(over)
     if layer.get("") and not rendered.get(""):
-        # a service that knows no such options, as OpenStack's, would not start
-        raise ValueError(f"option '{next(iter(layer['']))}' stands before any [section]")
+        # OpenStack services do not start with options outside of sections
+        raise ValueError(f"option '{next(iter(layer['']))}' precedes the first [section]")
     return ini.dump(ini.merge(rendered, layer))
 
 

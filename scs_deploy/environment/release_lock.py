@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The environment's release lock: read, and written stable, sorted and as a whole."""
+"""Read and write the environment's release lock. Writes are atomic, sorted and reproducible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scs_deploy.spec.release import Lock, LockedImage
 def load_lock(environment: Environment) -> Lock:
     """Load the environment's release lock.
 
-    :raises RefusedError: the lock is missing, wrong, or belongs to another release
+    :raises RefusedError: the lock is missing, invalid, or belongs to another release
     """
     path, release = environment.lock_file, environment.settings.release
     if not path.is_file():
@@ -27,8 +27,8 @@ def load_lock(environment: Environment) -> Lock:
     lock = load_model(Lock, path)
     if lock.release != release:
         raise RefusedError(
-            f"{path}: locks release {lock.release}, environment.yml wants {release}",
-            f"scs upgrade release {release} goes on with it"
+            f"{path}: this lock is for release {lock.release}, but environment.yml names {release}",
+            f"scs upgrade release {release} continues the upgrade"
             if environment.next_lock(release).is_file() else "scs images build",
         )  # fmt: skip
     return lock
@@ -36,12 +36,12 @@ def load_lock(environment: Environment) -> Lock:
 
 HEADER = """\
 ---
-# What the release's images are in this region. Written by `scs images build`; keep it in git.
+# The images of the release in this region. Written by `scs images build`; keep it in git.
 """
 
 
 def current(environment: Environment) -> Lock:
-    """The environment's lock; an empty one when there is none or it belongs to another release.
+    """The environment's lock, or an empty one if the file is missing or belongs to another release.
 
     :raises RefusedError: the file has an error
     """
@@ -51,9 +51,9 @@ def current(environment: Environment) -> Lock:
 
 
 def written(environment: Environment, path: Path | None = None) -> Lock:
-    """A lock as it stands in its file, of whichever release; an empty one when there is none.
+    """The lock in a file, whichever release it belongs to, or an empty one if the file is missing.
 
-    :param path: default: the present release's, also while the region is seen with another one
+    :param path: default: the lock of the release that environment.yml names, even if another one is loaded
     :raises RefusedError: the file has an error
     """
     path = path or environment.present_lock
@@ -63,18 +63,18 @@ def written(environment: Environment, path: Path | None = None) -> Lock:
 
 
 def merge(lock: Lock, changed: Mapping[str, LockedImage], known: Mapping[str, object]) -> Lock:
-    """The lock with changed entries, without images that the release does not have any more."""
+    """The lock with the changed entries, without images that are no longer part of the release."""
     images = {**lock.images, **changed}
     return Lock(release=lock.release, images={n: images[n] for n in sorted(images) if n in known})
 
 
 def text(lock: Lock) -> str:
-    """The file's content: the same lock always gives the same bytes."""
+    """The file's content. The same lock always yields the same bytes."""
     return HEADER + yaml.safe_dump(lock.model_dump(mode="json"), sort_keys=True, width=120)
 
 
 def save(lock: Lock, path: Path) -> bool:
-    """Write the lock unless the file says the same already; true when it was written."""
+    """Write the lock if the file differs. Returns true if it was written."""
     content = text(lock)
     if path.is_file() and path.read_text(encoding="utf-8") == content:
         return False

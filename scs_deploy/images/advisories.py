@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which updates Debian published for security, and which advisories their changelogs name.
+"""Find Debian's security updates and the advisories in their changelogs.
 
-From what apt knows and from the package itself: images carry no changelogs. Debian Policy 12.7, deb-changelog(5).
+The data comes from apt and from the packages, because images contain no changelogs. Debian Policy 12.7,
+deb-changelog(5).
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ NAMES = re.compile(r"\b(?:DSA[- ]\d+(?:-\d+)?|CVE-\d{4}-\d{4,})")
 ENTRY = re.compile(r"^(\S+) \(([^)]+)\)")
 MARK = "### scs "
 LIMIT = 60000
-"""Bytes of a changelog that are read: the newest entries come first."""
+"""Maximum bytes to read of a changelog. The newest entries come first."""
 
-# A package that is not among the kept downloads (those of `base`) is fetched once more.
+# A package that is not among the kept downloads, such as those of `base`, is downloaded again.
 CHANGELOG = f"""\
 file=$(ls {apt.WORK}/archives/$1_$2_*.deb 2>/dev/null | head -n 1)
 if [ -z "$file" ]; then
@@ -36,16 +37,16 @@ fi
 
 
 def updates(changes: Iterable[ImageChange]) -> dict[tuple[str, str], str]:
-    """(package, new version): old version, of everything of Debian that was raised."""
+    """(package, new version): old version, of all upgraded Debian packages."""
     return {
         (p.name, p.new): p.old for c in changes for p in c.packages if p.old and p.new and not p.name.startswith(PYPI)
     }
 
 
 def ask(bench: Workbench, wanted: dict[tuple[str, str], str]) -> dict[tuple[str, str], Advisory]:
-    """What Debian says of updates.
+    """Debian's information about updates.
 
-    :param bench: has the package lists
+    :param bench: a container with the package lists
     :param wanted: (package, new version): old version
     """
     if not wanted:
@@ -60,29 +61,29 @@ def ask(bench: Workbench, wanted: dict[tuple[str, str], str]) -> dict[tuple[str,
     try:
         texts = split(bench.shell(script, what="changelogs")) if security else {}
     except ScsError:
-        # the origin says enough; a missing changelog stops no build
+        # the origin is sufficient; a missing changelog must not fail the build
         texts = {}
     return {k: Advisory(security=True, names=since(texts.get(k, ""), wanted[k])) for k in security}
 
 
 def parse_policy(output: str) -> dict[str, dict[str, list[str]]]:
-    """package: {version: origins} of `apt-cache policy`."""
-    found: dict[str, dict[str, list[str]]] = {}
+    """Parse the output of `apt-cache policy` to package: {version: origins}."""
+    policy: dict[str, dict[str, list[str]]] = {}
     package, version = "", ""
     for line in output.splitlines():
         if line[:1].strip() and line.endswith(":"):
             package = line[:-1]
-            found[package] = {}
+            policy[package] = {}
         elif match := re.match(r"^ (?:\*\*\*|   ) (\S+) -?\d+$", line):
             version = match[1]
-            found[package][version] = []
-        elif (match := re.match(r"^ {6,} *-?\d+ (\S.*)$", line)) and package and version in found[package]:
-            found[package][version].append(match[1])
-    return found
+            policy[package][version] = []
+        elif (match := re.match(r"^ {6,} *-?\d+ (\S.*)$", line)) and package and version in policy[package]:
+            policy[package][version].append(match[1])
+    return policy
 
 
 def split(output: str) -> dict[tuple[str, str], str]:
-    """(package, version): changelog, of what the script prints."""
+    """Split the script's output to (package, version): changelog."""
     result = {}
     for part in output.split(MARK)[1:]:
         head, _, text = part.partition("\n")
@@ -92,15 +93,15 @@ def split(output: str) -> dict[tuple[str, str], str]:
 
 
 def since(changelog: str, old: str) -> tuple[str, ...]:
-    """Advisories that a changelog names in its entries newer than `old`, as they stand there, each once."""
-    found: dict[str, None] = {}
+    """Advisories in the changelog's entries newer than `old`, in order, without duplicates."""
+    names: dict[str, None] = {}
     for line in changelog.splitlines():
         if (entry := ENTRY.match(line)) and entry[2] == _source(old):
             break
-        found |= dict.fromkeys(n.replace("DSA ", "DSA-") for n in NAMES.findall(line))
-    return tuple(found)
+        names |= dict.fromkeys(n.replace("DSA ", "DSA-") for n in NAMES.findall(line))
+    return tuple(names)
 
 
 def _source(version: str) -> str:
-    """A rebuild without changes (`+b1`) has no entry of its own."""
+    """The version in the changelog. A binary rebuild (`+b1`) has no entry of its own."""
     return re.sub(r"\+b\d+$", "", version)

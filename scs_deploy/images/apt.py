@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's package tools in build containers: settings, commands and what they print."""
+"""Debian's package tools in build containers: settings, commands and parsers of their output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterable
 
 WORK = "/mnt"
-"""Where the volume with lists, packages and build tools is mounted: an empty folder of every Debian system."""
+"""Mount point of the volume with lists, packages and build tools: an empty folder on every Debian system."""
 
 ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
@@ -18,8 +18,8 @@ ENVIRONMENT = {
     "PATH": f"{WORK}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }
 
-# Downloads are serialized by the builder, and the lists are written once before: apt's own locks of the shared
-# folders would only make builds fail that run at the same time. dpkg's lock is the container's own.
+# The builder serializes downloads and writes the lists once in advance. apt's locks on the shared folders would only
+# make concurrent builds fail. Each container has its own dpkg lock.
 SETTINGS = f"""\
 Dir::State::lists "{WORK}/lists";
 Dir::Cache::archives "{WORK}/archives";
@@ -32,7 +32,7 @@ DPkg::Path "{WORK}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
 quiet "1";
 """
 
-# An option, because images switch these caches off for themselves. Parsing the lists is half of apt's work in a build.
+# An option, because images disable these caches. Parsing the lists is half of apt's work in a build.
 GET = ("apt-get", "-o", f"Dir::Cache::srcpkgcache={WORK}/srcpkgcache.bin")
 
 INHERITED = (
@@ -41,9 +41,9 @@ INHERITED = (
     "Acquire::Check-Valid-Until",
     "Acquire::Check-Date",
 )
-"""The manager's own settings that hold for builds too: how it reaches mirrors and whether its mirrors are frozen."""
+"""The manager's settings that builds inherit: access to mirrors, and whether the mirrors are frozen."""
 
-# Compiling each package in its own process takes most of the time of an installation; one pass does all at the end.
+# Compiling each package in its own process takes most of the installation time. One pass at the end compiles all.
 PY3COMPILE = f"""\
 #!/bin/sh
 for word; do case $word in /*) echo "$word" >>{WORK}/private/$HOSTNAME;; esac; done
@@ -57,7 +57,7 @@ touch {WORK}/private/$HOSTNAME
 rm -f {WORK}/private/$HOSTNAME
 """
 
-# Durability of single writes matters to no one before the commit. The library stands in the volume, not in the image.
+# Single writes need no durability before the commit. The library is in the volume, not in the image.
 FASTER = f"""\
 [ -e {WORK}/lib/libeatmydata.so ] || {{
   cd {WORK}/archives && apt-get download libeatmydata1 && dpkg-deb -x libeatmydata1_*.deb {WORK}/lib/x
@@ -84,7 +84,7 @@ LICENSES = "grep -s -o '^License: .*' /usr/share/doc/*/copyright || true"
 
 
 def inherited_settings() -> str:
-    """The manager's apt settings of INHERITED, in apt.conf's format; empty where the manager has no apt."""
+    """The manager's apt settings of INHERITED, in apt.conf's format; empty if the manager has no apt."""
     try:
         output = subprocess.run(
             ["apt-config", "dump", *INHERITED], check=True, capture_output=True, text=True, timeout=30
@@ -100,21 +100,21 @@ def install(packages: Iterable[str], *options: str) -> str:
 
 
 def upgrade() -> str:
-    """The command line that says which installed packages have updates."""
+    """The command line that lists installed packages with updates."""
     return shlex.join([*GET, "dist-upgrade", "--simulate"])
 
 
 def parse_simulation(output: str) -> dict[str, str]:
-    """package: version of everything that `apt-get --simulate` would install or raise."""
-    found = re.findall(r"^Inst (\S+) (?:\[[^]]*\] )?\((\S+) ", output, re.MULTILINE)
-    return dict(sorted(found))
+    """package: version of all packages that `apt-get --simulate` would install or upgrade."""
+    rows = re.findall(r"^Inst (\S+) (?:\[[^]]*\] )?\((\S+) ", output, re.MULTILINE)
+    return dict(sorted(rows))
 
 
 def parse_licenses(output: str) -> dict[str, list[str]]:
-    """package: short names of the licenses that its copyright file names, from what LICENSES prints."""
-    found: dict[str, set[str]] = {}
+    """package: short names of the licenses in its copyright file, from the output of LICENSES."""
+    licenses: dict[str, set[str]] = {}
     for line in output.splitlines():
         path, _, text = line.partition(":")
         if name := text.removeprefix("License:").strip():
-            found.setdefault(path.split("/")[4], set()).add(name)
-    return {package: sorted(names) for package, names in sorted(found.items())}
+            licenses.setdefault(path.split("/")[4], set()).add(name)
+    return {package: sorted(names) for package, names in sorted(licenses.items())}

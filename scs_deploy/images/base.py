@@ -20,19 +20,19 @@ from scs_deploy.images.workbench import add_file, relevant
 from scs_deploy.spec.release import Release
 from scs_deploy.spec.users import User
 
-# Changes of these and of what `make` does need another recipe.FORMAT.
+# Changes of these or of `make` require a new recipe.FORMAT.
 EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
-"""Paths that dpkg leaves out, here and in every image on top."""
+"""Paths that dpkg excludes, here and in all child images."""
 
 KEPT = "/usr/share/doc/*/copyright"
-"""The licenses stay: images are copies of this software."""
+"""Licenses are kept: images redistribute this software."""
 
 HOMES = {"libvirt-qemu": "/var/lib/libvirt", "mysql": "/nonexistent", "memcache": "/nonexistent"}
-"""Where Debian's packages expect another home than /var/lib/<user>."""
+"""Homes that Debian's packages expect outside of /var/lib/<user>."""
 
 
 def user_commands(users: Mapping[str, User]) -> Iterator[str]:
-    """Shell commands that create groups and users with their fixed ids, before a package can choose its own."""
+    """Shell commands that create groups and users with fixed IDs, before packages assign their own."""
     for name, user in users.items():
         yield (
             shlex.join(["groupadd", "--system", "--gid", str(user.gid), name]) if _own_group(name, user, users) else ""
@@ -58,18 +58,18 @@ def source_lines(release: Release) -> list[str]:
 
 
 def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: Path, log: Path) -> tuple[Package, ...]:
-    """Write the file system of the base image to `archive` (tar); returns its packages.
+    """Write the file system of the base image to `archive` (tar). Returns its packages.
 
     :raises RefusedError: mmdebstrap is not installed
     :raises ScsError: mmdebstrap failed
     """
     if shutil.which("mmdebstrap") is None:
-        raise RefusedError("no mmdebstrap on this machine", "make setup installs it")
+        raise RefusedError("mmdebstrap is not installed", "run make setup to install it")
     with tempfile.TemporaryDirectory(prefix="scs-base-") as name:
         folder = Path(name)
         script = folder / "finish"
         commands = [c for c in user_commands(users) if c]
-        # what was unpacked before dpkg knew its options
+        # files that were unpacked before dpkg had its options
         remove = [f"find {p.removesuffix('*')} -mindepth 1 ! -type d ! -name copyright -delete" for p in EXCLUDED]
         script.write_text(
             "\n".join(["set -e", *commands, *recipe.run, *remove, apt.CLEAN, apt.DPKG_QUERY]) + "\n",
@@ -85,7 +85,7 @@ def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: P
                 *(f"--dpkgopt=path-exclude={p}" for p in EXCLUDED),
                 f"--dpkgopt=path-include={KEPT}",
                 *(f"--aptopt={s}" for s in settings),
-                # the manager's proxy and date settings are for this build, not for the image
+                # the manager's proxy and date settings apply to the build, not to the image
                 '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"',
                 f'--customize-hook=chroot "$1" sh <{script} >{listing}',
                 release.distribution,
@@ -102,7 +102,7 @@ def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: P
             raise ScsError(
                 f"image base: mmdebstrap failed with exit code {result.returncode}:\n{tail}\n", f"log: {log}"
             )
-        # afterwards: mmdebstrap removes a policy-rc.d, and these are nothing that its own work should see
+        # added at the end: mmdebstrap removes a policy-rc.d, and the files must not affect its work
         with tarfile.open(archive, "a") as tar:
             for file in recipe.files:
                 add_file(tar, file)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a release to a region's images: build, push to the region's registry, lock."""
+"""The images of a region: build them, push them to its registry, and lock them."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from scs_deploy.spec.release import Lock, LockedImage, load_release
 
 
 class Result(NamedTuple):
-    """What a build or push did."""
+    """The result of a build or push."""
 
     images: dict[str, Built]
     pushed: tuple[str, ...]
     lock_changed: bool
     difference: tuple[ImageChange, ...] = ()
-    """what the written lock has that the one before had not"""
+    """the changes in the new lock"""
     forgotten: collection.Forgotten = collection.NOTHING
-    """what the registry needed no longer"""
+    """the images that were removed from the registry"""
 
 
 class RegionImages:
     """The images of one environment.
 
-    :param ca_bundle: certificates that builds trust; default: the manager's
-    :raises RefusedError: an error in the release, a recipe or the bundle
+    :param ca_bundle: CA certificates that builds trust; default: the manager's
+    :raises RefusedError: the release, a recipe or the bundle is invalid
     """
 
     def __init__(self, environment: Environment, on_event: OnEvent = ignore, ca_bundle: Path | None = None) -> None:
@@ -61,10 +61,10 @@ class RegionImages:
         return self.environment.settings.registry.managed
 
     def build(self, names: tuple[str, ...] = (), push: bool = True) -> Result:
-        """Build what is missing or changed, push what the registry lacks, write the lock.
+        """Build missing and changed images, push those that the registry lacks, and write the lock.
 
-        :param names: images; default: all of the release
-        :raises RefusedError: wrong recipe or unknown image, no certificate for the registry
+        :param names: default: all images of the release
+        :raises RefusedError: invalid recipe, unknown image, or no certificate for the registry
         :raises ScsError: a build or push failed
         """
         self._known(names)
@@ -84,31 +84,33 @@ class RegionImages:
                         pusher.add(name)
                 built = self.builder.build(own, pusher.add) if own or not names else {}
             changed = self._write_lock() if push else False
-        found = self._difference(before) if changed else ()
-        return Result(built, tuple(self._pushed), changed, found, self._collect())
+        changes = self._difference(before) if changed else ()
+        return Result(built, tuple(self._pushed), changed, changes, self._collect())
 
     def _difference(self, before: Lock) -> tuple[ImageChange, ...]:
-        found = difference(before, self.lock)
-        wanted = advisories.updates(found)
+        changes = difference(before, self.lock)
+        wanted = advisories.updates(changes)
         if not wanted or not self.builder.built:
-            return found
+            return changes
         builder = self.builder
         base = next(n for n, r in builder.recipes.items() if r.parent is None)
         self.on_event(Event(base, "running", "advisories"))
         bench = Workbench(self.engine, builder.tag(base), base, builder.volume, builder.store.log(base))
         with bench:
-            return advised(found, advisories.ask(bench, wanted))
+            return advised(changes, advisories.ask(bench, wanted))
 
     def push(self, names: tuple[str, ...] = ()) -> Result:
-        """Push images that are on this manager, without a build, and write the lock.
+        """Push images that are on this manager without building them, and write the lock.
 
-        :raises RefusedError: an image is not here
+        :raises RefusedError: an image is missing on this manager
         """
         wanted = names or tuple(self.release.images)
         self._known(wanted)
         for name in wanted:
             if self.builder.local(name) is None:
-                raise RefusedError(f"no image {self.builder.tag(name)} on this manager", f"scs images build {name}")
+                raise RefusedError(
+                    f"image {self.builder.tag(name)} is missing on this manager", f"scs images build {name}"
+                )
         if self.managed:
             self._start_registry()
         with collection.pushing(self.environment):
@@ -118,9 +120,9 @@ class RegionImages:
         return Result({}, tuple(self._pushed), changed, forgotten=self._collect())
 
     def complete(self, names: tuple[str, ...] = ()) -> bool:
-        """Whether the images (default: all of the release) are locked, in the registry, and of the present recipes.
+        """Whether the images (default: all) are locked, in the registry, and built from the current recipes.
 
-        Asks no mirror: updates of packages are taken by `build`.
+        Does not check mirrors for package updates; `build` does.
         """
         wanted = set(names or self.release.images)
         self._known(tuple(wanted))
@@ -140,7 +142,7 @@ class RegionImages:
         return True
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every image of the release: here or not, size in bytes, creation time, packages, digest in the lock."""
+        """Every image of the release: built or not, size in bytes, creation time, packages, and digest in the lock."""
         rows = []
         for name in self.release.images:
             image = self.builder.local(name)
@@ -158,29 +160,29 @@ class RegionImages:
         return rows
 
     def sbom(self, name: str) -> dict[str, Any]:
-        """SPDX document of an image on this manager.
+        """The SPDX document of an image on this manager.
 
-        :raises RefusedError: the release has no such image, or it is not here
+        :raises RefusedError: the release has no such image, or it is missing on this manager
         """
         self._known((name,))
         image = self.builder.local(name)
         if image is None:
-            raise RefusedError(f"no image {self.builder.tag(name)} on this manager", f"scs images build {name}")
+            raise RefusedError(f"image {self.builder.tag(name)} is missing on this manager", f"scs images build {name}")
         created = f"{image.attrs['Created'][:19]}Z"
         return sbom.document(
             name, self.release.name, str(image.id), created, self.builder.packages(name), self.builder.licenses(name)
         )
 
     def push_one(self, name: str) -> None:
-        """Push one image, unless the lock's is in the registry and made of the same."""
+        """Push one image unless the registry has the locked image with the same inputs."""
         if self.api is None:
             self._start_registry()
         assert self.api
         start = time.monotonic()
         image = self.engine.images.get(self.builder.tag(name))
-        # after a change of the release: what both have in common is in the registry
+        # includes the images of the previous release, which the registry has
         entry = self._known_images.get(name)
-        # an image that scs did not build is what its id says
+        # images that scs did not build have no such label
         inputs = image.labels.get(LABEL_INPUTS)
         if entry and inputs and (self.api.labels(entry) or {}).get(LABEL_INPUTS) == inputs:
             self._locked[name] = entry
@@ -204,11 +206,11 @@ class RegionImages:
         self.on_event(Event(name, "pushed", seconds=time.monotonic() - start))
 
     def _known(self, names: tuple[str, ...]) -> None:
-        """Refuse names that the release does not have, before anything changes."""
+        """Reject unknown image names before anything changes."""
         for name in names:
             if name not in self.release.images:
                 raise RefusedError(
-                    f"release {self.release.name} has no image '{name}'", f"there are: {', '.join(self.release.images)}"
+                    f"release {self.release.name} has no image '{name}'", f"available: {', '.join(self.release.images)}"
                 )
 
     def _push(self, name: str) -> str:
@@ -221,7 +223,7 @@ class RegionImages:
             digest = line.get("aux", {}).get("Digest", digest)
         self.engine.images.remove(f"{repository}:{self.release.name}", noprune=True)
         if not digest:
-            raise ScsError(f"image {name}: push to {repository}: the engine names no digest")
+            raise ScsError(f"image {name}: push to {repository}: the engine reported no digest")
         return digest
 
     def _take(self, name: str, reference: str) -> None:
@@ -238,7 +240,7 @@ class RegionImages:
         self.on_event(Event(name, "pulled", seconds=time.monotonic() - start))
 
     def _find(self, name: str, inputs: str) -> bool:
-        """Tag the locked image on this manager when the registry has it and it is made of `inputs`."""
+        """Pull and tag the locked image if the registry has it and it was built from `inputs`."""
         from docker.errors import APIError
 
         entry = self._known_images.get(name)
@@ -259,7 +261,7 @@ class RegionImages:
         self.api = registry.Api(self.environment)
 
     def _collect(self) -> collection.Forgotten:
-        # without a push nothing became superfluous
+        # only a push makes older images unneeded
         if not self._pushed:
             return collection.NOTHING
         return collection.collect(self.environment)
@@ -270,7 +272,7 @@ class RegionImages:
 
 
 class _Pusher:
-    """Pushes images while others build: one at a time, as soon as the registry itself can run."""
+    """Pushes images one at a time while others build, as soon as the registry runs."""
 
     def __init__(self, region: RegionImages, enabled: bool) -> None:
         self.region = region
@@ -283,7 +285,7 @@ class _Pusher:
         return self
 
     def add(self, name: str) -> None:
-        """Push an image, or remember it until the registry's own image is there."""
+        """Push an image, or queue it until the registry's own image is built."""
         if not self.enabled:
             return
         self.waiting.append(name)
@@ -303,14 +305,14 @@ class _Pusher:
 def build(
     environment: Environment, names: tuple[str, ...] = (), push: bool = True, on_event: OnEvent = ignore
 ) -> Result:
-    """Build, push and lock; see RegionImages.build."""
+    """Build, push and lock images; see RegionImages.build."""
     return RegionImages(environment, on_event).build(names, push)
 
 
 def ensure(environment: Environment, report: Callable[[str], None]) -> None:
-    """Have all images of the release locked and in the registry; does nothing when they are.
+    """Make sure that all images of the release are locked and in the registry.
 
-    :param report: gets one line per image
+    :param report: called with one line per image
     """
 
     def tell(event: Event) -> None:
@@ -320,7 +322,7 @@ def ensure(environment: Environment, report: Callable[[str], None]) -> None:
 
     region = RegionImages(environment, tell)
     if region.complete():
-        report("images: all there")
+        report("images: up to date")
         return
     region.build()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the images of a release from packages with the Docker engine, and only those whose inputs changed."""
+"""Build the images of a release from packages with the Docker engine. Only images with changed inputs are built."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from docker.models.images import Image
 
 WORKERS = 2
-"""Builds at the same time: one installs while another downloads or commits; more only compete for the disk."""
+"""Concurrent builds: one installs while another downloads or commits. More would only compete for the disk."""
 
 LIST = f"{apt.DPKG_QUERY}\n{python.QUERY}"
-"""Prints all packages of an image."""
+"""Script that prints all packages of an image."""
 
 LABEL_IMAGE, LABEL_RELEASE, LABEL_INPUTS, LABEL_RECIPE = "scs.image", "scs.release", "scs.inputs", "scs.recipe"
 
@@ -47,20 +47,20 @@ class Built(NamedTuple):
 
 
 Find = Callable[[str, str], bool]
-"""(image, inputs) -> whether the region's registry has it; it is then tagged on this manager."""
+"""(image, inputs) -> whether the region's registry has the image. If so, it is now tagged on this manager."""
 
 
 def local_tag(image: str, release: str) -> str:
-    """Name of an image of the release on this manager."""
+    """Tag of an image of the release on this manager."""
     return f"scs/{image}:{release}"
 
 
 class Builder:
     """Builds one release.
 
-    :param find: asked before an image is built from packages
-    :param ca_bundle: certificates that builds trust, besides those of the image
-    :param unpinned: leave Python packages' pins alone, to renew them
+    :param find: called before an image is built from packages
+    :param ca_bundle: CA certificates that builds trust in addition to those of the image
+    :param unpinned: ignore the pins of Python packages, in order to update them
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Builder:
         self._download = threading.Lock()
 
     def build(self, names: tuple[str, ...] = (), on_built: Callable[[str], None] | None = None) -> dict[str, Built]:
-        """Build what is missing or changed of `names` (default: all) and of the images below them.
+        """Build the missing and changed images of `names` (default: all) and of their ancestors.
 
-        :param on_built: called as soon as an image is there, from one of the builder's threads
-        :raises RefusedError: unknown image, wrong recipe, another build runs
+        :param on_built: called for each finished image
+        :raises RefusedError: unknown image, invalid recipe, or another build is running
         :raises ScsError: a build failed
         """
         order = build_order(self.recipes, names)
@@ -105,7 +105,7 @@ class Builder:
             self.store.remember_resolved({**self._earlier, **self._resolved} if names else self._resolved)
             if any(b.state == "built" for b in self.built.values()) and not names:
                 self._forget_old_packages()
-            # what the new images replaced; children keep their old parents until they are built anew themselves
+            # replaced images; children keep their old parents until they are rebuilt
             self.engine.images.prune(filters={"dangling": True, "label": [f"{LABEL_RELEASE}={self.release.name}"]})
         return self.built
 
@@ -126,7 +126,7 @@ class Builder:
                         self.built[name] = future.result()
                         tell(name)
             except BaseException:
-                # end what still runs: its containers go, its steps fail
+                # stop the running builds: without their containers, their steps fail
                 self._remove_containers(tuple(running.values()))
                 raise
 
@@ -164,7 +164,7 @@ class Builder:
         )
 
     def prepare(self, name: str) -> bool:
-        """Fill the builder's volume, renew the package lists once for all images; true: base has updates to take."""
+        """Fill the builder's volume and update the package lists for all images. Returns true if base has updates."""
         with Workbench(self.engine, self.tag(name), name, self.volume, self.store.log(name)) as bench:
             bench.shell(
                 f"cd {apt.WORK} && mkdir -p bin lib private lists/partial archives/partial && rm -f private/*",
@@ -234,7 +234,7 @@ class Builder:
         self._python(bench, name)
         passwd, _, group = bench.shell("cat /etc/passwd; echo; cat /etc/group", what="users").partition("\n\n")
         if wrong := users.differences(passwd, group):
-            raise ScsError(f"image {name}: a package changed fixed ids: {'; '.join(wrong)}", "images/users.yml")
+            raise ScsError(f"image {name}: a package changed fixed IDs: {'; '.join(wrong)}", "see images/users.yml")
         if recipe.run:
             self._say(name, "finish")
             bench.shell("\n".join(recipe.run), what="run")
@@ -251,7 +251,7 @@ class Builder:
         return Built(image_id, inputs, "built", start)
 
     def _python(self, bench: Workbench, name: str) -> None:
-        """Install the image's Python packages, as far as its parent does not have them."""
+        """Install the image's Python packages that its parent does not have."""
         recipe = self.recipes[name]
         assert recipe.parent
         if recipe.python:
@@ -298,14 +298,14 @@ class Builder:
             "org.opencontainers.image.description": self.recipes[name].description,
         }
 
-    # what is there
+    # images on this manager
 
     def tag(self, name: str) -> str:
-        """Name of an image on this manager."""
+        """The image's tag on this manager."""
         return local_tag(name, self.release.name)
 
     def local(self, name: str) -> Image | None:
-        """The image on this manager, when there is one."""
+        """The image on this manager; None if it is missing."""
         from docker.errors import ImageNotFound
 
         try:
@@ -318,18 +318,17 @@ class Builder:
         return recipe_key(self.recipes[name], self.release, self.pins.get(name, {}))
 
     def root(self) -> str | None:
-        """The image without a parent, where one of the present recipe is on this manager."""
+        """The name of the image without a parent, if this manager has one of the current recipe."""
         name = next(n for n, r in self.recipes.items() if r.parent is None)
         return name if self._adopt(name, LABEL_RECIPE, self.key(name)) else None
 
     def _adopt(self, name: str, label: str, value: str) -> Image | None:
-        """The newest image on this manager with a label, tagged as this release's.
+        """Find the newest image on this manager with a label, and tag it for this release.
 
-        Equal inputs make an equal image, and what two releases share shall be one image: a region that goes from one
-        to the other keeps it.
+        Equal inputs yield an equal image, so releases share images: an upgrade does not replace them.
         """
-        found = self.engine.images.list(filters={"label": [f"{LABEL_IMAGE}={name}", f"{label}={value}"]})
-        newest: Image | None = max(found, key=lambda image: str(image.attrs["Created"]), default=None)
+        images = self.engine.images.list(filters={"label": [f"{LABEL_IMAGE}={name}", f"{label}={value}"]})
+        newest: Image | None = max(images, key=lambda image: str(image.attrs["Created"]), default=None)
         if newest:
             newest.tag(f"scs/{name}", self.release.name)
         return newest
@@ -337,11 +336,11 @@ class Builder:
     def packages(self, name: str) -> tuple[Package, ...]:
         """All packages of an image on this manager.
 
-        :raises ScsError: the image is not there
+        :raises ScsError: the image is missing
         """
         image = self.local(name)
         if image is None:
-            raise ScsError(f"no image {self.tag(name)} on this manager", f"scs images build {name}")
+            raise ScsError(f"image {self.tag(name)} is missing on this manager", f"scs images build {name}")
         image_id = str(image.id)
         known = self.store.packages(image_id)
         if known is None:
@@ -350,7 +349,7 @@ class Builder:
         return known
 
     def licenses(self, name: str) -> dict[str, list[str]]:
-        """package: licenses that its copyright file or its metadata names, of an image on this manager."""
+        """package: licenses in its copyright file or metadata, of an image on this manager."""
         tag = self.tag(name)
         licenses = apt.parse_licenses(self._ask(tag, apt.LICENSES))
         return {**licenses, **python.parse_licenses(self._ask(tag, python.LICENSES))}
@@ -379,7 +378,7 @@ class Builder:
                 self.engine.containers.get(f"scs-build-{name}").remove(force=True)
 
     def _forget_old_packages(self) -> None:
-        """Remove .deb files that the suites no longer offer from the volume."""
+        """Remove .deb files that the suites no longer provide from the volume."""
         name = next(n for n in self.built if self.recipes[n].parent is None)
         with Workbench(self.engine, self.tag(name), name, self.volume, self.store.log(name)) as bench:
             bench.shell("apt-get autoclean", what="forget old packages")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the managed registry forgets: images of earlier updates, which no lock of the environment, no recent run and
-nobody's last days' work names. Without that every daily update would stay for good.
+"""Garbage collection of the managed registry: remove images of earlier updates that no lock of the environment and no
+recent run names. Without it, the images of every daily update would stay forever.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REVISION = re.compile(
     r"^(?P<pushed>[\d.]+) .*/repositories/(?P<reference>.+)/_manifests/revisions/sha256/(?P<hex>[0-9a-f]{64})/link$",
     re.MULTILINE,
 )
-"""Where the registry notes that a repository has a manifest; the file's time is that of the push."""
+"""Path of the file that records a manifest of a repository. Its time is that of the push."""
 
 DAY = 24 * 3600
 
@@ -44,7 +44,7 @@ class Held(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """What a collection removed."""
+    """The result of a collection."""
 
     images: int
     bytes: int
@@ -54,20 +54,20 @@ NOTHING = Forgotten(0, 0)
 
 
 def listed(text: str) -> list[Held]:
-    """Manifests of `find -name link -printf '%T@ %p\\n'` in the registry's store."""
+    """Parse the output of `find -name link -printf '%T@ %p\\n'` in the registry's store."""
     return [Held(m["reference"], f"sha256:{m['hex']}", float(m["pushed"])) for m in REVISION.finditer(text)]
 
 
 def unneeded(held: Collection[Held], keep: Collection[str], since: float) -> list[Held]:
-    """What may go: not of `keep`, and pushed before `since`."""
+    """Manifests that can be removed: not in `keep`, and pushed before `since`."""
     return [h for h in held if h.digest not in keep and h.pushed < since]
 
 
 def named(environment: Environment, since: float) -> set[str]:
-    """Digests of the environment's locks and of those that runs went by.
+    """Digests in the environment's locks and in the locks of its runs.
 
-    :param since: of runs that were done then or later, and of the last two locks in any case
-    :raises RefusedError: a lock has an error: nobody knows what it needs
+    :param since: start of the period whose runs count; the last two locks count in any case
+    :raises RefusedError: a lock has an error, so its images are unknown
     """
     files = [*environment.path.glob("release.lock*.yml"), *snapshot.locks(environment, since)]
     return {image.digest for file in files for image in load_model(Lock, file).images.values()}
@@ -75,16 +75,16 @@ def named(environment: Environment, since: float) -> set[str]:
 
 @contextmanager
 def pushing(environment: Environment) -> Iterator[None]:
-    """Keep others from collecting: layers that are on their way belong to no image yet."""
+    """Prevent collections during a push: uploaded layers belong to no image yet."""
     with _hold(environment, fcntl.LOCK_SH):
         yield
 
 
 def collect(environment: Environment) -> Forgotten:
-    """Remove what nothing needs from the managed registry; nothing happens while somebody pushes to it.
+    """Remove unneeded images from the managed registry. Does nothing during a push.
 
-    :raises RefusedError: a lock has an error, or the registry does not answer
-    :raises ScsError: the registry cannot remove
+    :raises RefusedError: a lock has an error, or the registry does not respond
+    :raises ScsError: the registry cannot remove an image
     """
     if not environment.settings.registry.managed:
         return NOTHING
@@ -115,14 +115,14 @@ def _used(container: Container) -> int:
 
 
 def _run(container: Container, *command: str) -> str:
-    """Output of a command in the container.
+    """Run a command in the container and return its output.
 
-    :raises ScsError: it fails
+    :raises ScsError: the command failed
     """
-    code, said = docker_engine.execute(container, *command)
+    code, output = docker_engine.execute(container, *command)
     if code:
-        raise ScsError(f"{container.name}: {command[0]}: {' '.join(said.split())[-400:]}")
-    return said
+        raise ScsError(f"{container.name}: {command[0]}: {' '.join(output.split())[-400:]}")
+    return output
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one release lock has that another has not: packages, image by image. Pure."""
+"""The differences between two release locks: packages, image by image. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from scs_deploy.spec.release import Lock
 
 
 class Advisory(Model):
-    """What Debian says of an update."""
+    """Debian's information about an update."""
 
-    security: bool = Field(default=False, description="a security suite has it")
+    security: bool = Field(default=False, description="whether it comes from a security suite")
     names: tuple[str, ...] = Field(default=(), description="DSA and CVE numbers in the changelog since the old version")
 
 
@@ -22,8 +22,8 @@ class PackageChange(Model):
     """A package of an image's own layer."""
 
     name: str
-    old: str = Field(description="version; empty: it was not there")
-    new: str = Field(description="version; empty: it is gone")
+    old: str = Field(description="version; empty: the package is new")
+    new: str = Field(description="version; empty: the package was removed")
     advisory: Advisory = Advisory()
 
 
@@ -31,13 +31,13 @@ class ImageChange(Model):
     """An image whose digest changed."""
 
     image: str
-    old: str = Field(description="digest; empty: it was not there")
-    new: str = Field(description="digest; empty: the release has it no more")
-    packages: tuple[PackageChange, ...] = Field(description="empty: its recipe or its parent changed")
+    old: str = Field(description="digest; empty: the image is new")
+    new: str = Field(description="digest; empty: the image was removed from the release")
+    packages: tuple[PackageChange, ...] = Field(description="changed packages; empty: the recipe or parent changed")
 
 
 def difference(old: Lock | None, new: Lock) -> tuple[ImageChange, ...]:
-    """Images that changed, in the order of their names; none when another release is locked now."""
+    """Changed images, sorted by name. If the releases differ, all images count as new."""
     before = old.images if old and old.release == new.release else {}
     result = []
     for image in sorted(before.keys() | new.images.keys()):
@@ -58,9 +58,9 @@ def _packages(old: Mapping[str, str], new: Mapping[str, str]) -> Iterable[Packag
 
 
 def advised(changes: Iterable[ImageChange], advisories: Mapping[tuple[str, str], Advisory]) -> tuple[ImageChange, ...]:
-    """The same, with what Debian says of each update.
+    """Add Debian's information to each update.
 
-    :param advisories: by package and new version
+    :param advisories: advisories by package and new version
     """
     return tuple(
         c.model_copy(

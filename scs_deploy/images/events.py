@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build or push tells whoever watches it."""
+"""Progress events of builds and pushes."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ OnEvent = Callable[[Event], None]
 
 
 def ignore(_event: Event) -> None:
-    """Watch nothing."""
+    """Ignore all events."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packages of an image: from its dpkg database, and from the metadata of its virtualenv."""
+"""The packages of an image, from its dpkg database and from the metadata of its virtualenv."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 PYPI = "pypi:"
-"""Before a Python package's name: Debian may have a package of the same name."""
+"""Prefix of Python packages, because Debian can have a package with the same name."""
 
 
 class Package(NamedTuple):
-    """One installed package, of Debian or, where its name begins with `pypi:`, of PyPI."""
+    """One installed package from Debian, or from PyPI if its name starts with `pypi:`."""
 
     name: str
     version: str
@@ -21,13 +21,13 @@ class Package(NamedTuple):
 
 
 def parse(output: str) -> tuple[Package, ...]:
-    """What apt.DPKG_QUERY and python.QUERY print, installed packages only, sorted."""
+    """Parse the output of apt.DPKG_QUERY and python.QUERY. Returns the installed packages, sorted."""
     rows = (line.split("\t") for line in output.splitlines())
     return tuple(sorted(Package(*row[1:]) for row in rows if len(row) == 6 and row[0].startswith("ii")))
 
 
 def write(packages: Iterable[Package]) -> str:
-    """The text that `parse` reads."""
+    """Write packages in the format that `parse` reads."""
     return "".join("\t".join(("ii", *p)) + "\n" for p in packages)
 
 
@@ -37,11 +37,11 @@ def versions(packages: Iterable[Package]) -> dict[str, str]:
 
 
 def own(packages: Iterable[Package], parent: Iterable[Package]) -> dict[str, str]:
-    """package: version of what is not the same in the parent image."""
+    """package: version of the packages that differ from the parent image."""
     inherited = versions(parent)
     return {p.name: p.version for p in packages if inherited.get(p.name) != p.version}
 
 
 def debian(versions: Mapping[str, str]) -> dict[str, str]:
-    """Those of Debian."""
+    """Only the packages from Debian."""
     return {name: version for name, version in versions.items() if not name.startswith(PYPI)}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what images require to pins: upstream's tested versions, the newest point releases of the series, pip's answer.
+"""Resolve the Python requirements of images to pins: upstream's tested versions and the series' newest point releases.
 
-Resolving is pip's, in a container of the release's base image: the interpreter and platform of the images.
+pip resolves them in a container of the release's base image, with the interpreter and platform of the images.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MARK = "### report"
 
 
 def constraints(upper: str, series: Mapping[str, str]) -> str:
-    """The file of constraints for pip.
+    """The constraints file for pip.
 
     :param upper: upstream's tested versions, as in https://releases.openstack.org/constraints/upper/<series>
-    :param series: package: first numbers of its version; these hold where upstream says something else
+    :param series: package: first numbers of its version; overrides upstream's version
     """
     chosen = {normalize(name): f"{name}=={numbers}.*" for name, numbers in series.items()}
     lines = [line.partition("#")[0].strip().replace("===", "==") for line in upper.splitlines()]
@@ -42,9 +42,9 @@ def constraints(upper: str, series: Mapping[str, str]) -> str:
 
 
 def parse(report: Mapping[str, Any]) -> Pins:
-    """Pins from pip's report (https://pip.pypa.io/en/stable/reference/installation-report/).
+    """Create pins from pip's report (https://pip.pypa.io/en/stable/reference/installation-report/).
 
-    :raises ScsError: a file without a hash
+    :raises ScsError: a file has no hash
     """
     environment: dict[str, str] = report["environment"]
     rows = {normalize(row["metadata"]["name"]): row for row in report["install"]}
@@ -52,7 +52,7 @@ def parse(report: Mapping[str, Any]) -> Pins:
     requires: dict[str, set[str]] = {name: set() for name in rows}
     changed = True
     while changed:
-        # an extra that one package asks of another brings more requirements of the other
+        # an extra that one package requests adds requirements to another one
         changed = False
         for name, row in rows.items():
             for needed in _requirements(row, environment, extras[name]):
@@ -79,13 +79,13 @@ def _pin(row: Mapping[str, Any], requires: set[str]) -> Pin:
     about, file = row["metadata"], row["download_info"]
     digest = file.get("archive_info", {}).get("hashes", {}).get("sha256")
     if not digest:
-        raise ScsError(f"{about['name']} {about['version']}: {file['url']}: pip names no sha256 of it")
+        raise ScsError(f"{about['name']} {about['version']}: {file['url']}: pip reports no sha256")
     wheel = str(file["url"]).endswith(".whl")
     return Pin(version=about["version"], sha256=(digest,), wheel=wheel, requires=tuple(sorted(requires)))
 
 
 def text(pins: Pins, release: str) -> str:
-    """The file's content: the same pins always give the same bytes."""
+    """The file's content. The same pins always yield the same bytes."""
     data = pins.model_dump(mode="json")
     data["packages"] = {n: p.model_dump(mode="json", exclude_defaults=True) for n, p in sorted(pins.packages.items())}
     return HEADER.format(release=release) + yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120)
@@ -99,11 +99,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def resolve(builder: Builder, upper: str) -> Pins:
-    """What pip would install of all that the release's recipes require.
+    """Resolve the requirements of all recipes of the release with pip.
 
     :param upper: see `constraints`
     :raises RefusedError: the release has no Python packages, or its base image is not on this machine
-    :raises ScsError: pip finds no versions that fit together, or no index
+    :raises ScsError: pip finds no compatible versions, or no index
     """
     release = builder.release
     if release.python is None:
@@ -111,7 +111,7 @@ def resolve(builder: Builder, upper: str) -> Pins:
     base = builder.root()
     if base is None:
         raise RefusedError(
-            f"no base image of release {release.name} on this machine", "scs images build base --no-push"
+            f"this machine has no base image of release {release.name}", "scs images build base --no-push"
         )
     builder.prepare(base)
     wanted = sorted({name for recipe in builder.recipes.values() for name in recipe.python})

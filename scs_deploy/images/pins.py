@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Python packages that a release's images may install (`releases/constraints/<release>.yml`), and who needs which.
+"""The pinned Python packages of a release's images (`releases/constraints/<release>.yml`) and their dependencies.
 
-Pure, but for reading the file. Names are normalized: https://packaging.python.org/specifications/name-normalization/
+Pure, except for reading the file. Names are normalized: https://packaging.python.org/specifications/name-normalization/
 """
 
 from __future__ import annotations
@@ -21,72 +21,74 @@ from scs_deploy.spec.release import Release
 class Pin(Model):
     """One Python package."""
 
-    version: str = Field(description="the only one that is installed")
-    sha256: tuple[str, ...] = Field(description="of the files that may be installed: any other is refused")
-    wheel: bool = Field(default=True, description="false: upstream publishes sources only, a wheel is built of them")
-    requires: tuple[str, ...] = Field(default=(), description="packages that it needs on this platform, with extras'")
+    version: str = Field(description="the only version that is installed")
+    sha256: tuple[str, ...] = Field(description="hashes of the files that may be installed; pip rejects all others")
+    wheel: bool = Field(default=True, description="false: upstream publishes only sources, and pip builds a wheel")
+    requires: tuple[str, ...] = Field(
+        default=(), description="packages that it depends on for this platform, including those of requested extras"
+    )
 
 
 class Pins(Model):
     """The keys of `releases/constraints/<release>.yml`."""
 
-    python: str = Field(description="version of the interpreter that this was resolved for, e.g. 3.13")
-    packages: dict[str, Pin] = Field(description="by normalized name")
+    python: str = Field(description="version of the interpreter that the pins were resolved for, e.g. 3.13")
+    packages: dict[str, Pin] = Field(description="pins by normalized package name")
 
 
 def normalize(name: str) -> str:
-    """`Oslo.Config` and `oslo_config` are `oslo-config`."""
+    """Normalize a package name: `Oslo.Config` and `oslo_config` become `oslo-config`."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def path_of(release: str) -> Path:
-    """Where a release's pins stand."""
+    """The file with a release's pins."""
     return paths.root() / "releases" / "constraints" / f"{release}.yml"
 
 
 def load(release: Release) -> Pins | None:
-    """The release's pins; None for a release without Python packages of its own.
+    """Load the release's pins; None for a release without Python packages of its own.
 
-    :raises RefusedError: the file is missing or wrong
+    :raises RefusedError: the file is missing or invalid
     """
     if release.python is None:
         return None
     path = path_of(release.name)
     if not path.is_file():
-        raise RefusedError(f"{path}: no such file", f"tools/constraints.py {release.name} writes it")
+        raise RefusedError(f"{path}: no such file", f"run tools/constraints.py {release.name} to write it")
     return load_model(Pins, path)
 
 
 def select(pins: Pins, requirements: Iterable[str], where: str, path: Path) -> dict[str, Pin]:
-    """The packages of `requirements` and all that they need, by name, sorted.
+    """The pins of `requirements` and all their dependencies, sorted by name.
 
     :param where: file and key of the requirements, for the error
-    :param path: of the pins, for the error
-    :raises RefusedError: one of them is not pinned
+    :param path: file of the pins, for the error
+    :raises RefusedError: a package is not pinned
     """
-    found: dict[str, Pin] = {}
+    selected: dict[str, Pin] = {}
     waiting = [(normalize(name), where) for name in requirements]
     while waiting:
-        name, asker = waiting.pop()
-        if name in found:
+        name, dependent = waiting.pop()
+        if name in selected:
             continue
         if name not in pins.packages:
-            raise RefusedError(f"{path}: packages: no pin of '{name}', which {asker} needs", HINT)
-        found[name] = pins.packages[name]
-        waiting += [(needed, f"{name} {found[name].version}") for needed in found[name].requires]
-    return dict(sorted(found.items()))
+            raise RefusedError(f"{path}: packages: no pin for '{name}', which {dependent} requires", HINT)
+        selected[name] = pins.packages[name]
+        waiting += [(needed, f"{name} {selected[name].version}") for needed in selected[name].requires]
+    return dict(sorted(selected.items()))
 
 
-HINT = "renew the pins: tools/constraints.py"
+HINT = "update the pins with tools/constraints.py"
 
 
 def unused(pins: Pins, selections: Iterable[Mapping[str, Pin]]) -> set[str]:
-    """Pins that no image needs."""
+    """Pins that no image uses."""
     return set(pins.packages).difference(*selections)
 
 
 def lines(selection: Mapping[str, Pin]) -> str:
-    """The selection as pip's requirements file: exact versions, with hashes."""
+    """The selection as a requirements file for pip: exact versions with hashes."""
     return "".join(
         f"{name}=={pin.version} {' '.join(f'--hash=sha256:{digest}' for digest in pin.sha256)}\n"
         for name, pin in selection.items()

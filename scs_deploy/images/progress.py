@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shows builds and pushes: a live table on a terminal, a line per finished image elsewhere."""
+"""Display builds and pushes: a live table on a terminal, otherwise one line per finished image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Progress:
             self._live.stop()
 
     def __call__(self, event: Event) -> None:
-        """Take an event, from any thread."""
+        """Display an event. Thread-safe."""
         with self._lock:
             rows = self._rows.setdefault(event.image, [])
             rows[:] = [row for row in rows if row.state != "running"] + [event]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python packages in build containers: a virtualenv, pip from Debian's own package, and what they print.
+"""Python packages in build containers: a virtualenv, pip from Debian's package, and parsers of their output.
 
-pip is in the builder's volume, not in the image. It downloads from the manager's index, takes only files of a pinned
-hash (https://pip.pypa.io/en/stable/topics/secure-installs/), and resolves nothing: the pins are complete.
+pip is in the builder's volume, not in the image. It downloads from the manager's index, accepts only files with a
+pinned hash (https://pip.pypa.io/en/stable/topics/secure-installs/), and resolves nothing: the pins are complete.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ VENV = "/opt/scs"
 HOST_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 BUNDLE = f"{WORK}/ca.crt"
 REQUIREMENTS = f"{WORK}/private/$HOSTNAME"
-"""Folder of one build's requirements; the shell sets the name."""
+"""Prefix of the requirements files of one build; the shell sets the host name."""
 
 INHERITED = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT")
-"""The manager's own variables that hold for builds too: how it reaches an index, and which."""
+"""The manager's variables that builds inherit: the package index, and access to it."""
 
-# As new as the suites have it. The archive runs as it is: nothing is unpacked, nothing gets into an image.
+# The newest version in the suites. The wheel runs as it is: it is not unpacked, and images do not contain it.
 FETCH = f"""\
 wanted=$(apt-cache show --no-all-versions python3-pip-whl | sed -n 's/^Version: //p')
 [ "$(cat {WORK}/lib/pip.version 2>/dev/null)" = "$wanted" ] || {{
@@ -39,7 +39,7 @@ wanted=$(apt-cache show --no-all-versions python3-pip-whl | sed -n 's/^Version: 
 CREATE = f"[ -e {VENV} ] || python3 -m venv --without-pip {VENV}\n"
 PIP = f"python3 {WORK}/lib/pip.whl/pip --python {VENV}/bin/python"
 
-# Sources are built last, with the setuptools that is pinned too and of which pbr makes every image have one.
+# Sources are built last, with the pinned setuptools, which every image has because of pbr.
 INSTALL = f"""\
 {CREATE}\
 for kind in wheels sources; do
@@ -77,9 +77,9 @@ LICENSES = f"[ ! -e {VENV} ] || python3 -IS - licenses <<'END'\n{_PROGRAM}END\n"
 
 
 def bundle(path: Path | None) -> Path | None:
-    """The CA certificates that builds trust: the given ones, else the manager's own, if it has some.
+    """The CA certificates that builds trust: the given file, else the manager's own bundle if it exists.
 
-    :raises RefusedError: the given file is no bundle
+    :raises RefusedError: the given file is not a bundle
     """
     if path is None:
         return HOST_BUNDLE if HOST_BUNDLE.is_file() else None
@@ -88,14 +88,14 @@ def bundle(path: Path | None) -> Path | None:
     except (OSError, UnicodeDecodeError) as error:
         raise RefusedError(f"--ca-bundle {path}: cannot be read: {error}") from None
     if "-----BEGIN CERTIFICATE-----" not in text:
-        raise RefusedError(f"--ca-bundle {path}: no certificate in it", "a file of PEM certificates")
+        raise RefusedError(f"--ca-bundle {path}: contains no certificate", "use a file of PEM certificates")
     return path
 
 
 def environment(trusted: bool) -> dict[str, str]:
-    """Variables of pip in a build container, and nowhere else.
+    """Environment variables for pip in a build container.
 
-    :param trusted: the volume has a bundle of CA certificates
+    :param trusted: whether the volume contains a bundle of CA certificates
     """
     inherited = {n: os.environ[n] for name in INHERITED for n in (name, name.lower()) if n in os.environ}
     certificates = dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), BUNDLE) if trusted else {}
@@ -110,7 +110,7 @@ def environment(trusted: bool) -> dict[str, str]:
 
 
 def requirements(hostname: str, selection: Mapping[str, Pin]) -> tuple[File, ...]:
-    """The files that INSTALL reads in the container of this name."""
+    """The files that INSTALL reads in the container with this host name."""
     kinds = {"wheels": True, "sources": False}
     return tuple(
         File(
@@ -122,6 +122,6 @@ def requirements(hostname: str, selection: Mapping[str, Pin]) -> tuple[File, ...
 
 
 def parse_licenses(output: str) -> dict[str, list[str]]:
-    """package: licenses that its metadata names, from what LICENSES prints."""
+    """package: licenses in its metadata, from the output of LICENSES."""
     rows = [line.split("\t") for line in output.splitlines()]
     return {row[0]: sorted(set(row[1:])) for row in rows if row[0].startswith(PYPI) and len(row) > 1}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image recipes (`images/<name>.yml`): a parent, packages of Debian or PyPI, and little else."""
+"""Image recipes (`images/<name>.yml`): a parent, packages from Debian or PyPI, and little else."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from scs_deploy.spec import users
 from scs_deploy.spec.release import Release
 
 FORMAT = 2
-"""Part of every key: raise it when the builder itself makes images differently."""
+"""Part of every key. Increment it when a change of the builder changes images."""
 
 
 class File(Model):
-    """A file that an image gets before its packages."""
+    """A file that is added to an image before its packages."""
 
-    path: str = Field(pattern="^/", description="absolute")
-    content: str = Field(description="its text")
+    path: str = Field(pattern="^/", description="absolute path")
+    content: str = Field(description="text of the file")
     mode: str = Field(default="0644", pattern="^0[0-7]{3}$", description="octal permissions")
 
 
@@ -34,28 +34,34 @@ class Recipe(Model):
     """The keys of a recipe."""
 
     name: str
-    description: str = Field(description="what the image holds, in a few words")
-    parent: str | None = Field(default=None, description="another image; absent for the one made from the distribution")
-    packages: tuple[str, ...] = Field(default=(), description="Debian packages, without recommended ones")
+    description: str = Field(description="content of the image, in a few words")
+    parent: str | None = Field(
+        default=None, description="parent image; absent for the image that is built from the distribution"
+    )
+    packages: tuple[str, ...] = Field(default=(), description="Debian packages, without recommended packages")
     python: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")], ...] = Field(
         default=(),
-        description="packages of PyPI, by normalized name, without versions: the release pins them. They go into the "
-        "virtualenv /opt/scs, which an image shares with its parent",
+        description="PyPI packages by normalized name, without versions, which the release pins; installed into the "
+        "virtualenv /opt/scs, which an image inherits from its parent",
     )
     system_site_packages: bool = Field(
-        default=False, description="the virtualenv sees Debian's Python packages too, behind its own"
+        default=False, description="also make Debian's Python packages available in the virtualenv, after its own"
     )
     files: tuple[File, ...] = Field(default=(), description="written before the packages are installed")
-    run: tuple[str, ...] = Field(default=(), description="shell commands after the packages, as root")
+    run: tuple[str, ...] = Field(
+        default=(), description="shell commands to run as root after the packages are installed"
+    )
     entrypoint: tuple[str, ...] | None = Field(default=None, description="default: the parent's")
-    environment: dict[str, str] = Field(default_factory=dict, description="variables of every process; never a secret")
+    environment: dict[str, str] = Field(
+        default_factory=dict, description="environment variables of every process; never secrets"
+    )
     stop_signal: str | None = Field(default=None, description="default: the parent's")
 
 
 def load_recipes(release: Release) -> dict[str, Recipe]:
-    """Recipes of all images that the release builds.
+    """Load the recipes of all images that the release builds.
 
-    :raises RefusedError: a recipe is missing or wrong, or has an unknown parent
+    :raises RefusedError: a recipe is missing or invalid, or has an unknown parent
     """
     recipes = {}
     for name, image in release.images.items():
@@ -65,37 +71,39 @@ def load_recipes(release: Release) -> dict[str, Recipe]:
         if recipe.parent is not None and recipe.parent not in recipes:
             raise RefusedError(
                 f"{file_of(name, release)}: parent: no image '{recipe.parent}' in release {release.name}",
-                f"there are: {', '.join(recipes)}",
+                f"available: {', '.join(recipes)}",
             )
     return recipes
 
 
 def file_of(image: str, release: Release) -> str:
-    """The recipe's file, from the project's root."""
+    """The recipe's file, relative to the project's root."""
     return f"images/{release.images[image].recipe or image}.yml"
 
 
 def select_pins(recipes: Mapping[str, Recipe], release: Release) -> dict[str, dict[str, Pin]]:
-    """The Python packages of every image's own requirements and all that those need: image: {package: pin}.
+    """The Python packages that every image's recipe requires, with dependencies: image: {package: pin}.
 
-    :raises RefusedError: a requirement without a pin, or in a release without pins
+    :raises RefusedError: a requirement has no pin, or the release has no pins
     """
     locked = pins.load(release)
-    found: dict[str, dict[str, Pin]] = {}
+    selections: dict[str, dict[str, Pin]] = {}
     for name, recipe in recipes.items():
         where = f"{file_of(name, release)}: python"
         if recipe.python and locked is None:
-            raise RefusedError(f"{where}: release {release.name} has no `python`", f"releases/{release.name}.yml")
-        found[name] = (
+            raise RefusedError(
+                f"{where}: release {release.name} has no `python`", f"add it to releases/{release.name}.yml"
+            )
+        selections[name] = (
             pins.select(locked, recipe.python, where, pins.path_of(release.name)) if locked and recipe.python else {}
         )
-    return found
+    return selections
 
 
 def build_order(recipes: Mapping[str, Recipe], names: tuple[str, ...] = ()) -> list[str]:
-    """The named images (default: all) and those below them, each after its parent.
+    """The named images (default: all) and their ancestors, each after its parent.
 
-    :raises RefusedError: an unknown name, or parents in a circle
+    :raises RefusedError: an unknown name, or a cycle of parents
     """
     ordered: list[str] = []
 
@@ -110,25 +118,23 @@ def build_order(recipes: Mapping[str, Recipe], names: tuple[str, ...] = ()) -> l
 
     for name in names or recipes:
         if name not in recipes:
-            raise RefusedError(f"no image '{name}' in this release", f"there are: {', '.join(recipes)}")
+            raise RefusedError(f"no image '{name}' in this release", f"available: {', '.join(recipes)}")
         visit(name, ())
     return ordered
 
 
 def recipe_key(recipe: Recipe, release: Release, selection: Mapping[str, Pin]) -> str:
-    """Hash of all that a recipe says, of its Python packages, and of the suites; for the image without a parent, of
-    the users too.
+    """Hash of the recipe, its Python packages, and the suites; for the image without a parent, also of the users.
 
-    :param selection: the recipe's of `select_pins`
+    :param selection: the recipe's entry of `select_pins`
     """
-
-    said = recipe.model_dump(mode="json")
+    content = recipe.model_dump(mode="json")
     if not recipe.python:
-        # an image of Debian packages alone has the key that it had before there were others
-        del said["python"], said["system_site_packages"]
+        # keeps the keys that images of Debian packages had before recipes could name Python packages
+        del content["python"], content["system_site_packages"]
     parts = [
         FORMAT,
-        said,
+        content,
         [s.model_dump(mode="json") for s in release.suites],
         release.distribution,
         {n: u.model_dump(mode="json") for n, u in users.load().items()} if recipe.parent is None else None,
@@ -139,10 +145,10 @@ def recipe_key(recipe: Recipe, release: Release, selection: Mapping[str, Pin]) -
 
 
 def inputs_hash(key: str, parent: str | None, packages: Mapping[str, str]) -> str:
-    """Equal inputs make an equal image.
+    """Hash of everything that an image is built from. Equal inputs yield an equal image.
 
     :param key: `recipe_key`
-    :param parent: the parent's own inputs
-    :param packages: package: version of what the image adds of Debian; those of PyPI are in the key
+    :param parent: the parent's inputs hash
+    :param packages: package: version of the Debian packages that the image adds; the key covers those from PyPI
     """
     return hashlib.sha256(json.dumps([key, parent, sorted(packages.items())]).encode()).hexdigest()

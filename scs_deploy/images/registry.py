@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manager's registry: two containers on one store. On the loopback address images are pushed; on the region's
-registry address nodes pull, and nothing can be written there.
+"""The manager's registry: two containers on one store. The manager pushes images on the loopback address. Hosts pull on
+the region's registry address, which is read-only.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 LABEL_CONFIG, LABEL_ENVIRONMENT = "scs.config", "scs.environment"
 DEADLINE = 30.0
-"""Seconds until a started registry answers; it takes less than one."""
+"""Seconds to wait for a started registry. It takes less than one."""
 
 FOLDER = "etc/scs-registry"
 
 
 def container_name(environment: Environment) -> str:
-    """Of the container that images are pushed to, and of the volume with its data; nodes' has `-nodes` behind."""
+    """Name of the container for pushes and of its volume. The container that hosts pull from adds `-nodes`."""
     return f"scs-registry-{environment.name}"
 
 
@@ -53,9 +53,9 @@ class Listener(NamedTuple):
 
 
 def listeners(environment: Environment, local: Callable[[str], bool]) -> tuple[Listener, ...]:
-    """What shall run: the writer always, the reader as soon as its address is this machine's.
+    """The desired containers: always the writer, and the reader once its address is on this machine.
 
-    :param local: whether an address is this machine's
+    :param local: whether an address belongs to this machine
     """
     registry = environment.settings.registry
     name = container_name(environment)
@@ -95,12 +95,11 @@ def push_host(environment: Environment) -> str:
 
 
 def ensure(environment: Environment) -> list[str]:
-    """Run the managed registry with the region's certificate; returns the containers (re)created.
+    """Run the managed registry with the region's certificate. Returns the containers that were (re)created.
 
-    :raises RefusedError: no certificate, or the port is somebody else's
-    :raises ScsError: no image of the registry, or it does not start
+    :raises RefusedError: no certificate, or another process uses the port
+    :raises ScsError: no registry image, or the registry does not start
     """
-
     leaf = pki.load(environment).leaf("registry")
     engine = docker_engine.connect()
     image = f"scs/registry:{environment.settings.release}"
@@ -128,9 +127,9 @@ def remove(environment: Environment, report: Callable[[str], None]) -> None:
 
 
 def missing(environment: Environment, images: Mapping[str, LockedImage]) -> set[str]:
-    """Which of the locked images the region's registry does not have.
+    """The locked images that are missing in the region's registry.
 
-    :raises RefusedError: the registry does not answer
+    :raises RefusedError: the registry does not respond
     """
     api = Api(environment)
     return {name for name, image in images.items() if api.labels(image) is None}
@@ -145,26 +144,26 @@ class Api:
         managed = environment.settings.registry.managed
         self.host = f"{address}:{environment.settings.registry.port}" if address else push_host(environment)
         self._session = requests.Session()
-        # the manager's own registry is not reached through a proxy, nor by another CA than the region's
+        # the manager's own registry is never behind a proxy and always has a certificate of the region's CA
         self._session.trust_env = not managed
         self._verify: str | bool = str(environment.ca_file) if managed else True
 
     def get(self, path: str, **headers: str) -> Response:
         """GET /v2/<path>.
 
-        :raises RefusedError: the registry does not answer
+        :raises RefusedError: the registry does not respond
         """
         return self._ask("GET", path, headers)
 
     def delete(self, reference: str, digest: str) -> None:
-        """Have the registry forget a manifest and its tags; its layers go with the next garbage collection.
+        """Delete a manifest and its tags. The next garbage collection removes its layers.
 
-        :raises RefusedError: the registry does not answer
-        :raises ScsError: it does not do so
+        :raises RefusedError: the registry does not respond
+        :raises ScsError: the registry rejects the request
         """
         answer = self._ask("DELETE", f"{reference}/manifests/{digest}", {})
         if answer.status_code not in (202, 404):
-            raise ScsError(f"registry {self.host}: HTTP {answer.status_code} for the removal of {reference}@{digest}")
+            raise ScsError(f"registry {self.host}: cannot delete {reference}@{digest}: HTTP {answer.status_code}")
 
     def _ask(self, method: str, path: str, headers: Mapping[str, str]) -> Response:
         import requests
@@ -173,12 +172,12 @@ class Api:
         try:
             return self._session.request(method, url, headers=headers, verify=self._verify, timeout=30)
         except (requests.RequestException, OSError) as error:
-            raise RefusedError(f"registry {self.host} does not answer: {_reason(error)}", "scs images push") from None
+            raise RefusedError(f"registry {self.host} does not respond: {_reason(error)}", "scs images push") from None
 
     def labels(self, image: LockedImage) -> dict[str, str] | None:
-        """Labels of an image in the registry; None when it is not there.
+        """Labels of an image in the registry; None if the image is missing.
 
-        :raises RefusedError: the registry does not answer
+        :raises RefusedError: the registry does not respond
         """
         manifest = self.get(
             f"{image.reference}/manifests/{image.digest}",
@@ -193,14 +192,14 @@ class Api:
 
 
 def _run(engine: DockerClient, environment: Environment, image: str, listener: Listener, leaf: Leaf) -> bool:
-    """Create the container unless one like it runs; true when it was created."""
+    """Create the container unless an identical one exists. Returns true if it was created."""
     from docker.errors import APIError, ImageNotFound, NotFound
     from docker.types import LogConfig
 
     try:
         image_id = str(engine.images.get(image).id)
     except ImageNotFound:
-        raise ScsError(f"no image {image} on this manager", "scs images build registry") from None
+        raise ScsError(f"image {image} is missing on this manager", "scs images build registry") from None
     text = config(listener)
     wanted = hashlib.sha256("\n".join((image_id, text, leaf.cert)).encode()).hexdigest()
     with suppress(NotFound):
@@ -237,7 +236,7 @@ def _run(engine: DockerClient, environment: Environment, image: str, listener: L
 
 
 def _files(files: Mapping[str, str]) -> bytes:
-    # through the engine's socket into the container: the key is in no argument, variable, or file of the manager
+    # sent through the engine's socket: no argument, variable or file on the manager contains the key
     user = users.load()["docker-registry"]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -257,13 +256,15 @@ def _wait(environment: Environment, listener: Listener, engine: DockerClient) ->
         try:
             if api.get("").status_code == 200:
                 return
-            reason = "another server answers"
+            reason = "another server responds"
         except RefusedError as error:
             reason = error.message
         container: Container = engine.containers.get(listener.name)
         if time.monotonic() > end or container.attrs.get("RestartCount", 0) > 2:
             last: Any = container.logs(tail=1).decode(errors="replace").strip()
-            raise RefusedError(f"{listener.name} on {listener.address}:{listener.port}: {reason}; it says: {last}")
+            raise RefusedError(
+                f"{listener.name} on {listener.address}:{listener.port}: {reason}; last log line: {last}"
+            )
         time.sleep(0.1)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Software bill of materials of an image: SPDX 2.3, JSON (https://spdx.github.io/spdx-spec/v2.3/)."""
+"""Software bill of materials (SBOM) of an image: SPDX 2.3, JSON (https://spdx.github.io/spdx-spec/v2.3/)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def document(
     """The SPDX document of one image.
 
     :param digest: `sha256:...` of the image's content; makes the document's namespace unique
-    :param created: when the image was built, UTC, `YYYY-MM-DDThh:mm:ssZ`
-    :param licenses: package: short names in its copyright file. They are Debian's, not always SPDX's, and say nothing
-        about how they combine: a comment, no license expression
+    :param created: build time, UTC, `YYYY-MM-DDThh:mm:ssZ`
+    :param licenses: package: short names in its copyright file. These are Debian's names, not always SPDX's, and do not
+        show how the licenses combine. They become a comment, not a license expression.
     """
     root = "SPDXRef-Image"
     entries = [_package(p, licenses.get(p.name, ())) for p in packages]
@@ -69,7 +69,7 @@ def _package(package: Package, licenses: Iterable[str]) -> dict[str, Any]:
         source = f"built from Debian source package {package.source} {package.source_version}"
         origin = {"supplier": "Organization: Debian", "sourceInfo": source}
     return {
-        # letters, digits, dot and hyphen only; the architecture keeps multi-arch packages apart
+        # only letters, digits, dots and hyphens; the architecture distinguishes multi-arch packages
         "SPDXID": f"SPDXRef-{kind}-" + re.sub(r"[^A-Za-z0-9.-]", "-", f"{name}-{package.architecture}"),
         "name": name,
         "versionInfo": package.version,
@@ -91,7 +91,7 @@ def _package(package: Package, licenses: Iterable[str]) -> dict[str, Any]:
 
 
 def _purl(package: Package) -> str:
-    # https://github.com/package-url/purl-spec: versions are percent-encoded, `:` of an epoch stays
+    # https://github.com/package-url/purl-spec: versions are percent-encoded, except for the `:` of an epoch
     version = quote(package.version, safe=":~.-")
     if package.name.startswith(PYPI):
         return f"pkg:pypi/{package.source}@{version}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the builder remembers on this manager between runs: logs, packages of images, what apt resolved before.
+"""The builder's cache on this manager: logs, packages of images, and earlier results of apt's resolver.
 
-Everything here can be deleted: it costs the time to find it out again.
+Everything in it can be deleted. The builder then determines it again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scs_deploy.images.packages import Package
 
 
 class Store:
-    """The builder's folder of one release; by default below XDG_CACHE_HOME."""
+    """The builder's folder for one release, by default in XDG_CACHE_HOME."""
 
     def __init__(self, release: str, folder: Path | None = None) -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -32,17 +32,17 @@ class Store:
         return self.folder / f"{image}.log"
 
     def packages(self, image_id: str) -> tuple[Package, ...] | None:
-        """Packages of an image that was looked at before."""
+        """The cached packages of an image."""
         path = self.folder / "packages" / f"{image_id.removeprefix('sha256:')}.tsv"
         return pkg.parse(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def remember_packages(self, image_id: str, packages: tuple[Package, ...]) -> None:
-        """Keep the packages of an image, which never change."""
+        """Cache the packages of an image, which never change."""
         path = self.folder / "packages" / f"{image_id.removeprefix('sha256:')}.tsv"
         replace(path, pkg.write(packages))
 
     def resolved(self) -> dict[str, dict[str, str]]:
-        """What apt resolved before: key of the question: {package: version}."""
+        """Cached results of apt's resolver: key of the query: {package: version}."""
         try:
             data: dict[str, dict[str, str]] = json.loads((self.folder / "resolved.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -50,21 +50,23 @@ class Store:
         return data
 
     def remember_resolved(self, resolved: dict[str, dict[str, str]]) -> None:
-        """Keep what apt resolved in this run, and nothing of earlier ones."""
+        """Cache the resolver's results of this run and drop earlier ones."""
         replace(self.folder / "resolved.json", json.dumps(resolved, sort_keys=True))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the builder's lock.
 
-        :raises RefusedError: another process builds images of this release
+        :raises RefusedError: another process is building images of this release
         """
         with (self.folder / "lock").open("a+", encoding="utf-8") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 handle.seek(0)
-                raise RefusedError(f"process {handle.read().strip()} builds images", "wait until it is done") from None
+                raise RefusedError(
+                    f"process {handle.read().strip()} is building images", "wait until it finishes"
+                ) from None
             handle.truncate(0)
             handle.write(str(os.getpid()))
             handle.flush()

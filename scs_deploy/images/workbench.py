@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container in which an image is made: start, run steps, write files, commit."""
+"""A container in which an image is built: start, run steps, write files, commit."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 CPU_SHARES = 64
-"""Against 1024 of any other container: a build on a manager takes what nothing else wants."""
+"""Other containers have 1024: a build uses only CPU time that nothing else on the manager needs."""
 
 LINES = 12
-"""How many lines of a failed step are shown."""
+"""Number of lines of a failed step that errors contain."""
 
 
 class Workbench:
-    """A running container of `image` with the builder's volume; removed at the end of the `with` block."""
+    """A running container of `image` with the builder's volume. Removed at the end of the `with` block."""
 
     def __init__(self, engine: DockerClient, image: str, name: str, volume: str, log: Path) -> None:
         from docker.types import Mount
@@ -45,9 +45,9 @@ class Workbench:
             hostname=self.hostname,
             entrypoint=["sleep", "infinity"],
             command=[],
-            # the manager's own network: mirrors and proxies that it reaches, builds reach
+            # the manager's network, so that builds reach the same mirrors and proxies
             network_mode="host",
-            # a mount, not a volume: `commit` would write that into the image, and each container get an empty one
+            # a mount, not a volume: `commit` would declare a volume in the image, and each container would get one
             mounts=[Mount(target=apt.WORK, source=volume, type="volume")],
             cpu_shares=CPU_SHARES,
             labels={"scs.build": name},
@@ -55,7 +55,7 @@ class Workbench:
 
     @property
     def hostname(self) -> str:
-        """Of the container; names its files in the volume."""
+        """The container's host name, which also names its files in the volume."""
         return f"build-{self.name}"
 
     def __enter__(self) -> Workbench:
@@ -72,11 +72,11 @@ class Workbench:
             self.container.remove(force=True)
 
     def shell(self, script: str, *, what: str, environment: Mapping[str, str] | None = None) -> str:
-        """Run a shell script in the container and return what it prints; all of it goes to the log too.
+        """Run a shell script in the container, log its output and return it.
 
-        :param what: names the step in the error
-        :param environment: more variables, of this step only
-        :raises ScsError: the script failed: with its last lines and the log's path
+        :param what: name of the step, for the error
+        :param environment: additional variables for this step
+        :raises ScsError: the script failed; contains its last lines and the log's path
         """
         self._handle.write(f"\n### {what}\n{script.rstrip()}\n---\n")
         self._handle.flush()
@@ -101,7 +101,7 @@ class Workbench:
         return printed
 
     def write(self, files: Iterable[File]) -> None:
-        """Write files owned by root; folders that are missing get mode 0755."""
+        """Write files owned by root. Missing folders are created with mode 0755."""
         files = tuple(files)
         if not files:
             return
@@ -114,8 +114,8 @@ class Workbench:
         self.container.put_archive("/", buffer.getvalue())
 
     def commit(self, repository: str, tag: str, config: dict[str, Any]) -> str:
-        """Make an image of the container's present content; returns the image id."""
-        # `commit` keeps the container's own command: what is not given here would be this class's `sleep`
+        """Create an image from the container's current content. Returns the image id."""
+        # `commit` keeps the container's config: without `config`, the image would run the `sleep` of this class
         image = self.container.commit(repository=repository, tag=tag, pause=False, conf=config)
         return str(image.id)
 
@@ -130,7 +130,7 @@ def add_file(archive: tarfile.TarFile, file: File) -> None:
 
 
 def relevant(output: str) -> list[str]:
-    """The lines of a failed step that say why: apt's and dpkg's errors, else the last ones."""
+    """The lines of a failed step that show the reason: errors of apt and dpkg, else the last lines."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     told = [line for line in lines if line.startswith(("E: ", "dpkg: error", " E: ", "ERROR: ")) or "rror:" in line]
     return told[-LINES:] if told else lines[-LINES:]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every inventory must satisfy, whatever source it came from. Pure: all problems at once, nothing is asked."""
+"""Requirements of every inventory, whatever its source. Pure. All problems are reported at once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from dataclasses import dataclass
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import IPAddress, Settings
 from scs_deploy.inventory import link_checks
-from scs_deploy.inventory.link_checks import Place
+from scs_deploy.inventory.link_checks import LinkProblem, Place
 from scs_deploy.inventory.model import Host, Inventory
 
 NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I)
 """RFC 1123 host name"""
-_SHOWN = "link of "
-"""Marks the owner of an address that one of its links carries."""
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong: where, and what."""
+    """One problem: where, and what."""
 
     where: str
     what: str
@@ -42,66 +40,65 @@ class ProblemsError(RefusedError):
 
 
 def check(inventory: Inventory, settings: Settings) -> list[Problem]:
-    """Problems of names, addresses, MACs, networks and links."""
+    """Problems of names, addresses, MAC addresses, networks and links."""
     hosts = list(inventory.hosts.values())
-    found = [p for host in hosts for p in _host(host, settings)]
-    found += _duplicates(hosts, settings)
+    problems = [p for host in hosts for p in _host(host, settings)]
+    problems += _duplicates(hosts, settings)
     for host in hosts:
         places = {
             n: Place(p.interface, p.address, settings.networks[n].mtu)
             for n, p in host.networks.items()
             if n in settings.networks
         }
-        found += [_told(line) for line in link_checks.problems(host.name, host.links, places)]
+        problems += [_of_link(p) for p in link_checks.problems(host.name, host.links, places)]
         if host.links:
             missing = sorted({p.interface for p in host.networks.values()} - set(host.links))
-            found += [Problem(host.name, f"networks: interface {name} is not among its links") for name in missing]
-    found += [_told(line) for line in link_checks.shared({h.name: h.links for h in hosts})]
-    return sorted(set(found))
+            problems += [Problem(host.name, f"networks: interface {name} is missing in its links") for name in missing]
+    problems += [_of_link(p) for p in link_checks.shared({h.name: h.links for h in hosts})]
+    return sorted(set(problems))
 
 
-def _told(line: str) -> Problem:
-    host, _, what = line.removeprefix("host ").partition(": ")
-    return Problem(host, what)
+def _of_link(problem: LinkProblem) -> Problem:
+    return Problem(problem.host, f"{problem.key}: {problem.what}; {problem.hint}")
 
 
 def check_needs(inventory: Inventory, needs: Mapping[str, Mapping[str, str]]) -> list[Problem]:
-    """Hosts that are not on a network that their services use.
+    """Hosts without an address on a network that their services use.
 
-    :param needs: {group: {network: who needs it there}}
+    :param needs: {group: {network: what requires it}}
     """
-    found = []
+    problems = []
     for group, networks in needs.items():
         for host in inventory.group(group):
-            for network, why in networks.items():
+            for network, user in networks.items():
                 place = host.networks.get(network)
                 if place is None or place.address is None:
-                    found.append(Problem(host.name, f"has no address on network {network}, which {why} needs"))
-    return sorted(set(found))
+                    problems.append(Problem(host.name, f"has no address on network {network}, which {user} requires"))
+    return sorted(set(problems))
 
 
 def check_settings(inventory: Inventory, known: frozenset[str]) -> list[Problem]:
     """Variables that no service and no role declares."""
-    found = []
+    problems = []
     for name in sorted({s for h in inventory.hosts.values() for s in h.settings} - known):
         hosts = [h.name for h in inventory.hosts.values() if name in h.settings]
         close = difflib.get_close_matches(name, known, n=1)
         more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
         hint = f", did you mean {close[0]}?" if close else ""
-        found.append(Problem(f"{hosts[0]}{more}", f"{name}: unknown variable, no service declares it{hint}"))
-    return found
+        problems.append(Problem(f"{hosts[0]}{more}", f"{name}: unknown variable, no service declares it{hint}"))
+    return problems
 
 
 def _host(host: Host, settings: Settings) -> Iterator[Problem]:
     if not NAME.fullmatch(host.name):
-        yield Problem(host.name, "is no host name (letters, digits, dashes)")
+        yield Problem(host.name, "is not a valid host name (use letters, digits, dashes)")
     management = host.networks.get("management")
     if management is None or management.address is None:
         yield Problem(host.name, "has no address on network management")
     for name, place in host.networks.items():
         network = settings.networks.get(name)
         if network is None:
-            yield Problem(host.name, f"is on network {name}, which environment.yml does not have")
+            yield Problem(host.name, f"is on network {name}, which environment.yml does not define")
         elif place.address is not None and place.address not in network.cidr:
             yield Problem(host.name, f"networks.{name}.address {place.address} is outside {network.cidr}")
 
@@ -109,29 +106,29 @@ def _host(host: Host, settings: Settings) -> Iterator[Problem]:
 def _duplicates(hosts: list[Host], settings: Settings) -> Iterator[Problem]:
     names: dict[str, str] = {}
     api = settings.api
-    addresses: dict[IPAddress, str] = {
-        api.internal.address: "api.internal.address",
-        api.external.address: "api.external.address",
+    addresses: dict[IPAddress, tuple[str, bool]] = {
+        api.internal.address: ("api.internal.address", False),
+        api.external.address: ("api.external.address", False),
     }
+    """address: its owner, and whether one of the owner's links carries it"""
     reached: dict[str, str] = {}
     for host in hosts:
         if (key := host.name.lower()) in names:
-            yield Problem(host.name, f"is {names[key]} too: names do not differ by case alone")
+            yield Problem(host.name, f"differs from {names[key]} in upper and lower case only")
         names[key] = host.name
         carried = {a.ip for link in host.links.values() for a in link.addresses}
         for network, place in host.networks.items():
             if place.address is None:
                 continue
-            # what two hosts' links carry is told by link_checks.shared; here what no link shows
-            owner = addresses.get(place.address)
-            if owner and not (place.address in carried and owner.startswith(_SHOWN)):
-                yield Problem(
-                    host.name, f"networks.{network}.address {place.address} belongs to {owner.removeprefix(_SHOWN)} too"
-                )
-            addresses[place.address] = (_SHOWN if place.address in carried else "") + f"host {host.name}"
+            # link_checks.shared reports addresses that the links of two hosts carry
+            on_link = place.address in carried
+            owner, on_owners_link = addresses.get(place.address, ("", False))
+            if owner and not (on_link and on_owners_link):
+                yield Problem(host.name, f"networks.{network}.address {place.address} is also used by {owner}")
+            addresses[place.address] = (f"host {host.name}", on_link)
         for one in (api.internal, api.external):
             if one.address in carried and all(p.address != one.address for p in host.networks.values()):
-                yield Problem(host.name, f"a link carries {one.address}, the API's address {one.name}")
+                yield Problem(host.name, f"a link has {one.address}, the API address of {one.name}")
         if host.address in reached:
-            yield Problem(host.name, f"ansible_host {host.address} is host {reached[host.address]} too")
+            yield Problem(host.name, f"ansible_host {host.address} is also used by host {reached[host.address]}")
         reached[host.address] = host.name

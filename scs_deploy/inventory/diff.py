@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between two inventories, host by host, and what that means for services. Pure."""
+"""The differences between two inventories, host by host, and their effects on services. Pure."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class HostChange(Model):
 
     host: str
     kind: Kind
-    facts: tuple[str, ...] = Field(description="what differs, a line each")
-    effects: tuple[str, ...] = Field(description="what that means for services")
+    facts: tuple[str, ...] = Field(description="the differences, one line each")
+    effects: tuple[str, ...] = Field(description="their effects on services")
 
 
 class Diff(Model):
     """All differences."""
 
     hosts: tuple[HostChange, ...]
-    region: tuple[str, ...] = Field(description="what groups, members and quorum become")
+    region: tuple[str, ...] = Field(description="changes of groups, cluster members and quorum")
 
     @property
     def empty(self) -> bool:
@@ -44,19 +44,19 @@ class Diff(Model):
 
 
 def compare(old: Inventory, new: Inventory, catalog: Catalog) -> Diff:
-    """What `new` changes."""
+    """The changes from `old` to `new`."""
     before, after = _services(old, catalog), _services(new, catalog)
     changes = []
     for name in sorted({*old.hosts, *new.hosts}):
         was, now = old.hosts.get(name), new.hosts.get(name)
         if was is None and now is not None:
             facts = (f"groups {', '.join(now.groups) or 'none'}", *(f"network {n}" for n in _places(now)))
-            effects = (*_runs("runs", after.get(name, frozenset())), "scs node add brings it into the region")
+            effects = (*_runs("runs", after.get(name, frozenset())), "run scs node add to add it to the region")
             changes.append(HostChange(host=name, kind=Kind.ADDED, facts=facts, effects=effects))
         elif now is None and was is not None:
             effects = (
                 *_runs("no longer runs", before.get(name, frozenset())),
-                "scs node remove must take it out while the inventory still has it",
+                "run scs node remove before the inventory drops it",
             )
             changes.append(
                 HostChange(host=name, kind=Kind.REMOVED, facts=(f"groups {', '.join(was.groups)}",), effects=effects)
@@ -64,19 +64,19 @@ def compare(old: Inventory, new: Inventory, catalog: Catalog) -> Diff:
         elif was is not None and now is not None and was != now:
             facts = tuple(_facts(was, now))
             effects = tuple(_effects(was, now, before.get(name, frozenset()), after.get(name, frozenset()), catalog))
-            # the object behind a host may be another one and give the same host
+            # another source object can describe the same host
             if facts:
                 changes.append(HostChange(host=name, kind=Kind.CHANGED, facts=facts, effects=effects))
     return Diff(hosts=tuple(changes), region=tuple(_region(old, new, catalog)))
 
 
 def _services(inventory: Inventory, catalog: Catalog) -> dict[str, frozenset[str]]:
-    found: dict[str, set[str]] = {}
+    by_host: dict[str, set[str]] = {}
     for service in catalog.services.values():
         for group in {c.hosts or service.hosts for c in service.containers.values()}:
             for host in inventory.groups.get(group, ()):
-                found.setdefault(host, set()).add(service.name)
-    return {h: frozenset(s) for h, s in found.items()}
+                by_host.setdefault(host, set()).add(service.name)
+    return {h: frozenset(s) for h, s in by_host.items()}
 
 
 def _runs(word: str, services: frozenset[str]) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def _places(host: Host) -> list[str]:
 
 
 def _facts(was: Host, now: Host) -> Iterator[str]:
-    yield from _moved("address for SSH", was.address, now.address)
+    yield from _moved("SSH address", was.address, now.address)
     for group in sorted(set(now.groups) - set(was.groups)):
         yield f"group {group}: added"
     for group in sorted(set(was.groups) - set(now.groups)):
@@ -139,13 +139,16 @@ def _effects(was: Host, now: Host, before: frozenset[str], after: frozenset[str]
     kept = before & after
     if any(_address(was, n) != _address(now, n) for n in {*was.networks, *now.networks}):
         clustered = sorted(s for s in kept if catalog.services[s].quorum)
-        yield "its certificates are issued anew"
+        yield "its certificates are reissued"
         if kept:
-            yield f"restarts with another address: {', '.join(sorted(kept))}"
+            yield f"restarts with the new address: {', '.join(sorted(kept))}"
         if clustered:
-            yield f"members of {', '.join(clustered)} know it by its address: take it out and in again (scs node)"
+            yield (
+                f"{', '.join(clustered)}: the other members know it by its address; "
+                "remove it and add it again (scs node)"
+            )
     if was.links != now.links:
-        yield "its network configuration is written anew (scs bootstrap)"
+        yield "its network configuration is rewritten (scs bootstrap)"
     changed = {k for k in {*was.settings, *now.settings} if was.settings.get(k) != now.settings.get(k)}
     users = sorted(s for s in kept if changed & set(catalog.services[s].settings))
     if users:
@@ -166,8 +169,8 @@ def _region(old: Inventory, new: Inventory, catalog: Catalog) -> Iterator[str]:
         voters = sorted(s.name for s in catalog.services.values() if s.quorum and s.hosts == group)
         if voters and now:
             yield (
-                f"{', '.join(voters)}: {len(now)} members, {(len(now) - 1) // 2} may be lost"
-                + (" (even: refused by scs plan)" if len(now) % 2 == 0 else "")
+                f"{', '.join(voters)}: {len(now)} members, tolerates the loss of {(len(now) - 1) // 2}"
+                + (" (even number: scs plan refuses it)" if len(now) % 2 == 0 else "")
             )
         if now != was and HOLDER in catalog.services and catalog.services[HOLDER].hosts == group:
-            yield "load balancer and API addresses: their hosts change, HAProxy is reconfigured on all of them"
+            yield "load balancer and API addresses: their hosts change; HAProxy is reconfigured on all of them"

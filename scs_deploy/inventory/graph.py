@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inventory as a picture: groups, their hosts by zone, and the services that run there. Pure, no dependency."""
+"""The inventory as an SVG image: groups, their hosts by zone, and the services that run there. Pure."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from scs_deploy.spec.catalog import Catalog
 WIDTH = 1160
 _LINE, _CHIP, _PAD = 18, 24, 12
 _CHARACTER = 7.3
-"""Width of a character of the 12 px monospace font, rounded up."""
+"""Width of one character in the 12 px monospace font, rounded up."""
 
 
 def services(catalog: Catalog, group: str) -> dict[str, list[str]]:
-    """service: its containers that a group's hosts run."""
-    found: dict[str, list[str]] = {}
+    """The containers that run on a group's hosts, by service."""
+    running: dict[str, list[str]] = {}
     for service in catalog.services.values():
         for name, container in service.containers.items():
             if (container.hosts or service.hosts) == group:
-                found.setdefault(service.name, []).append(name)
-    return found
+                running.setdefault(service.name, []).append(name)
+    return running
 
 
 def svg(title: str, inventory: Inventory, catalog: Catalog) -> str:
-    """An SVG document, the same for the same inventory."""
+    """An SVG document. The same inventory always yields the same document."""
     parts: list[str] = []
     y = 40.0
     for group, hosts in inventory.groups.items():
         top = y
         y += _PAD + _LINE
         body = [_text(_PAD * 2, y, f"{group} ({len(hosts)})", "group")]
-        running = ", ".join(f"{s}" for s in services(catalog, group)) or "no service of the catalog"
+        running = ", ".join(f"{s}" for s in services(catalog, group)) or "no services"
         for line in _wrap(running.split(" "), (WIDTH - 6 * _PAD) / _CHARACTER):
             y += _LINE
             body.append(_text(_PAD * 2, y, " ".join(line), "service"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host's network interfaces, as the host shall have them, from any inventory source.
+"""A host's desired network interfaces, from any inventory source.
 
-Values that can be wrong together (ranges, relations between links) are checked by `link_checks.problems`, which tells
-all of them at once; the model itself refuses only what has no meaning, such as text that is no address.
+`link_checks.problems` checks ranges and relations between links and reports all problems at once. The model itself
+rejects only values that cannot be parsed, such as an invalid address.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from scs_deploy.environment.environment import IPAddress
 IPInterface = IPv4Interface | IPv6Interface
 
 BOND_MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
-"""As the kernel names them, https://docs.kernel.org/networking/bonding.html"""
+"""The kernel's names, https://docs.kernel.org/networking/bonding.html"""
 
 DEFAULT_BOND_MODE = "802.3ad"
 DEFAULT_MTU = 1500
-"""Bytes; what the kernel gives an Ethernet link that nobody set."""
+"""Bytes; the kernel's default for Ethernet links."""
 
 
 class Route(Model):
@@ -34,26 +34,28 @@ class Route(Model):
 
 
 class Link(Model):
-    """One network interface of a host, as the host shall have it; its name is the key in the host's `links`."""
+    """One desired network interface of a host. Its name is the key in the host's `links`."""
 
-    kind: Literal["physical", "bond", "vlan", "bridge", "dummy"] = Field(default="physical", description="what it is")
-    mac: str | None = Field(
-        default=None, description="physical: how the port is recognised; others: the address it gets"
+    kind: Literal["physical", "bond", "vlan", "bridge", "dummy"] = Field(
+        default="physical", description="kind of interface"
     )
-    mtu: int | None = Field(default=None, description="bytes; absent: the kernel's default, or the parent's")
+    mac: str | None = Field(
+        default=None, description="physical: MAC address that identifies the port; others: MAC address to set"
+    )
+    mtu: int | None = Field(default=None, description="bytes; absent: the kernel's default, or the parent's MTU")
     addresses: tuple[IPInterface, ...] = Field(default=(), description="with prefix length, `192.0.2.1/24`")
-    dhcp: bool = Field(default=False, description="takes addresses by DHCP")
-    accept_ra: bool = Field(default=False, description="takes IPv6 addresses and routes from router advertisements")
-    members: tuple[str, ...] = Field(default=(), description="bond, bridge: the links that are its ports")
+    dhcp: bool = Field(default=False, description="get addresses by DHCP")
+    accept_ra: bool = Field(default=False, description="get IPv6 addresses and routes from router advertisements")
+    members: tuple[str, ...] = Field(default=(), description="bond, bridge: links that are its ports")
     mode: str | None = Field(default=None, description="bond: 802.3ad (default), active-backup, ...")
-    parent: str | None = Field(default=None, description="vlan: the link that carries it")
-    vlan: int | None = Field(default=None, description="vlan: its VLAN ID, 1 to 4094")
+    parent: str | None = Field(default=None, description="vlan: link that carries it")
+    vlan: int | None = Field(default=None, description="vlan: VLAN ID, 1 to 4094")
     gateway4: IPAddress | None = Field(default=None, description="IPv4 default gateway")
     gateway6: IPAddress | None = Field(default=None, description="IPv6 default gateway")
     routes: tuple[Route, ...] = Field(default=(), description="static routes through this link")
     nameservers: tuple[IPAddress, ...] = Field(default=(), description="DNS servers")
     enabled: bool = Field(default=True, description="false: the link is kept down")
-    neighbour: str | None = Field(default=None, description="what LLDP shall show: `<switch>:<port>`")
+    neighbour: str | None = Field(default=None, description="expected LLDP neighbour: `<switch>:<port>`")
 
     @field_validator("mac", mode="before")
     @classmethod
@@ -62,5 +64,5 @@ class Link(Model):
 
     @property
     def ports(self) -> tuple[str, ...]:
-        """The links that this one is built on."""
+        """The links that this link is built on."""
         return (*self.members, *((self.parent,) if self.parent else ()))

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bringing the environment's inventory up to date with its source: compare, check, write."""
+"""Update the environment's inventory from its source: compare, check, write."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.environment import load as load_environment
 from scs_deploy.inventory import diff, source, synced
 from scs_deploy.inventory.checks import Problem, ProblemsError
 from scs_deploy.inventory.diff import Diff
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.inventory.synced import Document
-from scs_deploy.spec import catalog as catalogs
+from scs_deploy.spec.catalog import Catalog
+from scs_deploy.spec.catalog import load as load_catalog
 from scs_deploy.state.lock import region_lock
 
 Progress = Callable[[int, int], None]
@@ -24,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A source's inventory beside the one in use."""
+    """A source's inventory compared with the one in use."""
 
     document: Document
     diff: Diff
@@ -64,21 +65,21 @@ class Checked:
 
 
 def compare(name: str | None, origin: str, progress: Progress) -> Comparison:
-    """What a sync would change.
+    """The changes that a sync would make.
 
-    :raises RefusedError: the source refuses or cannot be read
+    :raises RefusedError: the source rejects the request or cannot be read
     """
-    environment = environments.load(name)
-    catalog = catalogs.load()
-    found = source.read(environment, catalog, origin, progress)
-    document = found.document.model_copy(update={"hash": synced.hash_of(found.document)})
+    environment = load_environment(name)
+    catalog = load_catalog()
+    answer = source.read(environment, catalog, origin, progress)
+    document = answer.document.model_copy(update={"hash": synced.hash_of(answer.document)})
     old = _old(environment, catalog)
     return Comparison(
         document=document,
         diff=diff.compare(old, document.inventory(), catalog),
-        problems=found.problems,
-        left_out=found.left_out,
-        requests=found.requests,
+        problems=answer.problems,
+        left_out=answer.left_out,
+        requests=answer.requests,
         file=environment.path / synced.FILE,
     )
 
@@ -86,33 +87,33 @@ def compare(name: str | None, origin: str, progress: Progress) -> Comparison:
 def sync(name: str | None, origin: str, progress: Progress) -> Comparison:
     """Write the source's inventory into the environment.
 
-    :raises ProblemsError: with everything that is wrong; nothing was written
-    :raises RefusedError: the source cannot be read, another inventory is in the way, or a run goes on
+    :raises ProblemsError: lists all problems of the source's inventory; nothing was written
+    :raises RefusedError: the source cannot be read, the file is a hand-written inventory, or a run is in progress
     """
-    environment = environments.load(name)
+    environment = load_environment(name)
     file = environment.path / synced.FILE
     if file.exists() and not synced.is_synced(file):
-        raise RefusedError(f"{file}: is an inventory written by hand, and sync would replace it", "rename it")
-    found = compare(name, origin, progress)
-    if found.problems:
-        raise ProblemsError(found.document.source, found.problems, ", nothing was written")
-    text = synced.dump(found.document)
+        raise RefusedError(f"{file}: is a hand-written inventory, and sync would replace it", "rename it")
+    comparison = compare(name, origin, progress)
+    if comparison.problems:
+        raise ProblemsError(comparison.document.source, comparison.problems, ", nothing was written")
+    text = synced.dump(comparison.document)
     written = not file.exists() or file.read_text(encoding="utf-8") != text
     if written:
         environment.state.mkdir(mode=0o700, exist_ok=True)
-        # a run goes by one inventory from its plan to its end
+        # the inventory must not change during a run
         with region_lock(environment):
-            synced.write(found.document, file)
+            synced.write(comparison.document, file)
     note = ""
     if environment.inventory != file.resolve():
-        note = f"runs still go by {environment.inventory}: set `inventory: {synced.FILE}` in {environment.file}"
-    return Comparison(**{**found.__dict__, "written": written, "note": note})
+        note = f"runs still use {environment.inventory}: set `inventory: {synced.FILE}` in {environment.file}"
+    return replace(comparison, written=written, note=note)
 
 
 def check(name: str | None) -> Checked:
-    """Everything that is wrong with the inventory in use."""
-    environment = environments.load(name)
-    catalog = catalogs.load()
+    """Check the inventory in use for all problems."""
+    environment = load_environment(name)
+    catalog = load_catalog()
     try:
         inventory = source.load(environment, source.variables(catalog))
     except ProblemsError as error:
@@ -121,11 +122,11 @@ def check(name: str | None) -> Checked:
     return Checked(environment.inventory, inventory.hash, len(inventory.hosts), tuple(problems))
 
 
-def _old(environment: Environment, catalog: catalogs.Catalog) -> Inventory:
-    """The last synced inventory; before the first sync the one in use, and before that none."""
+def _old(environment: Environment, catalog: Catalog) -> Inventory:
+    """The last synced inventory. Before the first sync: the inventory in use, or an empty one."""
     file = environment.path / synced.FILE
     if synced.is_synced(file):
-        # one that was edited by hand or by another release is compared as far as it can be read
+        # also compare a file that was edited by hand or written by another version of scs
         return synced.load(file, trust=True).inventory()
     if environment.inventory.exists():
         return source.load(environment, source.variables(catalog))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reaching hosts over SSH: the command line, and the region's own known_hosts file."""
+"""SSH connections to hosts: the command line, and the region's own known_hosts file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scs_deploy.inventory.model import Host
 
 
 def ssh_command(environment: Environment, host: Host, command: Sequence[str], terminal: bool) -> list[str]:
-    """The ssh command line for a host, with the region's key and known hosts only."""
+    """The ssh command line for a host. Uses only the region's key and known_hosts file."""
     arguments = ["ssh", "-i", str(environment.ssh_key), "-l", environment.settings.ssh.user]
     arguments += ssh.arguments({**ssh.options(environment.known_hosts), "LogLevel": "ERROR"})
     if port := host.connection.get("ansible_port"):
@@ -24,13 +24,13 @@ def ssh_command(environment: Environment, host: Host, command: Sequence[str], te
 
 
 def known_hosts(text: str, keys: Mapping[str, str]) -> str:
-    """`text` of a known_hosts file with `keys` (name or address: host key) in place of older ones of the same names."""
+    """A known_hosts file's text with `keys` (name or address: host key) replacing older entries of the same names."""
     kept = [line for line in text.splitlines() if line and line.split()[0] not in keys]
     return "\n".join(sorted((*kept, *(f"{name} {key}" for name, key in keys.items())))) + "\n"
 
 
 def trust(environment: Environment, keys: Mapping[str, str]) -> None:
-    """Record host keys that came from the provider, not from the network."""
+    """Record host keys from a trusted source, such as the provider. Never use keys read from the network."""
     file = environment.known_hosts
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     before = file.read_text(encoding="utf-8") if file.is_file() else ""

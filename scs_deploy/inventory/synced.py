@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The synced inventory: one sorted YAML file per region with all that its source said, and a hash of it."""
+"""The synced inventory: one sorted YAML file per region with the complete content of its source, and a hash."""
 
 from __future__ import annotations
 
@@ -22,38 +22,40 @@ from scs_deploy.inventory.model import Host, Inventory, digest
 
 FILE = "inventory.yml"
 PLUGIN: Literal["scs.core.region"] = "scs.core.region"
-_HEAD = "---\n# Written by `scs inventory sync`; the next one replaces it. Keep it in git: it is what runs go by.\n"
+_HEAD = "---\n# Written by `scs inventory sync`, which replaces manual edits. Runs use this file: keep it in git.\n"
 
 
 class NetworkFacts(Model):
-    """What a source says of one of the region's networks."""
+    """Information from the source about one of the region's networks."""
 
-    prefixes: tuple[IPv4Network | IPv6Network, ...] = Field(default=(), description="all of it, IPv4 and IPv6")
+    prefixes: tuple[IPv4Network | IPv6Network, ...] = Field(default=(), description="all prefixes, IPv4 and IPv6")
     vlans: tuple[int, ...] = Field(default=(), description="VLAN IDs")
 
 
 class VirtualAddress(Model):
-    """An address that no single host carries."""
+    """An address that is not bound to a single host."""
 
     address: IPAddress = Field(description="without prefix length")
-    network: str = Field(description="network of environment.yml")
+    network: str = Field(description="network in environment.yml")
     role: str = Field(description="vip, vrrp, anycast, ...")
     name: str = Field(default="", description="DNS name")
-    outside: IPAddress | None = Field(default=None, description="address that is translated (NAT) to it")
+    outside: IPAddress | None = Field(default=None, description="outside address that NAT translates to this one")
 
 
 class Document(Model):
-    """A synced inventory as it stands in its file."""
+    """The content of a synced inventory file."""
 
-    source: str = Field(description="where it came from: NetBox's address and sites, or a path")
+    source: str = Field(description="where the inventory came from: NetBox's URL and sites, or a path")
     version: str = Field(default="", description="version of NetBox's API")
-    changed: str = Field(default="", description="newest change of a NetBox object that it was made of")
-    hash: str = Field(default="", description="of all that follows")
-    plugin: Literal["scs.core.region"] = Field(default=PLUGIN, description="what plain Ansible reads the file with")
+    changed: str = Field(default="", description="time of the last change to a NetBox object in this inventory")
+    hash: str = Field(default="", description="hash of networks, virtual addresses, groups and hosts")
+    plugin: Literal["scs.core.region"] = Field(
+        default=PLUGIN, description="inventory plugin that lets plain Ansible read the file"
+    )
     networks: dict[str, NetworkFacts] = Field(default={}, description="the region's networks")
-    virtual_addresses: tuple[VirtualAddress, ...] = Field(default=(), description="addresses that move")
+    virtual_addresses: tuple[VirtualAddress, ...] = Field(default=(), description="addresses that move between hosts")
     groups: dict[str, tuple[str, ...]] = Field(default={}, description="group: its hosts")
-    hosts: dict[str, Host] = Field(default={}, description="all that rendering needs, by name")
+    hosts: dict[str, Host] = Field(default={}, description="hosts by name, with everything that rendering needs")
 
     def inventory(self) -> Inventory:
         """The hosts and groups."""
@@ -61,17 +63,17 @@ class Document(Model):
 
 
 def document(source: str, inventory: Inventory) -> Document:
-    """What a source says that knows of nothing but hosts and groups."""
+    """The document of a source that has hosts and groups only."""
     return Document(source=source, hosts=inventory.hosts, groups=inventory.groups)
 
 
-def hash_of(found: Document) -> str:
+def hash_of(document: Document) -> str:
     """`sha256:<hex>` of everything but the header."""
-    return digest(content(found))
+    return digest(content(document))
 
 
 def content(document: Document) -> dict[str, Any]:
-    """What the hash covers, as JSON data without defaults."""
+    """The data that the hash covers, as JSON data without defaults."""
     data: dict[str, Any] = document.model_dump(
         mode="json", exclude_defaults=True, include={"networks", "virtual_addresses", "groups", "hosts"}
     )
@@ -81,7 +83,7 @@ def content(document: Document) -> dict[str, Any]:
 
 
 def dump(document: Document) -> str:
-    """The file's text, hash included: the same inventory gives the same bytes."""
+    """The file's text, including the hash. The same inventory always yields the same bytes."""
     body = content(document)
     head = {"source": document.source, "version": document.version, "changed": document.changed}
     whole = {**{k: v for k, v in head.items() if v}, "hash": digest(body), "plugin": PLUGIN, **body}
@@ -90,7 +92,7 @@ def dump(document: Document) -> str:
 
 
 def _part(key: str, value: Any) -> str:
-    # innermost lists and mappings on one line: a link is a line or a few, and a thousand hosts stay readable in a diff
+    # innermost lists and mappings on one line: a link takes a few lines, so diffs of many hosts stay readable
     flow = None if isinstance(value, dict | list) else False
     text = str(
         yaml.dump({key: value}, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=110, default_flow_style=flow)
@@ -102,13 +104,13 @@ _SEQUENCE = re.compile(r"^ *- ", re.MULTILINE)
 
 
 def _indented(text: str) -> str:
-    """Block sequences two spaces further in than their key, as yamllint wants them; libyaml writes them level with it.
+    """Indent block sequences by two more spaces than their key, as yamllint requires; libyaml aligns them with it.
 
-    Where they begin and end, YAML's own parser says. Lines of a text that goes on move too, which changes nothing.
+    YAML's own parser finds their start and end. Continuation lines of strings move too, which does not change them.
     """
     lines = text.splitlines(keepends=True)
     deeper = [0] * (len(lines) + 1)
-    # -1: a mapping, -2: a sequence that stays, or the line where one begins that a mapping's key has
+    # -1: a mapping; -2: a sequence that does not move; else the first line of a sequence that moves
     open_: list[int] = []
     for event in yaml.parse(text, Loader=yaml.CSafeLoader):
         if isinstance(event, yaml.MappingStartEvent):
@@ -130,10 +132,10 @@ class _Dumper(yaml.CSafeDumper):
 
 
 def write(document: Document, file: Path) -> None:
-    """Replace the file in one step: whoever reads or dies meanwhile finds the old one whole, or the new one."""
+    """Replace the file atomically: readers see the old or the new content, even after a crash."""
     text = dump(document)
     for left in file.parent.glob(f".{file.name}.*"):
-        # of a process that was killed; a living one is done within seconds
+        # left by a killed process; a running one finishes within seconds
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > 3600:
                 left.unlink()
@@ -156,7 +158,7 @@ def write(document: Document, file: Path) -> None:
 
 
 def is_synced(file: Path) -> bool:
-    """A file that `sync` wrote: its first keys say so. Reads no further than it must."""
+    """Whether `sync` wrote the file, judged by its first keys. Reads only the first lines."""
     if not file.is_file() or file.suffix not in (".yml", ".yaml"):
         return False
     with file.open(encoding="utf-8", errors="replace") as stream:
@@ -169,8 +171,8 @@ def is_synced(file: Path) -> bool:
 def load(file: Path, trust: bool = False) -> Document:
     """Read a synced inventory.
 
-    :param trust: take it as it is, whatever its hash says
-    :raises RefusedError: not one, or changed by hand since it was written
+    :param trust: accept the file even if its hash does not match
+    :raises RefusedError: not a synced inventory, or edited by hand
     """
     data = load_yaml(file)
     if not isinstance(data, dict) or "source" not in data:
@@ -178,10 +180,10 @@ def load(file: Path, trust: bool = False) -> Document:
     hosts = data.get("hosts")
     hosts = hosts if isinstance(hosts, dict) else {}
     named = {n: {**(h if isinstance(h, dict) else {}), "name": n} for n, h in hosts.items()}
-    found = validate(Document, {**data, "hosts": named}, file)
-    if not trust and found.hash != hash_of(found):
+    result = validate(Document, {**data, "hosts": named}, file)
+    if not trust and result.hash != hash_of(result):
         raise RefusedError(
-            f"{file}: its content is not what its hash says: it was changed by hand",
+            f"{file}: the hash does not match the content: the file was edited by hand",
             "change the source and run scs inventory sync, or restore the file from git",
         )
-    return found
+    return result

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads an Ansible inventory (hosts, group_vars, host_vars) with Ansible's own precedence into the model."""
+"""Read an Ansible inventory (hosts, group_vars, host_vars) into the model, with Ansible's own precedence."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ _ANSIBLE = {
 
 
 _DESCRIBED = ("links", "zone", "disks", "oob")
-"""Host variables that are the host's own fields: see `Host`"""
+"""Host variables that become fields of `Host`"""
 
 
 def load(environment: Environment, known: frozenset[str], path: Path | None = None) -> Inventory:
-    """All hosts with their variables.
+    """Load all hosts with their variables.
 
-    :param known: operator variables that some service declares
-    :param path: another inventory than the environment's
-    :raises RefusedError: no hosts, unknown variable, missing or foreign address, an address or name used twice
+    :param known: operator variables that services and roles declare
+    :param path: default: the environment's inventory
+    :raises RefusedError: no hosts, an unknown variable, a missing address, an address outside of its network, or a
+        duplicate address or name
     """
     path = path or environment.inventory
     if not path.exists():
-        hint = "scs inventory sync writes it" if (environment.path / "netbox.yml").exists() else ""
+        hint = "scs inventory sync" if (environment.path / "netbox.yml").exists() else ""
         raise RefusedError(f"{environment.file}: inventory: {path} does not exist", hint)
     raw = _read(path)
     if not raw:
@@ -57,7 +58,7 @@ def load(environment: Environment, known: frozenset[str], path: Path | None = No
 
 
 def _read(path: Path) -> dict[str, tuple[dict[str, Any], list[str]]]:
-    # imported here: Ansible costs 0.3 s that commands without an inventory need not pay
+    # imported here: Ansible takes 0.3 s to load and commands without an inventory do not need it
     from ansible.errors import AnsibleError
     from ansible.inventory.manager import InventoryManager
     from ansible.parsing.dataloader import DataLoader
@@ -102,12 +103,12 @@ def _host(
     if not isinstance(raw_networks, dict):
         raise RefusedError(
             f"{sources.find(name, 'networks')}: host {name} has no networks",
-            "give networks.<name>.interface and .address",
+            "set networks.<name>.interface and .address",
         )
     at = sources.find(name, "networks")
     for network, value in raw_networks.items():
         if network not in environment.settings.networks:
-            raise RefusedError(f"{at}: host {name}: no network '{network}' in {environment.file}")
+            raise RefusedError(f"{at}: host {name}: network '{network}' is not defined in {environment.file}")
         interface = validate(Interface, value, _file_of(at), ("networks", network))
         if interface.address and interface.address not in environment.settings.networks[network].cidr:
             cidr = environment.settings.networks[network].cidr
@@ -144,7 +145,7 @@ def _check_addresses(environment: Environment, sources: _Sources, hosts: dict[st
         str(environment.settings.api.external.address): "api.external.address",
     }
     if len(seen) == 1:
-        raise RefusedError(f"{environment.file}: api: internal and external address are the same")
+        raise RefusedError(f"{environment.file}: api: the internal and external addresses are the same")
     for host in hosts.values():
         for network, interface in host.networks.items():
             if interface.address is None:
@@ -153,7 +154,7 @@ def _check_addresses(environment: Environment, sources: _Sources, hosts: dict[st
             if text in seen:
                 at = sources.find(host.name, "networks")
                 raise RefusedError(
-                    f"{at}: host {host.name}: networks.{network}.address {text} belongs to {seen[text]} too"
+                    f"{at}: host {host.name}: networks.{network}.address {text} is also used by {seen[text]}"
                 )
             seen[text] = f"host {host.name}"
     reached: dict[str, str] = {}
@@ -161,14 +162,14 @@ def _check_addresses(environment: Environment, sources: _Sources, hosts: dict[st
         if host.address in reached:
             raise RefusedError(
                 f"{sources.find(host.name, 'ansible_host')}: host {host.name}: ansible_host {host.address} "
-                f"is host {reached[host.address]} too",
-                "one host has one name",
+                f"is also used by host {reached[host.address]}",
+                "list each host under one name only",
             )
         reached[host.address] = host.name
 
 
 class _Sources:
-    """Where an inventory's variables stand. Files are read once, when somebody asks."""
+    """Locates an inventory's variables. Each file is read once, on first use."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -180,17 +181,17 @@ class _Sources:
 
     @cached_property
     def _own(self) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {}
+        by_name: dict[str, list[Path]] = {}
         for file in self._files:
-            found.setdefault(file.stem, []).append(file)
-        return found
+            by_name.setdefault(file.stem, []).append(file)
+        return by_name
 
     @cached_property
     def _lines(self) -> dict[Path, dict[str, int]]:
         return {}
 
     def find(self, host: str, key: str) -> str:
-        """`file:line` of the variable, strongest source first; the inventory itself when it is nowhere."""
+        """`file:line` of the variable in its source of highest precedence; the inventory's first line as a fallback."""
         for file in (*self._own.get(host, ()), *self._files):
             if line := self._keys(file).get(key):
                 return f"{file}:{line}"

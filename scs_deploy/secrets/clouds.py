@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The region's credentials for OpenStack clients: state/clouds.yaml, and the password apart in state/secure.yaml.
+"""The region's credentials for OpenStack clients: state/clouds.yaml, and the password separately in state/secure.yaml.
 
-Both are for the operator on this manager (mode 0600, state/ is never in git). openstacksdk reads secure.yaml when it is
-named by OS_CLIENT_SECURE_FILE or lies where clouds.yaml is looked for.
+Both are for the operator on this manager (mode 0600, state/ is never in git). openstacksdk reads secure.yaml if
+OS_CLIENT_SECURE_FILE names it or if it is in the search path of clouds.yaml.
 https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
 """
 
@@ -40,7 +40,7 @@ def secure_file(environment: Environment) -> Path:
 
 
 def clouds(environment: Environment) -> dict[str, Any]:
-    """Content of clouds.yaml."""
+    """The content of clouds.yaml."""
     settings = environment.settings
     cloud = {
         "auth": {
@@ -59,7 +59,7 @@ def clouds(environment: Environment) -> dict[str, Any]:
 
 
 def write(environment: Environment) -> list[Path]:
-    """Write both files where they differ; returns those written.
+    """Write each of the two files if its content or mode differs. Returns the files written.
 
     :raises RefusedError: secret keystone_admin_password is missing, or secrets.yml cannot be read
     """
@@ -75,9 +75,9 @@ def write(environment: Environment) -> list[Path]:
 
 
 def variables(environment: Environment, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Environment of a client process: this region's cloud, and no OS_ variable of another one.
+    """Environment variables for a client process: this region's cloud, without OS_ variables of other clouds.
 
-    :param base: default: this process's
+    :param base: default: the variables of this process
     """
     kept = {k: v for k, v in (os.environ if base is None else base).items() if not k.startswith("OS_")}
     return kept | {
@@ -90,9 +90,9 @@ def variables(environment: Environment, base: Mapping[str, str] | None = None) -
 def connect(environment: Environment) -> Any:
     """An openstacksdk connection as the region's administrator.
 
-    :raises RefusedError: there is no clouds file for this region
+    :raises RefusedError: clouds.yaml or secure.yaml is missing
     """
-    # imported here: it costs half a second that `scs --help` must not pay
+    # imported here: it takes half a second, which `scs --help` does not need
     from openstack.config import OpenStackConfig
     from openstack.connection import Connection
 
@@ -111,7 +111,7 @@ def connect(environment: Environment) -> Any:
 
 
 def _password(environment: Environment) -> str:
-    found = secrets.load(environment)
-    if PASSWORD not in found:
+    values = secrets.load(environment)
+    if PASSWORD not in values:
         raise RefusedError(f"{environment.secrets_file}: missing secret: {PASSWORD}", "scs secrets init")
-    return found[PASSWORD]
+    return values[PASSWORD]

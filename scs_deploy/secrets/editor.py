@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Editing secrets.yml: plain text in memory only, encrypted again when it is valid."""
+"""Edit secrets.yml: the plain text stays in memory and is encrypted again once it is valid."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import store as secrets
 from scs_deploy.secrets import vault
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - a private folder is made there
+MEMORY = Path("/dev/shm")  # noqa: S108 - the edit gets a private folder there
 _FILESYSTEMS = ("tmpfs", "ramfs")
 
 
 def edit(environment: Environment, resume: Path | None = None) -> list[str]:
     """Open the secrets in the operator's editor.
 
-    :param resume: a kept edit to go on with
+    :param resume: file of an earlier edit to continue
     :returns: names of added, changed and removed secrets, sorted
-    :raises RefusedError: no editor or no file system in memory; the edit is not valid, or the file changed meanwhile
-        (the edit is kept then, and named)
+    :raises RefusedError: no editor, no in-memory file system, the edit is invalid, or secrets.yml changed in the
+        meantime. The edit is kept in the last two cases, and the hint names its file.
     """
     before = vault.read(environment, environment.secrets_file)
     known = secrets.parse(before, environment.secrets_file)
@@ -35,11 +35,11 @@ def edit(environment: Environment, resume: Path | None = None) -> list[str]:
     else:
         file = _memory() / "secrets.yml"
         vault.write(file, before)
-    # also when it was killed, the edit is there to go on with
+    # the file survives a killed editor, so that the edit can be resumed
     done = subprocess.run([*editor, str(file)], check=False)
-    kept = f"the edit is kept: scs secrets edit --resume {file}"
+    kept = f"your edit is kept: scs secrets edit --resume {file}"
     if done.returncode:
-        raise RefusedError(f"{editor[0]} ended with {done.returncode}; nothing changed", kept)
+        raise RefusedError(f"{editor[0]} exited with {done.returncode}; nothing changed", kept)
     text = file.read_text(encoding="utf-8")
     try:
         values = secrets.parse(text, file)
@@ -49,7 +49,9 @@ def edit(environment: Environment, resume: Path | None = None) -> list[str]:
     if text != before:
         with vault.locked(environment):
             if vault.read(environment, environment.secrets_file) != before:
-                raise RefusedError(f"{environment.secrets_file}: changed meanwhile; your edit is not written", kept)
+                raise RefusedError(
+                    f"{environment.secrets_file}: changed in the meantime; your edit was not saved", kept
+                )
             vault.save(environment, environment.secrets_file, text)
     _forget(file)
     return changed
@@ -63,25 +65,25 @@ def _editor() -> list[str]:
 
 
 def _memory() -> Path:
-    """A new private folder on a file system that is never written to a disk."""
+    """A new private folder on a file system that never reaches a disk."""
     for base in (os.environ.get("XDG_RUNTIME_DIR"), str(MEMORY)):
         if base and os.access(base, os.W_OK) and _filesystem(base) in _FILESYSTEMS:
             return Path(tempfile.mkdtemp(prefix="scs-secrets-", dir=base))
-    raise RefusedError(f"{MEMORY}: is no file system in memory to edit secrets on", "mount a tmpfs there")
+    raise RefusedError(f"{MEMORY}: not an in-memory file system; secrets cannot be edited here", "mount a tmpfs there")
 
 
 def _filesystem(path: str) -> str:
-    found, longest = "", -1
+    filesystem, longest = "", -1
     real = os.path.realpath(path)
     for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
         _, point, kind, *_ = line.split(" ")
         if (real == point or real.startswith(point.rstrip("/") + "/")) and len(point) >= longest:
-            found, longest = kind, len(point)
-    return found
+            filesystem, longest = kind, len(point)
+    return filesystem
 
 
 def _forget(file: Path) -> None:
-    # editors leave backups and swap files beside it
+    # editors leave backups and swap files in the same folder
     if file.parent.name.startswith("scs-secrets-"):
         shutil.rmtree(file.parent, ignore_errors=True)
     else:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The region's certificate authority and the certificates it issues, in `certificates.yml` (ansible-vault).
 
-EC P-256 throughout. Each certificate serves as a TLS server's and as a client's.
+All keys are EC P-256. Each certificate is valid for TLS servers and clients.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CA_DAYS = 3653
 LEAF_DAYS = 365
 RENEW_DAYS = 30
-"""A certificate with less left is issued anew."""
+"""`ensure` reissues certificates that expire within this many days."""
 
 
 class Leaf(Model):
@@ -41,13 +41,13 @@ class Certificates(Model):
     """All certificates of a region."""
 
     ca_pem: str
-    """every CA that is trusted: one, or two while the CA is being exchanged; the one that issues comes first"""
+    """every trusted CA: one, or two while the CA is being exchanged. The CA that issues certificates comes first."""
     leaves: dict[str, Leaf]
 
     def leaf(self, name: str) -> Leaf:
         """A certificate by name: a host's, `api-internal`, `api-external` or `registry`.
 
-        :raises RefusedError: there is none
+        :raises RefusedError: no such certificate
         """
         if name not in self.leaves:
             raise RefusedError(f"certificates.yml: no certificate '{name}'", "scs secrets init")
@@ -55,38 +55,40 @@ class Certificates(Model):
 
 
 class _Store(Model):
-    """What certificates.yml holds."""
+    """The content of certificates.yml."""
 
     ca: Leaf
     leaves: dict[str, Leaf] = Field(default_factory=dict)
-    next_ca: Leaf | None = Field(default=None, description="trusted, issues nothing yet")
-    previous_ca: str | None = Field(default=None, description="still trusted, issues nothing any more; no key is kept")
+    next_ca: Leaf | None = Field(default=None, description="trusted, but does not issue certificates yet")
+    previous_ca: str | None = Field(
+        default=None, description="still trusted, but no longer issues certificates; its key is deleted"
+    )
 
     @property
     def bundle(self) -> str:
-        """What everybody trusts."""
+        """All trusted CA certificates, PEM."""
         return "".join((self.ca.cert, self.next_ca.cert if self.next_ca else "", self.previous_ca or ""))
 
 
 class Exchange(StrEnum):
-    """How far an exchange of the CA is."""
+    """The state of a CA exchange."""
 
     NONE = "none"
-    TRUSTED = "both are trusted, the old one issues"
-    ISSUED = "both are trusted, the new one issues"
+    TRUSTED = "both CAs are trusted, the old one issues certificates"
+    ISSUED = "both CAs are trusted, the new one issues certificates"
 
 
 def load(environment: Environment) -> Certificates:
-    """The CA's certificate and all leaves.
+    """The CA certificates and all leaf certificates.
 
-    :raises RefusedError: no certificates.yml, no or another vault password, or a wrong content
+    :raises RefusedError: certificates.yml is missing or invalid, or the vault password is missing or wrong
     """
     store = _load(environment)
     return Certificates(ca_pem=store.bundle, leaves=store.leaves)
 
 
 def stale(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:
-    """Names of the certificates that `ensure` would issue; changes nothing.
+    """Names of the certificates that `ensure` would issue. Changes nothing.
 
     :raises RefusedError: certificates.yml is missing or cannot be read
     """
@@ -94,9 +96,9 @@ def stale(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list
 
 
 def ensure(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:
-    """Issue every certificate that is missing, names other hosts, or ends within 30 days. Others stay.
+    """Issue every certificate that is missing, has other names than wanted, or expires within 30 days.
 
-    Makes the CA (10 years) when there is none, and writes its certificate to ca.crt.
+    Creates the CA (valid for 10 years) if it is missing, and writes its certificate to ca.crt.
 
     :param leaves: name -> DNS names and IP addresses; the first one becomes the common name
     :returns: names of the certificates issued, sorted
@@ -118,10 +120,10 @@ def ensure(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> lis
 
 
 def renew(environment: Environment, leaves: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[str]:
-    """Issue certificates anew, whatever is left of them; returns their names, sorted.
+    """Reissue certificates regardless of their expiry. Returns their names, sorted.
 
     :param leaves: as for `ensure`
-    :param names: which
+    :param names: names of the certificates to reissue
     :raises RefusedError: no such certificate in this region, or certificates.yml cannot be read
     """
     chosen = sorted(set(names))
@@ -134,17 +136,17 @@ def renew(environment: Environment, leaves: Mapping[str, Iterable[str]], names: 
 
 
 def check_names(names: Iterable[str], leaves: Mapping[str, Iterable[str]]) -> None:
-    """Whether all are certificates of the region.
+    """Check that all names are certificates of the region.
 
-    :raises RefusedError: the first one that is not
+    :raises RefusedError: names the first unknown certificate
     """
     for name in names:
         if name not in leaves:
-            raise RefusedError(f"no certificate '{name}' in this region", f"there are: {', '.join(sorted(leaves))}")
+            raise RefusedError(f"no certificate '{name}' in this region", f"available: {', '.join(sorted(leaves))}")
 
 
 def exchange(environment: Environment) -> Exchange:
-    """How far an exchange of the CA is.
+    """The state of the CA exchange.
 
     :raises RefusedError: certificates.yml is missing or cannot be read
     """
@@ -152,15 +154,15 @@ def exchange(environment: Environment) -> Exchange:
 
 
 def trust_next(environment: Environment) -> None:
-    """Make the CA that shall follow and have it trusted beside the one that issues; again: changes nothing.
+    """Create the next CA and trust it in addition to the current one. Idempotent.
 
-    :raises RefusedError: the CA before the present one is still trusted, or certificates.yml cannot be read
+    :raises RefusedError: the previous CA is still trusted, or certificates.yml cannot be read
     """
     with vault.locked(environment):
         store = _load(environment)
         if store.previous_ca:
             raise RefusedError(
-                f"{environment.certificates_file}: an exchange of the CA is not finished", "scs certs rotate --ca"
+                f"{environment.certificates_file}: the last CA exchange is not finished", "scs certs rotate --ca"
             )
         if not store.next_ca:
             store = store.model_copy(update={"next_ca": _new_ca(environment.settings.region)})
@@ -169,17 +171,17 @@ def trust_next(environment: Environment) -> None:
 
 
 def issue_with_next(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:
-    """Let the next CA issue every certificate, from now on; both stay trusted. The old one's key is forgotten.
+    """Reissue every certificate with the next CA. Both CAs stay trusted; the old CA's key is deleted.
 
-    :returns: names of the certificates issued, sorted; empty when it does so already
-    :raises RefusedError: there is no next CA
+    :returns: names of the certificates issued, sorted; empty if this was done before
+    :raises RefusedError: no next CA exists
     """
     with vault.locked(environment):
         store = _load(environment)
         if store.previous_ca and not store.next_ca:
             return []
         if not store.next_ca:
-            raise RefusedError(f"{environment.certificates_file}: there is no next CA", "scs certs rotate --ca")
+            raise RefusedError(f"{environment.certificates_file}: no next CA", "scs certs rotate --ca")
         ca = store.next_ca
         fresh = {n: _issue(ca, list(names)) for n, names in sorted(leaves.items())}
         store = _Store(ca=ca, leaves=fresh, previous_ca=store.ca.cert)
@@ -189,7 +191,7 @@ def issue_with_next(environment: Environment, leaves: Mapping[str, Iterable[str]
 
 
 def forget_previous(environment: Environment) -> bool:
-    """Trust the CA that issues only; false: there was no other.
+    """Trust only the CA that issues certificates. Returns false if no previous CA was trusted.
 
     :raises RefusedError: certificates.yml is missing or cannot be read
     """
@@ -209,8 +211,12 @@ def authorities(environment: Environment) -> list[tuple[str, str]]:
     :raises RefusedError: certificates.yml is missing or cannot be read
     """
     store = _load(environment)
-    found = [("issues", store.ca.cert), ("next", store.next_ca.cert if store.next_ca else "")]
-    return [(role, pem) for role, pem in [*found, ("previous", store.previous_ca or "")] if pem]
+    roles = {
+        "issues": store.ca.cert,
+        "next": store.next_ca.cert if store.next_ca else "",
+        "previous": store.previous_ca or "",
+    }
+    return [(role, pem) for role, pem in roles.items() if pem]
 
 
 def _exchange(store: _Store) -> Exchange:
@@ -250,7 +256,7 @@ def _good(leaf: Leaf, names: list[str], ca: Leaf) -> bool:
     return (
         set(present) == set(_names(names))
         and cert.issuer == authority.subject
-        # nothing outlives the CA: a new one would end at the same time
+        # no certificate outlives the CA: a new one would expire at the same time
         and (lasts or cert.not_valid_after_utc >= authority.not_valid_after_utc)
     )
 
@@ -261,7 +267,7 @@ def _new_ca(region: str) -> Leaf:
     from cryptography.x509.oid import NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
-    # the serial keeps two regions of one name apart in a client's trust store
+    # the serial distinguishes regions of the same name in a client's trust store
     serial = x509.random_serial_number()
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"SCS {region} CA {serial % 2**32:08x}"[:64])])
     now = _now()
@@ -341,13 +347,13 @@ def _usage(ca: bool) -> x509.KeyUsage:
 def _names(names: list[str]) -> list[x509.GeneralName]:
     from cryptography import x509
 
-    found: list[x509.GeneralName] = []
+    general: list[x509.GeneralName] = []
     for name in names:
         try:
-            found.append(x509.IPAddress(ipaddress.ip_address(name)))
+            general.append(x509.IPAddress(ipaddress.ip_address(name)))
         except ValueError:
-            found.append(x509.DNSName(name))
-    return found
+            general.append(x509.DNSName(name))
+    return general
 
 
 def _now() -> datetime.datetime:

@@ -19,43 +19,45 @@ _HEAD = "---\n# Secrets of this region, name: value. Change them with `scs secre
 def load(environment: Environment) -> dict[str, str]:
     """All secrets by name.
 
-    :raises RefusedError: no secrets.yml, no or another vault password, or not a flat mapping of texts
+    :raises RefusedError: secrets.yml is missing or invalid, or the vault password is missing or wrong
     """
     return parse(vault.read(environment, environment.secrets_file), environment.secrets_file)
 
 
 def parse(text: str, file: Path) -> dict[str, str]:
-    """Check the plain text of secrets.yml. Errors name keys and never values.
+    """Validate the plain text of secrets.yml. Errors name keys, never values.
 
-    :raises RefusedError: not YAML, or not a flat mapping of texts
+    :raises RefusedError: not YAML, or not a flat mapping of strings
     """
     data = parse_yaml(text, file)
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise RefusedError(f"{file}: must be a mapping of names to values")
+        raise RefusedError(f"{file}: expected a mapping of names to values")
     for name, value in data.items():
         if not isinstance(name, str):
-            raise RefusedError(f"{file}: {name}: the name must be text", "quote it")
+            raise RefusedError(f"{file}: {name}: the name must be a string", "quote it")
         if not isinstance(value, str):
-            raise RefusedError(f"{file}: {name}: the value must be text, is a {type(value).__name__}", "quote it")
+            raise RefusedError(f"{file}: {name}: the value must be a string, got {type(value).__name__}", "quote it")
         if not value:
-            raise RefusedError(f"{file}: {name}: is empty", "remove the line; scs secrets init makes a new value")
+            raise RefusedError(
+                f"{file}: {name}: the value is empty", "remove the line; scs secrets init generates a new value"
+            )
     return data
 
 
 def dump(values: dict[str, str]) -> str:
-    """Plain text of secrets.yml, sorted by name."""
+    """The plain text of secrets.yml, sorted by name."""
     return _HEAD + yaml.safe_dump(values, sort_keys=True, width=10000) if values else _HEAD + "{}\n"
 
 
 def ensure(environment: Environment, names: Iterable[str]) -> list[str]:
-    """Add a random value for every name that has none; returns the added names, sorted.
+    """Add a random value for every missing name. Returns the added names, sorted.
 
     :raises RefusedError: no vault password, or secrets.yml cannot be read
     """
     with vault.locked(environment):
-        # an interrupted rotation must be over before the file's existence means something
+        # this finishes an interrupted rotation; only then is the file's existence meaningful
         vault.password(environment)
         present = load(environment) if environment.secrets_file.exists() else {}
         added = sorted(set(names) - set(present))
@@ -66,13 +68,13 @@ def ensure(environment: Environment, names: Iterable[str]) -> list[str]:
 
 
 def replace(environment: Environment, names: Mapping[str, str]) -> list[str]:
-    """Give secrets new random values, in one write; the old ones stay as `<name>_previous`.
+    """Give secrets new random values in one write. The old values are kept as `<name>_previous`.
 
-    Those that have a previous value are being rotated already, and stay as they are.
+    Secrets with a previous value are being rotated already and do not change.
 
-    :param names: secret: name of the first of its two users, or '' where its user stays
-    :returns: names of the secrets that are new, sorted
-    :raises RefusedError: there is no such secret, or secrets.yml cannot be read
+    :param names: secret: name of the first of its two users, or '' if its user does not change
+    :returns: names of the secrets with a new value, sorted
+    :raises RefusedError: no such secret, or secrets.yml cannot be read
     """
     with vault.locked(environment):
         values = load(environment)
@@ -84,7 +86,7 @@ def replace(environment: Environment, names: Mapping[str, str]) -> list[str]:
             values[name] = vault.random_password()
             if first := names[name]:
                 key = credentials.user_key(name)
-                # absent: the first one. Its name in a value would hide that word wherever secrets are hidden.
+                # No key means the first user. As a value, its name would be hidden like a secret in all output.
                 if values.pop(key, None) is None:
                     values[key] = credentials.other(first, first)
         if new:
@@ -93,7 +95,7 @@ def replace(environment: Environment, names: Mapping[str, str]) -> list[str]:
 
 
 def forget_previous(environment: Environment, names: Iterable[str]) -> list[str]:
-    """Remove `<name>_previous` of these secrets, in one write; returns the secrets that had one, sorted.
+    """Remove `<name>_previous` of these secrets in one write. Returns the secrets that had one, sorted.
 
     :raises RefusedError: secrets.yml cannot be read
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ansible-vault files of an environment: the password, the format, atomic writes, and the change of the password.
+"""An environment's ansible-vault files: the password, the format, atomic writes, and password rotation.
 
-The format is implemented here because importing Ansible's costs each command 0.25 s:
+The format is implemented here because importing Ansible would cost each command 0.25 s:
 https://docs.ansible.com/ansible/latest/vault_guide/vault_encrypting_content.html#ansible-vault-payload-format-1-1-1-2
 """
 
@@ -30,7 +30,7 @@ _PASSWORD = "vault_password"  # noqa: S105 - a file name
 
 
 def encrypt(plain: str, password: bytes) -> str:
-    """A vault file, format 1.1: AES-256-CTR, HMAC-SHA256, key by PBKDF2."""
+    """Encrypt text as a vault file, format 1.1: AES-256-CTR, HMAC-SHA256, keys derived with PBKDF2."""
     from cryptography.hazmat.primitives import padding
 
     salt = os.urandom(32)
@@ -44,17 +44,17 @@ def encrypt(plain: str, password: bytes) -> str:
 
 
 def decrypt(text: str, password: bytes, name: str) -> str:
-    """The plain text of a vault file, format 1.1 or 1.2.
+    """Decrypt a vault file, format 1.1 or 1.2.
 
-    :param name: what an error calls it
-    :raises RefusedError: not a vault file, or another password
+    :param name: the file's name in errors
+    :raises RefusedError: not a vault file, or a wrong password
     """
     from cryptography.hazmat.primitives import padding
 
     header, _, body = text.partition("\n")
     parts = header.strip().split(";")
     if parts[0] != _HEADER or len(parts) < 3 or parts[1] not in ("1.1", "1.2") or parts[2] != "AES256":
-        raise RefusedError(f"{name}: is not encrypted with ansible-vault", f"ansible-vault encrypt {name}")
+        raise RefusedError(f"{name}: not encrypted with ansible-vault", f"ansible-vault encrypt {name}")
     try:
         salt, mac, data = (
             binascii.unhexlify(part) for part in binascii.unhexlify("".join(body.split())).split(b"\n", 2)
@@ -64,7 +64,7 @@ def decrypt(text: str, password: bytes, name: str) -> str:
     cipher_key, mac_key, counter = _keys(password, salt)
     if not hmac.compare_digest(mac, hmac.digest(mac_key, data, "sha256")):
         raise RefusedError(
-            f"{name}: cannot be decrypted: another vault password, or the file is damaged",
+            f"{name}: cannot decrypt: the vault password is wrong, or the file is damaged",
             "check vault_password_file or vault_password_command in environment.yml",
         )
     unpadder = padding.PKCS7(128).unpadder()
@@ -82,26 +82,26 @@ def _keys(password: bytes, salt: bytes) -> tuple[bytes, bytes, bytes]:
 def _cipher(key: bytes, counter: bytes, data: bytes) -> bytes:
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-    # in counter mode encryption and decryption are the same
+    # in counter mode, encryption and decryption are the same operation
     run = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor()
     return run.update(data) + run.finalize()
 
 
 def random_password() -> str:
-    """32 characters [A-Za-z0-9], 190 bits: needs no quoting in any file or URL."""
+    """32 characters [A-Za-z0-9], 190 bits. Needs no quoting in files or URLs."""
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(32))
 
 
 def password_file(environment: Environment) -> Path | None:
-    """Where `vault_password_file` points; None when a command gives the password."""
+    """The path that `vault_password_file` names, or None if a command prints the password."""
     name = environment.settings.vault_password_file
     return (environment.path / name) if name is not None else None
 
 
 def password(environment: Environment) -> bytes:
-    """The vault password, from the file or the command that environment.yml names.
+    """The vault password from the file or the command that environment.yml names.
 
-    :raises RefusedError: the file or command is missing, fails or gives nothing
+    :raises RefusedError: the file or command is missing, fails or yields nothing
     """
     _finish_rotation(environment)
     file = password_file(environment)
@@ -113,18 +113,18 @@ def password(environment: Environment) -> bytes:
 def read_password(file: Path, what: str) -> bytes:
     """The password in a file, without surrounding white space.
 
-    :param what: begins an error: which key or option named the file
+    :param what: key or option that names the file, for errors
     :raises RefusedError: the file cannot be read or is empty
     """
     try:
-        found = file.read_bytes().strip()
+        content = file.read_bytes().strip()
     except FileNotFoundError:
         raise RefusedError(f"{what}: {file} does not exist", "scs secrets init --create-vault-password") from None
     except OSError as error:
-        raise RefusedError(f"{what}: {file}: {error.strerror}", "make it readable for you") from None
-    if not found:
-        raise RefusedError(f"{what}: {file} is empty", "put the vault password into it")
-    return found
+        raise RefusedError(f"{what}: {file}: {error.strerror}", "make it readable for your user") from None
+    if not content:
+        raise RefusedError(f"{what}: {file} is empty", "write the vault password to it")
+    return content
 
 
 def _from_command(environment: Environment) -> bytes:
@@ -132,45 +132,46 @@ def _from_command(environment: Environment) -> bytes:
     try:
         argv = shlex.split(environment.settings.vault_password_command or "")
     except ValueError as error:
-        raise RefusedError(f"{what}: {error}", "mend its quotes") from None
+        raise RefusedError(f"{what}: {error}", "fix the quotes") from None
     if not argv:
-        raise RefusedError(f"{what}: is empty", "give a command that prints the vault password")
+        raise RefusedError(f"{what}: is empty", "set it to a command that prints the vault password")
     try:
-        # stdin and stderr stay the terminal's, for a pass phrase or a PIN
+        # stdin and stderr stay connected to the terminal, for a passphrase or a PIN
         done = subprocess.run(argv, cwd=environment.path, stdout=subprocess.PIPE, check=False)
     except OSError as error:
-        raise RefusedError(f"{what}: {argv[0]}: {error.strerror}", "install it or mend the command") from None
+        raise RefusedError(f"{what}: {argv[0]}: {error.strerror}", "install it or correct the command") from None
     if done.returncode:
-        raise RefusedError(f"{what}: {argv[0]} ended with {done.returncode}", "run it by hand to see why")
-    found = done.stdout.strip()
-    if not found:
+        raise RefusedError(f"{what}: {argv[0]} exited with {done.returncode}", "run it by hand to see why")
+    output = done.stdout.strip()
+    if not output:
         raise RefusedError(f"{what}: {argv[0]} printed nothing", "it must print the vault password")
-    return found
+    return output
 
 
 def create_password(environment: Environment) -> Path | None:
-    """Write a random password to `vault_password_file` if there is none; returns the file when written.
+    """Write a random password to `vault_password_file` if the file is missing. Returns the file if written.
 
-    :raises RefusedError: a vault file exists already (its password got lost), or a command gives the password
+    :raises RefusedError: a vault file already exists (its password is lost), or a command prints the password
     """
     file = password_file(environment)
     if file is None:
         raise RefusedError(
-            f"{environment.file}: vault_password_command gives the password", "--create-vault-password is for a file"
+            f"{environment.file}: vault_password_command is set",
+            "--create-vault-password works with vault_password_file only",
         )
     if file.exists():
         return None
     for existing in (environment.secrets_file, environment.certificates_file):
         if existing.exists():
             raise RefusedError(
-                f"{file} does not exist, but {existing} is encrypted with its password", "restore the password file"
+                f"{file} is missing, and {existing} is encrypted with its password", "restore the password file"
             )
     write(file, f"{random_password()}\n")
     return file
 
 
 def read(environment: Environment, file: Path) -> str:
-    """The plain text of one of the environment's vault files.
+    """Decrypt one of the environment's vault files.
 
     :raises RefusedError: it is missing or cannot be decrypted
     """
@@ -185,15 +186,15 @@ def read(environment: Environment, file: Path) -> str:
 
 
 def save(environment: Environment, file: Path, plain: str) -> None:
-    """Encrypt and write one of the environment's vault files, atomically, mode 0600.
+    """Encrypt and write one of the environment's vault files atomically, mode 0600.
 
-    :raises RefusedError: there is no vault password
+    :raises RefusedError: no vault password
     """
     write(file, encrypt(plain, password(environment)))
 
 
 def write(file: Path, text: str, mode: int = 0o600) -> None:
-    """Replace a file's content at once: a reader or a crash sees the old or the new one, whole."""
+    """Replace a file atomically: a reader sees the old or the new content, even after a crash."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     try:
@@ -211,7 +212,7 @@ def write(file: Path, text: str, mode: int = 0o600) -> None:
 
 @contextmanager
 def locked(environment: Environment) -> Iterator[None]:
-    """Held while vault files are read, changed and written back: two commands must not lose each other's change."""
+    """Lock the vault files while they are read, changed and written back, so that no concurrent change is lost."""
     _state(environment)
     with (environment.state / "vault.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -219,23 +220,23 @@ def locked(environment: Environment) -> Iterator[None]:
 
 
 def rotate(environment: Environment, new: bytes) -> list[Path]:
-    """Encrypt all vault files, and `vault_password_file`, with a new password; returns the files written.
+    """Encrypt all vault files with a new password and write it to `vault_password_file`. Returns the files written.
 
-    All new contents are written aside first. Renaming their folder decides: before it everything is old, after it
-    everything is new, because every later reader finishes an interrupted exchange.
+    All new contents are staged in a folder first. Renaming that folder commits the rotation: before it, every reader
+    sees the old files; after it, every reader finishes an interrupted rotation first and sees the new ones.
 
     :raises RefusedError: the new password is too short, or a file cannot be decrypted
     """
     if len(new) < 8:
-        raise RefusedError("the new vault password is too short", "at least 8 characters")
+        raise RefusedError("the new vault password is too short", "use at least 8 characters")
     try:
         readable = new.decode()
     except UnicodeDecodeError:
-        raise RefusedError("the new vault password is not UTF-8 text") from None
+        raise RefusedError("the new vault password is not valid UTF-8") from None
     with locked(environment):
         old = password(environment)
         files = [f for f in (environment.secrets_file, environment.certificates_file) if f.exists()]
-        # all are read before anything is written
+        # read all files before writing any
         texts = {f.name: encrypt(decrypt(f.read_text(encoding="utf-8"), old, str(f)), new) for f in files}
         target = password_file(environment)
         if target is not None:
@@ -262,7 +263,7 @@ def _finish_rotation(environment: Environment) -> None:
     if file is not None:
         targets[_PASSWORD] = file
     for name, target in targets.items():
-        # another process may finish it at the same time: both write the same
+        # another process may finish it at the same time; both write the same content
         with suppress(FileNotFoundError):
             write(target.resolve(), (staged / name).read_text(encoding="utf-8"))
     shutil.rmtree(staged, ignore_errors=True)

@@ -57,7 +57,7 @@ def refused(finished: Finished, message: str, code: int = 2) -> None:
         (("logs", "nova_compte"), "did you mean nova_compute"),
         (("validate", "floatingip"), "did you mean floating-ip"),
         (("runs", "show", "x"), "no run 'x'"),
-        (("plan", "--environment", "nosuchregion"), "no environment 'nosuchregion'"),
+        (("plan", "--environment", "nosuchregion"), "environment 'nosuchregion' does not exist"),
         (("apply",), "nobody to ask"),
     ],
 )
@@ -105,7 +105,7 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
         (edit("config/keystoen.conf", "", "[a]\nb = c\n"), r"config/keystoen\.conf: no service"),
         (
             edit("config/keystone.conf", "", "b = c\n"),
-            r"config/keystone\.conf: option 'b' stands before any \[section\]",
+            r"config/keystone\.conf: option 'b' precedes the first \[section\]",
         ),
         (
             edit(ALL, "", "nova_virt_typ: kvm\n"),
@@ -115,7 +115,7 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
         (second_host, r"host testbed-2: networks\.management\.address 172\.30\.0\.11 belongs to host testbed-1 too"),
         (edit(HOST, "address: 172.30.0.11}", "address: 10.0.0.1}"), r"10\.0\.0\.1 is outside 172\.30\.0\.0/24"),
         (edit(HOST, "ansible_host: 172.30.0.11", "ansible_host: 172.30.0.99"), "host testbed-1 is unreachable: .*ssh"),
-        (edit("vault_password", "", "x"), r"secrets\.yml: cannot be decrypted: another vault password"),
+        (edit("vault_password", "", "x"), r"secrets\.yml: cannot decrypt: the vault password is wrong"),
         (lambda folder: (folder / "vault_password").unlink(), "vault_password does not exist"),
         (lambda folder: (folder / "secrets.yml").unlink(), r"secrets\.yml"),
         (lambda folder: (folder / "ca.crt").unlink(), r"ca\.crt"),

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NetBox as an inventory source: read with few requests, mapped by data, checked as a whole."""
+"""NetBox as an inventory source: few requests, a mapping in YAML, and checks of the whole result."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NetBox's REST API: few requests, whole lists, and an error for everything that is not a complete answer.
+"""A client for NetBox's REST API: few requests, complete lists, and an error for every incomplete response.
 
-Facts that it is built on (seen on 4.6): every authentication failure is 403; lists are cut to the server's
-MAX_PAGE_SIZE whatever `limit` asks for; idle connections are closed after 2 s.
+It relies on these facts (observed on 4.6): every authentication failure is 403; the server limits pages to its
+MAX_PAGE_SIZE regardless of `limit`; it closes idle connections after 2 s.
 https://netboxlabs.com/docs/netbox/integrations/rest-api/
 """
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     import requests
 
 PAGE = 1000
-"""Objects asked for at once; a server with a smaller MAX_PAGE_SIZE cuts, and its cut is followed."""
+"""Objects per request. If the server's MAX_PAGE_SIZE is smaller, the client uses that instead."""
 ATTEMPTS = 5
 TIMEOUT = (5.0, 60.0)
-"""Seconds to connect, and without a byte of an answer."""
+"""Seconds to connect, and seconds to wait for the next byte of a response."""
 LONGEST_WAIT = 30.0
-"""Seconds that one `Retry-After` may ask for."""
+"""Maximum seconds to wait for one `Retry-After`."""
 _AGAIN = frozenset({429, 502, 503, 504})
 
 Params = tuple[tuple[str, str], ...]
@@ -39,9 +39,9 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Listing:
-    """One list to be read whole.
+    """One list to read completely.
 
-    :param recheck: ask for its count again at the end, also when one page holds it all
+    :param recheck: request its count again at the end, even if all objects fit on one page
     """
 
     path: str
@@ -59,18 +59,18 @@ class _Pages:
 
 
 class Netbox:
-    """One server and token. Threads may share it; each has its own connection.
+    """One server and token. Thread-safe; each thread has its own connection.
 
-    :param url: base address, without `/api`
+    :param url: base URL, without `/api`
     :param verify: CA file; None: the system's CAs
     """
 
     def __init__(self, url: str, token: str, verify: Path | None = None, connections: int = 4) -> None:
         self.url = url.rstrip("/")
         self.requests = 0
-        """requests sent so far, repeated ones included"""
+        """requests sent so far, including retries"""
         self.version = ""
-        """the API's version as each answer names it, as `4.6`"""
+        """the API version in the last response, e.g. `4.6`"""
         self._token = token
         self._verify = str(verify) if verify else True
         self._connections = connections
@@ -78,27 +78,27 @@ class Netbox:
         self._guard = threading.Lock()
 
     def read(self, listings: Mapping[str, Listing], progress: Callable[[int, int], None]) -> dict[str, list[Any]]:
-        """All objects of some lists, as one state of NetBox as far as counts tell.
+        """All objects of several lists, as a consistent snapshot of NetBox as far as counts can tell.
 
-        First all first pages, then those between, and last all last pages; each carries the list's count. A list of
-        one page is asked for its count again.
+        Reads all first pages, then the pages in between, and the last pages at the end. Each page contains the list's
+        count. Lists of one page can request their count again.
 
         :param progress: called with pages done and pages known
-        :raises RefusedError: a count or an object changed while reading, or NetBox refuses token or filter
-        :raises ScsError: NetBox does not answer
+        :raises RefusedError: a count or an object changed while reading, or NetBox rejects the token or a filter
+        :raises ScsError: NetBox does not respond
         """
         names = list(listings)
         done = 0
 
         def fetch(tasks: list[tuple[Listing, Params]], total: int) -> list[dict[str, Any]]:
             nonlocal done
-            found = []
+            answers = []
             with ThreadPoolExecutor(self._connections) as pool:
                 for answer in pool.map(lambda t: self.get(t[0].path, t[1]), tasks):
                     done += 1
                     progress(done, max(total, done))
-                    found.append(answer)
-            return found
+                    answers.append(answer)
+            return answers
 
         first = fetch([(listings[n], (*listings[n].params, ("limit", str(PAGE)))) for n in names], len(names))
         lists = {n: _begin(listings[n], answer) for n, answer in zip(names, first, strict=True)}
@@ -122,27 +122,27 @@ class Netbox:
         return {n: _join(pages) for n, pages in lists.items()}
 
     def get(self, path: str, params: Params = ()) -> dict[str, Any]:
-        """One JSON object; a GET is repeated when the connection breaks or NetBox is busy.
+        """Get one JSON object. Retries if the connection breaks or NetBox is busy.
 
         :param path: `dcim/devices`
         """
         return self._json(self._send("GET", path, params), path)
 
     def entity(self, path: str) -> tuple[dict[str, Any], str]:
-        """One object with its ETag ('' before NetBox 4.6)."""
+        """Get one object with its ETag ('' before NetBox 4.6)."""
         answer = self._send("GET", path)
         return self._json(answer, path), answer.headers.get("ETag", "")
 
     def patch(self, path: str, changes: Mapping[str, Any], etag: str = "") -> bool:
-        """Change an object; False: it changed meanwhile, read it again.
+        """Change an object. Returns False if it changed in the meantime and must be read again.
 
-        Sent once: whether a request whose answer was lost has been carried out is not known.
+        Sent without retries: if the response is lost, it is unknown whether NetBox applied the change.
         """
         answer = self._send("PATCH", path, body=changes, headers={"If-Match": etag} if etag else {})
         return answer.status_code != 412
 
     def post(self, path: str, body: Mapping[str, Any]) -> None:
-        """Make an object. Sent once."""
+        """Create an object. Sent without retries."""
         self._send("POST", path, body=body)
 
     def _send(
@@ -153,7 +153,7 @@ class Netbox:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        # imported here: it costs a tenth of a second that commands without NetBox need not pay
+        # imported here: it takes 0.1 s to load and commands without NetBox do not need it
         import requests
 
         attempts = ATTEMPTS if method == "GET" else 1
@@ -172,11 +172,12 @@ class Netbox:
                     allow_redirects=False,
                 )
             except (requests.exceptions.SSLError, requests.exceptions.InvalidURL) as error:
-                raise ScsError(f"{self.url}: {_reason(error)}", "netbox.yml: url, ca_file") from None
+                raise ScsError(f"{self.url}: {_reason(error)}", "check url and ca_file in netbox.yml") from None
             except requests.exceptions.RequestException as error:
                 if attempt + 1 == attempts:
                     raise ScsError(
-                        f"{self.url}: NetBox does not answer: {_reason(error)}", "is it up? netbox.yml: url"
+                        f"{self.url}: NetBox does not respond: {_reason(error)}",
+                        "check that it is running, and url in netbox.yml",
                     ) from None
             else:
                 if answer.status_code not in _AGAIN or attempt + 1 == attempts:
@@ -195,7 +196,7 @@ class Netbox:
             session.verify = self._verify
             # a v2 token names its key: nbt_<key>.<secret>; older ones are bare
             scheme = "Bearer" if self._token.startswith("nbt_") else "Token"
-            # an `auth` keeps requests from reading ~/.netrc and overwriting the header
+            # with `auth` set, requests does not overwrite the header with credentials from ~/.netrc
             session.auth = _Authorization(f"{scheme} {self._token}")
             session.headers.update({"Accept": "application/json", "Content-Type": "application/json"})
             self._local.session = session
@@ -209,19 +210,23 @@ class Netbox:
             return
         if code < 400:
             raise RefusedError(
-                f"{self.url}: redirects to {answer.headers.get('Location', 'another place')}",
-                "netbox.yml: url: name the place it redirects to",
+                f"{self.url}: redirects to {answer.headers.get('Location', 'another URL')}",
+                "set url in netbox.yml to the target of the redirect",
             )
         detail = _detail(answer)
         if code == 403:
-            raise RefusedError(f"{self.url}: {path}: NetBox refuses the token: {detail}", _token_hint(detail))
+            raise RefusedError(f"{self.url}: {path}: NetBox rejected the token: {detail}", _token_hint(detail))
         if code == 400:
-            raise RefusedError(f"{self.url}: {path}: NetBox refuses the request: {detail}", "netbox.yml")
+            raise RefusedError(f"{self.url}: {path}: NetBox rejected the request: {detail}", "check netbox.yml")
         if code == 404:
-            raise RefusedError(f"{self.url}: no {path} there: {detail}", "netbox.yml: url; NetBox 3.7 or newer?")
+            raise RefusedError(
+                f"{self.url}: {path}: not found: {detail}", "check url in netbox.yml; scs needs NetBox 3.7 or newer"
+            )
         if code == 429:
-            raise ScsError(f"{self.url}: {path}: too many requests, {ATTEMPTS} times", "netbox.yml: connections: 1")
-        raise ScsError(f"{self.url}: {path}: NetBox answered {code}: {detail}")
+            raise ScsError(
+                f"{self.url}: {path}: too many requests, {ATTEMPTS} times", "set connections: 1 in netbox.yml"
+            )
+        raise ScsError(f"{self.url}: {path}: NetBox responded with {code}: {detail}")
 
     def _json(self, answer: requests.Response, path: str) -> dict[str, Any]:
         try:
@@ -229,7 +234,7 @@ class Netbox:
         except ValueError:
             data = None
         if not isinstance(data, dict):
-            raise ScsError(f"{self.url}: {path}: the answer is not NetBox's", "netbox.yml: url")
+            raise ScsError(f"{self.url}: {path}: the response is not from NetBox", "check url in netbox.yml")
         return data
 
 
@@ -250,11 +255,11 @@ def _begin(listing: Listing, answer: dict[str, Any]) -> _Pages:
     following = answer.get("next")
     step = len(results)
     if following:
-        # the server's own cut stands in the link; its host may be an inner name, so only the query is used
+        # the link contains the server's page size; its host can be an internal name, so only the query is used
         query = dict(parse_qsl(urlsplit(following).query))
         step = int(query.get("limit", step))
         if int(query.get("offset", -1)) != len(results) or step < 1:
-            raise ScsError(f"{listing.path}: NetBox pages in a way that is not known: {following}")
+            raise ScsError(f"{listing.path}: unknown form of NetBox's next page: {following}")
     elif count != len(results):
         raise RefusedError(f"{listing.path}: NetBox announced {count} objects and sent {len(results)}", "run it again")
     return _Pages(listing, count, max(step, 1), {0: results})
@@ -275,21 +280,21 @@ def _check_count(pages: _Pages, answer: dict[str, Any]) -> None:
 def _objects(listing: Listing, answer: dict[str, Any]) -> list[dict[str, Any]]:
     results = answer.get("results")
     if not isinstance(results, list):
-        raise ScsError(f"{listing.path}: the answer is not a list")
+        raise ScsError(f"{listing.path}: the response is not a list")
     return results
 
 
 def _join(pages: _Pages) -> list[dict[str, Any]]:
-    found = [o for offset in sorted(pages.results) for o in pages.results[offset]]
-    if len({o["id"] for o in found}) != pages.count or len(found) != pages.count:
+    objects = [o for offset in sorted(pages.results) for o in pages.results[offset]]
+    if len({o["id"] for o in objects}) != pages.count or len(objects) != pages.count:
         raise RefusedError(
-            f"{pages.listing.path}: NetBox changed while it was read: objects moved between pages", "run it again"
+            f"{pages.listing.path}: NetBox changed meanwhile: objects moved between pages", "run it again"
         )
-    return found
+    return objects
 
 
 def _asked_wait(value: str, default: float) -> float:
-    """Seconds of a Retry-After header: a number or a date (RFC 9110, 10.2.3)."""
+    """Seconds in a Retry-After header, which is a number or a date (RFC 9110, 10.2.3)."""
     if value.strip().isdigit():
         return min(float(value), LONGEST_WAIT)
     try:
@@ -315,14 +320,15 @@ def _texts(value: Any) -> Iterable[str]:
 
 
 def _token_hint(detail: str) -> str:
+    """What to do about a 403. NetBox distinguishes the causes only by its text."""
     text = detail.lower()
     if "permission" in text:
-        return "give the token's user the view permission of it"
+        return "give the token's user the view permission"
     if "expired" in text or "disabled" in text or "inactive" in text:
-        return "make a new token in NetBox, then scs secrets edit: netbox_token"
+        return "create a new token in NetBox and set netbox_token with scs secrets edit"
     if "source ip" in text:
-        return "the token allows other client addresses only"
-    return "scs secrets edit: netbox_token"
+        return "add the manager's address to the token's allowed IPs in NetBox"
+    return "set netbox_token with scs secrets edit"
 
 
 def _reason(error: Exception) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which filters NetBox knows. It ignores an unknown one and answers with everything, so names are checked here.
+"""The filters that NetBox supports. NetBox ignores an unknown filter and returns all objects, so scs checks the names.
 
-The table comes from the schema of the version that it names (`tools/netbox_filters.py`), never from the server: making
-the schema takes it 20 s. Custom fields (`cf_<name>`) are in no schema; the objects that come back show whether they
-exist (`check_fields`).
+The table was generated from the schema of the NetBox version that it names (`tools/netbox_filters.py`). scs does not
+request the schema from the server, because generating it takes 20 s. The schema does not contain custom fields
+(`cf_<name>`); `check_fields` finds out from the returned objects whether they exist.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CUSTOM = re.compile(r"cf_([a-z0-9_]+?)(__[a-z]+)?$")
 
 @cache
 def known(endpoint: str) -> frozenset[str]:
-    """All filter names of a list, lookups included.
+    """All filter names of a list, including lookups.
 
     :param endpoint: `dcim/devices`
     """
@@ -34,9 +34,9 @@ def known(endpoint: str) -> frozenset[str]:
 
 
 def check(endpoint: str, names: Iterable[str]) -> None:
-    """Refuse what NetBox would ignore.
+    """Reject filters that NetBox would ignore.
 
-    :raises ValueError: a name that the list does not filter by
+    :raises ValueError: the list does not support a filter
     """
     for name in names:
         if _CUSTOM.fullmatch(name) or name in known(endpoint):
@@ -44,14 +44,14 @@ def check(endpoint: str, names: Iterable[str]) -> None:
         close = difflib.get_close_matches(name, known(endpoint), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(
-            f"filters: {endpoint} has no filter '{name}', NetBox would ignore it and send everything{hint}"
+            f"filters: {endpoint} has no filter '{name}'; NetBox would ignore it and return all objects{hint}"
         )
 
 
 def check_fields(names: Iterable[str], objects: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with filters by custom field, judged by the objects that came back.
+    """Problems of filters by custom field, judged by the objects that NetBox returned.
 
-    :param objects: their custom fields by name; NetBox sends all that exist, unset ones as null
+    :param objects: the custom fields of each object, by name; NetBox returns unset fields as null
     """
     wanted = {m[1]: name for name in names if (m := _CUSTOM.fullmatch(name))}
     problems = []
@@ -59,9 +59,9 @@ def check_fields(names: Iterable[str], objects: Iterable[Mapping[str, Any]]) -> 
     for field, name in sorted(wanted.items()):
         values = [f[field] for f in fields if field in f]
         if fields and not values:
-            problems.append(f"filter {name}: there is no custom field '{field}', NetBox ignored the filter")
+            problems.append(f"filter {name}: custom field '{field}' does not exist; NetBox ignored the filter")
         elif any(isinstance(v, dict) or (isinstance(v, list) and any(isinstance(i, dict) for i in v)) for v in values):
             problems.append(
-                f"filter {name}: custom field '{field}' holds JSON or objects, NetBox ignores such a filter"
+                f"filter {name}: custom field '{field}' contains JSON or objects; NetBox ignored the filter"
             )
     return problems

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NetBox's interfaces of one host as links. Pure."""
+"""Convert the NetBox interfaces of one host to links. Pure."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ _SUFFIX = re.compile(r"[.](\d{1,4})$")
 
 
 def order(address: IPInterface) -> tuple[int, int, int]:
-    """IPv4 before IPv6, then by number."""
+    """Sort key: IPv4 before IPv6, then numerically."""
     return address.version, int(address.ip), address.network.prefixlen
 
 
 def carried(addresses: Sequence[Address], statuses: frozenset[str]) -> list[Address]:
-    """Those of an interface's addresses that the host itself configures."""
-    found = [a for a in addresses if a.status in statuses and a.role not in SHARED]
-    return sorted(found, key=lambda a: order(a.address))
+    """The addresses of an interface that the host configures."""
+    own = [a for a in addresses if a.status in statuses and a.role not in SHARED]
+    return sorted(own, key=lambda a: order(a.address))
 
 
-def links(
+def build_links(
     ports: Sequence[Port],
     addresses: Mapping[int, Sequence[Address]],
     statuses: frozenset[str],
     bond_mode: str,
     complain: Callable[[str, str], None],
 ) -> dict[str, Link]:
-    """A host's links by name; management controllers are left out.
+    """A host's links by name, without management controllers.
 
     :param addresses: port id: its addresses
-    :param complain: is told port and problem
+    :param complain: called with port and problem
     """
     own = sorted((p for p in ports if not p.mgmt_only), key=lambda p: p.name)
     by_id = {p.id: p for p in own}
-    found: dict[str, Link] = {}
+    result: dict[str, Link] = {}
     for port in own:
-        if port.name in found:
-            complain(port.name, "NetBox has two interfaces of this name")
+        if port.name in result:
+            complain(port.name, "NetBox has two interfaces with this name")
             continue
         kind = _kind(port)
         given = addresses.get(port.id, ())
@@ -65,17 +65,17 @@ def links(
             suffix = _SUFFIX.search(port.name)
             number = port.vlan or (int(suffix[1]) if suffix else None)
             if parent is None:
-                complain(port.name, "its parent is no interface of this host")
+                complain(port.name, "its parent is not an interface of this host")
             elif number is None:
-                complain(port.name, "NetBox names no VLAN for it: give it an untagged VLAN")
+                complain(port.name, "has no VLAN in NetBox: set its untagged VLAN")
             else:
                 values |= {"parent": parent.name, "vlan": number}
-        found[port.name] = Link(**values)
-    return found
+        result[port.name] = Link(**values)
+    return result
 
 
-def loopback(address: Address) -> bool:
-    """An address that lies in no prefix by design."""
+def is_loopback(address: Address) -> bool:
+    """Whether it is a loopback address, which needs no prefix."""
     return address.role == LOOPBACK
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scs reads of NetBox, in one shape for all versions from 3.7 on.
+"""The NetBox data that scs reads, in one form for all versions from 3.7 on.
 
-Choices are `{value, label}` or the value alone; a role stands under `role` or (3.5) `device_role`; a prefix has `scope`
-or (before 4.2) `site`; a MAC address stands in `mac_address` or (since 4.2) `primary_mac_address` too.
+Choices are `{value, label}` or only the value; a role is in `role` or (3.5) `device_role`; a prefix has `scope` or
+(before 4.2) `site`; a MAC address is in `mac_address` or (since 4.2) also in `primary_mac_address`.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class Device:
     tags: frozenset[str]
     fields: Mapping[str, Any]
     context: Mapping[str, Any]
-    """all config contexts that apply and the local one, merged by NetBox by weight"""
+    """all applicable config contexts and the local one, merged by NetBox by weight"""
     primary: frozenset[str]
     """primary addresses, without prefix length"""
     oob: str | None
 
     @property
     def title(self) -> str:
-        """How a message names it."""
+        """Its name in messages."""
         return self.name or f"{'virtual machine' if self.virtual else 'device'} {self.id} (no name)"
 
     @property
     def origin(self) -> str:
-        """Its place in NetBox's API."""
+        """Its path in NetBox's API."""
         return f"{'virtualization/virtual-machines' if self.virtual else 'dcim/devices'}/{self.id}"
 
 
@@ -59,10 +59,10 @@ class Port:
     id: int
     device: int
     virtual: bool
-    """of a virtual machine"""
+    """whether it belongs to a virtual machine"""
     name: str
     type: str
-    """`lag`, `bridge`, `virtual`, or a physical one; '' on virtual machines"""
+    """`lag`, `bridge`, `virtual`, or a physical type; '' on virtual machines"""
     enabled: bool
     mgmt_only: bool
     mtu: int | None
@@ -91,9 +91,9 @@ class Address:
     """id of the interface that has it"""
     virtual: bool
     fhrp: bool
-    """belongs to a first-hop redundancy group"""
+    """whether it belongs to a first-hop redundancy group"""
     inside: str
-    """address that this one is translated to"""
+    """address that NAT translates this one to"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +108,12 @@ class Prefix:
     vrf: int | None
     vlan: int | None
     site: str
-    """'' when it has no site: of a region, a location, or nowhere"""
+    """'' for the scopes region and location, and without a scope"""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What was read."""
+    """All data read from NetBox."""
 
     devices: tuple[Device, ...]
     ports: tuple[Port, ...]
@@ -123,14 +123,14 @@ class Snapshot:
     """device role: its parent"""
     version: str
     changed: str
-    """newest change of what was read, as NetBox writes it"""
+    """time of the last change to any object read, in NetBox's format"""
 
 
 def listings(chosen: mapping.Mapping) -> dict[str, Listing]:
-    """The lists to be read: five, and two more for virtual machines."""
+    """The lists to read: five, and two more for virtual machines."""
     sites = tuple(("site", s) for s in chosen.sites)
-    found = {
-        # the largest first: its pages are under way while the small lists come in
+    lists = {
+        # the largest list first: its pages load while the small lists arrive
         "interfaces": Listing("dcim/interfaces", sites, recheck=True),
         "devices": Listing("dcim/devices", (*sites, *_params(chosen.devices.filters)), recheck=True),
         "addresses": Listing("ipam/ip-addresses", _params(chosen.addresses), recheck=True),
@@ -138,45 +138,45 @@ def listings(chosen: mapping.Mapping) -> dict[str, Listing]:
         "roles": Listing("dcim/device-roles"),
     }
     if chosen.virtual_machines is not None:
-        found["machines"] = Listing(
+        lists["machines"] = Listing(
             "virtualization/virtual-machines", (*sites, *_params(chosen.virtual_machines.filters)), recheck=True
         )
-        # has no site filter that would see machines whose site comes from their cluster
-        found["machine_interfaces"] = Listing("virtualization/interfaces", recheck=True)
-    return found
+        # its site filter does not match machines whose site comes from their cluster
+        lists["machine_interfaces"] = Listing("virtualization/interfaces", recheck=True)
+    return lists
 
 
 def _params(chosen: mapping.Filter) -> Params:
-    found: list[tuple[str, str]] = []
+    params: list[tuple[str, str]] = []
     for name, value in chosen.items():
         several = value if isinstance(value, tuple) else (value,)
-        found += [(name, str(one).lower() if isinstance(one, bool) else str(one)) for one in several]
-    return tuple(found)
+        params += [(name, str(one).lower() if isinstance(one, bool) else str(one)) for one in several]
+    return tuple(params)
 
 
 def read(netbox: Netbox, chosen: mapping.Mapping, progress: Callable[[int, int], None]) -> Snapshot:
     """Read all lists.
 
-    :raises RefusedError: token, filter or site are wrong, the token sees nothing, or NetBox changed meanwhile
-    :raises ScsError: NetBox does not answer, or not as NetBox does
+    :raises RefusedError: a wrong token, filter or site, missing permissions, or NetBox changed meanwhile
+    :raises ScsError: NetBox does not respond, or its response is invalid
     """
     raw = netbox.read(listings(chosen), progress)
     try:
-        found = snapshot(raw, netbox.version)
+        result = snapshot(raw, netbox.version)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ScsError(
-            f"{netbox.url}: an object is not as NetBox 3.7 to 4.7 have it: {type(error).__name__} {error}"
+            f"{netbox.url}: an object does not have the form of NetBox 3.7 to 4.7: {type(error).__name__} {error}"
         ) from None
-    _check(found, raw, chosen, netbox.url)
-    return found
+    _check(result, raw, chosen, netbox.url)
+    return result
 
 
 def snapshot(raw: Mapping[str, list[dict[str, Any]]], version: str) -> Snapshot:
-    """The lists of `listings` in one shape.
+    """Convert the lists of `listings`.
 
-    :raises KeyError, TypeError, ValueError: an object is not NetBox's
+    :raises KeyError, TypeError, ValueError: an object does not have NetBox's form
     """
-    # a parent is named by its id; its slug is left out
+    # nested parents have an id but no slug
     slugs = {o["id"]: o["slug"] for o in raw["roles"]}
     changed = max((o.get("last_updated") or "" for objects in raw.values() for o in objects), default="")
     return Snapshot(
@@ -195,29 +195,31 @@ def snapshot(raw: Mapping[str, list[dict[str, Any]]], version: str) -> Snapshot:
 
 
 def _check(found: Snapshot, raw: Mapping[str, list[dict[str, Any]]], chosen: mapping.Mapping, url: str) -> None:
-    """An answer can be complete and yet not what was asked for."""
+    """Check that NetBox applied all filters and that the token can view all objects."""
     foreign = sorted({d.site for d in found.devices} - {"", *chosen.sites})
     if foreign:
-        raise RefusedError(f"{url}: NetBox sent objects of site {foreign[0]} too: it ignored a filter", "netbox.yml")
-    # object permissions do not make an error: what the token may not see is missing
+        raise RefusedError(
+            f"{url}: NetBox also sent objects of site {foreign[0]}: it ignored a filter", "check netbox.yml"
+        )
+    # missing object permissions do not cause an error: NetBox omits the objects
     for name, what in (("devices", "device"), ("roles", "device role"), ("prefixes", "prefix")):
         if not raw[name]:
             raise RefusedError(
                 f"{url}: NetBox sent no {what} for site {', '.join(chosen.sites)}",
-                "may the token's user view them? NetBox leaves out what he may not see",
+                "check the view permissions of the token's user; NetBox omits objects without permission",
             )
     if any(d.primary for d in found.devices) and not found.addresses:
-        raise RefusedError(f"{url}: NetBox sent no address", "may the token's user view ipam.ipaddress?")
-    # a device counts its interfaces, whoever asks
+        raise RefusedError(f"{url}: NetBox sent no address", "give the token's user view permission for ipam.ipaddress")
+    # interface_count does not depend on permissions
     announced = {o["id"]: o["interface_count"] for o in raw["devices"] if isinstance(o.get("interface_count"), int)}
     seen = Counter(p.device for p in found.ports if not p.virtual)
     short = {d: n for d, n in announced.items() if seen[d] != n}
     if short:
         first = next(d for d in found.devices if d.id in short and not d.virtual)
         raise RefusedError(
-            f"{url}: {first.title} has {short[first.id]} interfaces, NetBox sent {seen[first.id]}; so for {len(short)} "
-            "device(s)",
-            "may the token's user view every dcim.interface? Or run it again: NetBox changed meanwhile",
+            f"{url}: {first.title} has {short[first.id]} interfaces, but NetBox sent {seen[first.id]}; "
+            f"{len(short)} device(s) are incomplete",
+            "give the token's user view permission for every dcim.interface; if NetBox changed meanwhile, run it again",
         )
     pairs = [("devices", chosen.devices.filters)]
     if chosen.virtual_machines is not None:
@@ -228,13 +230,13 @@ def _check(found: Snapshot, raw: Mapping[str, list[dict[str, Any]]], chosen: map
 
 
 def choice(value: Any) -> str:
-    """The value of a choice field, or '' for none."""
-    found = value.get("value") if isinstance(value, dict) else value
-    return "" if found is None else str(found)
+    """The value of a choice field, or '' if unset."""
+    chosen = value.get("value") if isinstance(value, dict) else value
+    return "" if chosen is None else str(chosen)
 
 
 def plain(value: Any) -> Any:
-    """A custom field's value: selections are `{value, label}` from 4.7 on."""
+    """A custom field's value. Selections are `{value, label}` since 4.7."""
     if isinstance(value, dict) and value.keys() == {"value", "label"}:
         return value["value"]
     if isinstance(value, list):
@@ -302,7 +304,7 @@ def _port(value: dict[str, Any], virtual: bool) -> Port:
 
 
 def _neighbour(value: dict[str, Any]) -> str | None:
-    """The far end of its cables, patch panels followed; only while all of them are connected (not planned)."""
+    """The far end of its cable path, through patch panels; only if all cables are connected (not planned)."""
     ends: list[Any] = value.get("connected_endpoints") or []
     if not value.get("connected_endpoints_reachable") or len(ends) != 1:
         return None

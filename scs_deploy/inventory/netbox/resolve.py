@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""NetBox's objects and the mapping become hosts. Pure: the same objects in any order give the same result."""
+"""Convert NetBox objects to hosts with the mapping. Pure: the order of the objects does not matter."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from scs_deploy.inventory import checks
 from scs_deploy.inventory.checks import Problem
 from scs_deploy.inventory.links import Link
 from scs_deploy.inventory.model import Disk, Host, Interface, Inventory, grouped
-from scs_deploy.inventory.netbox import ports as links
 from scs_deploy.inventory.netbox.addressing import (
     SHARED,
     Prefixes,
@@ -27,29 +26,30 @@ from scs_deploy.inventory.netbox.addressing import (
 )
 from scs_deploy.inventory.netbox.mapping import Mapping as Rules
 from scs_deploy.inventory.netbox.mapping import Selection
+from scs_deploy.inventory.netbox.ports import build_links, carried, is_loopback
 from scs_deploy.inventory.netbox.read import Address, Device, Port, Prefix, Snapshot
 from scs_deploy.inventory.synced import NetworkFacts, VirtualAddress
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """What NetBox's objects give."""
+    """The region as described by NetBox."""
 
     inventory: Inventory
     networks: dict[str, NetworkFacts]
     addresses: tuple[VirtualAddress, ...]
     problems: tuple[Problem, ...]
     left_out: Mapping[str, int]
-    """why: how many devices and virtual machines are no hosts"""
+    """reason: number of devices and virtual machines that are not hosts for this reason"""
 
 
 def resolve(found: Snapshot, rules: Rules, environment: Environment) -> Resolved:
-    """Hosts, networks, virtual addresses, and all that is wrong with them."""
+    """Resolve hosts, networks and virtual addresses, and collect all problems."""
     return _Resolver(found, rules, environment).run()
 
 
 class _Resolver:
-    """The tables that every host is looked up in; nothing outlives one `run`."""
+    """Lookup tables for all hosts. Used for one `run`."""
 
     def __init__(self, found: Snapshot, rules: Rules, environment: Environment) -> None:
         self.found = found
@@ -73,14 +73,14 @@ class _Resolver:
     def run(self) -> Resolved:
         hosts: dict[str, Host] = {}
         for device in sorted(self.found.devices, key=lambda d: (d.title, d.virtual, d.id)):
-            if reason := self._no_host(device):
+            if reason := self._exclusion(device):
                 self.left_out[reason] += 1
                 continue
             if device.name is None:
-                self._problem(device.title, "a host needs a name")
+                self._problem(device.title, "has no name")
                 continue
             if device.name in hosts:
-                self._problem(device.name, f"two hosts have this name: {hosts[device.name].origin}, {device.origin}")
+                self._problem(device.name, f"duplicate host name: {hosts[device.name].origin}, {device.origin}")
                 continue
             if host := self._host(device, device.name):
                 hosts[device.name] = host
@@ -103,7 +103,8 @@ class _Resolver:
 
     # which devices are hosts, and in which groups
 
-    def _no_host(self, device: Device) -> str:
+    def _exclusion(self, device: Device) -> str:
+        """The reason why a device is not a host; '' if it is one."""
         chosen: Selection | None = self.rules.virtual_machines if device.virtual else self.rules.devices
         if chosen is None:
             return "virtual machine"
@@ -140,9 +141,7 @@ class _Resolver:
         groups: set[str] = set()
         role = next((r for r in self._ancestry(device.role) if r in rules.roles), None)
         if role is None:
-            self._problem(
-                device.title, f"role '{device.role}' is unknown: add it to groups.roles or groups.ignore_roles"
-            )
+            self._problem(device.title, f"unknown role '{device.role}': add it to groups.roles or groups.ignore_roles")
         else:
             groups |= set(rules.roles[role])
         for tag in device.tags:
@@ -152,7 +151,7 @@ class _Resolver:
             if isinstance(listed, list | tuple):
                 groups |= {str(g) for g in listed}
             elif listed is not None:
-                self._problem(device.title, f"custom field {rules.field} is no list of groups")
+                self._problem(device.title, f"custom field {rules.field} is not a list of groups")
         while more := {p for p, children in rules.parents.items() if groups & set(children)} - groups:
             groups |= more
         return tuple(sorted(groups))
@@ -164,7 +163,7 @@ class _Resolver:
         addresses = {p.id: self.addresses.get((device.virtual, p.id), []) for p in ports}
         before = len(self.problems)
         try:
-            found = links.links(
+            own_links = build_links(
                 ports, addresses, self.statuses, self.rules.networks.bond_mode,
                 lambda port, what: self._problem(f"{name} {port}", what),
             )  # fmt: skip
@@ -189,7 +188,7 @@ class _Resolver:
             groups=groups,
             settings={k: v for k, v in settings.items() if k not in connection},
             connection=connection,
-            links=self._routed(device, found, networks),
+            links=self._routed(device, own_links, networks),
             zone=self._zone(device),
             disks=self._disks(device),
             oob=ip_address(device.oob) if device.oob else None,
@@ -197,7 +196,7 @@ class _Resolver:
         )
 
     def _carried(self, ports: Sequence[Port], addresses: Mapping[int, Sequence[Address]]) -> list[Address]:
-        return [a for p in ports if not p.mgmt_only for a in links.carried(addresses[p.id], self.statuses)]
+        return [a for p in ports if not p.mgmt_only for a in carried(addresses[p.id], self.statuses)]
 
     def _places(
         self, device: Device, name: str, ports: Sequence[Port], addresses: Mapping[int, Sequence[Address]]
@@ -205,17 +204,17 @@ class _Resolver:
         candidates: dict[str, list[tuple[Port, IPAddress]]] = {}
         attached: dict[str, list[str]] = {}
         for port in sorted((p for p in ports if not p.mgmt_only), key=lambda p: p.name):
-            own = links.carried(addresses[port.id], self.statuses)
+            own = carried(addresses[port.id], self.statuses)
             for address in own:
                 prefix = self.prefixes.of(address.address, address.vrf)
                 if prefix is None:
-                    if not links.loopback(address):
-                        self._problem(f"{name} {port.name}", f"address {address.address} lies in no prefix of NetBox")
+                    if not is_loopback(address):
+                        self._problem(f"{name} {port.name}", f"address {address.address} is not in any NetBox prefix")
                     continue
                 if wrong := mask_problem(address, prefix):
                     self._problem(f"{name} {port.name}", wrong)
                 network = network_of(role_of(prefix, self.rules.networks), self.rules.networks, self.networks)
-                # the other IP version's addresses are the links' alone: a network of the region has one cidr
+                # a network has one cidr: addresses of the other IP version are configured on the link only
                 if network and address.address.version == self.networks[network].cidr.version:
                     candidates.setdefault(network, []).append((port, address.address.ip))
             if not own and port.enabled:
@@ -232,12 +231,12 @@ class _Resolver:
             places[network] = Interface(interface=port.name, address=address_)
         return dict(sorted(places.items()))
 
-    def _routed(self, device: Device, found: dict[str, Link], networks: Mapping[str, Interface]) -> dict[str, Link]:
-        """Gateways and name servers go to the link of the network that they are reached by."""
+    def _routed(self, device: Device, links: dict[str, Link], networks: Mapping[str, Interface]) -> dict[str, Link]:
+        """Add gateways and name servers to the link of the gateway network."""
         place = networks.get(self.rules.networks.gateways.network)
-        if place is None or place.interface not in found:
-            return found
-        link = found[place.interface]
+        if place is None or place.interface not in links:
+            return links
+        link = links[place.interface]
         on_link = [a.network for a in link.addresses]
         more: dict[str, Any] = {}
         for version in (4, 6):
@@ -253,26 +252,26 @@ class _Resolver:
             try:
                 more["nameservers"] = tuple(ip_address(s) for s in servers or ())
             except (ValueError, TypeError):
-                self._problem(device.title, f"{self.rules.networks.nameservers}: no list of addresses: {servers}")
-        return {**found, place.interface: link.model_copy(update=more)} if more else found
+                self._problem(device.title, f"{self.rules.networks.nameservers}: not a list of addresses: {servers}")
+        return {**links, place.interface: link.model_copy(update=more)} if more else links
 
     def _settings(self, device: Device, groups: Sequence[str]) -> dict[str, Any]:
         rules = self.rules
-        found: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
         for group in ("all", *groups):
             for key, value in rules.group_settings.get(group, {}).items():
                 if (
                     group != "all"
-                    and key in found
-                    and found[key] != value
+                    and key in settings
+                    and settings[key] != value
                     and key not in rules.group_settings.get("all", {})
                 ):
-                    self._problem(device.title, f"group_settings: {key} differs between groups that it is in")
-                found[key] = value
+                    self._problem(device.title, f"group_settings: {key} differs between its groups")
+                settings[key] = value
         for key, path in rules.settings.items():
             if (value := _path(device, path)) is not None:
-                found[key] = value
-        return dict(sorted(found.items()))
+                settings[key] = value
+        return dict(sorted(settings.items()))
 
     def _zone(self, device: Device) -> str | None:
         if not self.rules.zone:
@@ -280,7 +279,7 @@ class _Resolver:
         parts = {"site": device.site, "location": device.location, "rack": device.rack}
         for key, value in parts.items():
             if f"{{{key}}}" in self.rules.zone and not value:
-                self._problem(device.title, f"has no {key}, and zone is '{self.rules.zone}'")
+                self._problem(device.title, f"has no {key}, but zone is '{self.rules.zone}'")
         return self.rules.zone.format(**parts)
 
     def _disks(self, device: Device) -> tuple[Disk, ...]:
@@ -291,7 +290,7 @@ class _Resolver:
             self._problem(device.title, f"{self.rules.disks}: must be a list of {{device, class}}")
             return ()
         if len({d.device for d in disks}) != len(disks):
-            self._problem(device.title, f"{self.rules.disks}: names a device twice")
+            self._problem(device.title, f"{self.rules.disks}: lists a device twice")
         return tuple(sorted(disks, key=lambda d: d.device))
 
     # the region
@@ -306,7 +305,7 @@ class _Resolver:
     def _gateways(self) -> dict[int, IPAddress]:
         rules = self.rules.networks.gateways
         owners = {p.id: p.device for p in self.found.ports if not p.virtual}
-        found: dict[int, IPAddress] = {}
+        gateways: dict[int, IPAddress] = {}
         for prefix in self.prefixes.all():
             role = role_of(prefix, self.rules.networks)
             named = prefix.fields.get(rules.field)
@@ -319,10 +318,10 @@ class _Resolver:
                 key=int,
             )  # fmt: skip
             if inside:
-                found.setdefault(prefix.network.version, inside[0])
+                gateways.setdefault(prefix.network.version, inside[0])
             else:
                 self._problem(f"prefix {prefix.network}", f"its {rules.field} {named.get('name')} has no address in it")
-        return found
+        return gateways
 
     def _facts(self) -> dict[str, NetworkFacts]:
         by_network: dict[str, list[Prefix]] = {}
@@ -334,7 +333,7 @@ class _Resolver:
             same = [p.network for p in prefixes if p.network.version == cidr.version]
             if same and not any(n.subnet_of(cidr) or cidr.subnet_of(n) for n in same):  # type: ignore[arg-type]
                 listed = ", ".join(str(n) for n in same)
-                self._problem(f"network {name}", f"environment.yml has cidr {cidr}, NetBox has {listed}")
+                self._problem(f"network {name}", f"cidr is {cidr} in environment.yml, but {listed} in NetBox")
         return {
             name: NetworkFacts(
                 prefixes=tuple(p.network for p in prefixes),
@@ -365,7 +364,7 @@ class _Resolver:
         api = self.environment.settings.api
         for one in virtual:
             if one.address in owners:
-                yield Problem(owners[one.address], f"address {one.address} is a virtual address ({one.role}) too")
+                yield Problem(owners[one.address], f"address {one.address} is also a virtual address ({one.role})")
             for side, wanted in (("internal", api.internal), ("external", api.external)):
                 if (
                     one.name == wanted.name
@@ -373,12 +372,13 @@ class _Resolver:
                     and one.address != wanted.address
                 ):
                     yield Problem(
-                        f"api.{side}.address", f"is {wanted.address} in environment.yml, NetBox has {one.address}"
+                        f"api.{side}.address",
+                        f"is {wanted.address} in environment.yml, but {one.address} in NetBox",
                     )
 
 
 def _path(device: Device, path: str) -> Any:
-    """The value at `custom_fields.a.b` or `config_context.a.b`; None when a part is missing."""
+    """The value at `custom_fields.a.b` or `config_context.a.b`; None if a part is missing."""
     root, *parts = path.split(".")
     value: Any = device.fields if root == "custom_fields" else device.context
     for part in parts:

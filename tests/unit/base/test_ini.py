@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""INI as oslo.config reads it."""
+"""INI files as oslo.config reads them."""
 
 import pytest
 
@@ -33,6 +33,6 @@ def test_merge_replaces_all_values_of_a_key_and_keeps_the_rest() -> None:
     assert merged[""] == {"top": ("1",)}
 
 
-def test_what_is_no_ini_is_refused_with_its_line() -> None:
+def test_invalid_ini_is_refused_with_its_line() -> None:
     with pytest.raises(ValueError, match="line 2"):
-        ini.parse("[a]\nthis is no option\n")
+        ini.parse("[a]\nthis is not an option\n")

@@ -24,7 +24,7 @@ def load(tmp_path: Path, text: str) -> Service:
         (GOOD + "    capadd: [X]\n", r"service.yml:6: containers.a.capadd: unknown key"),
         (GOOD + "descriptoin: y\n", r"service.yml:6: descriptoin: unknown key"),
         (GOOD + "endpoints:\n  web: {port: 70000}\n", r"service.yml:7: endpoints.web.port: Input should be less than"),
-        (GOOD + "description: again\n", r"service.yml:6: key 'description' is given twice"),
+        (GOOD + "description: again\n", r"service.yml:6: duplicate key 'description'"),
         ("hosts: [\n", r"service.yml:2: "),
         ("description: x\nhosts: y\ncontainers: {}\n", r"containers: at least one is needed"),
     ],

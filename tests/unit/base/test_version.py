@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which scs this is: the release, and in a checkout the commit."""
+"""The version: the release, and in a checkout the commit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_a_checkout_names_its_commit_and_that_it_was_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_names_its_commit_and_uncommitted_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCS_ROOT", str(tmp_path))
     _git(tmp_path, "init", "-q")
     file = tmp_path / "file"

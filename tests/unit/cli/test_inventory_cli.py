@@ -147,7 +147,7 @@ def test_check_tells_what_is_wrong_with_the_inventory_in_use(folder: Path) -> No
 def test_before_the_first_sync_a_plan_says_what_to_do(folder: Path) -> None:
     done = scs(folder, "plan")
     assert done.returncode == 2
-    assert "inventory.yml does not exist (scs inventory sync writes it)" in done.stderr
+    assert "inventory.yml does not exist (scs inventory sync)" in done.stderr
 
 
 def test_a_plan_offline_needs_no_host_and_names_the_inventory(folder: Path) -> None:

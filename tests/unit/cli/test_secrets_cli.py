@@ -67,12 +67,12 @@ def test_a_bad_name_is_refused(name: str, folder: Path) -> None:
 def test_the_environment_in_use(folder: Path) -> None:
     run("env", "init", "berlin")
     run("env", "init", "munich")
-    with pytest.raises(RefusedError, match="no environment chosen"):
+    with pytest.raises(RefusedError, match="no environment selected"):
         environments.current()
     run("env", "use", "munich")
     assert environments.current() == "munich"
     assert [e["name"] for e in json.loads(run("env", "list", "--json")) if e["current"]] == ["munich"]
-    with pytest.raises(RefusedError, match="no environment 'rome'"):
+    with pytest.raises(RefusedError, match="environment 'rome' does not exist"):
         run("env", "use", "rome")
 
 

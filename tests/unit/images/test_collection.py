@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manager's registry forgets what nothing needs and nothing else: the real registry, real images, real locks."""
+"""The managed registry removes only unneeded images, tested with a real registry, real images and real locks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.peer_hosts import free_port
 from tests.unit.secrets.test_secrets import SETTINGS
 
 SIZE = 300_000
-"""bytes of an image; they do not compress"""
+"""bytes of an image, incompressible"""
 
 pytestmark = needs("scs/registry:2025.1")
 
@@ -82,7 +82,7 @@ def with_days(environment: Environment, days: int) -> Environment:
     return environment.model_copy(update={"settings": environment.settings.model_copy(update={"registry": kept})})
 
 
-def test_what_no_lock_names_goes_after_a_while(environment: Environment) -> None:
+def test_images_without_a_lock_are_removed_after_a_while(environment: Environment) -> None:
     other = push(environment, "other")
     updates = [push(environment, "thing") for _ in range(4)]
     for number, image in enumerate(updates[:3]):
@@ -96,7 +96,7 @@ def test_what_no_lock_names_goes_after_a_while(environment: Environment) -> None
     assert collection.collect(environment) == collection.NOTHING, "they were pushed just now"
     impatient = with_days(environment, 0)
     with collection.pushing(environment):
-        assert collection.collect(impatient) == collection.NOTHING, "a layer on its way belongs to no image"
+        assert collection.collect(impatient) == collection.NOTHING, "an uploaded layer belongs to no image yet"
     forgotten = collection.collect(impatient)
     assert forgotten.images == 1
     assert SIZE < forgotten.bytes < 2 * SIZE
@@ -107,7 +107,7 @@ def test_what_no_lock_names_goes_after_a_while(environment: Environment) -> None
     assert push(environment, "thing").digest not in {i.digest for i in updates}
 
 
-def test_images_of_runs_stay_as_long_as_the_environment_says(environment: Environment) -> None:
+def test_images_of_runs_are_kept_as_long_as_configured(environment: Environment) -> None:
     image, now = push(environment, "thing"), time.time()
     for name, days, thing in (("newest", 1, "c"), ("before", 2, "b"), ("old", 20, "")):
         lock(environment, thing=image.model_copy(update={"digest": f"sha256:{thing * 64}"}) if thing else image)

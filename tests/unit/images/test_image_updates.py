@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an update of the images brings: from two locks and from what apt and a changelog say."""
+"""The changes of an image update, from two locks, apt and a changelog."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_advisories_since_a_version(old: str, names: tuple[str, ...]) -> None:
     assert advisories.since(CHANGELOG, old) == names
 
 
-def test_advice_stands_beside_the_update_that_it_is_about() -> None:
+def test_advisories_are_added_to_their_update() -> None:
     new = lock(haproxy={"haproxy": "3.0.11-1+deb13u5", "keepalived": "2"}, base={"bash": "5"}, gone={"x": "1"})
     changes = difference(OLD, new)
     assert advisories.updates(changes) == {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recipes, their order and hashes, apt's answers, the lock, the bill of materials, the registry's listeners."""
+"""Recipes, their order and hashes, apt's output, the lock, the SBOM, and the registry's listeners."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write(folder: Path, name: str, text: str) -> None:
     (folder / "images" / f"{name}.yml").write_text(text, encoding="utf-8")
 
 
-def test_every_image_of_every_release_has_a_recipe_and_stands_on_one() -> None:
+def test_every_image_of_every_release_has_a_recipe_and_a_parent() -> None:
     for path in (Path(__file__).parents[3] / "releases").glob("*.yml"):
         release = load_release(path.stem)
         recipes = load_recipes(release)
@@ -53,21 +53,21 @@ def test_every_image_of_every_release_has_a_recipe_and_stands_on_one() -> None:
             assert one.parent is None or order.index(one.parent) < order.index(name)
 
 
-def test_order_of_some_images_takes_their_parents_first_and_nothing_else() -> None:
+def test_the_build_order_contains_only_the_named_images_and_their_ancestors() -> None:
     recipes = {n: recipe(n, p) for n, p in {"c": "b", "a": None, "b": "a", "x": "a"}.items()}
     assert build_order(recipes, ("c",)) == ["a", "b", "c"]
     assert build_order(recipes) == ["a", "b", "c", "x"]
 
 
-def test_order_refuses_circles_and_unknown_names() -> None:
+def test_the_build_order_refuses_cycles_and_unknown_names() -> None:
     recipes = {"a": recipe("a", "b"), "b": recipe("b", "a")}
     with pytest.raises(RefusedError, match="a -> b -> a"):
         build_order(recipes)
-    with pytest.raises(RefusedError, match=r"no image 'nova'.*there are: a"):
+    with pytest.raises(RefusedError, match=r"no image 'nova'.*available: a"):
         build_order({"a": recipe("a")}, ("nova",))
 
 
-def test_inputs_follow_recipe_parent_and_packages_and_nothing_else() -> None:
+def test_inputs_depend_on_recipe_parent_and_packages_only() -> None:
     same = inputs_hash("key", "parent", {"a": "1", "b": "2"})
     assert inputs_hash("key", "parent", {"b": "2", "a": "1"}) == same
     others = [
@@ -92,7 +92,7 @@ def test_recipe_key_changes_with_the_content_of_a_file() -> None:
         ("description: d\nfiles:\n  - {path: etc/x, content: ''}\n", "web.yml:3: files.0.path"),
     ],
 )
-def test_a_wrong_recipe_is_refused_with_file_line_and_key(
+def test_the_error_for_an_invalid_recipe_names_file_line_and_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, says: str
 ) -> None:
     monkeypatch.setenv("SCS_ROOT", str(tmp_path))
@@ -118,7 +118,7 @@ def test_licenses_of_copyright_files() -> None:
     assert apt.parse_licenses(output) == {"zlib1g": ["Zlib"]}
 
 
-def test_users_are_made_with_their_ids_before_any_package() -> None:
+def test_users_are_created_with_fixed_ids_before_any_package() -> None:
     commands = [c for c in base.user_commands(users.load()) if c]
     assert any(c.startswith("useradd") and "--uid 64062" in c and c.endswith(" glance") for c in commands)
     assert sum(c.startswith("groupadd") and "--gid 64055" in c for c in commands) == 0
@@ -127,7 +127,7 @@ def test_users_are_made_with_their_ids_before_any_package() -> None:
     )
 
 
-def test_ids_that_a_package_changed_are_named() -> None:
+def test_the_error_names_ids_that_a_package_changed() -> None:
     passwd = "".join(f"{n}:x:{u.uid}:{u.gid}::/:/\n" for n, u in users.load().items() if u.uid is not None)
     group = "".join(f"{n}:x:{u.gid}:\n" for n, u in users.load().items())
     assert users.differences(passwd, group) == []
@@ -145,14 +145,14 @@ def test_sources_are_the_releases_suites() -> None:
     ]
 
 
-def test_packages_are_the_installed_ones_and_survive_writing() -> None:
+def test_only_installed_packages_are_listed_and_survive_a_round_trip() -> None:
     assert [p.name for p in PACKAGES] == ["libstdc++6", "zlib1g"]
     assert packages.parse(packages.write(PACKAGES)) == PACKAGES
     older = (PACKAGES[0], PACKAGES[1]._replace(version="1"))
     assert packages.own(PACKAGES, older) == {"zlib1g": "1:1.3.dfsg+really1.3.1-1+b1"}
 
 
-def test_a_failed_step_shows_what_apt_says_not_its_progress() -> None:
+def test_a_failed_step_shows_apts_errors_instead_of_its_progress() -> None:
     output = "Setting up a\nE: Unable to locate package nowa\nlast line\n"
     assert relevant(output) == ["E: Unable to locate package nowa"]
     assert relevant("one\n\ntwo\n") == ["one", "two"]
@@ -162,7 +162,7 @@ def locked(digit: str) -> LockedImage:
     return LockedImage(reference=f"scs/i{digit}", digest=f"sha256:{digit * 64}", size=1, packages={"b": "1", "a": "2"})
 
 
-def test_the_same_lock_gives_the_same_bytes_and_is_not_written_again(tmp_path: Path) -> None:
+def test_an_unchanged_lock_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "release.lock.yml"
     first = Lock(release="r", images={"web": locked("1"), "base": locked("2")})
     second = release_lock.merge(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Python packages of images: which the pins give to an image, how pins come from pip's report, what an image has."""
+"""Python packages of images: selection from the pins, pins from pip's report, and the installed packages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def web(root: Path, requirements: str) -> dict[str, dict[str, Pin]]:
     return select_pins(load_recipes(RELEASE), RELEASE)
 
 
-def test_an_image_gets_what_its_requirements_need_and_nothing_else(root: Path) -> None:
+def test_an_image_gets_its_requirements_and_their_dependencies_only(root: Path) -> None:
     found = web(root, "[web]")
     assert found["base"] == {}
     assert list(found["web"]) == ["frame", "loop-a", "loop-b", "web"]
@@ -68,8 +68,8 @@ def test_an_image_gets_what_its_requirements_need_and_nothing_else(root: Path) -
 @pytest.mark.parametrize(
     ("requirements", "says"),
     [
-        ("[web, missing]", "no pin of 'missing', which images/python/web.yml: python needs"),
-        ("[other]", "no pin of 'gone', which other 9 needs"),
+        ("[web, missing]", "no pin for 'missing', which images/python/web.yml: python requires"),
+        ("[other]", "no pin for 'gone', which other 9 requires"),
         ("['web==3.1']", "images/python/web.yml:3: python.0"),
         ("[Web_]", "images/python/web.yml:3: python.0"),
     ],
@@ -94,7 +94,7 @@ def test_a_release_without_pins_refuses_python_packages(root: Path) -> None:
         select_pins(load_recipes(plain), plain)
 
 
-def test_an_image_changes_with_its_own_packages_alone() -> None:
+def test_an_image_changes_only_with_its_own_packages() -> None:
     all_pins = {"web": Pin(version="3.1", sha256=("aa",)), "other": Pin(version="9", sha256=("ff",))}
     path, recipe = Path("p"), Recipe(name="web", description="d", parent="base", python=("web",))
 
@@ -107,13 +107,13 @@ def test_an_image_changes_with_its_own_packages_alone() -> None:
     assert key() != key(web=Pin(version="3.1", sha256=("another file of the same version",)))
 
 
-def test_an_image_of_debian_packages_alone_is_the_same_in_a_release_with_pins() -> None:
+def test_pins_do_not_change_images_of_debian_packages() -> None:
     recipe = Recipe(name="db", description="d", parent="base", packages=("mariadb-server",))
     older = RELEASE.model_copy(update={"name": "older", "openstack": "2025.1", "python": None})
     assert recipe_key(recipe, RELEASE, {}) == recipe_key(recipe, older, {})
 
 
-def test_constraints_are_upstreams_but_for_the_series() -> None:
+def test_the_series_overrides_upstreams_constraints() -> None:
     upper = "# a comment\nDjango===4.2.28\nbackports.x===1;python_version=='3.10'\nNova===33.0.0\noslo.db===18.1.0\n"
     assert pinning.constraints(upper, {"nova": "33"}).splitlines() == [
         "Django==4.2.28", "backports.x==1;python_version=='3.10'", "oslo.db==18.1.0", "nova==33.*",
@@ -151,7 +151,7 @@ def test_pins_of_pips_report_follow_markers_and_extras_and_survive_writing(tmp_p
     assert pinning.text(load_model(Pins, path), "r") == path.read_text(encoding="utf-8")
 
 
-def test_wheels_and_sources_are_installed_apart() -> None:
+def test_wheels_and_sources_are_installed_separately() -> None:
     selection = {"ovs": Pin(version="3.7", sha256=("aa",), wheel=False), "web": Pin(version="1", sha256=("bb",))}
     files = {f.path: f.content for f in python.requirements("build-web", selection)}
     assert files == {
@@ -160,7 +160,7 @@ def test_wheels_and_sources_are_installed_apart() -> None:
     }
 
 
-def test_what_is_in_a_virtualenv_is_listed_as_packages(tmp_path: Path) -> None:
+def test_packages_in_a_virtualenv_are_listed(tmp_path: Path) -> None:
     folder = tmp_path / "lib" / "python3.13" / "site-packages" / "oslo.db-18.1.0.dist-info"
     folder.mkdir(parents=True)
     (folder / "METADATA").write_text(
@@ -179,7 +179,7 @@ def test_what_is_in_a_virtualenv_is_listed_as_packages(tmp_path: Path) -> None:
     assert run(python.QUERY, tmp_path / "image without one") == ""
 
 
-def test_bill_of_materials_tells_python_packages_from_debians() -> None:
+def test_the_sbom_distinguishes_python_packages_from_debian_packages() -> None:
     both = packages.parse(
         "ii \tkeystone\t2:27.0.0\tall\tkeystone\t2:27.0.0\nii\tpypi:keystone\t29.1.0\tany\tkeystone\t29.1.0\n"
     )
@@ -192,13 +192,13 @@ def test_bill_of_materials_tells_python_packages_from_debians() -> None:
     assert packages.debian(packages.versions(both)) == {"keystone": "2:27.0.0"}
 
 
-def test_debian_is_not_asked_for_advisories_of_python_packages() -> None:
+def test_python_packages_have_no_debian_advisories() -> None:
     changed = [PackageChange(name=name, old="1", new="2") for name in ("openssl", "pypi:django")]
     change = ImageChange(image="horizon", old="a", new="b", packages=tuple(changed))
     assert advisories.updates([change]) == {("openssl", "2"): "1"}
 
 
-def test_certificates_and_proxies_reach_pip_and_a_wrong_bundle_is_refused(
+def test_pip_gets_certificates_and_proxies_and_an_invalid_bundle_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in python.INHERITED:
@@ -209,6 +209,6 @@ def test_certificates_and_proxies_reach_pip_and_a_wrong_bundle_is_refused(
     plain = python.environment(trusted=False)
     assert plain["https_proxy"] == "http://proxy:3128" and "PIP_CERT" not in plain
     (tmp_path / "empty.crt").write_text("nothing\n", encoding="utf-8")
-    for path, says in ((tmp_path / "empty.crt", "no certificate in it"), (tmp_path / "none.crt", "cannot be read")):
+    for path, says in ((tmp_path / "empty.crt", "contains no certificate"), (tmp_path / "none.crt", "cannot be read")):
         with pytest.raises(RefusedError, match=says):
             python.bundle(path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between two inventories, and what that means for services."""
+"""The differences between two inventories and their effects on services."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from scs_deploy.inventory import graph, synced
 from scs_deploy.inventory.diff import Diff, HostChange, compare
 from scs_deploy.inventory.model import Host, Inventory, grouped
-from scs_deploy.spec import catalog as catalogs
+from scs_deploy.spec.catalog import load as load_catalog
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "netbox" / "small.yml"
-CATALOG = catalogs.load()
+CATALOG = load_catalog()
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,11 @@ def only(found: Diff) -> HostChange:
     return found.hosts[0]
 
 
-def test_equal_inventories_have_no_difference(small: Inventory) -> None:
+def test_equal_inventories_have_no_differences(small: Inventory) -> None:
     assert compare(small, grouped(dict(reversed(small.hosts.items()))), CATALOG).empty
 
 
-def test_a_control_node_that_is_added_names_its_services_and_the_quorum(small: Inventory) -> None:
+def test_an_added_control_node_names_its_services_and_the_quorum(small: Inventory) -> None:
     old = grouped({n: h for n, h in small.hosts.items() if n != "testbed-node-2"})
     found = compare(old, small, CATALOG)
     change = only(found)
@@ -46,29 +46,29 @@ def test_a_control_node_that_is_added_names_its_services_and_the_quorum(small: I
     runs = next(e for e in change.effects if e.startswith("runs "))
     assert {"mariadb", "rabbitmq", "keystone", "nova", "ovn"} <= set(runs.removeprefix("runs ").split(", "))
     assert "group control: 2 -> 3 hosts" in found.region
-    assert any("mariadb" in line and "3 members, 1 may be lost" in line for line in found.region)
+    assert any("mariadb" in line and "3 members, tolerates the loss of 1" in line for line in found.region)
     assert any("scs node add" in e for e in change.effects)
 
 
-def test_a_node_that_is_removed_must_be_taken_out_first(small: Inventory) -> None:
+def test_the_effects_of_a_removed_host_name_scs_node_remove(small: Inventory) -> None:
     new = grouped({n: h for n, h in small.hosts.items() if n != "testbed-node-2"})
     found = compare(small, new, CATALOG)
     assert only(found).kind == "removed"
     assert any("scs node remove" in e for e in only(found).effects)
-    assert any("2 members" in line and "even: refused" in line for line in found.region)
+    assert any("2 members" in line and "even number: scs plan refuses it" in line for line in found.region)
 
 
-def test_an_address_that_moved_names_who_must_follow(small: Inventory) -> None:
+def test_the_effects_of_a_changed_address_name_the_cluster_members(small: Inventory) -> None:
     networks = small.hosts["testbed-node-1"].model_dump()["networks"]
     networks["management"]["address"] = "192.168.16.111"
     new = changed(small, "testbed-node-1", networks=networks, address="192.168.16.111")
     change = only(compare(small, new, CATALOG))
     assert "network management: address: 192.168.16.11 -> 192.168.16.111" in change.facts
-    assert "its certificates are issued anew" in change.effects
-    assert any(e.startswith("members of ") and "mariadb" in e for e in change.effects)
+    assert "its certificates are reissued" in change.effects
+    assert any("mariadb" in e and "the other members know it by its address" in e for e in change.effects)
 
 
-def test_a_group_that_is_added_names_the_services_that_come(small: Inventory) -> None:
+def test_an_added_group_names_its_services(small: Inventory) -> None:
     old = changed(small, "testbed-manager", groups=("manager", "monitoring"))
     new = changed(small, "testbed-manager", groups=("chassis", "compute", "manager", "monitoring"))
     change = only(compare(old, new, CATALOG))
@@ -90,7 +90,7 @@ def test_a_group_that_is_added_names_the_services_that_come(small: Inventory) ->
         ({"oob": "10.10.0.99"}, "management controller: 10.10.0.11 -> 10.10.0.99", ""),
         ({"disks": ()}, "disk /dev/nvme1n1: nvme -> none", ""),
         ({"connection": {"ansible_port": 2222}}, "variable ansible_port: 22 -> 2222", ""),
-        ({"links": {}}, "link bond0: removed", "its network configuration is written anew (scs bootstrap)"),
+        ({"links": {}}, "link bond0: removed", "its network configuration is rewritten (scs bootstrap)"),
     ],
 )
 def test_facts_and_their_effects(small: Inventory, values: dict[str, Any], fact: str, effect: str) -> None:
@@ -99,7 +99,7 @@ def test_facts_and_their_effects(small: Inventory, values: dict[str, Any], fact:
     assert not effect or any(e.startswith(effect) for e in change.effects)
 
 
-def test_an_mtu_of_a_link_names_link_and_both_values(small: Inventory) -> None:
+def test_a_changed_mtu_names_the_link_and_both_values(small: Inventory) -> None:
     links = small.hosts["testbed-node-1"].model_dump()["links"]
     links["bond0.48"]["mtu"] = 9000
     change = only(compare(small, changed(small, "testbed-node-1", links=links), CATALOG))

@@ -92,14 +92,14 @@ def test_hosts_are_reached_as_scs_reaches_them(file: Path) -> None:
     assert f"UserKnownHostsFile={environment.known_hosts} " in variables["ansible_ssh_common_args"]
 
 
-def test_a_file_that_was_changed_by_hand_is_refused(file: Path) -> None:
+def test_a_file_that_was_edited_by_hand_is_refused(file: Path) -> None:
     file.write_text(file.read_text(encoding="utf-8").replace("192.0.2.21", "192.0.2.22"), encoding="utf-8")
     done = ansible("ansible-inventory", "-i", str(file), "--list")
     assert done.returncode != 0
-    assert "changed by hand" in " ".join(done.stderr.split())
+    assert "edited by hand" in " ".join(done.stderr.split())
 
 
-def test_a_template_that_a_source_holds_is_not_run(file: Path) -> None:
+def test_a_template_in_a_value_of_the_source_is_not_evaluated(file: Path) -> None:
     host = HOSTS["control-1"].model_copy(update={"settings": {"note": "{{ lookup('pipe', 'id') }}"}})
     synced.write(Document(source="x", groups=GROUPS, hosts={**HOSTS, "control-1": host}), file)
     assert listed(file)["_meta"]["hostvars"]["control-1"]["note"] == {"__ansible_unsafe": "{{ lookup('pipe', 'id') }}"}

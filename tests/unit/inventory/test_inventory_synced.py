@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The synced file: pinned by its hash, replaced in one step, and one model with Ansible inventories."""
+"""The synced file: pinned by its hash, replaced atomically, and the same model as Ansible inventories."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import refresh, source, synced
 from scs_deploy.inventory.checks import ProblemsError
 from scs_deploy.inventory.model import grouped
-from scs_deploy.spec import catalog as catalogs
+from scs_deploy.spec.catalog import load as load_catalog
 from scs_deploy.state.lock import RunLock
 from tests.netbox.replay import Behaviour, Replay
 from tests.netbox.site import ADDRESSES, edit, prepare
@@ -42,10 +42,10 @@ def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
 
 
 def known() -> frozenset[str]:
-    return source.variables(catalogs.load())
+    return source.variables(load_catalog())
 
 
-def test_what_is_written_is_what_is_read(region: Environment) -> None:
+def test_a_written_file_reads_back_unchanged(region: Environment) -> None:
     document = synced.load(region.inventory)
     assert synced.dump(document) == region.inventory.read_text(encoding="utf-8")
     inventory = source.load(region, known())
@@ -70,10 +70,10 @@ def test_a_second_sync_changes_nothing(region: Environment) -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [("mtu: 9100", "mtu: 9000"), ("192.168.16.11", "192.168.16.99")])
-def test_a_file_changed_by_hand_is_refused(region: Environment, old: str, new: str) -> None:
+def test_a_file_edited_by_hand_is_refused(region: Environment, old: str, new: str) -> None:
     text = region.inventory.read_text(encoding="utf-8")
     region.inventory.write_text(text.replace(old, new, 1), encoding="utf-8")
-    with pytest.raises(RefusedError, match=r"its content is not what its hash says.*scs inventory sync"):
+    with pytest.raises(RefusedError, match=r"the hash does not match the content.*scs inventory sync"):
         source.load(region, known())
 
 
@@ -87,17 +87,17 @@ def test_a_later_change_of_environment_yml_is_checked_against_the_hosts(region: 
         source.load(environment.load("small"), known())
 
 
-def test_an_inventory_written_by_hand_is_not_replaced(region: Environment) -> None:
+def test_a_hand_written_inventory_is_not_replaced(region: Environment) -> None:
     region.inventory.write_text("all:\n  hosts:\n    one:\n")
     with Replay() as server:
         prepare(region.path.parent, url=server.url)
-        with pytest.raises(RefusedError, match="is an inventory written by hand, and sync would replace it"):
+        with pytest.raises(RefusedError, match="is a hand-written inventory, and sync would replace it"):
             refresh.sync("small", "netbox", quiet)
     assert region.inventory.read_text() == "all:\n  hosts:\n    one:\n"
 
 
-def test_no_sync_comes_between_a_run_and_its_inventory(region: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a run holds the region, nothing is written; and a play that finds another inventory stops."""
+def test_the_inventory_cannot_be_synced_during_a_run(region: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a run holds the lock, sync writes nothing. A play that finds a changed inventory stops."""
     from scs_deploy.region.region import INVENTORY, shared_region
 
     move = edit(ADDRESSES, {"address": "192.168.48.11/20"}, lambda o: o.update(address="192.168.48.111/20"))
@@ -120,7 +120,7 @@ def test_no_sync_comes_between_a_run_and_its_inventory(region: Environment, monk
     assert shared_region("small").inventory.hosts
 
 
-def test_runs_that_still_go_by_another_inventory_are_told(region: Environment) -> None:
+def test_sync_notes_that_runs_still_use_another_inventory(region: Environment) -> None:
     region.file.write_text(region.file.read_text().replace("inventory: inventory.yml", "inventory: hosts.yml"))
     with Replay() as server:
         prepare(region.path.parent, url=server.url)
@@ -129,7 +129,7 @@ def test_runs_that_still_go_by_another_inventory_are_told(region: Environment) -
 
 
 def test_odd_values_survive_and_the_file_passes_yamllint(tmp_path: Path) -> None:
-    """Nested lists, texts of several lines with dashes and colons, empty things: generated, the same each time."""
+    """Nested lists, multi-line strings with dashes and colons, and empty values, generated from a fixed seed."""
     choose = random.Random(1)
 
     def value(depth: int = 0) -> Any:
@@ -154,8 +154,8 @@ def test_odd_values_survive_and_the_file_passes_yamllint(tmp_path: Path) -> None
     assert lint.stdout == ""
 
 
-def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) -> None:
-    """SIGKILL at random moments of a process that does nothing but replace the file by one of two inventories."""
+def test_a_process_killed_while_writing_leaves_a_complete_file(tmp_path: Path) -> None:
+    """Kill a process at random moments while it keeps replacing the file with one of two inventories."""
     file = tmp_path / "inventory.yml"
     one = synced.load(GOLDEN)
     two = one.model_copy(update={"hosts": {k: v for k, v in one.hosts.items() if k != "testbed-manager"}})
@@ -182,8 +182,8 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_file(tmp_path: Path) ->
         assert synced.load(file).hash in valid
 
 
-def test_an_ansible_inventory_can_be_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--from PATH: the same hosts, groups and settings as the Ansible inventory gives, now pinned by a hash."""
+def test_an_ansible_inventory_can_be_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--from PATH: the same hosts, groups and settings as the Ansible inventory, pinned by a hash."""
     from scs_deploy.environment import environment
 
     shipped = environment.load("region")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong in NetBox or in netbox.yml is told all at once, by host and reason, and nothing is written."""
+"""All problems in NetBox or netbox.yml are reported at once, with host and reason. Nothing is written."""
 
 from __future__ import annotations
 
@@ -49,27 +49,27 @@ CASES: list[tuple[str, Change, list[str]]] = [
     (
         "a host without a name",
         edit(DEVICES, NODE0, setting(name=None)),
-        ["device 7 (no name): a host needs a name"],
+        ["device 7 (no name): has no name"],
     ),
     (
-        "two hosts of one name",
+        "two hosts with the same name",
         edit(DEVICES, {"name": "testbed-node-1"}, setting(name="testbed-node-0")),
-        ["testbed-node-0: two hosts have this name: dcim/devices/7, dcim/devices/8"],
+        ["testbed-node-0: duplicate host name: dcim/devices/7, dcim/devices/8"],
     ),
     (
         "names that differ by case alone",
         edit(DEVICES, {"name": "testbed-node-1"}, setting(name="Testbed-Node-0")),
-        ["testbed-node-0: is Testbed-Node-0 too: names do not differ by case alone"],
+        ["testbed-node-0: differs from Testbed-Node-0 in upper and lower case only"],
     ),
     (
-        "a name that is no host name",
+        "a name that is not a host name",
         edit(DEVICES, NODE0, setting(name="node 0")),
-        ["node 0: is no host name (letters, digits, dashes)"],
+        ["node 0: is not a valid host name (use letters, digits, dashes)"],
     ),
     (
         "a role that is mapped to nothing",
         edit(DEVICES, NODE0, setting(role={"id": 99, "slug": "hypervisor", "name": "hypervisor"})),
-        ["testbed-node-0: role 'hypervisor' is unknown: add it to groups.roles or groups.ignore_roles"],
+        ["testbed-node-0: unknown role 'hypervisor': add it to groups.roles or groups.ignore_roles"],
     ),
     (
         "a host without an address",
@@ -80,32 +80,32 @@ CASES: list[tuple[str, Change, list[str]]] = [
         "an address in no prefix",
         edit(ADDRESSES, {"address": "192.168.48.10/20"}, setting(address="172.16.0.10/20")),
         [
-            "testbed-node-0 bond0.48: address 172.16.0.10/20 lies in no prefix of NetBox",
+            "testbed-node-0 bond0.48: address 172.16.0.10/20 is not in any NetBox prefix",
             "testbed-node-0: has no address on network tunnel, which ovn_tunnel_network names",
         ],
     ),
     (
         "an address with another length than its prefix",
         edit(ADDRESSES, {"address": "192.168.48.10/20"}, setting(address="192.168.48.10/24")),
-        ["testbed-node-0 bond0.48: address 192.168.48.10/24 has another length than its prefix 192.168.48.0/20"],
+        ["testbed-node-0 bond0.48: the length of address 192.168.48.10/24 differs from its prefix 192.168.48.0/20"],
     ),
     (
         "an address twice",
         edit(ADDRESSES, {"address": "192.168.48.11/20"}, setting(address="192.168.48.10/20")),
-        ["192.168.48.10 is host testbed-node-0's too (links.bond0.48)"],
+        ["192.168.48.10 is also used by host testbed-node-0 (links.bond0.48)"],
     ),
     (
         "a virtual address that a host carries",
         edit(ADDRESSES, {"address": "192.168.32.10/20"}, setting(address="192.168.32.9/20")),
         [
-            "testbed-node-0: address 192.168.32.9 is a virtual address (vip) too",
-            "testbed-node-0: networks.internal.address 192.168.32.9 belongs to api.internal.address too",
+            "testbed-node-0: address 192.168.32.9 is also a virtual address (vip)",
+            "testbed-node-0: networks.internal.address 192.168.32.9 is also used by api.internal.address",
         ],
     ),
     (
         "a MAC twice",
         edit(INTERFACES, port("testbed-node-1", "eno1"), setting(mac_address="52:54:00:00:01:01")),
-        ["52:54:00:00:01:01 is host testbed-node-0's too (links.eno1)"],
+        ["52:54:00:00:01:01 is also used by host testbed-node-0 (links.eno1)"],
     ),
     (
         "an MTU larger than the parent's",
@@ -120,7 +120,7 @@ CASES: list[tuple[str, Change, list[str]]] = [
     (
         "a bond whose member has another MTU",
         edit(INTERFACES, port("testbed-node-0", "enp1s0f0"), setting(mtu=1500)),
-        ["testbed-node-0: links.bond0.mtu: 9100, and its member enp1s0f0 has 1500"],
+        ["testbed-node-0: links.bond0.mtu: 9100 differs from the 1500 of its member enp1s0f0"],
     ),
     (
         "a host of the tunnel group off the tunnel network",
@@ -130,7 +130,7 @@ CASES: list[tuple[str, Change, list[str]]] = [
     (
         "a host that holds API addresses off their network",
         edit(ADDRESSES, {"address": "198.51.100.12/24"}, setting(status={"value": "reserved"})),
-        ["testbed-node-2: has no address on network public, which keepalived (API address 198.51.100.254) needs"],
+        ["testbed-node-2: has no address on network public, which keepalived (API address 198.51.100.254) requires"],
     ),
     (
         "a network that netbox.yml requires of a group",
@@ -140,12 +140,12 @@ CASES: list[tuple[str, Change, list[str]]] = [
     (
         "an even number of voters",
         edit(DEVICES, {"name": "testbed-node-2"}, setting(status={"value": "offline"})),
-        ["group control: has 2 hosts, and mariadb decides by majority: make it 1 or 3"],
+        ["group control: has 2 hosts, but mariadb needs an odd number: use 1 or 3"],
     ),
     (
         "a VLAN whose parent is another device's",
         edit(INTERFACES, port("testbed-node-0", "bond0.48"), setting(parent={"id": 1})),
-        ["testbed-node-0 bond0.48: its parent is no interface of this host"],
+        ["testbed-node-0 bond0.48: its parent is not an interface of this host"],
     ),
     (
         "two addresses on one network",
@@ -160,7 +160,7 @@ CASES: list[tuple[str, Change, list[str]]] = [
     (
         "an interface name that Linux does not take",
         edit(INTERFACES, port("testbed-node-0", "eno2"), setting(name="Onboard Ethernet 2")),
-        ["testbed-node-0: links.Onboard Ethernet 2: no name for a link"],
+        ["testbed-node-0: links.Onboard Ethernet 2: invalid link name"],
     ),
     (
         "a gateway device without address in the prefix",
@@ -170,23 +170,23 @@ CASES: list[tuple[str, Change, list[str]]] = [
     (
         "a zone whose rack is not known",
         edit(DEVICES, NODE0, setting(rack=None)),
-        ["testbed-node-0: has no rack, and zone is '{site}-{rack}'"],
+        ["testbed-node-0: has no rack, but zone is '{site}-{rack}'"],
     ),
     (
         "a virtual address that environment.yml has otherwise",
         edit(ADDRESSES, {"address": "192.168.32.9/32"}, setting(address="192.168.32.8/32")),
-        ["api.internal.address: is 192.168.32.9 in environment.yml, NetBox has 192.168.32.8"],
+        ["api.internal.address: is 192.168.32.9 in environment.yml, but 192.168.32.8 in NetBox"],
     ),
     (
         "a network whose prefixes are others",
         edit(PREFIXES, {"prefix": "192.168.48.0/20"}, setting(prefix="172.31.48.0/20")),
-        ["network tunnel: environment.yml has cidr 192.168.48.0/20, NetBox has 172.31.48.0/20"],
+        ["network tunnel: cidr is 192.168.48.0/20 in environment.yml, but 172.31.48.0/20 in NetBox"],
     ),
 ]
 
 
 @pytest.mark.parametrize(("change", "said"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_bad_input_is_told_by_host_and_reason(tmp_path: Path, change: Change, said: list[str]) -> None:
+def test_bad_input_is_reported_with_host_and_reason(tmp_path: Path, change: Change, said: list[str]) -> None:
     told = problems(read(tmp_path, Behaviour(change=change)))
     for line in said:
         assert [t for t in told if line in t], f"'{line}' is not in {told}"
@@ -220,10 +220,10 @@ def test_all_problems_come_in_one_report_and_nothing_is_written(
     ]  # fmt: skip
 
 
-def test_a_group_that_the_catalog_needs_and_nobody_is_in(tmp_path: Path) -> None:
+def test_a_group_that_the_catalog_needs_is_empty(tmp_path: Path) -> None:
     told = problems(read(tmp_path, groups={"roles": {"manager": ["manager"], "hyperconverged": []}, "field": None}))
-    assert [t for t in told if t.startswith("group control: has no host, and ")]
-    assert [t for t in told if t.startswith("group compute: has no host, and ")]
+    assert [t for t in told if t.startswith("group control: has no hosts, but ")]
+    assert [t for t in told if t.startswith("group compute: has no hosts, but ")]
 
 
 def test_settings_that_no_service_declares(tmp_path: Path) -> None:
@@ -244,12 +244,12 @@ def test_settings_that_no_service_declares(tmp_path: Path) -> None:
             r"dcim/devices has no filter 'device_role'.*did you mean",
         ),
         ({"devices": {"filters": {"no_such_filter": 1}}}, "dcim/devices has no filter 'no_such_filter'"),
-        ({"addresses": {"site": "testbed"}}, "ipam/ip-addresses has no filter 'site', NetBox would ignore it"),
+        ({"addresses": {"site": "testbed"}}, "ipam/ip-addresses has no filter 'site'; NetBox would ignore it"),
         ({"devices": {"filters": {"limit": 5}}}, "has no filter 'limit'"),
         ({"virtual_machines": {"filters": {"rack": "A1"}}}, "virtualization/virtual-machines has no filter 'rack'"),
     ],
 )
-def test_filters_that_netbox_would_ignore_are_refused_before_anything_is_asked(
+def test_filters_that_netbox_would_ignore_are_refused_before_the_first_request(
     tmp_path: Path, keys: dict[str, Any], said: str
 ) -> None:
     region = prepare(tmp_path, **keys)
@@ -259,19 +259,19 @@ def test_filters_that_netbox_would_ignore_are_refused_before_anything_is_asked(
 
 
 @pytest.mark.parametrize("name", ["tenant", "name__isw", "tag", "region", "cf_maintenance", "status__n", "location_id"])
-def test_filters_that_netbox_knows_are_taken(tmp_path: Path, name: str) -> None:
+def test_filters_that_netbox_supports_are_accepted(tmp_path: Path, name: str) -> None:
     assert mapping.load(prepare(tmp_path, devices={"filters": {name: "x"}})).devices.filters == {name: "x"}
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("cf_nosuch", "there is no custom field 'nosuch'"),
-        ("cf_deployment_parameters", "holds JSON or objects"),
-        ("cf_allowed_prefixes", "holds JSON or objects"),
+        ("cf_nosuch", "custom field 'nosuch' does not exist"),
+        ("cf_deployment_parameters", "contains JSON or objects"),
+        ("cf_allowed_prefixes", "contains JSON or objects"),
     ],
 )
-def test_custom_field_filters_that_netbox_ignored_are_noticed(name: str, said: str) -> None:
+def test_ignored_custom_field_filters_are_detected(name: str, said: str) -> None:
     from scs_deploy.inventory.netbox import filters
     from tests.netbox.replay import READ_ONLY, multiset, recording
 
@@ -286,20 +286,20 @@ def test_custom_field_filters_that_netbox_ignored_are_noticed(name: str, said: s
 
 def test_objects_of_another_site_show_an_ignored_filter(tmp_path: Path) -> None:
     change = edit(DEVICES, NODE0, setting(site={"id": 2, "slug": "scale", "name": "scale"}))
-    with pytest.raises(RefusedError, match="objects of site scale too: it ignored a filter"):
+    with pytest.raises(RefusedError, match="also sent objects of site scale: it ignored a filter"):
         read(tmp_path, Behaviour(change=change))
 
 
-def test_a_token_that_sees_some_interfaces_is_noticed(tmp_path: Path) -> None:
+def test_a_token_without_permission_for_some_interfaces_is_detected(tmp_path: Path) -> None:
     def lose(path: str, objects: list[dict[str, Any]]) -> None:
         if path == INTERFACES:
             objects[:] = [o for o in objects if o["name"] != "bond0.48"]
 
-    with pytest.raises(RefusedError, match=r"testbed-manager has 10 interfaces, NetBox sent 9; so for 7 device"):
+    with pytest.raises(RefusedError, match=r"testbed-manager has 10 interfaces, but NetBox sent 9; 7 device"):
         read(tmp_path, Behaviour(change=lose))
 
 
-# a token that may not see everything
+# a token without permission to view everything
 
 
 @pytest.mark.parametrize(
@@ -308,15 +308,15 @@ def test_a_token_that_sees_some_interfaces_is_noticed(tmp_path: Path) -> None:
         (DEVICES, "sent no device for site testbed"),
         (
             INTERFACES,
-            "testbed-[a-z0-9-]+ has [0-9]+ interfaces, NetBox sent 0; so for 9 device.*view every dcim.interface",
+            "testbed-[a-z0-9-]+ has [0-9]+ interfaces, but NetBox sent 0; 9 device.*every dcim.interface",
         ),
         (ADDRESSES, "sent no address.*ipam.ipaddress"),
         (PREFIXES, "sent no prefix"),
         (ROLES, "sent no device role"),
     ],
 )
-def test_a_token_that_sees_nothing_of_a_kind_is_noticed(tmp_path: Path, path: str, said: str) -> None:
-    """NetBox's object permissions leave objects out without a word."""
+def test_a_token_without_permission_for_a_kind_is_detected(tmp_path: Path, path: str, said: str) -> None:
+    """NetBox silently omits objects without permission."""
     with pytest.raises(RefusedError, match=said):
         read(tmp_path, Behaviour(hide=frozenset({path})))
 
@@ -327,10 +327,10 @@ def test_a_token_that_sees_nothing_of_a_kind_is_noticed(tmp_path: Path, path: st
         ({"sites": []}, "sites: .*at least 1 item"),
         ({"sites": None}, "sites: is required"),
         ({"url": "netbox.example.com"}, "url: "),
-        ({"url": "http://netbox.example.com"}, "http would send the token readable to everyone"),
-        ({"zone": "{room}"}, "knows {site}, {location} and {rack} only"),
-        ({"settings": {"nova_workers": "hugepages"}}, "must begin with config_context. or custom_fields."),
-        ({"networks": {"roles": {"oob": "nowhere"}}}, "networks: no network 'nowhere' in"),
+        ({"url": "http://netbox.example.com"}, "http would send the token unencrypted"),
+        ({"zone": "{room}"}, "supports only {site}, {location} and {rack}"),
+        ({"settings": {"nova_workers": "hugepages"}}, "must start with config_context. or custom_fields."),
+        ({"networks": {"roles": {"oob": "nowhere"}}}, "networks: network 'nowhere' is not defined in"),
         ({"sitse": ["a"]}, "sitse: unknown key"),
     ],
 )
@@ -348,7 +348,7 @@ def test_errors_of_netbox_yml_name_file_and_key(tmp_path: Path, keys: dict[str, 
 
 def test_a_missing_token_says_where_it_belongs(tmp_path: Path) -> None:
     region = prepare(tmp_path, token="")
-    with pytest.raises(RefusedError, match=r"no NetBox token there \(scs secrets edit"):
+    with pytest.raises(RefusedError, match=r"no NetBox token \(run scs secrets edit"):
         mapping.token(region, mapping.load(region))
     (region.path / "token").unlink()
     with pytest.raises(RefusedError, match="token: cannot be read"):
@@ -356,12 +356,11 @@ def test_a_missing_token_says_where_it_belongs(tmp_path: Path) -> None:
 
 
 def test_the_token_comes_from_the_regions_secrets_too(tmp_path: Path) -> None:
-    from scs_deploy.secrets import store as secrets
-    from scs_deploy.secrets import vault
+    from scs_deploy.secrets import store, vault
 
     region = prepare(tmp_path, token_file=None)
     (region.path / "vault_password").write_text("test\n")
     with vault.locked(region):
-        vault.save(region, region.secrets_file, secrets.dump({"netbox_token": "t" * 40}))
+        vault.save(region, region.secrets_file, store.dump({"netbox_token": "t" * 40}))
     assert mapping.token(region, mapping.load(region)) == "t" * 40
     assert b"tttt" not in region.secrets_file.read_bytes()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The client against the replay server: pages, retries, rate limits, tokens, and every error NetBox makes."""
+"""The client against the replay server: pages, retries, rate limits, tokens, and every error of NetBox."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_list_of_one_page_is_read_and_counted_again() -> None:
 
 
 @pytest.mark.parametrize(("maximum", "requests"), [(100, 4), (60, 5), (25, 8), (7, 2 + 1 + 18)])
-def test_a_smaller_page_limit_of_the_server_is_followed(maximum: int, requests: int) -> None:
+def test_a_smaller_page_limit_of_the_server_is_respected(maximum: int, requests: int) -> None:
     """Whatever is asked for, the server cuts: all objects come, each once, and the last page recounts the list."""
     with Replay(Behaviour(maximum=maximum)) as server:
         netbox = Netbox(server.url, READ_ONLY)
@@ -69,7 +69,7 @@ def test_a_list_of_one_page_that_changes_before_the_end_is_refused() -> None:
         Netbox(server.url, READ_ONLY).read(SMALL, quiet)
 
 
-def test_objects_that_move_between_pages_are_noticed() -> None:
+def test_objects_that_move_between_pages_are_detected() -> None:
     """The count stays, but one object comes twice and another never."""
 
     class Moving(Replay):
@@ -86,21 +86,21 @@ def test_objects_that_move_between_pages_are_noticed() -> None:
         Netbox(server.url, READ_ONLY).read(SMALL, quiet)
 
 
-def test_dropped_idle_connections_are_no_error() -> None:
+def test_dropped_idle_connections_are_not_an_error() -> None:
     with Replay(Behaviour(drop=3)) as server:
         found = Netbox(server.url, READ_ONLY).read(SMALL, quiet)
     assert len(found["devices"]) == 11
     assert sum("(dropped)" in r for r in server.requests) == 3
 
 
-def test_a_server_that_always_drops_is_told_after_some_attempts() -> None:
-    with Replay(Behaviour(drop=99)) as server, pytest.raises(ScsError, match="NetBox does not answer") as error:
+def test_a_server_that_always_drops_connections_is_reported_after_some_attempts() -> None:
+    with Replay(Behaviour(drop=99)) as server, pytest.raises(ScsError, match="NetBox does not respond") as error:
         Netbox(server.url, READ_ONLY, connections=1).get("dcim/sites")
     assert error.value.exit_code == 1
     assert len(server.requests) == ATTEMPTS
 
 
-def test_a_rate_limit_is_waited_for_as_long_as_it_asks() -> None:
+def test_a_rate_limit_is_respected() -> None:
     with Replay(Behaviour(busy=2, retry_after="1")) as server:
         began = time.monotonic()
         Netbox(server.url, READ_ONLY).get("dcim/sites")
@@ -108,15 +108,15 @@ def test_a_rate_limit_is_waited_for_as_long_as_it_asks() -> None:
     assert len(server.requests) == 3
 
 
-def test_a_rate_limit_that_does_not_end_is_told_with_what_to_do() -> None:
+def test_a_permanent_rate_limit_is_reported_with_a_hint() -> None:
     with (
         Replay(Behaviour(busy=99)) as server,
-        pytest.raises(ScsError, match=r"too many requests, 5 times \(netbox.yml: connections: 1\)"),
+        pytest.raises(ScsError, match=r"too many requests, 5 times \(set connections: 1 in netbox.yml\)"),
     ):
         Netbox(server.url, READ_ONLY).get("dcim/sites")
 
 
-def test_slow_answers_are_waited_for_side_by_side() -> None:
+def test_slow_responses_are_awaited_concurrently() -> None:
     with Replay(Behaviour(delay=0.3, maximum=25)) as server:
         began = time.monotonic()
         Netbox(server.url, READ_ONLY, connections=8).read(SMALL, quiet)
@@ -134,22 +134,25 @@ def test_v1_and_v2_tokens_each_use_their_scheme() -> None:
 @pytest.mark.parametrize(
     ("token", "said"),
     [
-        ("f" * 40, "Invalid v1 token.*scs secrets edit: netbox_token"),
-        ("nbt_NoSuchKey001.wrongwrongwrongwrongwrongwrongwrongwrong", "Invalid v2 token.*scs secrets edit"),
-        ("nbt_DisabledTok1.disableddisableddisableddisableddisabled1", "Token disabled.*make a new token"),
-        ("nbt_ExpiredToken.expiredexpiredexpiredexpiredexpiredexpire", "Token expired.*make a new token"),
-        ("nbt_IPRestrictTk.restrictedrestrictedrestrictedrestricted", "Source IP .* is not permitted.*other client"),
+        ("f" * 40, "Invalid v1 token.*set netbox_token with scs secrets edit"),
+        (
+            "nbt_NoSuchKey001.wrongwrongwrongwrongwrongwrongwrongwrong",
+            "Invalid v2 token.*set netbox_token with",
+        ),
+        ("nbt_DisabledTok1.disableddisableddisableddisableddisabled1", "Token disabled.*create a new token"),
+        ("nbt_ExpiredToken.expiredexpiredexpiredexpiredexpiredexpire", "Token expired.*create a new token"),
+        ("nbt_IPRestrictTk.restrictedrestrictedrestrictedrestricted", "Source IP .* is not permitted.*allowed IPs"),
     ],
 )
-def test_every_bad_token_is_refused_with_netbox_own_words(token: str, said: str) -> None:
-    """All of them are 403; only the text tells them apart. The token itself is in no message."""
+def test_a_rejected_token_is_reported_with_netboxs_reason(token: str, said: str) -> None:
+    """All of them are 403; only the text distinguishes them. No message contains the token."""
     with Replay() as server, pytest.raises(RefusedError, match=said) as error:
         Netbox(server.url, token).get("dcim/devices", (("limit", "1"), ("fields", "id,name")))
     assert token not in str(error.value)
     assert error.value.exit_code == 2
 
 
-def test_a_token_without_permission_is_told_which_permission() -> None:
+def test_the_hint_for_a_token_without_permission_names_the_permission() -> None:
     from tests.netbox.replay import recording
 
     none = next(a for m, p, _, a, _ in recording().answers if p == "/api/dcim/devices/1/" and a)
@@ -162,18 +165,18 @@ def test_a_token_without_permission_is_told_which_permission() -> None:
     [
         ("dcim/devices", (("site", "nosuchsite"),), "site: Select a valid choice. nosuchsite is not one of"),
         ("dcim/devices", (("status", "nosuch"),), "status: Select a valid choice"),
-        ("dcim/no-such-thing", (), "no dcim/no-such-thing there"),
+        ("dcim/no-such-thing", (), "dcim/no-such-thing: not found"),
     ],
 )
-def test_requests_that_netbox_refuses_name_its_reason(
+def test_the_error_for_a_rejected_request_names_netboxs_reason(
     path: str, params: tuple[tuple[str, str], ...], said: str
 ) -> None:
     with Replay() as server, pytest.raises(RefusedError, match=said):
         Netbox(server.url, READ_ONLY).get(path, params)
 
 
-def test_nothing_listens_there() -> None:
-    with pytest.raises(ScsError, match=r"NetBox does not answer: .*refused"):
+def test_connection_refused() -> None:
+    with pytest.raises(ScsError, match=r"NetBox does not respond: .*refused"):
         Netbox("http://127.0.0.1:9", READ_ONLY).get("dcim/sites")
 
 
@@ -181,8 +184,8 @@ def test_nothing_listens_there() -> None:
     ("status", "headers", "body", "said"),
     [
         (301, {"Location": "https://elsewhere.example.com/"}, b"", "redirects to https://elsewhere.example.com/"),
-        (200, {"Content-Type": "text/html"}, b"<html>login</html>", "the answer is not NetBox's"),
-        (500, {"Content-Type": "text/html"}, b"<html>oops</html>", "NetBox answered 500"),
+        (200, {"Content-Type": "text/html"}, b"<html>login</html>", "the response is not from NetBox"),
+        (500, {"Content-Type": "text/html"}, b"<html>oops</html>", "NetBox responded with 500"),
     ],
 )
 def test_a_server_that_is_not_netbox(status: int, headers: dict[str, str], body: bytes, said: str) -> None:
@@ -208,14 +211,14 @@ def test_a_server_that_is_not_netbox(status: int, headers: dict[str, str], body:
         server.server_close()
 
 
-def test_a_change_based_on_an_old_state_is_not_made() -> None:
+def test_a_change_based_on_an_outdated_state_is_not_made() -> None:
     """As recorded: 412 for an If-Match that is not current."""
     with Replay() as server:
         netbox = Netbox(server.url, WRITER)
         assert netbox.patch("dcim/devices/7", {"comments": ""}, etag='W/"2000-01-01T00:00:00+00:00"') is False
 
 
-def test_a_change_that_netbox_refuses_names_the_field() -> None:
+def test_the_error_for_a_rejected_change_names_the_field() -> None:
     with Replay() as server, pytest.raises(RefusedError, match=r"custom_fields: .*nosuch"):
         Netbox(server.url, WRITER).patch("dcim/devices/7", {"custom_fields": {"nosuch": 1}})
 

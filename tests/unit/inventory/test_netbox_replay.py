@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The replay server against its own recordings: what it derives is what NetBox sent."""
+"""The replay server against its own recordings: derived responses equal those of NetBox."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_derived_pages_are_the_recorded_ones() -> None:
     assert {"default", "0", "1", "3", "25", "200", "1000", "5000"} <= set(compared)
 
 
-def test_what_was_not_recorded_is_an_error() -> None:
+def test_an_unrecorded_request_is_an_error() -> None:
     with Replay() as server:
         answer = requests.get(
             f"{server.url}/api/dcim/devices/?site=nowhere-recorded",

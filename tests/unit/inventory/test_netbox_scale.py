@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recorded site of 1000 devices: how much is asked, and what comes out. Times are in benchmarks/netbox.py."""
+"""The recorded site of 1000 devices: number of requests and resulting hosts. benchmarks/netbox.py measures times."""
 
 from __future__ import annotations
 

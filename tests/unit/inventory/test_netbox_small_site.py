@@ -45,7 +45,7 @@ def test_at_most_ten_requests(small: Found) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_answers_in_any_order_give_the_same_bytes(tmp_path: Path, seed: int) -> None:
+def test_the_order_of_objects_does_not_change_the_file(tmp_path: Path, seed: int) -> None:
     """Lists, and within objects tags, VLANs, config fields, in another order."""
 
     def turn(_path: str, objects: list[dict[str, Any]]) -> None:
@@ -59,7 +59,7 @@ def test_answers_in_any_order_give_the_same_bytes(tmp_path: Path, seed: int) -> 
     assert text(read(tmp_path, Behaviour(shuffle=seed, change=turn))) == GOLDEN.read_text(encoding="utf-8")
 
 
-def test_answers_cut_into_small_pages_give_the_same_bytes(tmp_path: Path) -> None:
+def test_small_pages_do_not_change_the_file(tmp_path: Path) -> None:
     assert text(read(tmp_path, Behaviour(maximum=60))) == GOLDEN.read_text(encoding="utf-8")
 
 
@@ -97,11 +97,11 @@ def _newer(path: str, objects: list[dict[str, Any]]) -> None:
             entity.pop("mac_address", None)
 
 
-def test_shapes_of_netbox_4_7_give_the_same_bytes(tmp_path: Path) -> None:
+def test_netbox_4_7_yields_the_same_file(tmp_path: Path) -> None:
     assert text(read(tmp_path, Behaviour(change=_newer))) == GOLDEN.read_text(encoding="utf-8")
 
 
-def test_shapes_of_netbox_3_7_give_the_same_hosts(tmp_path: Path) -> None:
+def test_netbox_3_7_yields_the_same_hosts(tmp_path: Path) -> None:
     """It has no OOB address and no nested roles, so that those of switches are named one by one."""
     ignored = ["leaf-switch", "console-server", "pdu"]
     found = read(tmp_path, Behaviour(change=_older, version="3.7"), groups={"ignore_roles": ignored})
@@ -115,7 +115,7 @@ def test_shapes_of_netbox_3_7_give_the_same_hosts(tmp_path: Path) -> None:
 # which devices are hosts
 
 
-def test_devices_that_are_no_hosts_are_counted_by_reason(small: Found) -> None:
+def test_devices_that_are_not_hosts_are_counted_by_reason(small: Found) -> None:
     assert small.left_out == {
         "role console-server": 1,
         "role leaf-switch": 2,
@@ -126,7 +126,7 @@ def test_devices_that_are_no_hosts_are_counted_by_reason(small: Found) -> None:
     }
 
 
-def test_a_device_without_a_name_that_is_no_host_is_no_problem(small: Found) -> None:
+def test_a_device_that_is_not_a_host_needs_no_name(small: Found) -> None:
     """The PDU of the site has none."""
     assert None not in small.document.hosts
     assert problems(small) == []
@@ -166,7 +166,7 @@ def test_virtual_machines_are_hosts_on_demand(tmp_path: Path) -> None:
     assert "testbed-vm-1" in found.document.hosts
 
 
-def test_virtual_machines_are_not_read_unless_asked_for(small: Found) -> None:
+def test_virtual_machines_are_not_read_by_default(small: Found) -> None:
     assert not [h for h in small.document.hosts if "vm" in h]
 
 
@@ -180,12 +180,12 @@ def test_groups_come_from_role_custom_field_and_parents(small: Found) -> None:
     assert host(small, "testbed-manager").groups == ("manager", "monitoring")
 
 
-def test_groups_come_from_tags_too(tmp_path: Path) -> None:
+def test_groups_also_come_from_tags(tmp_path: Path) -> None:
     found = read(tmp_path, groups={"tags": {"role-manager": ["monitoring", "bastion"]}})
     assert "bastion" in host(found, "testbed-manager").groups
 
 
-def test_a_nested_role_takes_its_parents_groups(tmp_path: Path) -> None:
+def test_a_nested_role_inherits_its_parents_groups(tmp_path: Path) -> None:
     """hyperconverged and manager are children of node; manager has groups of its own, which are nearer."""
     roles = {"node": ["control", "network", "compute"], "manager": ["manager"]}
     found = read(tmp_path, groups={"roles": roles, "field": None})
@@ -238,7 +238,7 @@ def test_custom_fields_of_every_type_become_settings(tmp_path: Path) -> None:
     assert "nova_cpu_allocation_ratio" not in host(found, "testbed-manager").settings
 
 
-def test_group_settings_stand_below_netbox(tmp_path: Path) -> None:
+def test_netbox_settings_take_precedence_over_group_settings(tmp_path: Path) -> None:
     found = read(
         tmp_path,
         group_settings={
@@ -254,7 +254,7 @@ def test_group_settings_stand_below_netbox(tmp_path: Path) -> None:
 # networks and addresses
 
 
-def test_networks_are_found_by_the_prefix_around_an_address(small: Found) -> None:
+def test_the_prefix_of_an_address_selects_the_network(small: Found) -> None:
     node = host(small, "testbed-node-0")
     assert {n: (p.interface, str(p.address)) for n, p in node.networks.items()} == {
         "management": ("eno1", "192.168.16.10"),
@@ -288,7 +288,7 @@ def test_an_address_in_a_vrf_is_looked_up_in_that_vrf(small: Found) -> None:
     assert str(host(small, "testbed-manager").networks["public"].address) == "198.51.100.5"
 
 
-def test_ipv6_addresses_are_on_the_links_beside_ipv4(small: Found) -> None:
+def test_links_have_both_ipv4_and_ipv6_addresses(small: Found) -> None:
     link = host(small, "testbed-node-0").links["bond0.112"]
     assert link.addresses == (ip_interface("198.51.100.10/24"), ip_interface("2001:db8:112::a/64"))
 
@@ -339,7 +339,7 @@ def test_an_interface_without_address_is_attached_by_its_tag_or_vlan(tmp_path: P
     assert (node.networks["internal"].interface, node.networks["internal"].address) == ("bond0.32", None)
 
 
-def test_virtual_addresses_are_listed_and_on_no_host(small: Found) -> None:
+def test_virtual_addresses_are_listed_but_not_on_hosts(small: Found) -> None:
     """Unassigned /32, in a VRF behind NAT, on an FHRP group."""
     listed = {str(v.address): (v.network, v.role, v.name, v.outside) for v in small.document.virtual_addresses}
     assert listed == {
@@ -351,12 +351,12 @@ def test_virtual_addresses_are_listed_and_on_no_host(small: Found) -> None:
     assert not carried & {v.address for v in small.document.virtual_addresses}
 
 
-def test_a_prefix_of_another_site_container_or_deprecated_is_none_of_the_region(small: Found) -> None:
+def test_prefixes_of_other_sites_containers_and_deprecated_ones_are_ignored(small: Found) -> None:
     listed = {str(p) for n in small.document.networks.values() for p in n.prefixes}
     assert not listed & {"10.101.0.0/20", "192.168.0.0/16", "10.66.0.0/24", "192.168.96.0/20"}
 
 
-def test_loopback_addresses_lie_in_no_prefix_by_design(small: Found) -> None:
+def test_loopback_addresses_need_no_prefix(small: Found) -> None:
     link = host(small, "testbed-node-0").links["lo0"]
     assert (link.kind, link.addresses) == ("dummy", (ip_interface("10.255.0.10/32"),))
 
@@ -376,7 +376,7 @@ def test_vlans_have_their_parent_id_and_own_mtu(small: Found) -> None:
     assert (link.kind, link.parent, link.vlan, link.mtu) == ("vlan", "bond0", 32, 1500)
 
 
-def test_a_vlan_without_a_vlan_in_netbox_takes_the_number_of_its_name(tmp_path: Path) -> None:
+def test_a_vlan_interface_without_a_vlan_in_netbox_uses_the_id_in_its_name(tmp_path: Path) -> None:
     def forget(entity: dict[str, Any]) -> None:
         entity["untagged_vlan"] = None
 
@@ -388,7 +388,7 @@ def test_a_disabled_port_stays_down(small: Found) -> None:
     assert host(small, "testbed-node-0").links["eno2"].enabled is False
 
 
-def test_the_management_controller_is_no_link_but_the_hosts_oob_address(small: Found) -> None:
+def test_the_management_controller_becomes_the_oob_address_and_not_a_link(small: Found) -> None:
     node = host(small, "testbed-node-0")
     assert "BMC" not in node.links
     assert node.oob == ip_address("10.10.0.10")
@@ -407,7 +407,7 @@ def test_a_connected_cable_names_the_neighbour(small: Found) -> None:
     assert host(small, "testbed-node-0").links["enp2s0f0"].neighbour is None
 
 
-def test_a_planned_cable_names_none(tmp_path: Path) -> None:
+def test_a_planned_cable_names_no_neighbour(tmp_path: Path) -> None:
     found = read(tmp_path, devices={"status": ["active", "staged"]})
     assert found.document.hosts["testbed-node-3"].links["enp1s0f0"].neighbour is None
 
@@ -445,11 +445,11 @@ def test_disks_come_from_a_json_custom_field(small: Found) -> None:
     assert host(small, "testbed-manager").disks == ()
 
 
-def test_the_zone_is_made_of_site_and_rack(small: Found) -> None:
+def test_the_zone_is_built_from_site_and_rack(small: Found) -> None:
     assert {h.zone for h in small.document.hosts.values()} == {"testbed-A1"}
 
 
-def test_the_newest_change_of_an_object_is_noted(tmp_path: Path, small: Found) -> None:
+def test_the_time_of_the_last_change_is_recorded(tmp_path: Path, small: Found) -> None:
     def touch(entity: dict[str, Any]) -> None:
         entity["last_updated"] = "2027-01-01T00:00:00Z"
 

@@ -115,7 +115,7 @@ def test_says_why_a_server_cannot_be_read() -> None:
     with listening(lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.7\r\n")) as port:
         with pytest.raises(OSError, match=r"(?i)wrong version|record"):
             tls.served("127.0.0.1", port)
-        with pytest.raises(OSError, match="does not greet"):
+        with pytest.raises(OSError, match="sent no MySQL greeting"):
             tls.served("127.0.0.1", port, "mysql")
     with pytest.raises(OSError, match="refused"):
         tls.served("127.0.0.1", port)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The region CA: certificates that TLS libraries accept, issued only when needed."""
+"""The region CA: TLS libraries accept its certificates, and it issues them only when needed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_issued_once_and_again_only_when_its_names_change(environment: Environme
 
 
 @pytest.mark.parametrize(("days", "issued"), [(0, []), (pki.LEAF_DAYS - 31, []), (pki.LEAF_DAYS - 29, ["a"])])
-def test_renewed_before_it_ends(
+def test_renewed_before_it_expires(
     days: int, issued: list[str], environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pki.ensure(environment, {"a": NAMES})
@@ -52,7 +52,7 @@ def test_renewed_before_it_ends(
     assert pki.ensure(environment, {"a": NAMES}) == issued
 
 
-def test_nothing_outlives_the_ca(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_certificate_outlives_the_ca(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
     pki.ensure(environment, {})
     later = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=pki.CA_DAYS - 10)
     monkeypatch.setattr(pki, "_now", lambda: later)
@@ -107,7 +107,7 @@ def test_a_lost_ca_file_is_written_again(environment: Environment) -> None:
     assert environment.ca_file.read_text() == pki.load(environment).ca_pem
 
 
-def test_what_a_region_needs(environment: Environment) -> None:
+def test_certificates_that_a_region_needs(environment: Environment) -> None:
     networks = {
         "management": {"interface": "eth0", "address": "192.0.2.11"},
         "provider": {"interface": "eth1"},

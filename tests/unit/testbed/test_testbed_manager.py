@@ -116,6 +116,6 @@ def test_no_engine_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     docker_engine.connect.cache_clear()
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
-    with pytest.raises(RefusedError, match=r"no Docker engine answers: .*make setup") as error:
+    with pytest.raises(RefusedError, match=r"cannot connect to the Docker engine: .*make setup") as error:
         docker_engine.connect()
     assert "\n" not in str(error.value)

@@ -100,9 +100,9 @@ def test_a_switch_that_was_interrupted_is_finished(environment: Environment) -> 
     assert not ahead.settle(environment)
     environment.file.write_text(ahead.text_with(settings(environment.path), "2026.1"))
     half = environments.load("r")
-    with pytest.raises(RefusedError, match=r"locks release 2025\.1, environment\.yml wants 2026\.1") as error:
+    with pytest.raises(RefusedError, match=r"for release 2025\.1, but environment\.yml names 2026\.1") as error:
         load_lock(half)
-    assert error.value.hint == "scs upgrade release 2026.1 goes on with it"
+    assert error.value.hint == "scs upgrade release 2026.1 continues the upgrade"
     assert ahead.settle(half)
     assert load_lock(half).release == "2026.1"
     assert not ahead.settle(half)
