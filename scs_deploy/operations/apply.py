@@ -174,10 +174,8 @@ def _probed(
         return nullcontext()
     environment = region.environment
     files = {"samples": probe_log(environment, record.id), "lock": environment.state / "prober.lock"}
-    order = probing.order(region, options.ping).model_copy(update=files)
-    return probing.watching(
-        order, options, record, session.emit, lambda why: execute.pause(environment, record.id, why)
-    )
+    job = probing.probe_job(region, options.ping).model_copy(update=files)
+    return probing.watching(job, options, record, session.emit, lambda w: execute.pause(environment, record.id, w))
 
 
 def probe_log(environment: Environment, run: str) -> Path:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prober's process: reads an order from its input, probes until that ends or says `stop`, removes what it made.
+"""The prober's process: reads a job from stdin, probes until stdin ends or gets a line, and removes its resources.
 
-A process of its own, so that neither the run's work delays its clock nor a killed run leaves its resources behind.
+It is a separate process so that the run's work does not delay it and a killed run leaves no resources behind.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from scs_deploy.prober.client import Client
 from scs_deploy.prober.https import PROBLEMS, ApiError, say
 from scs_deploy.prober.icmp import Ping
-from scs_deploy.prober.model import PINGS, TOKENS, WRITES, News, Order, Target
+from scs_deploy.prober.model import PINGS, TOKENS, WRITES, News, ProbeJob, Target
 from scs_deploy.prober.schedule import Schedule
 from scs_deploy.state import measurement as record
 from scs_deploy.state.measurement import Sample
@@ -30,10 +30,10 @@ NEWS = 2.0
 """Seconds between two reports."""
 
 PATIENCE = 30.0
-"""Seconds for removing what was made, at the end."""
+"""Seconds to remove the resources at the end."""
 
 EARLIER = 40.0
-"""Seconds for the prober of a killed run to end: it waits for its requests and removes what it made."""
+"""Seconds to wait for the prober of a killed run, which finishes its requests and removes its resources."""
 
 FAILURES = (ApiError, *PROBLEMS)
 
@@ -41,24 +41,24 @@ FAILURES = (ApiError, *PROBLEMS)
 class Prober:
     """Probes one region and keeps every sample."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
-        self.client = Client(order)
+    def __init__(self, job: ProbeJob) -> None:
+        self.job = job
+        self.client = Client(job)
         self.samples: dict[str, list[Sample]] = {}
         self.schedules: list[Schedule] = []
         self.begin = 0.0
-        # a line is one write: threads need no lock, and what was seen outlives this process
-        self.log = (order.samples or Path(os.devnull)).open("a", buffering=1, encoding="utf-8")
+        # each line is one write: threads need no lock, and the samples survive this process
+        self.log = (job.samples or Path(os.devnull)).open("a", buffering=1, encoding="utf-8")
 
     def prepare(self) -> News:
-        """See what answers; only that is measured."""
+        """Find out which targets respond. Only those are measured."""
         self._alone()
         try:
             self.client.discover()
         except FAILURES as error:
             return News(absent=say(error))
         unmeasured: dict[str, str] = {}
-        for target in self.order.targets:
+        for target in self.job.targets:
             try:
                 self.client.list(target)
                 if target.create:
@@ -68,9 +68,9 @@ class Prober:
             else:
                 self._add(target)
         self._schedule("token", TOKENS, self.client.issue)
-        if self.order.ping:
+        if self.job.ping:
             try:
-                ping = Ping(self.order.ping)
+                ping = Ping(self.job.ping)
                 ping()
             except OSError as error:
                 unmeasured["ping"] = say(error)
@@ -79,11 +79,11 @@ class Prober:
         return News(unmeasured=unmeasured)
 
     def _alone(self) -> None:
-        """Wait until no other prober is at work: all use the same names, and each would remove the other's things."""
-        if self.order.lock is None:
+        """Wait for other probers to end. All use the same names, so each would remove the other's resources."""
+        if self.job.lock is None:
             return
-        # held until this process ends, however it ends
-        self.held = self.order.lock.open("a", encoding="utf-8")
+        # locked until this process ends
+        self.held = self.job.lock.open("a", encoding="utf-8")
         end = time.monotonic() + EARLIER
         while time.monotonic() < end:
             with suppress(BlockingIOError):
@@ -92,7 +92,7 @@ class Prober:
             time.sleep(0.2)
 
     def _add(self, target: Target) -> None:
-        self._schedule(f"{target.name} list", self.order.interval, partial(self.client.list, target))
+        self._schedule(f"{target.name} list", self.job.interval, partial(self.client.list, target))
         if target.create:
             kind = f"{target.name} write"
             self.samples[kind] = []
@@ -101,7 +101,7 @@ class Prober:
 
     def _schedule(self, kind: str, interval: float, work: Callable[[], object]) -> None:
         self.samples[kind] = []
-        self.schedules.append(Schedule(kind, interval, self.order.timeout, lambda: self._sample(kind, work)))
+        self.schedules.append(Schedule(kind, interval, self.job.timeout, lambda: self._sample(kind, work)))
 
     def _sample(self, kind: str, work: Callable[[], Any]) -> Any:
         start, clock = time.time(), time.monotonic()
@@ -116,20 +116,19 @@ class Prober:
         return answer
 
     def start(self) -> None:
-        """Begin."""
+        """Start probing."""
         self.begin = time.time()
         for schedule in self.schedules:
             schedule.start()
 
     def stop(self) -> News:
-        """End; requests under way are waited for, and what was made is removed."""
+        """Stop probing: finish the pending requests and remove all resources."""
         for schedule in self.schedules:
             schedule.stop()
         end = time.time()
         for schedule in self.schedules:
-            schedule.join(3 * self.order.timeout)
-        found = self.news(end)
-        return found.model_copy(update={"final": True, "left": self.client.clean_all(PATIENCE)})
+            schedule.join(3 * self.job.timeout)
+        return self.news(end).model_copy(update={"final": True, "left": self.client.clean_all(PATIENCE)})
 
     def news(self, end: float = 0.0) -> News:
         """The sums so far."""
@@ -138,10 +137,10 @@ class Prober:
 
 
 def main() -> int:
-    """Entry point: the first line of the input is the order."""
-    # Ctrl-C is for the run; it ends this process by closing the input
+    """Entry point. The first line of stdin is the job."""
+    # Ctrl-C is meant for the run, which ends this process by closing stdin
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    prober = Prober(Order.model_validate_json(sys.stdin.readline()))
+    prober = Prober(ProbeJob.model_validate_json(sys.stdin.readline()))
     first = prober.prepare()
     tell(first)
     if first.absent:
@@ -161,12 +160,12 @@ def main() -> int:
 
 
 def tell(news: News) -> None:
-    """One line for the run; nobody may be there any more."""
+    """Send one line to the run, which may have ended."""
     try:
         sys.stdout.write(news.model_dump_json() + "\n")
         sys.stdout.flush()
     except OSError:
-        # do not try again when the interpreter ends
+        # prevents another attempt when the interpreter exits
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the region as its users are: tokens, lists, and a small resource that is made, read and removed."""
+"""A client of the region like those of its users: tokens, lists, and a small resource to create, read and delete."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from contextlib import suppress
 from typing import Any
 
 from scs_deploy.prober.https import PROBLEMS, ApiError, Https, say
-from scs_deploy.prober.model import Order, Target
+from scs_deploy.prober.model import ProbeJob, Target
 
 NAME = "scs-prober"
-"""Name of everything that a prober makes; nothing else in a region may have it."""
+"""Name of all resources of a prober. Reserved for it in a region."""
 
 TOKEN_USE = 600.0
-"""Seconds that a token is used, as clients do; one that a service refuses before that is not used again."""
+"""Seconds to use a token, as clients do. A token that a service rejects earlier is dropped."""
 
 REUSE = 10
-"""Requests on one connection: often enough a new one for the load balancer to be seen, without a handshake for each."""
+"""Requests per connection: new connections exercise the load balancer, without a TLS handshake for each request."""
 
 
 class Client:
-    """Asks one region.
+    """Sends requests to one region.
 
-    :param order: what to ask, and with which password
+    :param job: what to request, and with which password
     """
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
-        self.https = Https(order.ca, order.timeout, REUSE, order.addresses)
+    def __init__(self, job: ProbeJob) -> None:
+        self.job = job
+        self.https = Https(job.ca, job.timeout, REUSE, job.addresses)
         self.urls: dict[str, str] = {}
         self._token, self._until = "", 0.0
         self._lock = threading.Lock()
 
     def issue(self) -> str:
-        """A new token of the administrator."""
+        """Get a new token for the administrator."""
         domain = {"id": "default"}
-        user = {"name": "admin", "domain": domain, "password": self.order.password}
+        user = {"name": "admin", "domain": domain, "password": self.job.password}
         scope = {"project": {"name": "admin", "domain": domain}}
         body = {"auth": {"identity": {"methods": ["password"], "password": {"user": user}}, "scope": scope}}
-        headers, _ = self.https("POST", f"{self.order.auth_url}/auth/tokens?nocatalog", body=body)
+        headers, _ = self.https("POST", f"{self.job.auth_url}/auth/tokens?nocatalog", body=body)
         return headers["x-subject-token"]
 
     def token(self) -> str:
-        """A token that is used for a while."""
+        """A cached token."""
         with self._lock:
             if time.monotonic() > self._until:
                 self._token = self.issue()
@@ -55,9 +55,9 @@ class Client:
     def discover(self) -> None:
         """Read the catalogue.
 
-        :raises ApiError, OSError: the region does not answer
+        :raises ApiError, OSError: the region does not respond
         """
-        _, answer = self.https("GET", f"{self.order.auth_url}/auth/catalog", self.token())
+        _, answer = self.https("GET", f"{self.job.auth_url}/auth/catalog", self.token())
         self.urls = {
             service["type"]: endpoint["url"].rstrip("/")
             for service in answer["catalog"]
@@ -66,9 +66,9 @@ class Client:
         }
 
     def list(self, target: Target) -> None:
-        """The list call of a service.
+        """Send the list call of a service.
 
-        :raises ApiError, OSError, http.client.HTTPException, LookupError: it fails, or is not in the catalogue
+        :raises ApiError, OSError, http.client.HTTPException, LookupError: it failed, or is not in the catalogue
         """
         if target.url:
             self.https("GET", target.url + target.list)
@@ -76,9 +76,9 @@ class Client:
             self._ask("GET", self.urls[target.name] + target.list)
 
     def write(self, target: Target, sample: Callable[[Callable[[], Any]], Any]) -> None:
-        """Make a resource, read it, remove it.
+        """Create a resource, read it and delete it.
 
-        :param sample: calls one request, notes how it went, returns its answer or None after a failure
+        :param sample: sends one request and records the result; returns the response, or None after a failure
         """
         url = self.urls[target.name] + target.create
         resource = {"name": NAME, **target.body}
@@ -90,23 +90,23 @@ class Client:
         sample(lambda: self._ask("DELETE", own))
 
     def clean(self, target: Target) -> int:
-        """Remove what an attempt to write left; returns how many there were.
+        """Delete the resources of earlier writes. Returns their number.
 
-        :raises ApiError, OSError, http.client.HTTPException: it does not answer
+        :raises ApiError, OSError, http.client.HTTPException: the service does not respond
         """
         url = self.urls[target.name] + target.create
         answer = self._ask("GET", f"{url}?name={NAME}")
         items = f"{target.key}s" if target.key else target.create.rpartition("/")[2]
-        found = [r for r in answer[items] if r["name"] == NAME]
-        for resource in found:
+        own = [r for r in answer[items] if r["name"] == NAME]
+        for resource in own:
             self._ask("DELETE", f"{url}/{resource['id']}")
-        return len(found)
+        return len(own)
 
     def clean_all(self, patience: float) -> tuple[str, ...]:
-        """Remove everything that was made; what could not be removed in `patience` seconds, with the reason."""
+        """Delete all resources. Returns those that could not be deleted within `patience` seconds, with the reason."""
         end = time.monotonic() + patience
         left: list[str] = []
-        for target in self.order.targets:
+        for target in self.job.targets:
             if not target.create or target.name not in self.urls:
                 continue
             while True:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTPS requests of a prober: TLS verified with the region's CA, a new connection every so many requests."""
+"""HTTPS requests of a prober: TLS verified with the region's CA, and a limited number of requests per connection."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 TIMEOUT = 5.0
-"""Seconds until a request is given up."""
+"""Seconds until a request times out."""
 
 IDLE = 15.0
-"""Seconds after which a kept connection is not used again: below HAProxy's `timeout http-keep-alive`."""
+"""Seconds after which an idle connection is not reused: below HAProxy's `timeout http-keep-alive`."""
 
 PROBLEMS = (OSError, http.client.HTTPException, ValueError, LookupError)
-"""What a request fails with besides `ApiError`; the last two are answers that make no sense."""
+"""Errors of a request in addition to `ApiError`. The last two mean an invalid response."""
 
 
 class ApiError(Exception):
-    """An answer that is no success."""
+    """A response with an error status."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"HTTP {status}")
@@ -34,7 +34,7 @@ class ApiError(Exception):
 
 
 class _Connection(http.client.HTTPSConnection):
-    """A connection that knows how often it was used, and goes to a given address under the name of its certificate."""
+    """A connection to a given address that verifies the server's name and counts its requests."""
 
     def __init__(self, name: str, port: int, address: str, timeout: float, tls: ssl.SSLContext) -> None:
         super().__init__(name, port, timeout=timeout, context=tls)
@@ -42,7 +42,7 @@ class _Connection(http.client.HTTPSConnection):
         self.requests, self.used = 0, 0.0
 
     def connect(self) -> None:
-        """Connect; the TLS handshake shares the time."""
+        """Connect. The timeout includes the TLS handshake."""
         begin = time.monotonic()
         timeout = float(self.timeout or TIMEOUT)
         plain = socket.create_connection((self._address, self.port), timeout)
@@ -56,7 +56,7 @@ class _Connection(http.client.HTTPSConnection):
 
     @property
     def fit(self) -> bool:
-        """Whether the other side has kept it open."""
+        """Whether the connection is still open."""
         idle = time.monotonic() - self.used
         return self.sock is not None and idle < IDLE and not select.select([self.sock], [], [], 0)[0]
 
@@ -65,9 +65,9 @@ class Https:
     """Requests over TLS.
 
     :param ca: the region's CA
-    :param timeout: seconds for a request, connecting included
-    :param reuse: requests on one connection; 1: a client that comes anew each time is what is measured
-    :param addresses: name: address, for names that this machine need not be able to resolve
+    :param timeout: seconds for a request, including the connection
+    :param reuse: requests per connection; 1 measures clients that reconnect for each request
+    :param addresses: name: address, for names that this machine may not resolve
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class Https:
     def __call__(
         self, method: str, url: str, token: str = "", body: Any = None, timeout: float = 0
     ) -> tuple[dict[str, str], Any]:
-        """Headers in lower case, and the decoded body; None where it is empty or no JSON.
+        """Send a request. Returns the headers in lower case, and the decoded body, or None if it is not JSON.
 
         :raises ApiError: the status is not 2xx
-        :raises OSError, http.client.HTTPException: no answer in time
+        :raises OSError, http.client.HTTPException: no response in time
         """
         parts = urlsplit(url)
         timeout = timeout or self._timeout
@@ -118,12 +118,12 @@ class Https:
             self._give(connection)
         if answer.status // 100 != 2:
             raise ApiError(answer.status, content[:300].decode(errors="replace"))
-        found = {k.lower(): v for k, v in answer.getheaders()}
-        is_json = content and "json" in found.get("content-type", "json")
-        return found, json.loads(content) if is_json else None
+        received = {k.lower(): v for k, v in answer.getheaders()}
+        is_json = content and "json" in received.get("content-type", "json")
+        return received, json.loads(content) if is_json else None
 
     def close(self) -> None:
-        """End the connections that were kept."""
+        """Close all idle connections."""
         with self._lock:
             for connections in self._idle.values():
                 for connection in connections:
@@ -147,7 +147,7 @@ class Https:
 
 
 def say(error: BaseException) -> str:
-    """What a request failed with, in words that are the same for the same kind of failure."""
+    """The reason why a request failed. The same kind of failure always yields the same text."""
     if isinstance(error, ApiError):
         return str(error)
     if isinstance(error, TimeoutError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One ICMP echo to an address. Sources: RFC 792, RFC 4443; icmp(7) for sockets that need no privilege."""
+"""Send ICMP echo requests. Sources: RFC 792, RFC 4443; icmp(7) for unprivileged sockets."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ REPLY = {4: 0, 6: 129}
 """ICMP types by IP version."""
 
 LOST = 3.0
-"""Seconds after which no reply is expected any more: a guest that is emulated on busy processors takes one at times."""
+"""Seconds after which a reply counts as lost. An emulated guest on busy processors can take one second."""
 
 
 class Ping:
-    """Echoes to one address.
+    """ICMP echo requests to one address.
 
-    :raises PermissionError: neither may this user open ICMP sockets (net.ipv4.ping_group_range) nor is it root
+    :raises PermissionError: this user may not open ICMP sockets (net.ipv4.ping_group_range) and is not root
     """
 
     def __init__(self, address: str, timeout: float = LOST) -> None:
@@ -31,17 +31,17 @@ class Ping:
         self._socket().close()
 
     def __call__(self) -> None:
-        """Send one echo and wait for its reply.
+        """Send one echo request and wait for its reply.
 
-        :raises TimeoutError: there was none
-        :raises OSError: it cannot be sent
+        :raises TimeoutError: no reply in time
+        :raises OSError: the request cannot be sent
         """
         number = next(self._numbers) & 0xFFFF
         mark = os.urandom(16)
         with self._socket() as sock:
             sock.connect((self._address, 0))
             head = struct.pack(">BBHHH", REQUEST[self._version], 0, 0, os.getpid() & 0xFFFF, number)
-            total = checksum(head + mark) if self._version == 4 else 0  # the kernel writes that of ICMPv6
+            total = checksum(head + mark) if self._version == 4 else 0  # the kernel computes it for ICMPv6
             sock.send(head[:2] + struct.pack(">H", total) + head[4:] + mark)
             end = time.monotonic() + self._timeout
             while (left := end - time.monotonic()) > 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls at a fixed rate whether or not the earlier ones have returned: a hanging one delays none of the others."""
+"""Calls at a fixed rate, even if earlier calls have not returned: a hanging call does not delay the others."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 
 class Schedule:
-    """Calls `work` every `interval` seconds in threads of its own.
+    """Calls `work` every `interval` seconds in its own threads.
 
-    :param longest: seconds that a call takes at most; decides how many may be under way at once
+    :param longest: maximum seconds of a call; determines the number of concurrent calls
     """
 
     def __init__(self, name: str, interval: float, longest: float, work: Callable[[], None]) -> None:
@@ -21,22 +21,22 @@ class Schedule:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self.cpu = 0.0
-        """seconds of processor that finished threads used"""
+        """CPU seconds that finished threads used"""
         count = math.ceil(longest / interval) + 1
         self._threads = [threading.Thread(target=self._run, name=f"{name}-{n}", daemon=True) for n in range(count)]
 
     def start(self) -> None:
-        """Begin; the first call is due at once."""
+        """Start. The first call is due immediately."""
         self._due = time.monotonic()
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """No further calls."""
+        """Make no further calls."""
         self._stop.set()
 
     def join(self, timeout: float) -> None:
-        """Wait for calls under way, together at most `timeout` seconds."""
+        """Wait for pending calls, at most `timeout` seconds in total."""
         end = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(end - time.monotonic(), 0))
@@ -44,7 +44,7 @@ class Schedule:
     def _run(self) -> None:
         while not self._stop.is_set():
             with self._lock:
-                # after a stall of this process, calls that are overdue are not made all at once
+                # after a stall of this process, do not make all overdue calls at once
                 self._due = max(self._due, time.monotonic() - self._interval)
                 due = self._due
                 self._due += self._interval

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a prober beside a run: starts it, keeps its sums in the run's record, pauses the run when too much fails."""
+"""Measure a region during a run: start the prober, record its sums, and pause the run after too many failures."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from pydantic import ValidationError
 
 from scs_deploy.base.model import Model
 from scs_deploy.desired.endpoints import endpoints
+from scs_deploy.engine import events
 from scs_deploy.engine.events import ProbeNote, ProbeResult
-from scs_deploy.engine.events import Watch as Show
-from scs_deploy.prober.model import News, Order, Target
+from scs_deploy.prober.model import News, ProbeJob, Target
 from scs_deploy.region.region import Region
 from scs_deploy.state.runs import RunRecord
 
 FIRST = 60.0
-"""Seconds for the first round of questions; a region that answers takes a few."""
+"""Seconds for the first round of requests. A responsive region takes a few seconds."""
 
 LAST = 90.0
-"""Seconds for requests under way and the removal of what was made."""
+"""Seconds to finish pending requests and remove resources."""
 
 
 class Options(Model):
-    """What the operator wants of the prober."""
+    """The operator's options for the prober."""
 
     enabled: bool = True
     max_failed: int | None = None
-    """pause when more requests than these have failed; None: never"""
+    """pause the run when more requests than this have failed; None: never"""
     ping: str = ""
     """address of a test VM"""
 
 
 class Watch:
-    """What is known of the prober's findings so far."""
+    """The prober's latest report."""
 
     def __init__(self) -> None:
         self.news = News()
         self.unmeasured: dict[str, str] = {}
 
 
-def order(region: Region, ping: str = "") -> Order:
-    """What to ask of a region: every endpoint whose spec says how, and that users reach."""
+def probe_job(region: Region, ping: str = "") -> ProbeJob:
+    """The job for a region: every public endpoint whose spec defines a probe."""
     settings = region.environment.settings
     name = settings.api.external.name
     targets = []
@@ -58,7 +58,7 @@ def order(region: Region, ping: str = "") -> Order:
         if spec.probe and endpoint.public:
             url = "" if endpoint.catalogue else f"https://{name}:{endpoint.port}{endpoint.path}"
             targets.append(Target(name=endpoint.name, url=url, **spec.probe.model_dump()))
-    return Order(
+    return ProbeJob(
         auth_url=f"https://{name}:{port}/v3",
         password=region.secrets["keystone_admin_password"],
         ca=region.environment.ca_file,
@@ -70,22 +70,22 @@ def order(region: Region, ping: str = "") -> Order:
 
 @contextmanager
 def watching(
-    what: Order,
+    job: ProbeJob,
     options: Options,
     record: RunRecord,
-    show: Show,
+    show: events.Watch,
     pause: Callable[[str], None],
 ) -> Iterator[Watch]:
-    """`with watching(...):` - the region is measured until the block ends, however it ends.
+    """Measure the region until the `with` block ends.
 
-    :param pause: called once, with the reason, when more than `options.max_failed` requests have failed
+    :param pause: called once, with the reason, if more than `options.max_failed` requests have failed
     """
     watch = Watch()
     if not options.enabled:
         yield watch
         return
-    show(ProbeNote("looking what answers"))
-    # stderr is the terminal's: an error of the prober itself is nothing to hide
+    show(ProbeNote("checking which services respond"))
+    # stderr stays connected to the terminal, so that errors of the prober itself are visible
     process = subprocess.Popen(
         [sys.executable, "-m", "scs_deploy.prober"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -98,14 +98,14 @@ def watching(
     thread.start()
     try:
         with suppress(OSError):
-            # a password in the process's input is seen by nobody else
-            process.stdin.write(what.model_dump_json() + "\n")
+            # stdin keeps the password hidden from other processes
+            process.stdin.write(job.model_dump_json() + "\n")
             process.stdin.flush()
         ready.wait(FIRST)
-        for name, why in watch.unmeasured.items():
-            show(ProbeNote(f"{name} is not measured: {why}"))
+        for name, reason in watch.unmeasured.items():
+            show(ProbeNote(f"{name} is not measured: {reason}"))
         if watch.news.absent:
-            show(ProbeNote(f"nothing is measured: Keystone did not answer before the run: {watch.news.absent}"))
+            show(ProbeNote(f"nothing is measured: Keystone did not respond before the run: {watch.news.absent}"))
         yield watch
     finally:
         with suppress(OSError):
@@ -117,9 +117,9 @@ def watching(
             process.wait()
         thread.join(5)
         if not watch.news.final and not watch.news.absent:
-            show(ProbeNote("ended before the run did: its numbers are incomplete"))
-        for thing in watch.news.left:
-            show(ProbeNote(f"not removed: {thing}"))
+            show(ProbeNote("the prober ended before the run: its results are incomplete"))
+        for resource in watch.news.left:
+            show(ProbeNote(f"could not remove {resource}"))
         if watch.news.summaries:
             show(ProbeResult(tuple(watch.news.summaries)))
 
@@ -151,10 +151,10 @@ def _listen(
 
 
 def explain(news: News, limit: int) -> str:
-    """Which requests failed, and how, on one line."""
+    """The failed requests and their errors, on one line."""
     kinds = [
         f"{s.kind}: {', '.join(f'{error} x{count}' for error, count in s.errors.items())}"
         for s in news.summaries
         if s.failed
     ]
-    return f"{news.failed} requests failed, {limit} are allowed ({'; '.join(kinds)})"
+    return f"{news.failed} requests failed, {limit} allowed ({'; '.join(kinds)})"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs validate`: uses a region as its users do, measures, and leaves nothing behind."""
+"""`scs validate`: use a region as its users do, measure it, and leave no resources behind."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.state.lock import RunLock
 from scs_deploy.validate import guest_image
-from scs_deploy.validate import region as regions
-from scs_deploy.validate.region import Region
+from scs_deploy.validate.region import Region, clean
 from scs_deploy.validate.registry import CHECKS, Check, CheckFailedError, NotApplicableError, select
 from scs_deploy.validate.report import Report, Result, Verdict
 
 __all__ = ["CLEANUP", "Report", "Result", "Verdict", "available", "run"]
 
 CLEANUP = "cleanup"
-"""The last result of a validation that made something: whether all of it is gone."""
+"""Name of the last result of a validation that created resources: whether all of them were removed."""
 
 Progress = Callable[[str, Result | None], None]
 
 
 def available() -> dict[str, Check]:
-    """All checks by name, in the order they run."""
+    """All checks by name, in execution order."""
     import scs_deploy.validate.checks  # noqa: F401 - registers them
 
     return CHECKS
@@ -40,14 +39,14 @@ def run(
     keep: bool = False,
     on_progress: Progress = lambda _name, _result: None,
 ) -> Report:
-    """Run the named checks and what they require; all when nothing is named.
+    """Run the named checks (default: all) and the checks that they require.
 
-    What is made is named or tagged `scs-validate-<id>` and removed at the end, after a failure and Ctrl-C too; what
-    an earlier run could not remove goes first.
+    Resources are named or tagged `scs-validate-<id>` and removed at the end, also after a failure or Ctrl-C. Resources
+    that an earlier validation left behind are removed first.
 
-    :param keep: leave what was made for a look; the next validation removes it
-    :param on_progress: called with a check's name as it starts (and what it does), and with its result
-    :raises RefusedError: unknown check, no clouds file, or another validation of this region is running
+    :param keep: keep the resources for inspection; the next validation removes them
+    :param on_progress: called with a check's name when it starts, and again with its result
+    :raises RefusedError: unknown check, no clouds.yaml, or another validation of this region is running
     """
     chosen = select(names, available())
     started, clock = datetime.now(UTC), time.monotonic()
@@ -69,7 +68,7 @@ def run(
 
 
 def perform(region: Region, chosen: Sequence[Check], keep: bool, on_progress: Progress) -> list[Result]:
-    """The checks in their order, then the removal of what they made."""
+    """Run the checks in order, then remove their resources."""
     creates = any(check.creates for check in chosen)
     cloud = region.cloud
     results: dict[str, Result] = {}
@@ -78,16 +77,16 @@ def perform(region: Region, chosen: Sequence[Check], keep: bool, on_progress: Pr
         for check in chosen:
             if check.creates and not answering and not _blocked(check, results):
                 answering = True
-                on_progress("removing what an earlier validation left", None)
-                # what stays is in nobody's way; the cleanup at the end tries again and tells
+                on_progress("removing resources of earlier validations", None)
+                # leftovers do no harm; the cleanup at the end tries again and reports them
                 with suppress(Exception):
-                    regions.clean(cloud)
+                    clean(cloud)
             on_progress(check.name, None)
             results[check.name] = _one(region, check, results)
             on_progress(check.name, results[check.name])
     finally:
         if creates and answering and not keep:
-            on_progress("removing what was made", None)
+            on_progress("removing resources", None)
             results[CLEANUP] = _cleanup(region)
             on_progress(CLEANUP, results[CLEANUP])
     return list(results.values())
@@ -107,29 +106,29 @@ def _one(region: Region, check: Check, results: dict[str, Result]) -> Result:
         )  # fmt: skip
 
     if blocked := _blocked(check, results):
-        return result(Verdict.SKIPPED, f"needs {', '.join(blocked)}")
+        return result(Verdict.SKIPPED, f"requires {', '.join(blocked)}")
     try:
         outcome = check.run(region)
     except NotApplicableError as error:
         return result(Verdict.NOT_APPLICABLE, str(error))
     except (CheckFailedError, ScsError) as error:
         return result(Verdict.FAILED, str(error))
-    except Exception as error:  # noqa: BLE001 - a check that meets an unknown error has failed; the others go on
+    except Exception as error:  # noqa: BLE001 - an unknown error fails the check; the others continue
         return result(Verdict.FAILED, _say(error))
-    found = result(Verdict.PASSED, outcome.message, outcome.samples)
-    if found.p95 is not None and check.budget is not None and found.p95 > check.budget:
-        over = f"p95 {found.p95:.2f} s is over the budget of {check.budget:g} s"
-        return found.model_copy(update={"verdict": Verdict.FAILED, "message": over})
-    return found
+    passed = result(Verdict.PASSED, outcome.message, outcome.samples)
+    if passed.p95 is not None and check.budget is not None and passed.p95 > check.budget:
+        over = f"p95 of {passed.p95:.2f} s exceeds the budget of {check.budget:g} s"
+        return passed.model_copy(update={"verdict": Verdict.FAILED, "message": over})
+    return passed
 
 
 def _cleanup(region: Region) -> Result:
     started, clock = datetime.now(UTC), time.monotonic()
     try:
-        removed, failed = regions.clean(region.cloud)
+        removed, failed = clean(region.cloud)
     except Exception as error:  # noqa: BLE001 - reported as the result, and the next validation tries again
         removed, failed = [], [_say(error)]
-    message = f"not removed: {'; '.join(failed)}" if failed else f"{len(removed)} things removed"
+    message = f"could not remove: {'; '.join(failed)}" if failed else f"{len(removed)} resources removed"
     return Result(
         check=CLEANUP, verdict=Verdict.FAILED if failed else Verdict.PASSED, message=message, started=started,
         seconds=time.monotonic() - clock,

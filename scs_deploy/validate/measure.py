@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measuring from outside: latencies, ICMP, HTTP and WebSocket. Knows nothing of OpenStack or of checks."""
+"""Measurements from outside: latencies, HTTP and WebSocket. Independent of OpenStack and of checks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ HTTP_TIMEOUT = 15.0
 
 
 def percentile(samples: Sequence[float], share: float) -> float:
-    """The `share` (0..1) quantile, linear between samples.
+    """The `share` (0..1) quantile, with linear interpolation between samples.
 
-    :raises ValueError: there are no samples
+    :raises ValueError: no samples
     """
     if not samples:
         raise ValueError("no samples")
@@ -33,19 +33,19 @@ def percentile(samples: Sequence[float], share: float) -> float:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """How long `action` takes, wall clock."""
+    """The duration of `action` in seconds, wall clock."""
     start = time.monotonic()
     action()
     return time.monotonic() - start
 
 
 def repeat(times: int, action: Callable[[], object]) -> list[float]:
-    """How long `action` takes, each time."""
+    """The durations of several calls of `action` in seconds."""
     return [seconds(action) for _ in range(times)]
 
 
 def until(condition: Callable[[], bool], deadline: float, interval: float = 1.0) -> bool:
-    """Ask until `condition` holds (True) or `deadline` seconds are over (False)."""
+    """Poll until `condition` is true (returns True) or `deadline` seconds have passed (returns False)."""
     end = time.monotonic() + deadline
     while not condition():
         if time.monotonic() >= end:
@@ -64,9 +64,9 @@ class Answer:
 
 
 def http_get(url: str, ca: Path | None = None, timeout: float = HTTP_TIMEOUT) -> Answer:
-    """GET a URL without following redirects; TLS is checked against `ca`.
+    """GET a URL without following redirects. TLS is verified with `ca`.
 
-    :raises OSError: nothing answers, or its certificate is not signed by the CA (requests' errors are OSErrors)
+    :raises OSError: no response, or the CA did not sign the certificate (requests' errors are OSErrors)
     """
     start = time.monotonic()
     with requests.Session() as session:
@@ -76,10 +76,10 @@ def http_get(url: str, ca: Path | None = None, timeout: float = HTTP_TIMEOUT) ->
 
 
 def websocket_greeting(url: str, ca: Path, path: str, timeout: float = HTTP_TIMEOUT) -> tuple[int, bytes]:
-    """Open a WebSocket (RFC 6455) on the host of an https URL: HTTP status, and the first frame's payload after a 101.
+    """Open a WebSocket (RFC 6455) on the host of an https URL. Returns the HTTP status and the first frame's payload.
 
     :param path: path and query of the request, e.g. `/websockify?token=...`
-    :raises OSError: nothing answers, or its certificate is wrong
+    :raises OSError: no response, or an invalid certificate
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -110,6 +110,6 @@ def websocket_greeting(url: str, ca: Path, path: str, timeout: float = HTTP_TIME
 
 
 def console_path(url: str) -> str:
-    """The WebSocket's path that a noVNC page's URL names in its `path` parameter."""
+    """The WebSocket's path, from the `path` parameter of a noVNC page's URL."""
     path = parse_qs(urlsplit(url).query).get("path", ["websockify"])[0]
     return path if path.startswith("/") else f"/{path}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the checks share: the connection, what was made so far, and its removal."""
+"""The state that checks share: the connection and the resources created so far. Also the cleanup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import clouds
 
 PREFIX = "scs-validate-"
-"""Every name and tag of a validation begins so; nothing else in a region may."""
+"""Prefix of all names and tags of a validation. Reserved for validations in a region."""
 
 REMOVE_TIMEOUT = 120
 
@@ -21,8 +21,8 @@ class Region:
     """One validation's view of a region.
 
     :param environment: the region
-    :param run: the validation's id
-    :param guest: gives the guest image's path when a check needs it
+    :param run: the validation's ID
+    :param guest: returns the path of the guest image; called only if a check needs it
     """
 
     def __init__(self, environment: Environment, run: str, guest: Callable[[], Path]) -> None:
@@ -33,30 +33,30 @@ class Region:
 
     @property
     def name(self) -> str:
-        """Name and tag of everything this validation makes."""
+        """Name and tag of all resources of this validation."""
         return f"{PREFIX}{self.run}"
 
     @property
     def ca(self) -> Path:
-        """The region's CA."""
+        """The region's CA file."""
         return self.environment.ca_file
 
     @cached_property
     def cloud(self) -> Any:
         """An openstacksdk connection as the region's administrator.
 
-        :raises RefusedError: there is no clouds file for this region
+        :raises RefusedError: this region has no clouds.yaml
         """
         return clouds.connect(self.environment)
 
 
 def clean(cloud: Any, prefix: str = PREFIX) -> tuple[list[str], list[str]]:
-    """Remove everything whose name, description or tag begins with `prefix`; goes on after an error.
+    """Remove all resources whose name, description or tag starts with `prefix`. Continues after errors.
 
-    :returns: what was removed, and what could not be listed or removed, with the reason
+    :returns: removed resources, and those that could not be listed or removed, with the reason
     """
     network, compute = cloud.network, cloud.compute
-    # in the order of removal: a kind comes after those that use it
+    # in removal order: each kind after the kinds that use it
     kinds: tuple[tuple[str, Callable[[], Iterable[Any]], Callable[[Any], Any]], ...] = (
         ("server", compute.servers, partial(_remove_server, cloud)),
         ("floating IP", network.ips, network.delete_ip),
@@ -70,14 +70,14 @@ def clean(cloud: Any, prefix: str = PREFIX) -> tuple[list[str], list[str]]:
     failed: list[str] = []
     for kind, listing, remove in kinds:
         try:
-            found = [thing for thing in listing() if _made_here(thing, prefix)]
-        except Exception as error:  # noqa: BLE001 - whatever stops one removal must not stop the others
+            resources = [resource for resource in listing() if _is_own(resource, prefix)]
+        except Exception as error:  # noqa: BLE001 - a failed removal must not stop the others
             failed.append(f"{kind}s: {_say(error)}")
             continue
-        for thing in found:
-            name = f"{kind} {thing.name or thing.id}"
+        for resource in resources:
+            name = f"{kind} {resource.name or resource.id}"
             try:
-                remove(thing)
+                remove(resource)
             except Exception as error:  # noqa: BLE001 - as above
                 failed.append(f"{name}: {_say(error)}")
             else:
@@ -85,8 +85,8 @@ def clean(cloud: Any, prefix: str = PREFIX) -> tuple[list[str], list[str]]:
     return removed, failed
 
 
-def _made_here(thing: Any, prefix: str) -> bool:
-    names = (thing.name, getattr(thing, "description", None), *(getattr(thing, "tags", None) or ()))
+def _is_own(resource: Any, prefix: str) -> bool:
+    names = (resource.name, getattr(resource, "description", None), *(getattr(resource, "tags", None) or ()))
     return any(name.startswith(prefix) for name in names if name)
 
 

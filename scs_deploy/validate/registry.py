@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The named checks: what each needs, and in which order they run."""
+"""The named checks: their requirements and their order."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from scs_deploy.validate.region import Region
 
 
 class CheckFailedError(Exception):
-    """Raised by a check: what is wrong, in one line."""
+    """Raised by a failed check, with the problem in one line."""
 
 
 class NotApplicableError(Exception):
-    """Raised by a check that this region gives no ground for: why, in one line."""
+    """Raised by a check that does not apply to this region, with the reason in one line."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check that worked has to tell."""
+    """The result of a successful check."""
 
     message: str = ""
     samples: Sequence[float] = field(default=())
@@ -29,7 +29,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Check:
-    """A check. `budget`: most that the p95 of its samples may be, in seconds; `creates`: makes things in the region."""
+    """A check. `budget`: maximum p95 of its samples in seconds; `creates`: whether it creates resources."""
 
     name: str
     description: str
@@ -40,13 +40,13 @@ class Check:
 
 
 CHECKS: dict[str, Check] = {}
-"""By name, in the order they run; filled by the modules of scs_deploy.validate.checks."""
+"""Checks by name, in execution order. The modules of scs_deploy.validate.checks register them."""
 
 
 def check(
     name: str, *, requires: tuple[str, ...] = (), budget: float | None = None, creates: bool = False
 ) -> Callable[[Callable[[Region], Outcome]], Callable[[Region], Outcome]]:
-    """Register a function as a check; its docstring's first line is its description."""
+    """Register a function as a check. The first line of its docstring is the description."""
 
     def register(function: Callable[[Region], Outcome]) -> Callable[[Region], Outcome]:
         for needed in requires:
@@ -60,9 +60,9 @@ def check(
 
 
 def select(names: Sequence[str], checks: dict[str, Check]) -> list[Check]:
-    """The named checks and all that they require, in order; all when nothing is named.
+    """The named checks (default: all) and the checks that they require, in order.
 
-    :raises RefusedError: there is no check of that name
+    :raises RefusedError: unknown check
     """
     wanted: set[str] = set()
     todo = list(names or checks)
@@ -70,7 +70,7 @@ def select(names: Sequence[str], checks: dict[str, Check]) -> list[Check]:
         name = todo.pop()
         if name not in checks:
             close = difflib.get_close_matches(name, checks, n=3)
-            hint = f"did you mean {', '.join(close)}?" if close else f"there are: {', '.join(checks)}"
+            hint = f"did you mean {', '.join(close)}?" if close else f"available: {', '.join(checks)}"
             raise RefusedError(f"no check '{name}'", hint)
         if name not in wanted:
             wanted.add(name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a validation found: results, and their forms for people, scripts and CI servers."""
+"""The results of a validation, and their formats for people, scripts and CI servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scs_deploy.validate import measure
 
 
 class Verdict(StrEnum):
-    """How a check ended. What was skipped has not passed; what is not applicable needs not."""
+    """The result of a check. A validation passes without checks that do not apply, but not with skipped ones."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -23,50 +23,50 @@ class Verdict(StrEnum):
 
 
 class Result(Model):
-    """One check."""
+    """The result of one check."""
 
-    check: str = Field(description="its name")
-    verdict: Verdict = Field(description="how it ended; what was skipped has not passed, n/a: does not apply")
-    message: str = Field(default="", description="what it found, in one line")
-    started: datetime = Field(description="UTC")
-    seconds: float = Field(description="wall clock")
-    samples: tuple[float, ...] = Field(default=(), description="latencies, seconds")
-    budget: float | None = Field(default=None, description="most that p95 may be, seconds")
+    check: str = Field(description="name of the check")
+    verdict: Verdict = Field(description="passed, failed, skipped (a required check did not pass) or n/a")
+    message: str = Field(default="", description="details, in one line")
+    started: datetime = Field(description="start time, UTC")
+    seconds: float = Field(description="duration in seconds")
+    samples: tuple[float, ...] = Field(default=(), description="latencies in seconds")
+    budget: float | None = Field(default=None, description="maximum p95 latency in seconds")
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def p50(self) -> float | None:
-        """Median latency, seconds."""
+        """Median latency in seconds."""
         return measure.percentile(self.samples, 0.5) if self.samples else None
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def p95(self) -> float | None:
-        """95th percentile of the latency, seconds."""
+        """95th percentile of the latency in seconds."""
         return measure.percentile(self.samples, 0.95) if self.samples else None
 
 
 class Report(Model):
     """All checks of one validation, in the order they ran."""
 
-    id: str = Field(description="part of the names of all that it makes")
-    environment: str = Field(description="the region")
-    started: datetime = Field(description="UTC")
-    seconds: float = Field(description="wall clock")
-    results: tuple[Result, ...] = Field(description="in the order they ran; the removal of what was made is the last")
+    id: str = Field(description="ID of the validation, part of the names of all its resources")
+    environment: str = Field(description="name of the environment")
+    started: datetime = Field(description="start time, UTC")
+    seconds: float = Field(description="duration in seconds")
+    results: tuple[Result, ...] = Field(description="results in order; the last one is the cleanup")
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
-        """Whether every check passed that applies to the region."""
+        """Whether every check passed that is applicable to the region."""
         return all(result.verdict in (Verdict.PASSED, Verdict.NOT_APPLICABLE) for result in self.results)
 
     def count(self, verdict: Verdict) -> int:
-        """How many checks ended so."""
+        """Number of checks with this verdict."""
         return sum(result.verdict is verdict for result in self.results)
 
     def junit(self) -> str:
-        """JUnit XML, as CI servers read it."""
+        """JUnit XML for CI servers."""
         suite = ET.Element(
             "testsuite",
             name=f"scs-validate.{self.environment}",

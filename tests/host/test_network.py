@@ -97,7 +97,7 @@ def test_a_change_that_cuts_the_host_off_is_taken_back_by_the_host(host: HostUnd
     host.describe(CUT_OFF, **LIMIT)
     done = host.scs(*APPLY)
     assert done.returncode == 1
-    assert "its new network was taken back, the old one is in place: nobody confirmed within 8 s" in done.stderr
+    assert "the host rolled back to its old network: nobody confirmed within 8 s" in done.stderr
     assert "Traceback" not in done.stderr
     good(host)
 

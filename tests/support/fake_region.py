@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from scs_deploy.prober.model import Order, Target
+from scs_deploy.prober.model import ProbeJob, Target
 from scs_deploy.secrets import pki, vault
 from tests.unit.secrets.test_secrets import region as environment_in
 
@@ -38,12 +38,12 @@ class FakeRegion:
         """set: projects may be deleted"""
         self.keep.set()
 
-    def order(self, ca: Path, **other: Any) -> Order:
-        """What a prober is told of it."""
+    def job(self, ca: Path, **other: Any) -> ProbeJob:
+        """The job of a prober for this region."""
         target = Target(name="identity", list="/services", create="/projects", key="project")
         url = f"https://{NAME}:{self.port}/v3"
         base: dict[str, Any] = {"auth_url": url, "password": "secret", "ca": ca, "targets": (target,), "timeout": 2}
-        return Order(**{**base, "addresses": {NAME: "127.0.0.1"}, **other})
+        return ProbeJob(**{**base, "addresses": {NAME: "127.0.0.1"}, **other})
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, dict[str, str], Any]:
         """(status, headers, body) of a request."""

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host's network from its `links`: rendered here, tried on the host, kept when the manager still reaches the host."""
+"""A host's network from its `links`: rendered here, tried on the host, kept if the manager still reaches the host."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One host's network: observe, compare, try, confirm over a new connection. The effects are the caller's."""
+"""One host's network: observe, compare, try, confirm over a new connection. The caller supplies the effects."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from scs_deploy.region.region import Region
 from scs_deploy.spec.container import Impact
 
 ALLOW = "SCS_ALLOW"
-"""Environment variable of a run: impacts that its operator consented to, with commas."""
+"""Environment variable of a run: impacts that the operator allowed, separated by commas."""
 STATE = "SCS_HOST_NETWORK"
-"""Environment variable of a run: `plan` lets the task change nothing."""
+"""Environment variable of a run: with `plan`, the task changes nothing."""
 SHORTEST, LONGEST = 5, 900
-"""Seconds that a host may wait for the confirmation: a connection takes some, and nobody waits for hours."""
+"""Limits for the seconds that a host waits for the confirmation. A new connection takes some seconds."""
 PROGRAM = {
     "/usr/local/libexec/scs_network_links.py": "scs_network_links.py",
     "/usr/local/libexec/scs-network": "scs-network",
@@ -30,36 +30,36 @@ PROGRAM = {
 }
 
 OnNode = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""Runs the module on the host; raises UnreachedError when the host does not answer, ScsError when the module failed."""
+"""Runs the module on the host. Raises UnreachedError if the host does not respond, ScsError if the module failed."""
 
 
 class UnreachedError(ScsError):
-    """The host does not answer; later it may."""
+    """The host does not respond, perhaps only temporarily."""
 
 
 def allowed(region: Region) -> bool:
-    """Whether the network may change in this run."""
-    given = {*os.environ.get(ALLOW, "").split(","), *(i.value for i in region.environment.settings.allow)}
-    return Impact.NETWORK.value in given
+    """Whether this run may change the network."""
+    impacts = {*os.environ.get(ALLOW, "").split(","), *(i.value for i in region.environment.settings.allow)}
+    return Impact.NETWORK.value in impacts
 
 
 def act(
     host: str, links: Mapping[str, Link], options: Mapping[str, Any], consent: bool, on_node: OnNode,
     reconnect: Callable[[], None],
 ) -> dict[str, Any]:  # fmt: skip
-    """Bring a host's network to what `links` say; the task's result.
+    """Configure a host's network as described by `links`. Returns the task's result.
 
     :param options: renderer, seconds, replaces
-    :param consent: change it; else only tell
-    :param reconnect: ends the connection, so that the next call of `on_node` makes a new one
-    :raises RefusedError: the host lacks a program, another try is under way, or the links do not fit the host
-    :raises ScsError: the new network was taken back
+    :param consent: true: apply the changes; false: only report them
+    :param reconnect: closes the connection, so that the next call of `on_node` opens a new one
+    :raises RefusedError: a program is missing, another change is in progress, or the links do not fit the host
+    :raises ScsError: the host rolled back to its old network
     """
     if not links:
         return {"changed": False}
     renderer = str(options["renderer"])
     if not SHORTEST <= int(options["seconds"]) <= LONGEST:
-        raise RefusedError(f"network_confirm_seconds: {options['seconds']} is not within {SHORTEST} to {LONGEST}")
+        raise RefusedError(f"network_confirm_seconds: {options['seconds']} is outside {SHORTEST} to {LONGEST}")
     expected = {"links": expect.links(links), "network_files": expect.network_files(links, renderer)}
     asked = {**options, "step": "observe", "own": list(render.OWN), "expected": expected}
     answer = on_node(asked)
@@ -67,10 +67,10 @@ def act(
     _check(observed, renderer)
     resolv_conf = None if observed.resolved else observed.files.get(render.RESOLV_CONF)
     wanted = render.files(links, renderer, resolv_conf)
-    found = plan.compare(host, wanted, observed)
-    result = _result(found, observed, wanted)
-    if found.empty or not consent:
-        return {**result, "changed": False, "held": not found.empty}
+    changes = plan.compare(host, wanted, observed)
+    result = _result(changes, observed, wanted)
+    if changes.empty or not consent:
+        return {**result, "changed": False, "held": not changes.empty}
     token = secrets.token_hex(8)
     attempt = {
         **expected, "token": token, "seconds": options["seconds"], "renderer": renderer,
@@ -85,24 +85,24 @@ def _check(observed: Observed, renderer: str) -> None:
     if observed.missing:
         raise RefusedError(
             f"network_renderer: {renderer}: not installed: {', '.join(observed.missing)}",
-            "install them, or choose another renderer",
+            "install the missing programs, or choose another renderer",
         )
     if observed.trying:
         raise RefusedError(
-            "a change of its network waits for confirmation or is being taken back",
+            "another change of its network is waiting for confirmation or is being rolled back",
             "run this again in two minutes",
         )
 
 
-def _result(found: HostNetwork, observed: Observed, wanted: Mapping[str, str]) -> dict[str, Any]:
+def _result(changes: HostNetwork, observed: Observed, wanted: Mapping[str, str]) -> dict[str, Any]:
     diff = [
         {
             "before": observed.files.get(c.path, ""), "after": wanted.get(c.path, ""),
             "before_header": c.path, "after_header": c.path,
         }
-        for c in found.files
+        for c in changes.files
     ]  # fmt: skip
-    return {"network": found.model_dump(mode="json"), "diff": diff}
+    return {"network": changes.model_dump(mode="json"), "diff": diff}
 
 
 def _program() -> dict[str, str]:
@@ -111,12 +111,12 @@ def _program() -> dict[str, str]:
 
 
 def _confirm(token: str, seconds: int, first: str, on_node: OnNode, reconnect: Callable[[], None]) -> dict[str, Any]:
-    """Wait over new connections until the host has taken the change in, or back.
+    """Wait over new connections until the host has confirmed or rolled back the change.
 
-    :param first: the connection that started the try, as sshd names it, which proves nothing about new ones; empty:
-        sshd did not tell
+    :param first: the connection that started the change, as sshd names it, which proves nothing about new ones; empty:
+        unknown
     """
-    # links settle, the host waits, takes it back, and its old links settle
+    # the new links settle, the host waits, rolls back, and the old links settle
     end = time.monotonic() + seconds + 3 * plan.SETTLE
     step, last = "status", ""
     while time.monotonic() < end:
@@ -127,15 +127,15 @@ def _confirm(token: str, seconds: int, first: str, on_node: OnNode, reconnect: C
             last = str(error)
             time.sleep(1)
             continue
-        said = "; ".join(status["problems"])
+        problems = "; ".join(status["problems"])
         if status["state"] == "refused":
-            raise RefusedError(said, "correct its links; nothing was changed")
+            raise RefusedError(problems, "correct its links; nothing was changed")
         if status["state"] == "rolled back":
-            raise ScsError(f"its new network was taken back, the old one is in place: {said}")
+            raise ScsError(f"the host rolled back to its old network: {problems}")
         if status["state"] == "confirmed":
             return status
-        # only a connection that is made when all links are up shows that they lead to the manager
+        # only a connection opened after all links are up proves that they reach the manager
         step = "confirm" if status["state"] == "ready" else "status"
         if step == "status":
             time.sleep(0.5)
-    raise ScsError(f"not reached since its network changed: {last}", "use its console")
+    raise ScsError(f"unreachable since its network changed: {last}", "use its console")

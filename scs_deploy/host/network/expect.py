@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the program on the host looks for after a change, in the words of `ip -json` and `networkctl`."""
+"""The state that the program on the host checks after a change, in the terms of `ip -json` and `networkctl`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from scs_deploy.inventory.links import Link
 
 
 def links(given: Mapping[str, Link]) -> dict[str, dict[str, Any]]:
-    """By name: kind, mac, mtu, enabled, dhcp, addresses, routes as (destination, gateway), master, portless."""
+    """The expected state of each link: kind, mac, mtu, enabled, dhcp, addresses, routes as (destination, gateway),
+    master, portless.
+    """
     master = {member: name for name, link in given.items() for member in link.members}
     return {
         name: {
@@ -31,19 +33,19 @@ def links(given: Mapping[str, Link]) -> dict[str, dict[str, Any]]:
 
 
 def network_files(given: Mapping[str, Link], renderer: str) -> dict[str, str]:
-    """By link: the .network file that networkd shall use for it."""
+    """The .network file that networkd is expected to use for each link."""
     folder = networkd.FOLDER if renderer == "networkd" else "/run/systemd/network"
     prefix = networkd.PREFIX if renderer == "networkd" else "10-netplan-"
     return {name: f"{folder}/{prefix}{name}.network" for name in given}
 
 
 def _routes(link: Link) -> list[tuple[str, str]]:
-    found = [("default", str(g)) for g in (link.gateway4, link.gateway6) if g is not None]
-    return found + [(_destination(r.to), str(r.via)) for r in link.routes]
+    defaults = [("default", str(g)) for g in (link.gateway4, link.gateway6) if g is not None]
+    return defaults + [(_destination(r.to), str(r.via)) for r in link.routes]
 
 
 def _destination(network: IPv4Network | IPv6Network) -> str:
     if network.prefixlen == 0:
         return "default"
-    # a route to one host has no prefix length there
+    # `ip` shows host routes without a prefix length
     return str(network.network_address) if network.num_addresses == 1 else str(network)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links as a file of netplan, https://netplan.readthedocs.io/en/stable/netplan-yaml/ ; its backend is networkd."""
+"""Render links as a netplan file, https://netplan.readthedocs.io/en/stable/netplan-yaml/ ; the backend is networkd."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SECTIONS = {
 
 
 class _Dumper(yaml.SafeDumper):
-    """Sequences are indented below their key, as yamllint wants them."""
+    """Indents sequences below their key, as yamllint requires."""
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML gives it
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - PyYAML passes it
         super().increase_indent(flow, indentless=False)
 
 
 def render(links: Mapping[str, Link]) -> dict[str, str]:
-    """The file and what goes beside it, path: text.
+    """The netplan file and its companions, path: text.
 
-    :param links: passed `link_checks.problems`
+    :param links: must have passed `link_checks.problems`
     """
     network: dict[str, Any] = {"version": 2, "renderer": "networkd"}
     for name, link in sorted(links.items()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links as files of systemd-networkd and systemd-udevd: systemd.link(5), systemd.netdev(5), systemd.network(5)."""
+"""Render links as files of networkd and udevd: systemd.link(5), systemd.netdev(5), systemd.network(5)."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from scs_deploy.inventory.links import DEFAULT_BOND_MODE, Link
 
 FOLDER = "/etc/systemd/network"
 PREFIX = "05-scs-"
-"""Files are read in the order of their names, the first that matches wins: before 10-netplan-*, which is in /run."""
+"""networkd reads files in the order of their names, and the first match wins: this precedes 10-netplan-* in /run."""
 HEADER = "# written by scs; change the inventory's links instead"
 ADDRESS_MODES = ("802.3ad", "balance-xor")
-"""Bond modes that choose the port by a hash of addresses."""
+"""Bond modes that select the port by a hash of addresses."""
 
 KEEP = ("KeepConfiguration", "static")
-"""Addresses that others give a link, such as keepalived's, stay when networkd starts; what `links` no longer has is
-removed by the program on the host."""
+"""networkd keeps addresses that others add to a link, such as keepalived's. The program on the host removes those that
+`links` no longer contains."""
 SHARED = {
     "/etc/systemd/networkd.conf.d/05-scs.conf": f"{HEADER}\n[Network]\n"
     "ManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\nManageForeignNextHops=no\n"
 }
-"""The host's routes are OVN's, Docker's and the operator's too: networkd.conf(5)."""
+"""Routes of OVN, Docker and the operator are kept: networkd.conf(5)."""
 
 Section = tuple[str, list[tuple[str, str]]]
 
@@ -29,7 +29,7 @@ Section = tuple[str, list[tuple[str, str]]]
 def render(links: Mapping[str, Link]) -> dict[str, str]:
     """All files, path: text.
 
-    :param links: passed `link_checks.problems`
+    :param links: must have passed `link_checks.problems`
     """
     result = dict(SHARED)
     for name, link in sorted(links.items()):
@@ -42,7 +42,7 @@ def render(links: Mapping[str, Link]) -> dict[str, str]:
 
 
 def _port(name: str, link: Link) -> list[Section]:
-    # bonds and VLANs bear the MAC address of a port too: only the one in its hardware tells it from them
+    # bonds and VLANs inherit the MAC address of a port: only the permanent address identifies the port itself
     match = ("Match", [("PermanentMACAddress", link.mac or "")])
     return [match, ("Link", [("NamePolicy", ""), ("Name", name)])]
 
@@ -54,10 +54,10 @@ def _netdev(name: str, link: Link) -> list[Section]:
     sections: list[Section] = [("NetDev", device)]
     if link.kind == "bond":
         mode = link.mode or DEFAULT_BOND_MODE
-        # without monitoring a port without carrier would go on being used
+        # without monitoring, the bond would keep using a port without carrier
         bond = [("Mode", mode), ("MIIMonitorSec", "100ms")]
         if mode in ADDRESS_MODES:
-            # ports too: Geneve between two hosts is many flows of one pair of addresses
+            # the hash includes ports: Geneve between two hosts has many flows with the same addresses
             bond.append(("TransmitHashPolicy", "layer3+4"))
         if mode == "802.3ad":
             bond.append(("LACPTransmitRate", "fast"))
@@ -65,7 +65,7 @@ def _netdev(name: str, link: Link) -> list[Section]:
     elif link.kind == "vlan":
         sections.append(("VLAN", [("Id", str(link.vlan))]))
     elif link.kind == "bridge":
-        # a port that is new would not forward for 15 s
+        # otherwise a new port would not forward for 15 s
         sections.append(("Bridge", [("STP", "no"), ("ForwardDelaySec", "0")]))
     return sections
 
@@ -78,7 +78,7 @@ def _network(name: str, link: Link, links: Mapping[str, Link]) -> list[Section]:
     if not link.enabled:
         device.append(("ActivationPolicy", "always-down"))
     if not link.enabled or not addressed:
-        # carries other links, or nothing yet: a start of the host does not wait for it
+        # booting must not wait for a link that is disabled or only carries other links
         device.append(("RequiredForOnline", "no"))
     master = [(o.kind, n) for n, o in sorted(links.items()) if name in o.members]
     network = [(kind.capitalize(), owner) for kind, owner in master]
@@ -95,7 +95,7 @@ def _network(name: str, link: Link, links: Mapping[str, Link]) -> list[Section]:
     network += [("Gateway", str(g)) for g in (link.gateway4, link.gateway6) if g is not None]
     network += [("DNS", str(n)) for n in link.nameservers]
     if link.kind == "bridge" and not link.members:
-        # ports come later, such as guests': its addresses are there before
+        # ports, such as those of guests, are added later: the addresses must not wait for them
         network.append(("ConfigureWithoutCarrier", "yes"))
     sections: list[Section] = [("Match", [("Name", name)])]
     if device:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""(wanted files, what the host has) -> what changes there; pure."""
+"""Compare the wanted files with the state of a host. Pure."""
 
 from __future__ import annotations
 
@@ -13,66 +13,68 @@ from scs_deploy.base.model import Model
 from scs_deploy.spec.container import Impact
 
 SETTLE = 30
-"""Seconds that the host gives its links to come up, as the program there has it."""
+"""Seconds that the host waits for its links to come up; the program on the host has the same value."""
 
 
 class Observed(Model):
-    """What the module reads on a host."""
+    """The state of a host, as reported by the module."""
 
-    files: dict[str, str] = Field(description="ours, those to be replaced, resolv.conf; path: text")
-    active: bool = Field(description="systemd-networkd runs")
-    enabled: bool = Field(description="systemd-networkd starts with the host")
-    resolved: bool = Field(description="systemd-resolved takes the name servers of the links")
+    files: dict[str, str] = Field(description="scs's own files, the files to replace, and resolv.conf; path: text")
+    active: bool = Field(description="whether systemd-networkd is running")
+    enabled: bool = Field(description="whether systemd-networkd starts at boot")
+    resolved: bool = Field(description="whether systemd-resolved uses the links' name servers")
     missing: tuple[str, ...] = Field(default=(), description="programs that the renderer needs and the host lacks")
-    trying: bool = Field(default=False, description="a change waits for its confirmation, or is being taken back")
-    faults: tuple[str, ...] = Field(default=(), description="links that are not as the files say")
+    trying: bool = Field(
+        default=False, description="whether a change is waiting for confirmation or is being rolled back"
+    )
+    faults: tuple[str, ...] = Field(default=(), description="differences between the links and the files")
 
 
 class FileChange(Model):
-    """One file that is written or removed."""
+    """A file to write or remove."""
 
     path: str
     action: str = Field(description="create, change or remove")
-    lines: tuple[str, ...] = Field(description="with - and + before them")
+    lines: tuple[str, ...] = Field(description="changed lines with the prefix - or +")
 
 
 class HostNetwork(Model):
-    """What changes on a host."""
+    """The changes to a host's network."""
 
     host: str
     files: tuple[FileChange, ...] = ()
-    reasons: tuple[str, ...] = Field(default=(), description="besides the files")
+    reasons: tuple[str, ...] = Field(default=(), description="reasons in addition to the files")
     impact: Impact = Impact.NETWORK
 
     @property
     def empty(self) -> bool:
-        """Nothing changes."""
+        """Whether nothing changes."""
         return not self.files and not self.reasons
 
 
 def compare(host: str, wanted: Mapping[str, str], observed: Observed) -> HostNetwork:
-    """The changes of a host, files sorted by path.
+    """The changes to a host, with files sorted by path.
 
-    :param wanted: of `render.files`
+    :param wanted: the result of `render.files`
     """
-    found = [_change(path, observed.files.get(path), text) for path, text in wanted.items()]
-    found += [_change(path, observed.files[path], None) for path in unwanted(wanted, observed)]
+    changes = [_change(path, observed.files.get(path), text) for path, text in wanted.items()]
+    changes += [_change(path, observed.files[path], None) for path in unwanted(wanted, observed)]
     reasons = [
         text
         for text, holds in (
-            ("systemd-networkd does not run", not observed.active),
-            ("systemd-networkd does not start with the host", not observed.enabled),
+            ("systemd-networkd is not running", not observed.active),
+            ("systemd-networkd does not start at boot", not observed.enabled),
         )
         if holds
     ]
-    files = sorted((c for c in found if c is not None), key=lambda c: c.path)
-    # other files make other links: what those of the old ones lack is told only where the files stay
+    files = sorted((c for c in changes if c is not None), key=lambda c: c.path)
+    # changed files change the links: faults of the old links matter only if no file changes
     faults = () if files else observed.faults
     return HostNetwork(host=host, files=tuple(files), reasons=(*reasons, *faults))
 
 
 def unwanted(wanted: Mapping[str, str], observed: Observed) -> list[str]:
-    """Files that go: ours that nothing wants any more, and those that `network_replaces` names."""
+    """Files to remove: scs's own files that are no longer wanted, and those that `network_replaces` names."""
     return sorted(path for path in observed.files if path not in wanted and path != "/etc/resolv.conf")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that describe a host's network, whichever renderer the host uses."""
+"""Render the files of a host's network, for any renderer."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ OWN = (
     "/etc/systemd/networkd.conf.d/05-scs.conf",
     "/etc/netplan/60-scs.yaml",
 )
-"""Patterns of the files that are ours: what matches and is wanted no more is removed."""
+"""Patterns of scs's own files. Files that match and are no longer wanted are removed."""
 MOST_NAMESERVERS = 3
-"""glibc reads no more of them, resolv.conf(5)."""
+"""glibc ignores further name servers, resolv.conf(5)."""
 
 
 def files(links: Mapping[str, Link], renderer: str, resolv_conf: str | None = None) -> dict[str, str]:
     """The wanted files of a host, path: text.
 
     :param renderer: a key of RENDERERS
-    :param resolv_conf: the file's text where nothing but it tells name servers; None: a resolver takes them from the
-        links, so that the file is its own
+    :param resolv_conf: text of the file if it alone configures name servers; None if a resolver manages the file and
+        gets the name servers from the links
     """
     wanted = RENDERERS[renderer](links)
     nameservers = list(dict.fromkeys(str(n) for link in links.values() if link.enabled for n in link.nameservers))
@@ -36,7 +36,7 @@ def files(links: Mapping[str, Link], renderer: str, resolv_conf: str | None = No
 
 
 def resolver(text: str, nameservers: list[str]) -> str:
-    """resolv.conf with other name servers; search list and options stay."""
+    """resolv.conf with new name servers. The search list and options are kept."""
     kept = [line for line in text.splitlines() if line.split()[:1] in (["search"], ["domain"], ["options"])]
     own = [f"nameserver {address}" for address in nameservers[:MOST_NAMESERVERS]]
     return "\n".join(["# written by scs", *kept, *own]) + "\n"

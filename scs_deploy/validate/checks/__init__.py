@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checks, one module per subject; importing this package registers them in their order."""
+"""The checks, one module per subject. Importing this package registers them in execution order."""
 
-from scs_deploy.validate.checks import api, services, resources, server, hypervisors  # noqa: F401, I001 - the order is the checks'
+from scs_deploy.validate.checks import api, services, resources, server, hypervisors  # noqa: F401, I001 - execution order

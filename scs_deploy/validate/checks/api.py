@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do the APIs answer, over TLS, and fast enough."""
+"""Check that the APIs respond over TLS and fast enough."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def token(region: Region) -> Outcome:
 
 @check("catalogue", requires=("token",), budget=3.0)
 def catalogue(region: Region) -> Outcome:
-    """Every endpoint in the catalogue is HTTPS with the region's CA, and answers."""
+    """Every endpoint in the catalogue responds over HTTPS with a certificate of the region's CA."""
     session = region.cloud.session
     entries = session.auth.get_access(session).service_catalog.catalog
     endpoints = [(entry["type"], e["interface"], e["url"]) for entry in entries for e in entry["endpoints"]]
     if not endpoints:
-        raise CheckFailedError("the catalogue has no endpoint")
+        raise CheckFailedError("the catalogue has no endpoints")
     samples, wrong = [], []
     for kind, interface, url in endpoints:
         parts = urlsplit(url)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do servers on two hypervisors reach each other, and can one move to the other while it runs."""
+"""Check that servers on two hypervisors reach each other, and that live migration works."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from scs_deploy.base import icmp
 from scs_deploy.validate import measure
-from scs_deploy.validate.checks import server as servers
+from scs_deploy.validate.checks.server import check_identity, guest_lines
 from scs_deploy.validate.guest_image import MARKER, PORT
 from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CheckFailedError, NotApplicableError, Outcome, check
@@ -19,11 +19,11 @@ ACTIVE_DEADLINE = 300
 CONSOLE_DEADLINE = 240
 MIGRATION_DEADLINE = 600
 LONGEST_GAP = 15.0
-"""Seconds without an answer that a migration may cost: the guest takes longer than that to boot."""
+"""Maximum seconds without a reply during a migration. A reboot of the guest takes longer."""
 
 
 def peer_script(address: str) -> str:
-    """User data: asks another guest for its id until it answers, and tells it on the console."""
+    """User data: request another guest's ID until it responds, and print it on the console."""
     return (
         "#!/bin/sh\n"
         f'until uuid=$(wget -q -T 5 -O - http://{address}:{PORT}/instance-id) && [ -n "$uuid" ]; do sleep 1; done\n'
@@ -32,18 +32,18 @@ def peer_script(address: str) -> str:
 
 
 def _others(region: Region) -> list[str]:
-    """Hosts beside the first server's that take servers."""
+    """Available hypervisors other than the first server's."""
     own = region.cloud.compute.get_server(region.made["server"].id).compute_host
     services = region.cloud.compute.services(binary="nova-compute")
-    found = sorted(s.host for s in services if s.status == "enabled" and s.state == "up" and s.host != own)
-    if not found:
-        raise NotApplicableError("there is one hypervisor")
-    return found
+    others = sorted(s.host for s in services if s.status == "enabled" and s.state == "up" and s.host != own)
+    if not others:
+        raise NotApplicableError("the region has only one available hypervisor")
+    return others
 
 
 @check("east-west", requires=("console-log",), budget=180.0, creates=True)
 def east_west(region: Region) -> Outcome:
-    """A server that shall not share a hypervisor gets another one, and reaches the first server from there."""
+    """A server with the hint different_host boots on another hypervisor and reaches the first server."""
     made, compute = region.made, region.cloud.compute
     _others(region)
     first = compute.get_server(made["server"].id)
@@ -65,28 +65,30 @@ def east_west(region: Region) -> Outcome:
         if made["second"].status != "ACTIVE":
             fault = made["second"].fault or {}
             raise CheckFailedError(
-                f"server {made['second'].name} is {made['second'].status}: {fault.get('message', 'no reason given')}"
+                f"server {made['second'].name} is {made['second'].status}: {fault.get('message', 'no fault message')}"
             )
 
     took = measure.seconds(boot)
     hosts = first.compute_host, made["second"].compute_host
     if hosts[0] == hosts[1]:
-        raise CheckFailedError(f"both servers are on {hosts[0]}, in spite of the hint different_host")
+        raise CheckFailedError(f"both servers are on {hosts[0]} despite the hint different_host")
     seen: dict[str, dict[str, str]] = {}
 
     def look() -> bool:
-        seen.update(servers.guest_lines(compute.get_server_console_output(made["second"].id)["output"] or ""))
+        seen.update(guest_lines(compute.get_server_console_output(made["second"].id)["output"] or ""))
         return "peer" in seen
 
     if not measure.until(look, CONSOLE_DEADLINE, 2):
-        raise CheckFailedError(f"the server on {hosts[1]} got no answer from {address} on {hosts[0]}")
+        raise CheckFailedError(f"the server on {hosts[1]} got no response from {address} on {hosts[0]}")
     if seen["peer"].get("uuid") != first.id:
-        raise CheckFailedError(f"{address} answered the server on {hosts[1]} as {seen['peer'].get('uuid')}")
+        raise CheckFailedError(
+            f"the server on {hosts[1]} reached {seen['peer'].get('uuid')} at {address} instead of {first.id}"
+        )
     return Outcome(f"from {hosts[1]} to {address} on {hosts[0]}", [took])
 
 
 class _Pings(threading.Thread):
-    """Pings an address ten times a second and remembers the longest time between two answers."""
+    """Pings an address ten times per second and records the longest time between two replies."""
 
     def __init__(self, address: str) -> None:
         super().__init__(daemon=True)
@@ -109,7 +111,7 @@ class _Pings(threading.Thread):
             self.answers += 1
 
     def stop(self) -> float:
-        """The longest gap, seconds, that to now included."""
+        """Stop and return the longest gap in seconds, including the time since the last reply."""
         self._stopped.set()
         self.join()
         return max(self.longest, time.monotonic() - self._last)
@@ -117,7 +119,7 @@ class _Pings(threading.Thread):
 
 @check("live-migration", requires=("floating-ip",), budget=300.0)
 def live_migration(region: Region) -> Outcome:
-    """The server moves to another hypervisor, disk included, and answers all the while."""
+    """The server moves to another hypervisor including its disk and keeps responding."""
     compute, server = region.cloud.compute, region.made["server"]
     _others(region)
     source = compute.get_server(server.id).compute_host
@@ -137,29 +139,29 @@ def live_migration(region: Region) -> Outcome:
         measure.until(ended, MIGRATION_DEADLINE, 1)
         if found["server"].compute_host == source or found["server"].status != "ACTIVE":
             reason = _failure(region) or f"status {found['server'].status}, task {found['server'].task_state}"
-            raise CheckFailedError(f"server {server.name} did not leave {source}: {reason}")
+            raise CheckFailedError(f"server {server.name} did not migrate away from {source}: {reason}")
         region.made["server"] = found["server"]
 
     try:
         took = measure.seconds(migrate)
         if not measure.until(lambda: pings.answers > 0, 30):
-            raise CheckFailedError(f"{address} does not answer")
+            raise CheckFailedError(f"{address} does not respond")
         answers = pings.answers
         if not measure.until(lambda: pings.answers > answers + 20, 60):
-            raise CheckFailedError(f"{address} does not answer since the server moved")
+            raise CheckFailedError(f"{address} does not respond after the migration")
     finally:
         gap = pings.stop()
     target = region.made["server"].compute_host
     if gap > LONGEST_GAP:
-        raise CheckFailedError(f"{address} was silent for {gap:.1f} s during the move from {source} to {target}")
-    servers.ask(address, server.id)
-    return Outcome(f"{source} to {target}, longest silence {gap:.1f} s", [took])
+        raise CheckFailedError(f"{address} did not respond for {gap:.1f} s while migrating from {source} to {target}")
+    check_identity(address, server.id)
+    return Outcome(f"{source} to {target}, longest gap {gap:.1f} s", [took])
 
 
 def _failure(region: Region) -> str:
-    """Why the last migration of the server failed; empty while it has not."""
+    """The reason why the server's last migration failed; empty if it did not fail."""
     for migration in region.cloud.compute.migrations(instance_uuid=region.made["server"].id):
         if migration.status in ("error", "failed", "cancelled"):
-            return f"migration {migration.id} to {migration.dest_compute or 'no host'} is {migration.status}"
+            return f"migration {migration.id} to {migration.dest_compute or 'no host'}: {migration.status}"
         return ""
     return ""

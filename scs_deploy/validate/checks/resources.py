@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a server needs: image, flavor, network with a way out, security group."""
+"""Check the resources that a server needs: image, flavor, routed network, security group."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PHYSICAL_NETWORK = "physnet1"
 
 @check("image", requires=("token",), budget=60.0, creates=True)
 def image(region: Region) -> Outcome:
-    """An image is uploaded and becomes active with its content intact."""
+    """An uploaded image becomes active with its content intact."""
     path = region.guest()
     content = path.read_bytes()
     properties = {"hw_disk_bus": "virtio", "hw_vif_model": "virtio"}
@@ -36,7 +36,7 @@ def image(region: Region) -> Outcome:
     if made.status != "active":
         raise CheckFailedError(f"image {made.name} is {made.status}, not active")
     if made.hash_algo and made.hash_value != hashlib.new(made.hash_algo, content).hexdigest():
-        raise CheckFailedError(f"image {made.name}: {made.hash_algo} differs from the file that was uploaded")
+        raise CheckFailedError(f"image {made.name}: {made.hash_algo} differs from the uploaded file")
     return Outcome(f"{len(content) / 1e6:.1f} MB", samples)
 
 
@@ -78,16 +78,16 @@ def network(region: Region) -> Outcome:
 
 
 def _external(region: Region) -> Any:
-    """The external network: the region's own, else on a testbed one made here and removed afterwards."""
+    """The region's external network. On a testbed without one, a temporary network is created."""
     api = region.cloud.network
-    found = sorted(api.networks(is_router_external=True), key=lambda n: (n.name != EXTERNAL_NAME, n.name))
-    if found:
-        region.made["external"] = found[0]
-        return found[0]
+    existing = sorted(api.networks(is_router_external=True), key=lambda n: (n.name != EXTERNAL_NAME, n.name))
+    if existing:
+        region.made["external"] = existing[0]
+        return existing[0]
     settings = region.environment.settings
     provider = settings.networks.get("provider")
     if settings.testbed is None or provider is None or not isinstance(provider.cidr, IPv4Network):
-        raise CheckFailedError("there is no external network: create one (openstack network create --external ...)")
+        raise CheckFailedError("no external network: create one (openstack network create --external ...)")
     net = api.create_network(
         name=EXTERNAL_NAME, description=f"{region.name}: removed after the validation", is_router_external=True,
         provider_network_type="flat", provider_physical_network=PHYSICAL_NETWORK,
@@ -103,14 +103,14 @@ def _external(region: Region) -> Any:
 
 
 def pool(cidr: IPv4Network) -> tuple[str, str, str]:
-    """Gateway, first and last floating address of a testbed's provider network: its upper half is Neutron's."""
+    """Gateway, first and last floating IP of a testbed's provider network. Neutron manages its upper half."""
     half = cidr.num_addresses // 2
     return str(cidr[1]), str(cidr[half]), str(cidr[-6])
 
 
 @check("security-group", requires=("token",), budget=10.0, creates=True)
 def security_group(region: Region) -> Outcome:
-    """A security group is created that lets ICMP and the guest's TCP port in."""
+    """A security group that allows ICMP and the guest's TCP port is created."""
     api = region.cloud.network
     wanted: list[dict[str, Any]] = [
         {"protocol": "icmp"},

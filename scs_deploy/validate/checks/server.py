@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a server boot, does the network reach it, and can it be seen."""
+"""Check that a server boots, is reachable over the network, and has working consoles."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def server(region: Region) -> Outcome:
         status = made["server"].status
         if not ended or status != "ACTIVE":
             fault = made["server"].fault or {}
-            raise CheckFailedError(f"server {region.name} is {status}: {fault.get('message', 'no reason given')}")
+            raise CheckFailedError(f"server {region.name} is {status}: {fault.get('message', 'no fault message')}")
 
     samples = [measure.seconds(boot)]
     return Outcome(f"on {made['server'].hypervisor_hostname or made['server'].compute_host}", samples)
@@ -44,23 +44,23 @@ def _refresh(region: Region) -> Any:
 
 
 def guest_lines(console: str) -> dict[str, dict[str, str]]:
-    """What the guest wrote on its console: word after the marker -> its key=value pairs (the last such line)."""
-    found: dict[str, dict[str, str]] = {}
+    """Parse the guest's console output: word after the marker -> its key=value pairs. The last line per word wins."""
+    lines: dict[str, dict[str, str]] = {}
     for line in re.findall(rf"{re.escape(MARKER)} ([^\r\n]*)", console):
         word, *pairs = line.split()
-        found[word] = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    return found
+        lines[word] = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    return lines
 
 
 def ending(console: str) -> str:
-    """The last lines that a guest wrote, on one line."""
+    """The last lines of a guest's console output, joined into one line."""
     lines = [" ".join(line.split()) for line in console.splitlines()]
     return " | ".join([line for line in lines if line.isprintable() and line][-3:])
 
 
 @check("console-log", requires=("server",), budget=240.0)
 def console_log(region: Region) -> Outcome:
-    """The guest got its address by DHCP and its identity from the metadata service."""
+    """The guest gets its address by DHCP and its identity from the metadata service."""
     compute, server = region.cloud.compute, region.made["server"]
     seen: dict[str, dict[str, str]] = {}
     console = [""]
@@ -72,21 +72,21 @@ def console_log(region: Region) -> Outcome:
 
     ready = measure.seconds(lambda: measure.until(look, CONSOLE_DEADLINE, 2))
     if "boot" not in seen:
-        raise CheckFailedError(f"server {server.name} wrote nothing on its console in {CONSOLE_DEADLINE} s")
+        raise CheckFailedError(f"server {server.name} wrote nothing to its console within {CONSOLE_DEADLINE} s")
     if "lease" not in seen:
         raise CheckFailedError(f"server {server.name} got no DHCP lease; its console ends: {ending(console[0])}")
     if "metadata" not in seen:
-        said = "got a lease, but the metadata service did not answer it"
-        raise CheckFailedError(f"server {server.name} {said}; its console ends: {ending(console[0])}")
+        problem = "got a lease, but no response from the metadata service"
+        raise CheckFailedError(f"server {server.name} {problem}; its console ends: {ending(console[0])}")
     port = _port(region)
     fixed = port.fixed_ips[0]["ip_address"]
     if seen["lease"].get("ip") != fixed:
-        raise CheckFailedError(f"server {server.name} leased {seen['lease'].get('ip')}, its port has {fixed}")
+        raise CheckFailedError(f"server {server.name} leased {seen['lease'].get('ip')}, but its port has {fixed}")
     if seen["metadata"].get("uuid") != server.id:
-        raise CheckFailedError(f"metadata told server {server.id} that it is {seen['metadata'].get('uuid')}")
+        raise CheckFailedError(f"the metadata service gave server {server.id} the ID {seen['metadata'].get('uuid')}")
     mtu = region.cloud.network.get_network(region.made["network"].id).mtu
     if seen["lease"].get("mtu") != str(mtu):
-        raise CheckFailedError(f"DHCP said MTU {seen['lease'].get('mtu') or 'nothing'}, the network has {mtu}")
+        raise CheckFailedError(f"DHCP sent MTU {seen['lease'].get('mtu') or 'none'}, but the network has {mtu}")
     return Outcome(f"lease {fixed}, MTU {mtu}, metadata after {seen['metadata'].get('uptime')} s of uptime", [ready])
 
 
@@ -96,44 +96,44 @@ def _port(region: Region) -> Any:
 
 @check("floating-ip", requires=("console-log",), budget=1.0, creates=True)
 def floating_ip(region: Region) -> Outcome:
-    """The server answers ICMP and TCP on a floating IP, from the manager."""
+    """The manager reaches the server on a floating IP with ICMP and TCP."""
     network, server = region.cloud.network, region.made["server"]
     ip = network.create_ip(
         floating_network_id=region.made["external"].id, port_id=_port(region).id, description=region.name
     )
     address = region.made["address"] = ip.floating_ip_address
-    problem = [f"{address}: no answer"]
+    problem = [f"{address}: no response"]
 
     def reached() -> bool:
         try:
             icmp.ping(address)
-            ask(address, server.id)
+            check_identity(address, server.id)
         except OSError as error:
             problem[0] = f"{address}: {error}"
             return False
         return True
 
     if not measure.until(reached, REACH_DEADLINE):
-        raise CheckFailedError(f"floating IP not reached in {REACH_DEADLINE} s: {problem[0]}")
+        raise CheckFailedError(f"floating IP not reachable within {REACH_DEADLINE} s: {problem[0]}")
     echoes = [icmp.ping(address, sequence=n) for n in range(SAMPLES)]
-    tcp = measure.repeat(SAMPLES, lambda: ask(address, server.id))
-    told = f"{address}: ICMP p50 {measure.percentile(echoes, 0.5) * 1000:.1f} ms"
-    return Outcome(f"{told}, TCP p50 {measure.percentile(tcp, 0.5) * 1000:.1f} ms", [*echoes, *tcp])
+    tcp = measure.repeat(SAMPLES, lambda: check_identity(address, server.id))
+    icmp_text = f"{address}: ICMP p50 {measure.percentile(echoes, 0.5) * 1000:.1f} ms"
+    return Outcome(f"{icmp_text}, TCP p50 {measure.percentile(tcp, 0.5) * 1000:.1f} ms", [*echoes, *tcp])
 
 
-def ask(address: str, expected: str) -> None:
-    """Ask the guest for its instance id.
+def check_identity(address: str, expected: str) -> None:
+    """Check the instance ID that the guest at an address serves.
 
-    :raises CheckFailedError: another server answers
+    :raises CheckFailedError: another server responded
     """
     answer = measure.http_get(f"http://{address}:{PORT}/instance-id", timeout=5)
     if answer.body.strip() != expected:
-        raise CheckFailedError(f"{address}:{PORT} answers as {answer.body.strip()[:40]!r}, not as server {expected}")
+        raise CheckFailedError(f"{address}:{PORT} is server {answer.body.strip()[:40]!r}, expected {expected}")
 
 
 @check("console-url", requires=("server",), budget=5.0)
 def console_url(region: Region) -> Outcome:
-    """The server's graphical console answers: the page over HTTPS, and VNC through its WebSocket."""
+    """The server's graphical console works: its page over HTTPS, and VNC over its WebSocket."""
     console = region.cloud.compute.create_console(region.made["server"].id, "novnc", "vnc")
     url = console["url"]
     shown = url.partition("?")[0]  # the rest is a token
@@ -144,7 +144,7 @@ def console_url(region: Region) -> Outcome:
         raise CheckFailedError(f"{shown}: HTTP {answer.status}")
     status, greeting = measure.websocket_greeting(url, region.ca, measure.console_path(url))
     if status != 101:
-        raise CheckFailedError(f"{shown}: the WebSocket answers HTTP {status}, not 101")
+        raise CheckFailedError(f"{shown}: the WebSocket returned HTTP {status}, not 101")
     if not greeting.startswith(b"RFB "):
-        raise CheckFailedError(f"{shown}: the WebSocket opens, but no VNC server speaks on it")
+        raise CheckFailedError(f"{shown}: the WebSocket opened, but sent no VNC greeting")
     return Outcome(f"{shown}, {greeting.decode(errors='replace').strip()}", [answer.seconds])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do the services that work behind the APIs report in."""
+"""Check that the services behind the APIs are alive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CheckFailedError, Outcome, check
 
 REPORT_DEADLINE = 90
-"""Seconds; Nova and Neutron call a service down 60 to 75 s after its last sign of life."""
+"""Seconds. Nova and Neutron mark a service as down 60 to 75 s after its last heartbeat."""
 
 
 @check("services-up", requires=("token",))
@@ -26,7 +26,7 @@ def services_up(region: Region) -> Outcome:
         down = [f"{s.binary} on {s.host} is {s.state}" for s in services if s.state != "up"]
         down += [f"hypervisor {h.name} is {h.state}" for h in hypervisors if h.state != "up"]
         down += [f"{a.agent_type} on {a.host} is dead" for a in agents if not a.is_alive]
-        down += [f"there are no {name}" for name, count in counts.items() if not count]
+        down += [f"no {name}" for name, count in counts.items() if not count]
         state["down"] = down
         return not down
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The small virtual machine image that `scs validate` boots, built from Debian packages on the manager.
 
-A cloud kernel and a busybox initramfs on one FAT partition, about 15 MB. The guest takes a DHCP lease, reads the
-metadata service, says so on its serial console as `scs-guest: ...` lines, and answers its instance id over HTTP on
-port 8080.
+A cloud kernel and a busybox initramfs on one FAT partition, about 15 MB. The guest gets a DHCP lease, reads the
+metadata service, reports both on its serial console as `scs-guest: ...` lines, and serves its instance ID over HTTP
+on port 8080.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
 
 PORT = 8080
-"""TCP port on which the guest answers its instance id."""
+"""TCP port on which the guest serves its instance ID."""
 
 MARKER = "scs-guest:"
 """First word of every line that the guest writes on its console."""
 
 FILES = Path(__file__).parent / "files"
 Result = TypeVar("Result")
-FOLDER = "/tmp/scs-guest-image"  # noqa: S108 - in a container that nobody else uses
+FOLDER = "/tmp/scs-guest-image"  # noqa: S108 - in a container of its own
 
 
 class GuestImage(Model):
@@ -44,12 +44,12 @@ class GuestImage(Model):
 
     @property
     def name(self) -> str:
-        """Name that changes whenever the content does."""
+        """A name that changes with the content."""
         return f"scs-guest-{self.inputs[:12]}"
 
 
 def inputs(version: str) -> str:
-    """Hash of the kernel's version and of the files that make the image."""
+    """Hash of the kernel's version and of the build scripts."""
     digest = hashlib.sha256(version.encode())
     for file in sorted(FILES.iterdir()):
         digest.update(b"\0" + file.name.encode() + b"\0" + file.read_bytes())
@@ -57,7 +57,7 @@ def inputs(version: str) -> str:
 
 
 def cached(folder: Path) -> GuestImage | None:
-    """The newest image in `folder` that these files made; None: there is none."""
+    """The newest image in `folder` that the current scripts built, or None."""
     for record in sorted(folder.glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True):
         image = record.with_suffix(".qcow2")
         made = json.loads(record.read_text(encoding="utf-8"))
@@ -70,26 +70,26 @@ def cached(folder: Path) -> GuestImage | None:
 def ensure(
     folder: Path, base: str, *, refresh: bool = False, on_progress: Callable[[str], None] = lambda _: None
 ) -> GuestImage:
-    """The guest image, built when `folder` does not hold it yet.
+    """The guest image. Builds it if `folder` does not contain it.
 
     :param folder: the cache, e.g. `environment.state / "guest-image"`
-    :param base: image to build in, e.g. `scs/base:2025.1`
-    :param refresh: ask for a newer kernel package; otherwise an image that is there is good enough
+    :param base: container image to build in, e.g. `scs/base:2025.1`
+    :param refresh: check for a newer kernel package; by default, a cached image is sufficient
     :raises ScsError: no Docker engine, no base image, or the build failed (with its last lines)
     """
-    found = cached(folder)
-    if found and not refresh:
-        return found
+    present = cached(folder)
+    if present and not refresh:
+        return present
     folder.mkdir(parents=True, exist_ok=True)
     try:
         client = docker.from_env(timeout=600)
         client.ping()
     except DockerException as error:
-        raise ScsError(f"no Docker engine answers on this machine: {error}", "start it, or set DOCKER_HOST") from None
-    if refresh and found:
+        raise ScsError(f"cannot connect to the Docker engine: {error}", "start it, or set DOCKER_HOST") from None
+    if refresh and present:
         version = _run(client, base, "kernel", _last_line, on_progress)
-        if version == found.version:
-            return found
+        if version == present.version:
+            return present
     return _run(client, base, "build", lambda container: _take(container, folder), on_progress)
 
 
@@ -105,7 +105,9 @@ def _run(
             base, ["sh", f"{FOLDER}/build.sh", verb], network_mode="host", labels={"scs.guest-image": verb}
         )
     except ImageNotFound:
-        raise ScsError(f"no image {base} on this machine to build the guest image in", "scs images build") from None
+        raise ScsError(
+            f"image {base}, which builds the guest image, is missing on this machine", "scs images build"
+        ) from None
     try:
         container.put_archive("/", _archive())
         container.start()
@@ -114,7 +116,7 @@ def _run(
                 on_progress(line.removeprefix("progress: "))
         if container.wait()["StatusCode"] != 0:
             tail = container.logs(tail=5).decode(errors="replace").strip().replace("\n", " | ")
-            raise ScsError(f"building the guest image failed: {tail}", "Debian's package mirror must be reachable")
+            raise ScsError(f"building the guest image failed: {tail}", "check that Debian's mirror is reachable")
         return take(container)
     except APIError as error:
         raise ScsError(f"building the guest image failed: {error.explanation or error}") from None
@@ -152,12 +154,12 @@ def _fetch(container: Container, name: str) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as archive:
         member = archive.extractfile(name)
         if member is None:
-            raise ScsError(f"building the guest image left no {name}")
+            raise ScsError(f"building the guest image produced no {name}")
         return member.read()
 
 
 def _archive() -> bytes:
-    """The build's files as a tar archive; goes through the API, so the engine may be on another machine."""
+    """The build scripts as a tar archive. It is sent through the API, so the engine can be on another machine."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for file in sorted(FILES.iterdir()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changes on a host, how a try ends for the operator, and what the program on the host decides."""
+"""The changes to a host's network, their outcome for the operator, and the decisions of the program on the host."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ PROGRAM = program()
 # what changes
 
 
-def test_a_host_that_is_as_wanted_has_no_changes() -> None:
+def test_a_host_in_the_wanted_state_has_no_changes() -> None:
     wanted = render.files(LINKS, "networkd")
     assert plan.compare("n", wanted, Observed(files=wanted, **RUNNING)).empty
 
 
-def test_a_change_tells_its_lines() -> None:
+def test_a_change_lists_its_lines() -> None:
     wanted = render.files(LINKS, "networkd")
     old = {**wanted, ETH0: wanted[ETH0].replace("192.0.2.1\n", "192.0.2.2\n"), "/etc/netplan/50-cloud-init.yaml": "x\n"}
     found = plan.compare("n", wanted, Observed(files=old, **RUNNING))
@@ -61,17 +61,17 @@ def test_a_change_tells_its_lines() -> None:
 @pytest.mark.parametrize(
     ("seen", "reasons"),
     [
-        ({"active": False}, ("systemd-networkd does not run",)),
-        ({"enabled": False}, ("systemd-networkd does not start with the host",)),
+        ({"active": False}, ("systemd-networkd is not running",)),
+        ({"enabled": False}, ("systemd-networkd does not start at boot",)),
         ({"faults": ("eth0 is down",)}, ("eth0 is down",)),
     ],
 )
-def test_right_files_are_not_enough(seen: dict[str, Any], reasons: tuple[str, ...]) -> None:
+def test_a_host_with_the_wanted_files_can_need_changes(seen: dict[str, Any], reasons: tuple[str, ...]) -> None:
     wanted = render.files(LINKS, "networkd")
     assert plan.compare("n", wanted, Observed(files=wanted, **{**RUNNING, **seen})).reasons == reasons
 
 
-def test_faults_of_links_are_not_told_where_the_files_change_them() -> None:
+def test_faults_of_links_are_not_reported_if_files_change() -> None:
     found = plan.compare("n", render.files(LINKS, "networkd"), Observed(files={}, faults=("eth0 is down",), **RUNNING))
     assert found.reasons == ()
 
@@ -79,7 +79,7 @@ def test_faults_of_links_are_not_told_where_the_files_change_them() -> None:
 NAMESERVERS = {"eth0": Link.model_validate({"nameservers": [f"192.0.2.{n}" for n in (1, 2, 3, 4)]})}
 
 
-def test_name_servers_go_to_resolv_conf_where_no_resolver_takes_them_from_the_links() -> None:
+def test_name_servers_are_written_to_resolv_conf_if_no_resolver_manages_it() -> None:
     old = "# by dhclient\nsearch example.com\nnameserver 198.51.100.1\noptions ndots:1\n"
     assert render.files(NAMESERVERS, "networkd", old)["/etc/resolv.conf"] == (
         "# written by scs\nsearch example.com\noptions ndots:1\n"
@@ -89,7 +89,7 @@ def test_name_servers_go_to_resolv_conf_where_no_resolver_takes_them_from_the_li
     assert "/etc/resolv.conf" not in render.files(LINKS, "networkd", old)
 
 
-def test_a_resolv_conf_that_is_somebody_elses_is_never_removed() -> None:
+def test_a_resolv_conf_that_scs_does_not_manage_is_never_removed() -> None:
     seen = Observed(files={"/etc/resolv.conf": "nameserver 192.0.2.1\n"}, **RUNNING)
     assert "/etc/resolv.conf" not in plan.unwanted(render.files(LINKS, "networkd"), seen)
 
@@ -98,7 +98,7 @@ def test_a_resolv_conf_that_is_somebody_elses_is_never_removed() -> None:
 
 
 class Node:
-    """A host whose module answers as told; remembers what it was asked."""
+    """A host whose module returns given results. Records the steps."""
 
     def __init__(self, *states: Mapping[str, Any] | None, observed: Mapping[str, Any] | None = None) -> None:
         self.states, self.steps = list(states), []
@@ -128,25 +128,25 @@ class Node:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes by itself: each look at the clock is ten seconds later."""
+    """A fake clock: each reading is ten seconds later."""
     clock = iter(range(0, 10**6, 10))
     monkeypatch.setattr(action.time, "sleep", lambda _s: None)
     monkeypatch.setattr(action.time, "monotonic", lambda: next(clock))
 
 
-def test_without_links_the_host_is_not_even_asked() -> None:
+def test_without_links_the_host_is_not_contacted() -> None:
     node = Node()
     assert node.act(links={}) == {"changed": False}
     assert node.steps == []
 
 
-def test_without_consent_the_host_is_only_read() -> None:
+def test_without_consent_the_host_is_only_observed() -> None:
     node = Node()
     result = node.act(consent=False)
     assert (result["changed"], result["held"], node.steps) == (False, True, ["observe"])
 
 
-def test_the_confirmation_goes_over_a_connection_made_after_the_links_were_up() -> None:
+def test_the_confirmation_uses_a_connection_opened_after_the_links_were_up() -> None:
     node = Node(
         {"state": "applying"}, None, {"state": "ready"}, {"state": "confirmed", "warnings": ["eth1 has no carrier"]}
     )
@@ -163,7 +163,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("case", ENDS)
-def test_a_change_that_does_not_stay_says_why(case: str) -> None:
+def test_the_error_for_a_rolled_back_change_names_the_reason(case: str) -> None:
     state, kind, code, told = ENDS[case]
     with pytest.raises(kind, match=told) as caught:
         Node({"state": "applying"}, state).act()
@@ -171,23 +171,23 @@ def test_a_change_that_does_not_stay_says_why(case: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 4, 901])
-def test_a_limit_that_no_connection_meets_is_refused(seconds: int) -> None:
+def test_an_unreasonable_timeout_is_refused(seconds: int) -> None:
     node = Node()
     with pytest.raises(RefusedError, match="network_confirm_seconds"):
         action.act("n", LINKS, {"renderer": "networkd", "seconds": seconds}, True, node, node.reconnect)
     assert node.steps == []
 
 
-def test_a_host_that_stays_away_is_told_with_ssh_s_words() -> None:
-    with pytest.raises(ScsError, match=r"not reached since its network changed: connection timed out"):
+def test_the_error_for_an_unreachable_host_contains_the_ssh_error() -> None:
+    with pytest.raises(ScsError, match=r"unreachable since its network changed: connection timed out"):
         Node(*[None] * 50).act()
 
 
 @pytest.mark.parametrize(
     ("observed", "told"),
-    [({"missing": ["netplan"]}, "not installed: netplan"), ({"trying": True}, "waits for confirmation")],
+    [({"missing": ["netplan"]}, "not installed: netplan"), ({"trying": True}, "is waiting for confirmation")],
 )
-def test_a_host_that_cannot_is_refused_before_anything_changes(observed: dict[str, Any], told: str) -> None:
+def test_an_unsuitable_host_is_refused_before_anything_changes(observed: dict[str, Any], told: str) -> None:
     node = Node(observed=observed)
     with pytest.raises(RefusedError, match=told):
         node.act()
@@ -228,7 +228,7 @@ WAY_BACK: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", WAY_BACK)
-def test_the_way_back(case: str) -> None:
+def test_rollback_commands(case: str) -> None:
     before, now, expected = WAY_BACK[case]
     assert [" ".join(c) for c in PROGRAM.way_back(before, now, {"eth0", "br0"})] == expected
 
@@ -237,7 +237,7 @@ def expected_links(**links: Any) -> dict[str, Any]:
     return expect.links({name: Link.model_validate(value) for name, value in links.items()})
 
 
-def test_what_earlier_links_gave_goes_and_what_others_gave_stays() -> None:
+def test_addresses_of_earlier_links_are_removed_and_those_of_others_kept() -> None:
     route = {"to": "198.51.100.0/24", "via": "192.0.2.1"}
     old = expected_links(eth0={"addresses": ["192.0.2.11/24", "192.0.2.12/24"], "routes": [route]})
     new = expected_links(eth0={"addresses": ["192.0.2.12/24"]})
@@ -250,7 +250,7 @@ def test_what_earlier_links_gave_goes_and_what_others_gave_stays() -> None:
     ]
 
 
-def test_routes_of_an_earlier_tool_go_where_the_links_have_their_own() -> None:
+def test_routes_of_an_earlier_tool_are_removed_if_the_links_have_their_own() -> None:
     new = expected_links(eth0={"addresses": ["192.0.2.11/24"], "gateway4": "192.0.2.1"})
     by_hand = {**DEFAULT, "protocol": "boot", "gateway": "192.0.2.2"}
     other = {**by_hand, "dst": "203.0.113.0/24"}
@@ -275,7 +275,7 @@ REMADE = {
 
 @pytest.mark.parametrize("path", ["/etc/systemd/network/05-scs-v5.netdev", "/run/systemd/network/10-netplan-v5.netdev"])
 @pytest.mark.parametrize("case", REMADE)
-def test_a_virtual_link_of_another_make_is_made_anew(case: str, path: str) -> None:
+def test_a_virtual_link_with_other_properties_is_recreated(case: str, path: str) -> None:
     before, after, expected = REMADE[case]
     assert PROGRAM.remade({path: before}, {path: after}) == expected
 
@@ -304,14 +304,14 @@ MISSING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[st
 
 
 @pytest.mark.parametrize("case", MISSING)
-def test_what_is_not_as_wanted(case: str) -> None:
+def test_differences_from_the_wanted_state(case: str) -> None:
     wanted, now, states, problems, warnings = MISSING[case]
     before = view(link("eth0"))
     found = PROGRAM.missing(expected_links(eth0=wanted), before, now, states, {"eth0": ETH0})
     assert found == (problems, warnings)
 
 
-def test_links_that_networkd_thinks_it_has_done_are_done_again() -> None:
+def test_links_that_networkd_considers_configured_are_reconfigured() -> None:
     problems = ["br0 has no address 192.0.2.1/24", "eth1: no route to default via 192.0.2.1", "bond0 does not exist"]
     states = {
         "br0": {"AdministrativeState": "configured"}, "eth1": {"SetupState": "configured"},
@@ -325,7 +325,7 @@ def test_a_port_that_never_had_carrier_is_a_warning() -> None:
     assert PROGRAM.missing(expected_links(eth0={}), down, down, UP, {"eth0": ETH0}) == ([], ["eth0 has no carrier"])
 
 
-def test_ports_that_are_others_are_told_with_where_they_are() -> None:
+def test_ports_with_other_names_are_reported_with_their_location() -> None:
     now = view(link("eth0", address="02:00:00:00:00:01"), link("eth1", address="02:00:00:00:00:02"))
     wanted = expected_links(
         eth0={"mac": "02:00:00:00:00:02"}, eno9={"mac": "02:00:00:00:00:01"}, eth1={"mac": "02:00:00:00:00:02"}

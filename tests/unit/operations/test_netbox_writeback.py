@@ -133,7 +133,7 @@ def test_the_recorded_date_and_time_compares_equal_to_the_same_moment(runs: RunS
 
 
 def test_a_journal_alone_is_refused() -> None:
-    with pytest.raises(ValueError, match="journal: needs last_run"):
+    with pytest.raises(ValueError, match="journal: requires last_run"):
         Writeback(journal=True)
 
 

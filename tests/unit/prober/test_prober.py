@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The prober beside a run: its own process against a region that answers, stops answering, and is left alone."""
+"""The prober during a run: a real process against a region that responds, fails, and loses its run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def served(tmp_path: Path) -> Iterator[tuple[FakeRegion, Path]]:
     ("values", "percent", "found"),
     [([], 99, 0.0), ([5.0], 50, 5.0), ([1.0, 2.0, 3.0, 4.0], 50, 2.0), (list(range(1, 101)), 99, 99), ([1, 9], 99, 9)],
 )
-def test_percentile_is_a_value_that_was_seen(values: list[float], percent: float, found: float) -> None:
+def test_percentile_is_an_observed_value(values: list[float], percent: float, found: float) -> None:
     assert percentile(values, percent) == found
 
 
@@ -60,26 +60,26 @@ def test_percentile_is_a_value_that_was_seen(values: list[float], percent: float
         (http.client.BadStatusLine("xyz"), "BadStatusLine: xyz"),
     ],
 )
-def test_failures_are_told_apart(error: Exception, text: str) -> None:
+def test_kinds_of_failures_have_distinct_texts(error: Exception, text: str) -> None:
     assert say(error) == text
 
 
-def test_new_connections_are_made_often_enough_and_kept_in_between(served: tuple[FakeRegion, Path]) -> None:
+def test_connections_are_reused_and_renewed(served: tuple[FakeRegion, Path]) -> None:
     region, ca = served
-    client = Client(region.order(ca))
+    client = Client(region.job(ca))
     client.discover()
     before = len(region.connections)
-    target = client.order.targets[0]
+    target = client.job.targets[0]
     for _ in range(20):
         client.list(target)
     assert 2 <= len(region.connections) - before <= 3
 
 
-def test_a_resource_says_what_its_service_asks_for(served: tuple[FakeRegion, Path]) -> None:
+def test_a_resource_has_the_attributes_that_its_service_requires(served: tuple[FakeRegion, Path]) -> None:
     region, ca = served
-    client = Client(region.order(ca))
+    client = Client(region.job(ca))
     client.discover()
-    target = client.order.targets[0].model_copy(update={"body": {"tags": ["a"]}})
+    target = client.job.targets[0].model_copy(update={"body": {"tags": ["a"]}})
     client.write(target, lambda request: request())
     assert region.wanted == {"name": "scs-prober", "tags": ["a"]}
     region.projects["old"] = "scs-prober"
@@ -87,7 +87,7 @@ def test_a_resource_says_what_its_service_asks_for(served: tuple[FakeRegion, Pat
     assert region.projects == {}
 
 
-def test_certificate_of_another_ca_is_a_failure(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
+def test_a_certificate_of_another_ca_is_a_failure(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, _ = served
     (tmp_path / "other").mkdir()
     with serving(tmp_path / "other") as (_, other):
@@ -97,21 +97,21 @@ def test_certificate_of_another_ca_is_a_failure(served: tuple[FakeRegion, Path],
     assert say(error.value).startswith("TLS: ")
 
 
-def test_a_run_is_measured_and_nothing_is_left(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
+def test_a_run_is_measured_and_no_resources_are_left(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, ca = served
     region.projects["old"] = "scs-prober"
     store = RunStore(tmp_path / "runs.sqlite3")
     record = store.start("scs apply")
     events: list[Event] = []
     paused: list[str] = []
-    order = region.order(ca)
-    with watch.watching(order, Options(max_failed=2), record, events.append, paused.append):
+    job = region.job(ca)
+    with watch.watching(job, Options(max_failed=2), record, events.append, paused.append):
         eventually(lambda: region.requests.count("GET /services") > 3)
         assert "old" not in region.projects
         assert not paused
         region.status = 503
         eventually(lambda: paused)
-    assert "requests failed, 2 are allowed (identity list: HTTP 503 x" in paused[0]
+    assert "requests failed, 2 allowed (identity list: HTTP 503 x" in paused[0]
     found = {s.kind: s for s in store.probes(record.id)}
     assert found["token"].failed == 0 < found["token"].requests
     assert found["identity list"].errors.keys() == {"HTTP 503"}
@@ -121,44 +121,42 @@ def test_a_run_is_measured_and_nothing_is_left(served: tuple[FakeRegion, Path], 
     assert region.projects == {}
 
 
-def test_a_region_that_does_not_answer_yet_is_not_measured(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
+def test_an_unresponsive_region_is_not_measured(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, ca = served
-    order = region.order(ca, password="wrong")
+    job = region.job(ca, password="wrong")
     said: list[str] = []
     store = RunStore(tmp_path / "runs.sqlite3")
     record = store.start("scs apply")
-    with watch.watching(order, Options(max_failed=0), record, lambda event: said.append(str(event)), said.append):
+    with watch.watching(job, Options(max_failed=0), record, lambda event: said.append(str(event)), said.append):
         pass
-    assert "nothing is measured: Keystone did not answer before the run: HTTP 401" in said[-1]
+    assert "nothing is measured: Keystone did not respond before the run: HTTP 401" in said[-1]
     assert store.probes(record.id) == []
 
 
-def test_a_service_that_did_not_work_before_the_run_is_left_out(
-    served: tuple[FakeRegion, Path], tmp_path: Path
-) -> None:
+def test_a_service_that_failed_before_the_run_is_not_measured(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, ca = served
     region.status = 500
     said: list[str] = []
     store = RunStore(tmp_path / "runs.sqlite3")
     record = store.start("scs apply")
-    with watch.watching(region.order(ca), Options(), record, lambda event: said.append(str(event)), said.append):
+    with watch.watching(region.job(ca), Options(), record, lambda event: said.append(str(event)), said.append):
         eventually(lambda: region.requests.count("POST /auth/tokens") > 2)
     assert any("identity is not measured: HTTP 500" in s for s in said)
     assert [s.kind for s in store.probes(record.id)] == ["token"]
 
 
-def test_prober_of_a_killed_run_removes_what_it_made(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
+def test_the_prober_of_a_killed_run_removes_its_resources(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, ca = served
     region.keep.clear()
     code = f"""
         import time
         from pathlib import Path
         from scs_deploy.prober import watch
-        from scs_deploy.prober.model import Order
+        from scs_deploy.prober.model import ProbeJob
         from scs_deploy.state.runs import RunStore
         record = RunStore(Path({str(tmp_path / "runs.sqlite3")!r})).start("scs apply")
-        order = Order.model_validate_json({region.order(ca).model_dump_json()!r})
-        with watch.watching(order, watch.Options(), record, lambda *a: None, print):
+        job = ProbeJob.model_validate_json({region.job(ca).model_dump_json()!r})
+        with watch.watching(job, watch.Options(), record, lambda *a: None, print):
             time.sleep(60)
     """
     run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env={**os.environ, "MARK": str(ca.parent)})
@@ -174,9 +172,9 @@ def test_prober_of_a_killed_run_removes_what_it_made(served: tuple[FakeRegion, P
     eventually(lambda: not _probers(ca))
 
 
-def test_a_prober_waits_for_that_of_an_earlier_run(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
+def test_a_prober_waits_for_the_prober_of_an_earlier_run(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:
     region, ca = served
-    order = region.order(ca).model_copy(update={"lock": tmp_path / "prober.lock"})
+    job = region.job(ca).model_copy(update={"lock": tmp_path / "prober.lock"})
     record = RunStore(tmp_path / "runs.sqlite3").start("scs apply")
     asked: list[int] = []
     with (tmp_path / "prober.lock").open("a") as earlier:
@@ -187,13 +185,13 @@ def test_a_prober_waits_for_that_of_an_earlier_run(served: tuple[FakeRegion, Pat
             fcntl.flock(earlier, fcntl.LOCK_UN)
 
         threading.Timer(2, end).start()
-        with watch.watching(order, Options(), record, lambda *a: None, print):
+        with watch.watching(job, Options(), record, lambda *a: None, print):
             eventually(lambda: region.requests.count("POST /auth/tokens") > 1)
     assert asked == [0]
 
 
 def _probers(ca: Path) -> list[int]:
-    """Probers of this test, which its mark in their environment tells."""
+    """Probers of this test, recognised by their environment."""
     found = []
     for process in Path("/proc").iterdir():
         with suppress(OSError):
@@ -211,14 +209,14 @@ def test_ping() -> None:
 
 
 def test_every_public_api_of_the_catalog_is_measured(testbed: Region) -> None:
-    order = watch.order(testbed)
-    catalogued = {t.name for t in order.targets if not t.url}
+    job = watch.probe_job(testbed)
+    catalogued = {t.name for t in job.targets if not t.url}
     assert catalogued == {
         name
         for service in testbed.catalog.services.values()
         for name, endpoint in service.endpoints.items()
         if endpoint.public and endpoint.catalogue and endpoint.protocol == "http"
     }
-    rate = len(order.targets) / order.interval + 0.5
+    rate = len(job.targets) / job.interval + 0.5
     assert rate <= 6
-    assert "dummy-keystone-admin-password" not in repr(order)
+    assert "dummy-keystone-admin-password" not in repr(job)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guest image's cache and the scripts that make it."""
+"""The guest image's cache and its build scripts."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def record(folder: Path, version: str, key: str | None = None) -> Path:
     return image
 
 
-def test_a_built_image_is_used_again(tmp_path: Path) -> None:
+def test_a_built_image_is_reused(tmp_path: Path) -> None:
     image = record(tmp_path, "6.12.1")
     found = guest_image.ensure(tmp_path, "no/such:image")
     assert (found.path, found.version) == (image, "6.12.1")
     assert found.name == f"scs-guest-{image.stem[:12]}"
 
 
-def test_an_image_of_other_scripts_is_not_used(tmp_path: Path) -> None:
+def test_an_image_of_other_scripts_is_not_reused(tmp_path: Path) -> None:
     record(tmp_path, "6.12.1", "0" * 64)
     assert guest_image.cached(tmp_path) is None
     record(tmp_path, "6.12.1").unlink()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Validation: order and requirements of checks, verdicts, clean-up, measuring, report forms."""
+"""Validation: order and requirements of checks, verdicts, cleanup, measurements, report formats."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from scs_deploy.validate.registry import Check, CheckFailedError, Outcome, selec
 
 
 class Things:
-    """An API that lists things and forgets what is deleted."""
+    """An API that lists resources until they are deleted."""
 
     def __init__(self, log: list[str], **lists: list[Any]) -> None:
         self.log, self.lists = log, lists
@@ -60,7 +60,7 @@ def cloud(log: list[str]) -> SimpleNamespace:
     )  # fmt: skip
 
 
-def test_clean_removes_its_own_in_order_and_nothing_else(cloud: SimpleNamespace, log: list[str]) -> None:
+def test_cleanup_removes_only_its_own_resources_in_order(cloud: SimpleNamespace, log: list[str]) -> None:
     removed, failed = clean(cloud)
     assert not failed
     assert removed == [
@@ -71,7 +71,7 @@ def test_clean_removes_its_own_in_order_and_nothing_else(cloud: SimpleNamespace,
     assert sum(entry.startswith("remove_interface_from_router") for entry in log) == 1
 
 
-def test_clean_goes_on_after_an_error(cloud: SimpleNamespace) -> None:
+def test_cleanup_continues_after_an_error(cloud: SimpleNamespace) -> None:
     def refuse(_: Any) -> None:
         raise RuntimeError("still in use\nmore")
 
@@ -94,21 +94,21 @@ def perform(cloud: SimpleNamespace, *checks: Check, keep: bool = False) -> dict[
     return {r.check: r for r in validate.perform(region, checks, keep, lambda *_: None)}
 
 
-def test_skipped_is_not_passed(cloud: SimpleNamespace) -> None:
+def test_a_skipped_check_has_not_passed(cloud: SimpleNamespace) -> None:
     results = perform(cloud, Check("a", "", good), Check("b", "", bad, ("a",)), Check("c", "", good, ("b",)))
     assert [r.verdict for r in results.values()] == ["passed", "failed", "skipped"]
-    assert results["c"].message == "needs b"
+    assert results["c"].message == "requires b"
     report = Report(id="1", environment="t", started=datetime.now(UTC), seconds=1, results=tuple(results.values())[::2])
     assert not report.passed
 
 
-def test_over_budget_fails(cloud: SimpleNamespace) -> None:
+def test_a_check_over_budget_fails(cloud: SimpleNamespace) -> None:
     result = perform(cloud, Check("a", "", good, budget=0.15))["a"]
     assert result.verdict is Verdict.FAILED
-    assert result.message == "p95 0.20 s is over the budget of 0.15 s"
+    assert result.message == "p95 of 0.20 s exceeds the budget of 0.15 s"
 
 
-def test_unknown_error_fails_the_check_only(cloud: SimpleNamespace) -> None:
+def test_an_unknown_error_fails_only_its_check(cloud: SimpleNamespace) -> None:
     def broken(_: Any) -> Outcome:
         raise ValueError("what\nmore")
 
@@ -117,7 +117,7 @@ def test_unknown_error_fails_the_check_only(cloud: SimpleNamespace) -> None:
     assert results["b"].verdict is Verdict.PASSED
 
 
-def test_cleans_before_and_after_even_when_interrupted(cloud: SimpleNamespace, log: list[str]) -> None:
+def test_cleanup_runs_before_and_after_even_if_interrupted(cloud: SimpleNamespace, log: list[str]) -> None:
     def interrupted(_: Any) -> Outcome:
         log.append("-- check")
         raise KeyboardInterrupt
@@ -129,7 +129,7 @@ def test_cleans_before_and_after_even_when_interrupted(cloud: SimpleNamespace, l
         assert "delete_server scs-validate-1" in part
 
 
-def test_keep_and_reading_checks_remove_nothing_at_the_end(cloud: SimpleNamespace, log: list[str]) -> None:
+def test_no_cleanup_with_keep_or_after_read_only_checks(cloud: SimpleNamespace, log: list[str]) -> None:
     perform(cloud, Check("a", "", good))
     assert not log
     cloud.compute.lists.clear()
@@ -137,7 +137,7 @@ def test_keep_and_reading_checks_remove_nothing_at_the_end(cloud: SimpleNamespac
     assert list(results) == ["a"]
 
 
-def test_selection_takes_requirements_in_order() -> None:
+def test_a_selection_includes_requirements_in_order() -> None:
     checks = validate.available()
     assert [c.name for c in select(["console-url"], checks)] == [
         "token", "services-up", "image", "flavor", "network", "security-group", "server", "console-url",
@@ -147,7 +147,7 @@ def test_selection_takes_requirements_in_order() -> None:
         select(["floatingip"], checks)
 
 
-def test_every_check_describes_itself() -> None:
+def test_every_check_has_a_description() -> None:
     for check in validate.available().values():
         assert check.description.endswith("."), check.name
 
@@ -188,7 +188,7 @@ def server() -> Iterator[str]:
         http.shutdown()
 
 
-def test_http_get_follows_nothing(server: str) -> None:
+def test_http_get_does_not_follow_redirects(server: str) -> None:
     answer = measure.http_get(server)
     assert (answer.status, answer.body) == (302, "hello")
 
@@ -209,7 +209,7 @@ def test_guest_lines() -> None:
     }
 
 
-def test_pool_is_the_upper_half() -> None:
+def test_the_floating_pool_is_the_upper_half_of_the_network() -> None:
     assert pool(IPv4Network("172.30.1.0/24")) == ("172.30.1.1", "172.30.1.128", "172.30.1.250")
 
 
@@ -218,7 +218,7 @@ def test_report_as_junit() -> None:
     results = (
         Result(check="a", verdict=Verdict.PASSED, started=now, seconds=1, samples=(0.1, 0.3), budget=1),
         Result(check="b", verdict=Verdict.FAILED, started=now, seconds=1, message="<no>"),
-        Result(check="c", verdict=Verdict.SKIPPED, started=now, seconds=0, message="needs b"),
+        Result(check="c", verdict=Verdict.SKIPPED, started=now, seconds=0, message="requires b"),
     )
     suite = ET.fromstring(Report(id="1", environment="t", started=now, seconds=2, results=results).junit())[0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
@@ -226,7 +226,7 @@ def test_report_as_junit() -> None:
     assert (failure.tag, failure.get("message")) == ("failure", "<no>")
 
 
-def test_no_clouds_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_clouds_file_is_refused(tmp_path: Path) -> None:
     environment: Any = SimpleNamespace(
         name="t", state=tmp_path / "t" / "state", ca_file=tmp_path, settings=SimpleNamespace(release="1")
     )

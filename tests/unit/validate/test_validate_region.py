@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole validation, with openstacksdk's real requests, against a small imitation of the APIs."""
+"""A complete validation with real requests of openstacksdk against a small fake of the APIs."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ def environment(
     return SimpleNamespace(name="t", state=state, ca_file=certificate[0], settings=settings)
 
 
-def test_a_good_region_passes_and_nothing_is_left(environment: Any, cloud: FakeOpenStack) -> None:
+def test_a_healthy_region_passes_and_no_resources_are_left(environment: Any, cloud: FakeOpenStack) -> None:
     report = validate.run(environment)
     assert {r.check: r.message for r in report.results if r.verdict is not Verdict.PASSED} == {
-        "east-west": "there is one hypervisor",
-        "live-migration": "there is one hypervisor",
+        "east-west": "the region has only one available hypervisor",
+        "live-migration": "the region has only one available hypervisor",
     }
     assert report.passed
     assert [r.check for r in report.results] == [*validate.available(), validate.CLEANUP]
@@ -101,7 +101,9 @@ def test_the_regions_own_external_network_is_used_and_kept(environment: Any, clo
     assert cloud.made() == {"networks": ["public"]}
 
 
-def test_failure_is_named_its_dependants_skipped_all_removed(environment: Any, cloud: FakeOpenStack) -> None:
+def test_a_failure_is_reported_its_dependents_are_skipped_and_all_resources_removed(
+    environment: Any, cloud: FakeOpenStack
+) -> None:
     cloud.console = lambda: "SYSLINUX\r\nscs-guest: boot kernel=6 uptime=1\r\n"  # type: ignore[method-assign]
     report = validate.run(environment, ["floating-ip", "console-url"])
     results = {r.check: r for r in report.results}
@@ -114,22 +116,22 @@ def test_failure_is_named_its_dependants_skipped_all_removed(environment: Any, c
     assert cloud.made() == {}
 
 
-def test_a_broken_api_does_not_stop_the_removal_of_the_rest(environment: Any, cloud: FakeOpenStack) -> None:
+def test_a_broken_api_does_not_stop_the_cleanup_of_the_others(environment: Any, cloud: FakeOpenStack) -> None:
     cloud.broken.add("floatingips")
     report = validate.run(environment, ["floating-ip"])
     results = {r.check: r for r in report.results}
     assert results["floating-ip"].verdict is Verdict.FAILED
-    assert results[validate.CLEANUP].message.startswith("not removed: floating IPs: ")
+    assert results[validate.CLEANUP].message.startswith("could not remove: floating IPs: ")
     assert cloud.made() == {}
 
 
-def test_dead_agent_is_named(environment: Any, cloud: FakeOpenStack) -> None:
+def test_a_dead_agent_is_named(environment: Any, cloud: FakeOpenStack) -> None:
     cloud.things["agents"]["a"]["alive"] = False
     result = {r.check: r for r in validate.run(environment, ["services-up"]).results}["services-up"]
     assert result.message == "OVN Controller agent on h is dead"
 
 
-def test_kept_things_are_removed_by_the_next(environment: Any, cloud: FakeOpenStack) -> None:
+def test_the_next_validation_removes_kept_resources(environment: Any, cloud: FakeOpenStack) -> None:
     assert validate.run(environment, ["server"], keep=True).passed
     assert len(cloud.made()["servers"]) == 1
     assert validate.run(environment, ["flavor"]).passed
