@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The effects of a recovery: commands in containers, containers started and stopped, each step recorded."""
+"""Access to the containers of a region: commands run in them, containers started and stopped, tasks run on hosts."""
 
 from __future__ import annotations
 
@@ -11,32 +11,27 @@ from typing import Any
 from scs_deploy.base.errors import ScsError
 from scs_deploy.engine import remote, runner
 from scs_deploy.engine.remote import Answer, Answers, Command
-from scs_deploy.operations.recover.model import Step
 from scs_deploy.region.region import Region
-from scs_deploy.state.runs import RunRecord, Status
 
 Say = Callable[[str, str], None]
 """Called with (`step`, `done` or `now`; what)."""
 
 INTERVAL = 3.0
-"""Seconds between two looks at a member that shall become something."""
+"""Seconds between two looks at a member that is expected to change."""
 
 
-def _silent(_kind: str, _text: str) -> None:
-    """Nobody watches."""
+def silent(_kind: str, _text: str) -> None:
+    """The view of a caller that shows nothing."""
 
 
 @dataclass
-class Session:
-    """A region that is looked at, or, with a record, changed."""
+class Access:
+    """A region whose containers are asked and changed."""
 
     region: Region
-    say: Say = _silent
-    still_ours: Callable[[], None] | None = None
-    """asked before each step; raises when another run has taken the region meanwhile"""
-    record: RunRecord | None = None
+    say: Say = silent
     stopped: set[tuple[str, str]] = field(default_factory=set)
-    """(host, container) that this recovery stopped and did not start again"""
+    """(host, container) that were stopped through this object and have not been started again"""
 
     def hosts(self, service: str) -> tuple[str, ...]:
         """The hosts of a service's members, sorted."""
@@ -64,6 +59,27 @@ class Session:
                     raise ScsError(f"host {host}: {command.container}: {command.argv[0]} failed: {said}")
         return answers.by_host
 
+    def execute(self, host: str, command: Command) -> Answer:
+        """Run one command on one host; a failed one is an answer too.
+
+        :raises ScsError: the host is unreachable
+        """
+        answers = self.ask({host: [command]})
+        if host in answers.unreachable:
+            raise ScsError(f"host {host} is unreachable: {answers.unreachable[host]}")
+        return answers.by_host[host][0]
+
+    def output(self, host: str, command: Command) -> str:
+        """Run one command that must succeed; returns its output.
+
+        :raises ScsError: the host is unreachable, or the command failed
+        """
+        answer = self.execute(host, command)
+        if answer.code:
+            said = " ".join(answer.output.split())[:300]
+            raise ScsError(f"host {host}: {command.container}: {' '.join(command.argv)}: {said}")
+        return answer.output
+
     def containers(self, action: str, container: str, hosts: Sequence[str], wait: bool = False) -> None:
         """Start, stop, restart or create a container on hosts, at the same time.
 
@@ -79,7 +95,7 @@ class Session:
         self.stopped = self.stopped | done if action == "stop" else self.stopped - done
 
     def companions(self, service: str, create: bool, hosts: Sequence[str]) -> None:
-        """Start what a service has beside the container that is named like it: `scs stop` stopped that too.
+        """Start the containers of a service other than the one named like it: `scs stop` stopped those too.
 
         :param create: they may not exist
         :raises ScsError: one did not follow
@@ -93,6 +109,8 @@ class Session:
 
         :raises ScsError: a host is unreachable, or the task failed there
         """
+        if not hosts:
+            return {}
         play = {"name": task["name"], "hosts": ",".join(hosts), "gather_facts": False, "tasks": [dict(task)]}
         result = runner.run_playbook(self.region.environment, [play], keep_results=True)
         result.raise_for(changing=True)
@@ -104,35 +122,19 @@ class Session:
         :param ready: '' or what is still missing; may raise ScsError when waiting is in vain
         :raises ScsError: `seconds` are over
         """
+        if missing := self.wait(ready, seconds, INTERVAL):
+            raise ScsError(f"{otherwise} after {seconds:.0f} s: {missing}")
+
+    def wait(self, left: Callable[[], str], seconds: float, interval: float = 1.0, show: bool = True) -> str:
+        """Ask until nothing is left; returns what is left after `seconds`.
+
+        :param show: what is left meanwhile
+        """
         deadline = time.monotonic() + seconds
-        while missing := ready():
+        while now := left():
             if time.monotonic() > deadline:
-                raise ScsError(f"{otherwise} after {seconds:.0f} s: {missing}")
-            self.say("now", missing)
-            time.sleep(INTERVAL)
-
-    def carry_out(self, step: Step, act: Callable[[Session, Step], None]) -> None:
-        """One step, with its record."""
-        if self.still_ours:
-            self.still_ours()
-        self.say("step", f"{names_of(step)}: {step.what}")
-        record = self.record
-        if record is None:
-            raise ScsError(f"{step.what}: a step without a record")
-        numbers = [
-            record.step_started(step.what, phase="recover", host=host, subject=step.container) for host in step.hosts
-        ]
-        try:
-            act(self, step)
-        except ScsError as error:
-            for number in numbers:
-                record.step_finished(number, Status.FAILED, str(error))
-            raise
-        for index, number in enumerate(numbers):
-            record.step_finished(number, Status.DONE, changes_done=0 if index else 1)
-        self.say("done", f"{names_of(step)}: {step.what}")
-
-
-def names_of(step: Step) -> str:
-    """A step's hosts, for people."""
-    return ", ".join(step.hosts)
+                return now
+            if show:
+                self.say("now", now)
+            time.sleep(interval)
+        return ""

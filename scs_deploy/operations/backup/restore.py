@@ -71,7 +71,7 @@ def restore(
             return Restored(plan)
         store = RunStore(state / "runs.sqlite3")
         try:
-            session = Session(region, say, lock.check)
+            session = Session(region, say, still_ours=lock.check)
             session.record = store.start(
                 command, changes_total=len(plan.steps), inputs=inputs(region),
                 secrets=[*region.secrets.values(), secret],

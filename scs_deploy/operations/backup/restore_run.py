@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scs_deploy.base.errors import ScsError
+from scs_deploy.clusters.base import Step
+from scs_deploy.clusters.galera import procedure as galera
 from scs_deploy.desired import resolve
 from scs_deploy.engine.remote import Command
 from scs_deploy.operations.backup import crypt, parts, source, stream, unpack, verify
@@ -17,8 +19,6 @@ from scs_deploy.operations.backup.choose import Chosen
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT
 from scs_deploy.operations.backup.restore_plan import RestorePlan
 from scs_deploy.operations.backup.stream import Meter, Remote
-from scs_deploy.operations.recover import mariadb_run
-from scs_deploy.operations.recover.model import Step
 from scs_deploy.operations.recover.session import Session
 from scs_deploy.region.region import Region
 from scs_deploy.shared import compute_node
@@ -156,7 +156,7 @@ class Restoring:
         ]
 
     def _copy(self, session: Session, step: Step) -> None:
-        task = {"volume": DATABASE, "name": self.stamp, "exclude": [*mariadb_run.REMADE, Path(STAGE).name]}
+        task = {"volume": DATABASE, "name": self.stamp, "exclude": [*galera.REMADE, Path(STAGE).name]}
         session.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
 
     def _script(self, session: Session, step: Step, script: str) -> None:
@@ -166,7 +166,7 @@ class Restoring:
 
     def _start(self, session: Session, step: Step) -> None:
         session.containers("start", DATABASE, step.hosts)
-        mariadb_run.wait_synced(session, step.hosts[0], mariadb_run.START_SECONDS)
+        galera.wait_synced(session, step.hosts[0], galera.START_SECONDS)
 
     def _compare(self, session: Session, step: Step) -> None:
         database = self.chosen.backup.database
@@ -177,7 +177,7 @@ class Restoring:
     def _join(self, session: Session, step: Step) -> None:
         self._script(session, step, FORGET)
         session.containers("start", DATABASE, step.hosts)
-        mariadb_run.wait_synced(session, step.hosts[0], mariadb_run.JOIN_SECONDS)
+        galera.wait_synced(session, step.hosts[0], galera.JOIN_SECONDS)
 
     def _identify(self, session: Session, step: Step) -> None:
         """Fresh hosts have made identities of their own, under names that the restored database knows otherwise."""

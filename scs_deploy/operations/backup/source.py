@@ -7,14 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from scs_deploy import clusters
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.engine import remote
+from scs_deploy.clusters.galera.driver import SYNCED
 from scs_deploy.operations.backup import stream
 from scs_deploy.operations.backup.chain import Source
 from scs_deploy.operations.backup.manifest import DATABASE, Rows
-from scs_deploy.operations.node import observe
-from scs_deploy.operations.recover import mariadb_run
-from scs_deploy.operations.recover.mariadb import parse_status
 from scs_deploy.region.region import Region
 
 SQL = ("mariadb", "--defaults-file=/etc/mysql/client.cnf", "--batch", "--skip-column-names", "--raw")
@@ -89,7 +87,7 @@ def pick(states: Mapping[str, str], writer: str, last: str) -> str:
     :param last: the member of the last backup: another one cannot continue it
     :raises RefusedError: no member is synchronised
     """
-    synced = sorted(h for h, s in states.items() if s == "Primary Synced")
+    synced = sorted(h for h, s in states.items() if s == SYNCED)
     if not synced:
         seen = "; ".join(f"{h}: {s}" for h, s in sorted(states.items()))
         raise RefusedError(f"no member of {DATABASE} is synchronised: {seen}", f"scs recover {DATABASE} --plan")
@@ -104,28 +102,17 @@ def members(region: Region) -> tuple[dict[str, str], str]:
 
     :raises ScsError: a host's engine does not answer, or Ansible itself failed
     """
-    hosts = [h.name for h in region.inventory.group(region.group_of(DATABASE))]
-    asked: dict[str, dict[str, remote.Command]] = {h: {"status": mariadb_run.STATUS} for h in hosts}
-    singles = [name for name in observe.singles(region) if name == "database"]
-    for balancer in region.inventory.group(region.group_of("haproxy")):
-        own = asked.setdefault(balancer.name, {})
-        own["servers"] = observe.haproxy("show servers state")
-        own.update({f"table {name}": observe.haproxy(f"show table {name}") for name in singles})
-    answers = remote.execute(region, {h: tuple(q.values()) for h, q in asked.items()})
-    states = {}
-    seen: observe.Asked = {}
-    for host, questions in asked.items():
-        seen[host] = dict(zip(questions, answers.by_host.get(host, ()), strict=False))
-        if host not in hosts:
-            continue
-        answer = seen[host].get("status")
-        if answer is None or answer.code:
-            said = answer.output if answer else answers.unreachable.get(host, "")
-            states[host] = " ".join(said.split())[-120:] or "does not answer"
-        else:
-            values = parse_status(answer.output)
-            states[host] = f"{values.get('wsrep_cluster_status')} {values.get('wsrep_local_state_comment')}"
-    return states, observe.used(region, seen).get("database", "")
+    asked = (DATABASE, *region.catalog.load_balancers)
+    drivers = {name: d for name, d in clusters.of(region).items() if name in asked}
+    hosts = {h: None for d in drivers.values() for h in d.hosts}
+    seen, unreachable = clusters.observe(region, drivers, tuple(hosts))
+    states = {
+        h: cluster.says.get(h) or " ".join(unreachable.get(h, "").split())[-120:] or "does not answer"
+        for cluster in seen.clusters
+        for h in cluster.wanted
+    }
+    writes = region.catalog.services[DATABASE].endpoints
+    return states, next((seen.used[e] for e in writes if e in seen.used), "")
 
 
 @dataclass

@@ -14,6 +14,7 @@ from scs_deploy.operations.node import inventory, observe, plan, trust
 from scs_deploy.operations.node.effects import Effects
 from scs_deploy.operations.node.plan import NodePlan, Options, Refusal
 from scs_deploy.operations.node.view import View
+from scs_deploy.operations.node.work import Work
 from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
@@ -72,7 +73,7 @@ def perform(
                 secrets=region.secrets.values(),
             )
             with record.recording():
-                _carry_out(Effects(region, view, made, record, lock, watch), made, record, lock, watch)
+                _carry_out(Effects(Work(region, view, made, record, lock, watch)), made, record, lock, watch)
             return Done(made, record.id)
         finally:
             store.close()

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from scs_deploy import clusters
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.operations.recover.model import Procedure, Recovery
-from scs_deploy.operations.recover.session import INTERVAL, Say, Session
+from scs_deploy.clusters.base import Procedure, Recovery, RecoveryOptions
+from scs_deploy.engine.access import INTERVAL, Say
+from scs_deploy.operations.recover.session import Session
 from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
@@ -35,6 +37,17 @@ class Recovered:
     """the run's id; '' when nothing was changed"""
 
 
+def procedure(region: Region, service: str, options: RecoveryOptions) -> Procedure:
+    """How a service of the region is recovered.
+
+    :raises RefusedError: it has no cluster driver, or the driver has no recovery
+    """
+    driver = clusters.of(region).get(service)
+    if driver is None:
+        raise RefusedError(f"{service} has no cluster to recover", "scs apply")
+    return driver.recovery(options)
+
+
 def plan(region: Region, procedure: Procedure, say: Say) -> Recovery:
     """What a recovery would do. Changes nothing.
 
@@ -57,7 +70,7 @@ def recover(
     state = region.environment.state
     state.mkdir(mode=0o700, exist_ok=True)
     with RunLock(state / "lock") as lock:
-        session = Session(region, say, lock.check)
+        session = Session(region, say, still_ours=lock.check)
         found = procedure.decide(_settled(session, procedure))
         if not found.steps or not confirm(found):
             return Recovered(found, found)

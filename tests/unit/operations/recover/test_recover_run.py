@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.clusters.base import Recovery, Step, names
+from scs_deploy.engine.access import Access
 from scs_deploy.operations.recover import run
-from scs_deploy.operations.recover.model import Recovery, Step, names
-from scs_deploy.operations.recover.session import Session
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
 
@@ -26,7 +26,7 @@ class Cluster:
         self.members = members
         self.refuses = False
 
-    def read(self, session: Session) -> dict[str, str]:
+    def read(self, access: Access) -> dict[str, str]:
         return dict(self.members)
 
     def settling(self, members: dict[str, str]) -> str:
@@ -44,14 +44,14 @@ class Cluster:
         steps = tuple(Step(action="start", hosts=(h,), what="start") for h in stopped)
         return Recovery(members=rows, steps=steps, summary=f"{names(stopped)} stopped" if stopped else "all work")
 
-    def act(self, session: Session, step: Step) -> None:
+    def act(self, access: Access, step: Step) -> None:
         for host in step.hosts:
             if self.members[host] == "fails":
                 raise ScsError(f"host {host}: no")
             if self.members[host] != "stuck":
                 self.members[host] = "stopped" if step.action == "stop" else "works"
 
-    def put_back(self, session: Session) -> None:
+    def put_back(self, access: Access) -> None:
         self.members = {h: "broken" if s == "stopped" else s for h, s in self.members.items()}
 
 
@@ -121,7 +121,7 @@ def test_a_failed_step_is_recorded_and_ends_the_run(region: Any) -> None:
     cluster = Cluster(a="stopped", b="stopped")
     cluster.members["a"] = "stuck"
 
-    def fail(session: Session, step: Step) -> None:
+    def fail(access: Access, step: Step) -> None:
         raise ScsError("host a: no space")
 
     cluster.act = fail  # type: ignore[method-assign]
