@@ -74,7 +74,8 @@ def undrain(view: View, host: str) -> NodePlan:
     if seen.unreachable:
         return _refused("undrain", host, f"host {host} does not answer ({seen.unreachable})", "start it first")
     steps, notes = _back(view, host)
-    if steps:
+    # that a member stepped down leaves no trace to look for
+    if steps or any(c.hands_over and host in c.wanted for c in view.clusters):
         steps.insert(0, Step(name="verify", title="wait until its containers and cluster members work"))
     return NodePlan(verb="undrain", host=host, steps=tuple(steps), notes=notes)
 
