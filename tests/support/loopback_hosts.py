@@ -172,7 +172,7 @@ class Loopback:
             if not name.startswith("/")
         }
         first, *rest = words
-        return [sys.executable, str(self.programs[first]), *(paths.get(w, w) for w in rest)]
+        return [sys.executable, "-I", "-S", str(self.programs[first]), *(paths.get(w, w) for w in rest)]
 
     def _execute(self, host: str, command: Mapping[str, Any]) -> Result:
         container = self.nodes[host].containers.get(command["container"])

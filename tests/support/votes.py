@@ -26,7 +26,7 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
-BEAT, SILENCE = 0.1, 0.8
+BEAT, SILENCE = 0.1, 2.0
 """Seconds between two questions to a member, and without an answer after which it counts as gone."""
 State = dict[str, Any]
 direct = build_opener(ProxyHandler({}))
@@ -170,7 +170,7 @@ class Member:
         for member, place in list(self.state["members"].items()):
             if member != self.state["id"]:
                 try:
-                    self.heard[member] = (time.monotonic(), ask(place["url"], "GET", "/ping", timeout=0.3))
+                    self.heard[member] = (time.monotonic(), ask(place["url"], "GET", "/ping", timeout=1))
                 except (URLError, OSError):
                     continue
         leader = self.leader()

@@ -96,7 +96,7 @@ class Votes:
         monkeypatch.setattr(Region, "load", lambda *_: self.region)
         for module in (access, recover_run):
             monkeypatch.setattr(module, "INTERVAL", 0.1)
-        monkeypatch.setattr(recover_run, "SETTLE", 2.0)
+        monkeypatch.setattr(recover_run, "SETTLE", 20.0)
 
     def begin(self, *members: str) -> None:
         """A cluster of members, with a value."""

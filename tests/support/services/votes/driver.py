@@ -177,8 +177,9 @@ class Votes:
         return result
 
     def settling(self, members: list[Member]) -> str:
-        waiting = [m.host for m in members if m.container is ContainerState.RUNNING and not m.works and m.data]
-        return f"waiting for {names(waiting)}" if waiting else ""
+        waiting = [m.host for m in members if m.container is ContainerState.RUNNING and not m.works]
+        hopeless = 2 * len([m for m in members if m.data]) <= len(members)
+        return f"waiting for {names(waiting)}" if waiting and not hopeless else ""
 
     def decide(self, members: list[Member]) -> Recovery:
         return decide(members, self.options)
