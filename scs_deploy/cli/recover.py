@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.engine.events import Event, Stage, TaskDone, TaskStarted
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -118,11 +119,11 @@ def _recover(
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
-    procedure = run.procedure(region, service, options)
+    operation = run.Recover(region, run.procedure(region, service, options))
     command = f"scs recover {service}"
     with _Progress(as_json) as progress:
         if plan:
-            found = run.plan(region, procedure, progress)
+            found = operation.plan(progress)
             progress.pause()
             _print(found, as_json, run="", done=not found.steps)
             return
@@ -138,7 +139,7 @@ def _recover(
             progress.go_on()
             return True
 
-        done = run.recover(region, procedure, progress, confirm, command)
+        done = operation.run(progress, confirm)
     if not done.run and done.found.steps:
         raise typer.Exit(1)
     if as_json:
@@ -207,8 +208,11 @@ class _Progress:
         """Move again."""
         self._status.start()
 
-    def __call__(self, kind: str, text: str) -> None:
-        """A scs_deploy.engine.access.Say."""
-        if kind == "done":
-            self._console.print(f"  [green]done[/]  {escape(text)}")
-        self._status.update(escape(text))
+    def __call__(self, event: Event) -> None:
+        """A scs_deploy.engine.events.Watch."""
+        match event:
+            case TaskDone(title):
+                self._console.print(f"  [green]done[/]  {escape(title)}")
+                self._status.update(escape(title))
+            case Stage(title) | TaskStarted(title):
+                self._status.update(escape(title))

@@ -10,11 +10,12 @@ from typing import Any
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.engine import remote, runner
+from scs_deploy.engine.events import Event, Note, Stage, TaskDone, TaskStarted, Watch
 from scs_deploy.engine.remote import Answer, Answers, Command
 from scs_deploy.region.region import Region
 
 Say = Callable[[str, str], None]
-"""Called with (`step`, `done` or `now`; what)."""
+"""Called with (`step`, `done`, `now` or `note`; what)."""
 
 INTERVAL = 3.0
 """Seconds between two looks at a member that is expected to change."""
@@ -22,6 +23,12 @@ INTERVAL = 3.0
 
 def silent(_kind: str, _text: str) -> None:
     """The view of a caller that shows nothing."""
+
+
+def saying(watch: Watch) -> Say:
+    """Words as events."""
+    events: dict[str, Callable[[str], Event]] = {"now": Stage, "step": TaskStarted, "done": TaskDone, "note": Note}
+    return lambda kind, text: watch(events[kind](text))
 
 
 @dataclass

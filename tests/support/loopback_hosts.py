@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scs_deploy.desired import resolve
+from scs_deploy.desired.model import NODE_CONFIG
 from scs_deploy.engine.playbook import Module
 from scs_deploy.engine.runner import RunResult
 from scs_deploy.observed.model import Observed, ObservedContainer
@@ -146,7 +147,7 @@ class Loopback:
                 self._act(host, action["action"], action["container"], action.get("wait", True))
         elif module == Module.FILES:
             for file in resolve.resolve(self.region, host).files.values():
-                if file.path.removeprefix(f"{resolve.NODE_CONFIG}/") in arguments["write"]:
+                if file.path.removeprefix(f"{NODE_CONFIG}/") in arguments["write"]:
                     node.files[file.path] = (file.sha256, file.mode, file.uid, file.gid, 0.0)
         elif module == Module.IMAGES:
             node.images |= {c.image for c in resolve.resolve(self.region, host).containers.values()}
@@ -205,7 +206,7 @@ class Loopback:
             run = resolve.resolve(self.region, host).containers[name]
             deadline = time.monotonic() + 20
             while wait and run.health and subprocess.run(
-                self._program(host, run.health), capture_output=True, check=False
+                self._program(host, run.health.command), capture_output=True, check=False
             ).returncode:  # fmt: skip
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"{name} does not become healthy")

@@ -52,7 +52,7 @@ class Effects:
         """
         staying = {s.partition("(")[2].partition(")")[0] for s in self.plan.stays}
         moving = [g for g in self.view.guests.get(self.host, ()) if g.id not in staying]
-        migrate(self.cloud, self.host, moving, self.work.record, self.work.watch)
+        migrate(self.cloud, self.host, moving, self.work.record, self.work.session.emit)
 
     def delete_compute(self) -> None:
         """Nova and Placement forget the host."""

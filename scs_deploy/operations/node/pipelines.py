@@ -10,7 +10,6 @@ from scs_deploy.desired import resolve
 from scs_deploy.engine import execute
 from scs_deploy.engine.events import Expected
 from scs_deploy.engine.observe import make_plan
-from scs_deploy.operations.base import Session
 from scs_deploy.operations.bootstrap import Bootstrap
 from scs_deploy.operations.node.work import Work
 from scs_deploy.plan.change import REGION, Change, Kind
@@ -24,9 +23,7 @@ def bootstrap(work: Work, hosts: Sequence[str]) -> None:
 
     :raises ScsError: a task failed
     """
-
-    session = Session(work.region.environment, work.lock, work.watch)
-    summary = Bootstrap(work.region, hosts).prepare(session, work.record)
+    summary = Bootstrap(work.region, hosts).prepare(work.session, work.record)
     for host, tasks in summary.changed.items():
         work.say(f"{host}: {len(tasks)} tasks changed something")
     for host in summary.held:
@@ -100,5 +97,5 @@ def purge(work: Work) -> None:
 
 def _execute(work: Work, plan: Plan) -> None:
     if plan.changes:
-        work.watch(Expected(len(plan.changes)))
-        execute.execute(work.region, plan, work.record, work.watch, work.lock.check)
+        work.session.emit(Expected(len(plan.changes)))
+        execute.execute(work.region, plan, work.record, work.session.emit, work.session.check)

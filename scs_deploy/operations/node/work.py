@@ -12,11 +12,11 @@ from scs_deploy import clusters
 from scs_deploy.clusters.base import AddressHolder, Balancer, ClusterDriver, ClusterState, GatewayHost
 from scs_deploy.engine import runner
 from scs_deploy.engine.access import Access
-from scs_deploy.engine.events import Note, Watch
+from scs_deploy.engine.events import Note
+from scs_deploy.operations.base import Session
 from scs_deploy.operations.node.plan import NodePlan
 from scs_deploy.operations.node.view import View
 from scs_deploy.region.region import Region
-from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunRecord
 
 
@@ -29,8 +29,7 @@ class Work:
     """what was seen before the plan was made"""
     plan: NodePlan
     record: RunRecord
-    lock: RunLock
-    watch: Watch
+    session: Session
 
     @property
     def host(self) -> str:
@@ -64,7 +63,7 @@ class Work:
 
     def say(self, text: str) -> None:
         """A line for whoever watches."""
-        self.watch(Note(text, self.host))
+        self.session.emit(Note(text, self.host))
 
     def members(self) -> Iterator[tuple[ClusterDriver, ClusterState]]:
         """Clusters that the host is, or shall be, a member of."""

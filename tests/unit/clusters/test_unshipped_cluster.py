@@ -21,7 +21,6 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import recover as cli
 from scs_deploy.clusters.base import ClusterState
 from scs_deploy.engine import access, runner
-from scs_deploy.engine.events import ignore
 from scs_deploy.images import registry
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.operations.node import observe
@@ -143,14 +142,15 @@ class Votes:
 
     def node(self, verb: str, host: str, **options: bool) -> NodePlan:
         """`scs node VERB HOST --yes`."""
-        return node_run.perform(self.region, verb, host, Options(**options), ignore, lambda _plan: True).plan
+        request = node_run.NodeRequest(verb=verb, host=host, options=Options(**options))
+        return node_run.NodeVerb(self.region, request).run().plan
 
     def recover(self, **options: Any) -> recover_run.Recovered:
         """`scs recover votes --yes`."""
         chosen = clusters.driver_class("votes").OPTIONS
         assert chosen
         procedure = recover_run.procedure(self.region, "votes", chosen(**options))
-        return recover_run.recover(self.region, procedure, lambda *_: None, lambda _seen: True, "scs recover votes")
+        return recover_run.Recover(self.region, procedure).run()
 
     def runs(self) -> list[tuple[str, Status]]:
         store = RunStore(self.region.environment.state / "runs.sqlite3")

@@ -12,6 +12,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.clusters.base import Recovery, Step, names
 from scs_deploy.engine.access import Access
+from scs_deploy.operations import base
 from scs_deploy.operations.recover import run
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
@@ -57,14 +58,15 @@ class Cluster:
 
 @pytest.fixture
 def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(run, "inputs", lambda _context: "0123")
+    for module in (base, run):
+        monkeypatch.setattr(module, "inputs", lambda _region: "0123")
     surroundings = SimpleNamespace(state=tmp_path / "state")
     return SimpleNamespace(environment=surroundings, inventory=SimpleNamespace(hash="sha256:0"), secrets={})
 
 
 def recover(region: Any, cluster: Cluster, *answers: bool) -> run.Recovered:
     left = list(answers)
-    return run.recover(region, cluster, lambda _k, _t: None, lambda _seen: left.pop(0), "scs recover thing")
+    return run.Recover(region, cluster).run(confirm=lambda _seen: left.pop(0))
 
 
 def runs(region: Any) -> list[tuple[Status, int, int]]:
@@ -141,6 +143,6 @@ def test_another_run_holds_the_region(region: Any) -> None:
 def test_a_plan_changes_nothing_and_needs_no_lock(region: Any) -> None:
     cluster = Cluster(a="broken")
     with RunLock(region.environment.state / "lock", "scs apply"):
-        found = run.plan(region, cluster, lambda _k, _t: None)
+        found = run.Recover(region, cluster).plan()
     assert [s.action for s in found.steps] == ["stop"]
     assert cluster.members == {"a": "broken"}
