@@ -26,9 +26,14 @@ class Settings(Model):
     chassis: str = Field(default="", description="container that binds routers' gateways to its host, if any")
 
 
+def control_socket(container: str) -> str:
+    """Where a database's server takes commands, e.g. that of `ovn_nb` at ovnnb_db.ctl."""
+    return f"/run/ovn/{container.replace('_', '')}_db.ctl"
+
+
 def control(container: str, timeout: int) -> tuple[str, ...]:
-    """`ovs-appctl` of a database's own server. `ovn_nb` listens at ovnnb_db.ctl."""
-    return ("ovs-appctl", f"--timeout={timeout}", f"--target=/run/ovn/{container.replace('_', '')}_db.ctl")
+    """`ovs-appctl` of a database's own server."""
+    return ("ovs-appctl", f"--timeout={timeout}", f"--target={control_socket(container)}")
 
 
 def cluster_command(container: str, database: Database, verb: str, *arguments: str) -> Command:
