@@ -30,7 +30,7 @@ from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.plan import change
-from scs_deploy.spec import catalog, release, service, users
+from scs_deploy.spec import catalog, cluster, release, service, users
 from scs_deploy.spec.complete import WSGI_PROCESSES_SAID
 from scs_deploy.spec.container import Agent, ConfigFile, Container, Health, Impact, Reload, Roll, Wsgi
 from scs_deploy.spec.endpoint import Endpoint, Probe
@@ -105,6 +105,7 @@ def service_page() -> str:
         Endpoint,
         Probe,
         Job,
+        cluster.Cluster,
         service.DataFormat,
         service.KeyRotation,
         service.Saved,
@@ -392,9 +393,9 @@ def cli_page() -> str:
 def _command(name: str, command: Any, level: int = 2) -> list[str]:
     help_text = inspect.cleandoc(command.help or "")
     lines = [f"{'#' * level} {name}", "", *help_text.splitlines(), ""]
-    if members := getattr(command, "commands", None):
-        for member, inner in members.items():
-            lines += _command(f"{name} {member}", inner, level + 1)
+    if isinstance(command, typer.core.TyperGroup):
+        for member in command.list_commands(None):  # type: ignore[arg-type]
+            lines += _command(f"{name} {member}", command.get_command(None, member), level + 1)  # type: ignore[arg-type]
         return lines
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]

@@ -190,11 +190,11 @@ def _run(
     from scs_deploy.operations.node.plan import Options
     from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
-    run.check_host(region, host)
+    options = Options(leave_guests=leave_guests, force_quorum_loss=force_quorum_loss, purge=purge)
+    request = run.NodeRequest(verb=verb, host=host, options=options, fingerprint=fingerprint)
+    operation = run.NodeVerb(Region.load(environment), request)
     if not plan and not yes and (as_json or not sys.stdin.isatty()):
         raise RefusedError(f"node {verb} asks before it changes anything, and there is nobody to ask", "add --yes")
-    options = Options(leave_guests=leave_guests, force_quorum_loss=force_quorum_loss, purge=purge)
     with show.RunProgress(errors if as_json else console) as progress:
 
         def confirm(made: NodePlan) -> bool:
@@ -211,7 +211,12 @@ def _run(
             progress.__enter__()
             return True
 
-        done = run.perform(region, verb, host, options, progress, confirm, fingerprint, change=not plan)
+        if plan:
+            made = operation.plan()
+            confirm(made)
+            run.refuse(made)
+            return
+        done = operation.run(progress, confirm)
     if as_json and done.run:
         print_json({**done.plan.model_dump(mode="json"), "run": done.run})
     elif done.run:

@@ -3,28 +3,60 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from typer.core import TyperGroup
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.engine.events import Event, Stage, TaskDone, TaskStarted
 
 if TYPE_CHECKING:
-    from scs_deploy.operations.recover.model import Procedure, Recovery
+    from pydantic.fields import FieldInfo
+
+    from scs_deploy.clusters.base import Recovery, RecoveryOptions
 
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show the members and the steps; change nothing.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Without = Annotated[
-    list[str] | None, typer.Option("--without", metavar="HOST", help="Go on without this member; may be repeated.")
-]
 
-commands = typer.Typer(no_args_is_help=True, help="Bring back a cluster that lost its quorum or a member.")
+
+class Services(TyperGroup):
+    """A command for each service of the catalog whose cluster driver can recover it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's signature
+        """Names of the services."""
+        return list(self._options())
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer's signature
+        """The command of one service; its options are the driver's."""
+        options = self._options().get(cmd_name)
+        return _command(cmd_name, options) if options else None
+
+    def _options(self) -> dict[str, type[RecoveryOptions]]:
+        from scs_deploy import clusters
+        from scs_deploy.spec import catalog
+
+        services = catalog.load().services.values()
+        drivers = {s.name: clusters.driver_class(s.cluster.driver) for s in services if s.cluster}
+        return {name: driver.OPTIONS for name, driver in drivers.items() if driver.OPTIONS}
+
+
+commands = typer.Typer(
+    cls=Services, no_args_is_help=True, help="Bring back a cluster that lost its quorum or a member."
+)
+
+
+@commands.callback()
+def _one_of_several() -> None:
+    # a group without a command of its own
+    pass
 
 
 def register(app: typer.Typer) -> None:
@@ -32,85 +64,66 @@ def register(app: typer.Typer) -> None:
     app.add_typer(commands, name="recover")
 
 
-@commands.command(epilog="Example: scs recover mariadb --plan")
-def mariadb(
-    plan: PlanOption = False,
-    yes: YesOption = False,
-    without: Without = None,
-    bootstrap_from: Annotated[
-        str,
-        typer.Option(metavar="HOST", help="Take this member's data although another's differs or is newer."),
-    ] = "",
-    no_copy: Annotated[bool, typer.Option("--no-copy", help="Do not copy data directories first.")] = False,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
+def _command(service: str, options: type[RecoveryOptions]) -> Any:
+    """`scs recover SERVICE`, with an option for each field of the driver's options."""
+
+    def command(
+        plan: PlanOption = False,
+        yes: YesOption = False,
+        environment: EnvironmentOption = None,
+        as_json: JsonOption = False,
+        **chosen: Any,
+    ) -> None:
+        fields = options.model_fields
+        given = options(**{name: _value(fields[name].default, said) for name, said in chosen.items()})
+        given.check()
+        _recover(service, given, plan, yes, environment, as_json)
+
+    fixed = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in inspect.signature(command, eval_str=True).parameters.values()
+        if p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    own = [_parameter(name, field) for name, field in options.model_fields.items()]
+    parameters = [*fixed[:2], *own, *fixed[2:]]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    command.__doc__ = options.__doc__
+    single = typer.Typer(add_completion=False)
+    single.command(service, epilog=f"Example: scs recover {service} --plan")(command)
+    return typer.main.get_command(single)
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """The option of a field: a flag that turns its default over, a word, or several words."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    spelling = str(extra.get("option") or f"--{name.replace('_', '-')}")
+    metavar = str(extra["metavar"]) if "metavar" in extra else None
+    option = typer.Option(spelling, metavar=metavar, help=field.description)
+    kind: Any = list[str] | None if isinstance(field.default, tuple) else type(field.default)
+    default = {bool: False, str: ""}.get(kind)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _value(default: Any, said: Any) -> Any:
+    """A field's value from what its option said."""
+    if isinstance(default, bool):
+        return default != said
+    return tuple(said or ()) if isinstance(default, tuple) else said
+
+
+def _recover(
+    service: str, options: RecoveryOptions, plan: bool, yes: bool, environment: str | None, as_json: bool
 ) -> None:
-    """Bring the database back: bootstrap the member with the newest data, join the others."""
-    from scs_deploy.operations.recover import mariadb_run
-    from scs_deploy.operations.recover.mariadb import Options
-
-    options = Options(without=tuple(without or ()), bootstrap_from=bootstrap_from, copies=not no_copy)
-    _recover(mariadb_run.Procedure(options), plan, yes, environment, as_json)
-
-
-@commands.command(epilog="Example: scs recover rabbitmq --plan")
-def rabbitmq(
-    plan: PlanOption = False,
-    yes: YesOption = False,
-    without: Without = None,
-    force_boot: Annotated[
-        str,
-        typer.Option(metavar="HOST", help="Boot from this member's data; what only others knew is lost."),
-    ] = "",
-    reset: Annotated[
-        bool, typer.Option("--reset", help="New, empty cluster; run `scs apply` afterwards for the accounts.")
-    ] = False,
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Bring the message broker back: start members, let lost ones join anew, give queues their replicas back."""
-    from scs_deploy.operations.recover import rabbitmq_run
-    from scs_deploy.operations.recover.rabbitmq import Options
-
-    if reset and force_boot:
-        raise RefusedError("--reset gives up the data that --force-boot would boot from", "choose one")
-    options = Options(without=tuple(without or ()), force_boot=force_boot, reset=reset)
-    _recover(rabbitmq_run.Procedure(options), plan, yes, environment, as_json)
-
-
-@commands.command(epilog="Example: scs recover ovn --plan")
-def ovn(
-    plan: PlanOption = False,
-    yes: YesOption = False,
-    without: Without = None,
-    source: Annotated[
-        str,
-        typer.Option(
-            "--from", metavar="HOST", help="The quorum is lost for good: make a new cluster of this member's data."
-        ),
-    ] = "",
-    environment: EnvironmentOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Bring OVN's databases back: replace a lost member, remove servers that are no more, rebuild a lost quorum.
-
-    With --without the cluster forgets that member; without it, an unreachable one stays a member.
-    """
-    from scs_deploy.operations.recover import ovn_run
-    from scs_deploy.operations.recover.ovn import Options
-
-    _recover(ovn_run.Procedure(Options(without=tuple(without or ()), source=source)), plan, yes, environment, as_json)
-
-
-def _recover(procedure: Procedure, plan: bool, yes: bool, environment: str | None, as_json: bool) -> None:
     from scs_deploy.operations.recover import run
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
-    command = f"scs recover {procedure.service}"
+    operation = run.Recover(region, run.procedure(region, service, options))
+    command = f"scs recover {service}"
     with _Progress(as_json) as progress:
         if plan:
-            found = run.plan(region, procedure, progress)
+            found = operation.plan(progress)
             progress.pause()
             _print(found, as_json, run="", done=not found.steps)
             return
@@ -126,7 +139,7 @@ def _recover(procedure: Procedure, plan: bool, yes: bool, environment: str | Non
             progress.go_on()
             return True
 
-        done = run.recover(region, procedure, progress, confirm, command)
+        done = operation.run(progress, confirm)
     if not done.run and done.found.steps:
         raise typer.Exit(1)
     if as_json:
@@ -195,8 +208,11 @@ class _Progress:
         """Move again."""
         self._status.start()
 
-    def __call__(self, kind: str, text: str) -> None:
-        """A scs_deploy.recover.session.Say."""
-        if kind == "done":
-            self._console.print(f"  [green]done[/]  {escape(text)}")
-        self._status.update(escape(text))
+    def __call__(self, event: Event) -> None:
+        """A scs_deploy.engine.events.Watch."""
+        match event:
+            case TaskDone(title):
+                self._console.print(f"  [green]done[/]  {escape(title)}")
+                self._status.update(escape(title))
+            case Stage(title) | TaskStarted(title):
+                self._status.update(escape(title))

@@ -12,18 +12,18 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.plan.change import Kind
 from scs_deploy.plan.host import HostPlan
-from scs_deploy.spec.catalog import HOLDER
 
 TIMEOUT = 1.5
 
 
-def unheld(hosts: Iterable[HostPlan], holders: Collection[str]) -> bool:
+def unheld(hosts: Iterable[HostPlan], holders: Collection[str], services: Collection[str]) -> bool:
     """Whether no host of the region can hold an API address yet: each is still to get the container that does.
 
     :param holders: hosts that the container belongs on
+    :param services: those that hold API addresses
     """
     able = (h for h in hosts if h.host in holders)
-    return all(any(c.kind is Kind.CREATE and c.subject == HOLDER for c in h.changes) for h in able)
+    return all(any(c.kind is Kind.CREATE and c.service in services for c in h.changes) for h in able)
 
 
 def answers(address: str, ports: Iterable[int]) -> str:

@@ -21,7 +21,7 @@ from scs_deploy.plan.rolling import Rolling, hosts_in_use, leftovers
 from scs_deploy.region.region import INVENTORY, Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.shared import state as shared_state
-from scs_deploy.spec.catalog import HOLDER, Catalog
+from scs_deploy.spec.catalog import Catalog
 
 
 @dataclass
@@ -66,11 +66,13 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
     )
     api = region.environment.settings.api
     both = (str(api.internal.address), str(api.external.address))
-    holders = dict.fromkeys(("haproxy", "keepalived"), both)
+    entry = (*region.catalog.load_balancers, *region.catalog.address_holders)
+    holders = dict.fromkeys(entry, both)
     plan = plan.model_copy(update={"in_use": hosts_in_use(observation.hosts, rolling.backends, holders)})
     _check_registry(region, plan)
-    may_hold = {h.name for h in region.inventory.group(region.group_of(HOLDER))}
-    if HOLDER in chosen and addresses.unheld(observation.hosts, may_hold):
+    holding = frozenset(region.catalog.address_holders)
+    may_hold = {h.name for service in holding for h in region.inventory.group(region.group_of(service))}
+    if holding & chosen and addresses.unheld(observation.hosts, may_hold, holding):
         addresses.refuse_taken(region.environment, (443, 5000, 3306))
     return plan
 
@@ -120,7 +122,8 @@ def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Cata
     for name, why in state.failed.items():
         if not any(name in h.stateful for h in hosts):
             continue
-        if not _about_to_change(hosts, {name, *catalog.required(name), "haproxy", "keepalived"}):
+        needed = {name, *catalog.required(name), *catalog.load_balancers, *catalog.address_holders}
+        if not _about_to_change(hosts, needed):
             raise ScsError(f"{name}: {why}")
         unknown.add(name)
     known = {j.service for h in hosts for j in h.cluster_jobs if j.last}

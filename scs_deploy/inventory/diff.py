@@ -11,7 +11,7 @@ from pydantic import Field
 
 from scs_deploy.base.model import Model
 from scs_deploy.inventory.model import Host, Inventory
-from scs_deploy.spec.catalog import HOLDER, Catalog
+from scs_deploy.spec.catalog import Catalog
 
 
 class Kind(StrEnum):
@@ -172,5 +172,5 @@ def _region(old: Inventory, new: Inventory, catalog: Catalog) -> Iterator[str]:
                 f"{', '.join(voters)}: {len(now)} members, tolerates the loss of {(len(now) - 1) // 2}"
                 + (" (even number: scs plan refuses it)" if len(now) % 2 == 0 else "")
             )
-        if now != was and HOLDER in catalog.services and catalog.services[HOLDER].hosts == group:
+        if now != was and group in {catalog.services[s].hosts for s in catalog.address_holders}:
             yield "load balancer and API addresses: their hosts change; HAProxy is reconfigured on all of them"

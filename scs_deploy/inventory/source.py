@@ -16,7 +16,7 @@ from scs_deploy.inventory.netbox import mapping, resolve
 from scs_deploy.inventory.netbox.read import read as read_netbox
 from scs_deploy.inventory.synced import Document
 from scs_deploy.spec import roles
-from scs_deploy.spec.catalog import HOLDER, Catalog
+from scs_deploy.spec.catalog import Catalog
 
 NETBOX = "netbox"
 _TUNNEL = "tunnel_network"
@@ -133,10 +133,11 @@ def region_problems(inventory: Inventory, environment: Environment, catalog: Cat
 def network_problems(inventory: Inventory, environment: Environment, catalog: Catalog) -> list[Problem]:
     """Hosts without an address on a network that their services listen or tunnel on."""
     needs: dict[str, dict[str, str]] = {}
-    if holder := catalog.services.get(HOLDER):
-        api = environment.settings.api
+    api = environment.settings.api
+    for name in catalog.address_holders:
         for side in (api.internal, api.external):
-            needs.setdefault(holder.hosts, {})[side.network] = f"{HOLDER} (API address {side.address})"
+            own = needs.setdefault(catalog.services[name].hosts, {})
+            own[side.network] = f"{name} (API address {side.address})"
     problems = checks.check_needs(inventory, needs)
     for service in catalog.services.values():
         for setting in service.settings:

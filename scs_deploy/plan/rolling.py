@@ -75,8 +75,9 @@ class Rolling(Model):
                 )  # fmt: skip
         specs = [(s, n, c) for s in services.values() for n, c in s.containers.items()]
         return cls(
-            balancers=tuple(h.name for h in region.inventory.group(region.group_of("haproxy")))
-            if "haproxy" in services else (),
+            balancers=tuple(
+                h.name for name in region.catalog.load_balancers for h in region.inventory.group(region.group_of(name))
+            ),
             backends=tuple(backends),
             gated=frozenset(n for _, n, c in specs if c.roll and c.roll.gate),
             undrained=frozenset(n for _, n, c in specs if c.roll and c.roll.leave) - {e.container for e in endpoints},

@@ -9,11 +9,9 @@ from pathlib import Path
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, load_model, where
+from scs_deploy.spec import drivers
 from scs_deploy.spec.complete import complete
 from scs_deploy.spec.service import LAYERS, Service
-
-HOLDER = "keepalived"
-"""The container that gives a host an API address."""
 
 
 class Catalog(Model):
@@ -27,6 +25,16 @@ class Catalog(Model):
     def owner(self) -> dict[str, str]:
         """container: the service it belongs to."""
         return {c: s.name for s in self.services.values() for c in s.containers}
+
+    @cached_property
+    def address_holders(self) -> tuple[str, ...]:
+        """Services one of whose hosts holds each API address."""
+        return tuple(s.name for s in self.services.values() if s.api_addresses)
+
+    @cached_property
+    def load_balancers(self) -> tuple[str, ...]:
+        """Services that pass requests to endpoints on."""
+        return tuple(s.name for s in self.services.values() if s.load_balancer)
 
     @cached_property
     def settings(self) -> dict[str, object]:
@@ -97,6 +105,7 @@ def load_from(directories: tuple[tuple[str, Path], ...]) -> Catalog:
             found[name] = complete(load_model(Service, spec, {"name": name, "layer": layer, "directory": spec.parent}))
     for service in found.values():
         _check_requires(service, found)
+        _check_cluster(service)
     _check_unique(found)
     waves = _waves(found)
     ordered = sorted(found, key=lambda n: (waves[n], LAYERS.index(found[n].layer), n))
@@ -113,6 +122,14 @@ def _check_requires(service: Service, found: dict[str, Service]) -> None:
         if LAYERS.index(found[name].layer) > LAYERS.index(service.layer):
             at = where(spec, ("requires", i))
             raise RefusedError(f"{at}: '{name}' is in layer {found[name].layer}, above {service.layer}")
+
+
+def _check_cluster(service: Service) -> None:
+    if service.cluster and drivers.find(service.cluster.driver) is None:
+        at = where(service.directory / "service.yml", ("cluster",))
+        raise RefusedError(
+            f"{at}: no cluster driver '{service.cluster.driver}'", f"there are: {', '.join(drivers.known())}"
+        )
 
 
 def _check_unique(found: dict[str, Service]) -> None:

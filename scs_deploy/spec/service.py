@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from scs_deploy.base.model import Model
+from scs_deploy.spec.cluster import Cluster
 from scs_deploy.spec.container import Argv, Container, Impact
 from scs_deploy.spec.endpoint import Endpoint
 from scs_deploy.spec.job import Job
@@ -72,6 +73,9 @@ class Service(Model):
     hosts: str = Field(description="inventory group that runs it")
     requires: tuple[str, ...] = Field(default=(), description="services that must run before this one")
     quorum: bool = Field(default=False, description="its hosts vote: an odd number of them, and most must be there")
+    cluster: Cluster | None = Field(default=None, description="driver of the cluster that its hosts form")
+    api_addresses: bool = Field(default=False, description="one of its hosts holds each of the region's API addresses")
+    load_balancer: bool = Field(default=False, description="it passes requests to endpoints on to their hosts")
     data_format: DataFormat | None = Field(default=None, description="absent: its images may go back")
     databases: tuple[str, ...] = Field(default=(), description="MariaDB schemas, owned by a user named as the service")
     messaging: bool = Field(default=False, description="RabbitMQ user and vhost named as the service")

@@ -14,13 +14,14 @@ import pymysql
 import requests
 
 from scs_deploy.base.model import Model
+from scs_deploy.clusters.raft.settings import Settings, control_socket
+from scs_deploy.clusters.raft.status import raft
 from scs_deploy.prober.https import ApiError, Https
 from scs_deploy.region.region import Region
 from tests.fault import sockets
 from tests.fault.client import database, say
 from tests.fault.faults import FaultError, Node, run, wait
 
-RAFT = {"ovn_nb": ("/run/ovn/ovnnb_db.ctl", "OVN_Northbound"), "ovn_sb": ("/run/ovn/ovnsb_db.ctl", "OVN_Southbound")}
 SOCKET = "/run/scs/haproxy/admin.sock"
 NO_HISTORY = "00000000-0000-0000-0000-000000000000"
 """Of a Galera cluster that formed without comparing its members' positions."""
@@ -40,16 +41,16 @@ class RaftStatus(Model):
 
 def parse_raft(text: str) -> RaftStatus:
     """`ovs-appctl cluster/status`, see ovsdb-server(1)."""
-    fields = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in text.splitlines())}
-    servers = re.findall(r"^\s+[0-9a-f]{4} \([0-9a-f]{4} at .*", text, re.MULTILINE)
-    heard = [int(age) for server in servers for age in re.findall(r"last msg (\d+) ms ago", server)]
-    timer = int(fields.get("Election timer", "0"))
+    found = raft(text)
+    if found is None:
+        return RaftStatus(member=False, leader=False, knows_leader=False, servers=0, heard=0)
+    timer = next((int(t) for t in re.findall(r"^Election timer: (\d+)", text, re.MULTILINE)), 0)
     return RaftStatus(
-        member=fields.get("Status") == "cluster member",
-        leader=fields.get("Role") == "leader",
-        knows_leader=fields.get("Leader", "unknown") != "unknown",
-        servers=len(servers),
-        heard=sum(age <= 2 * timer for age in heard),
+        member=found.status == "cluster member",
+        leader=found.role == "leader",
+        knows_leader=bool(found.leader),
+        servers=len(found.servers),
+        heard=sum(s.last is not None and s.last <= 2 * timer for s in found.servers),
     )
 
 
@@ -71,6 +72,9 @@ class Membership:
         self.ca = inputs.environment.ca_file
         self._password = inputs.secrets["mariadb_root_password"]
         self._broker = inputs.secrets["rabbitmq_admin_password"]
+        databases = inputs.catalog.services["ovn"].cluster
+        assert databases
+        self.raft_databases = Settings.model_validate(databases.settings).databases
         self.nodes = {h.name: Node(h.name) for h in inputs.inventory.group("control")}
         self.addresses = {h.name: h.management for h in inputs.inventory.group("control")}
         self.interfaces = {
@@ -137,8 +141,8 @@ class Membership:
 
         :raises FaultError: it does not answer
         """
-        control, schema = RAFT[container]
-        return parse_raft(sockets.unixctl(self.nodes[host].path(control), "cluster/status", schema))
+        path = self.nodes[host].path(control_socket(container))
+        return parse_raft(sockets.unixctl(path, "cluster/status", self.raft_databases[container].schema_name))
 
     def raft_leader(self, container: str) -> str:
         """The host whose member leads."""
@@ -233,7 +237,7 @@ class Membership:
 
     def _raft(self) -> list[str]:
         problems = []
-        for container in RAFT:
+        for container in self.raft_databases:
             leaders = 0
             for host in self.nodes:
                 status = self.raft(host, container)

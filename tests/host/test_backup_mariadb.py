@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import ScsError
+from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.operations.backup import chain, crypt, manifest, source, stream, verify
 from scs_deploy.operations.backup.create import load
 from scs_deploy.operations.backup.manifest import Database, Kind, Manifest, Part
@@ -77,7 +78,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def sql(name: str, statement: str, check: bool = True) -> str:
-    command = ["docker", "exec", name, *source.SQL, "mysql", "--execute", statement]
+    command = ["docker", "exec", name, *physical.SQL, "mysql", "--execute", statement]
     done = subprocess.run(command, capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stderr
     return done.stdout
@@ -118,7 +119,7 @@ def back_up(region: Any, target: Folder, at: datetime, base: Manifest | None) ->
     known = [base] if base else []
     assert chain.next_base(known, about, at, 7).base == (base.id if base else ""), "it can be continued"
     since, before = source.clock(region, MEMBER), source.count(region, MEMBER)
-    log, backup = source.Log(), manifest.new_id(at)
+    log, backup = physical.Log(), manifest.new_id(at)
     lsn = base.database.to_lsn if base and base.database else None
     with stream.Remote(region, MEMBER, source.copy_command(lsn), log) as process:
         recipients = [crypt.public(secret, "x")]

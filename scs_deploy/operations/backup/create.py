@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.desired import resolve
 from scs_deploy.operations.backup import chain, crypt, manifest, parts, source, stream
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT, Database, Kind, Manifest, Part
@@ -211,7 +212,7 @@ class _Job:
         self.say("done", f"{kind} copy of the database on {host}: {'asked for' if self.full else choice.why}")
         self.say("now", f"counting rows on {host}")
         since, before = source.clock(self.region, host), source.count(self.region, host)
-        log = source.Log()
+        log = physical.Log()
         image = resolve.resolve(self.region, host, {DATABASE}).containers[DATABASE].image
         command = source.copy_command(base.to_lsn if base else None)
         with stream.Remote(self.region, host, command, log) as process:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.desired import resolve
-from scs_deploy.operations.backup import create, crypt, parts, source, stream, unpack, verify
+from scs_deploy.operations.backup import create, crypt, parts, stream, unpack, verify
 from scs_deploy.operations.backup.choose import Chosen
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT
 from scs_deploy.operations.backup.restore_plan import HostFacts, RestorePlan, Target, quiet_containers, refuse, steps
@@ -21,8 +22,6 @@ from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore
-
-ROOM = "df --block-size=1 --output=avail /var/lib/mysql | tail -n 1; mariadbd --version"
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def restore(
             return Restored(plan)
         store = RunStore(state / "runs.sqlite3")
         try:
-            session = Session(region, say, lock.check)
+            session = Session(region, say, still_ours=lock.check)
             session.record = store.start(
                 command, changes_total=len(plan.steps), inputs=inputs(region),
                 secrets=[*region.secrets.values(), secret],
@@ -193,6 +192,6 @@ def look(region: Region, hosts: Sequence[str]) -> dict[str, HostFacts]:
 
 def _target(region: Region, chosen: Chosen, host: str) -> Target:
     run = resolve.resolve(region, host, {DATABASE}).containers[DATABASE]
-    free, version = stream.ask(region, host, stream.beside(run, ["sh", "-c", ROOM])).strip().splitlines()[-2:]
-    found = source.base_version(version.partition("Ver ")[2])
+    free, version = stream.ask(region, host, stream.beside(run, ["sh", "-c", physical.ROOM])).strip().splitlines()[-2:]
+    found = physical.base_version(version.partition("Ver ")[2])
     return Target(host=host, version=found, free=int(free), needed=verify.needs(chosen.links))

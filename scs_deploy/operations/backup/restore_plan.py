@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
+from scs_deploy.clusters.base import Step, names
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT, Manifest
 from scs_deploy.operations.backup.stream import mebibytes
-from scs_deploy.operations.recover.model import Step, names
 from scs_deploy.shared import compute_node
 from scs_deploy.spec.catalog import Catalog
 from scs_deploy.spec.container import Impact

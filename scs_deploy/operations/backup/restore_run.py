@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scs_deploy.base.errors import ScsError
+from scs_deploy.clusters.base import Step
+from scs_deploy.clusters.galera import backup as physical
+from scs_deploy.clusters.galera import procedure as members
 from scs_deploy.desired import resolve
 from scs_deploy.engine.remote import Command
 from scs_deploy.operations.backup import crypt, parts, source, stream, unpack, verify
@@ -17,32 +20,9 @@ from scs_deploy.operations.backup.choose import Chosen
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT
 from scs_deploy.operations.backup.restore_plan import RestorePlan
 from scs_deploy.operations.backup.stream import Meter, Remote
-from scs_deploy.operations.recover import mariadb_run
-from scs_deploy.operations.recover.model import Step
 from scs_deploy.operations.recover.session import Session
 from scs_deploy.region.region import Region
 from scs_deploy.shared import compute_node
-
-STAGE = "/var/lib/mysql/.scs_restore"
-"""In the volume, so that putting the data in place copies nothing."""
-
-SWAP = """
-cd /var/lib/mysql
-[ -e .scs_restore/0/ibdata1 ]
-find . -mindepth 1 -maxdepth 1 ! -name .scs_restore -exec rm -rf {} +
-find .scs_restore/0 -mindepth 1 -maxdepth 1 -exec mv -t . {} +
-rm -r .scs_restore
-# a history of its own: members that have more of the old one must not be taken for newer
-rm -f grastate.dat gvwstate.dat galera.cache backup-my.cnf ./*_backup_* xtrabackup_* donor_galera_info
-# accounts of the servers themselves: the vault may have others by now than the backup
-sed 's/^CREATE USER/CREATE OR REPLACE USER/' /etc/mysql/init.sql \
-  | mariadbd --defaults-file=/etc/mysql/server.cnf --bootstrap --wsrep-on=OFF
-touch scs_initialized scs_bootstrap
-sync -f .
-"""
-
-FORGET = "cd /var/lib/mysql && rm -f grastate.dat gvwstate.dat && sync -f ."
-"""A member without a position takes a full copy."""
 
 LOAD = """
 umask 077
@@ -82,7 +62,7 @@ class Restoring:
             "wake": self._wake,
             "stop": lambda s, t: s.containers("stop", DATABASE, t.hosts),
             "copy": self._copy,
-            "swap": lambda s, t: self._script(s, t, SWAP),
+            "swap": lambda s, t: self._script(s, t, physical.SWAP),
             "start": self._start,
             "compare": self._compare,
             "join": self._join,
@@ -108,13 +88,17 @@ class Restoring:
                 part = owner.part(DATABASE)
                 assert part
                 meter = Meter(session.say, f"unpacking {owner.id} on {host}")
-                with Remote(self.region, host, stream.beside(run, unpack.extract_argv(STAGE, number))) as remote:
+                with Remote(
+                    self.region, host, stream.beside(run, physical.extract_argv(physical.STAGE, number))
+                ) as remote:
                     counter = crypt.Counter(remote.input, meter)
                     unpack.plain(self.chosen.target, owner, part, self.secret, counter)
             session.say("now", f"applying the log on {host}")
-            stream.ask(self.region, host, stream.beside(run, unpack.prepare_argv(STAGE, len(self.chosen.links))))
+            stream.ask(
+                self.region, host, stream.beside(run, physical.prepare_argv(physical.STAGE, len(self.chosen.links)))
+            )
         except BaseException:
-            stream.ask(self.region, host, stream.beside(run, ["rm", "-rf", STAGE]))
+            stream.ask(self.region, host, stream.beside(run, ["rm", "-rf", physical.STAGE]))
             raise
 
     def _quiet(self, session: Session, _step: Step) -> None:
@@ -156,7 +140,7 @@ class Restoring:
         ]
 
     def _copy(self, session: Session, step: Step) -> None:
-        task = {"volume": DATABASE, "name": self.stamp, "exclude": [*mariadb_run.REMADE, Path(STAGE).name]}
+        task = {"volume": DATABASE, "name": self.stamp, "exclude": [*members.REMADE, Path(physical.STAGE).name]}
         session.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
 
     def _script(self, session: Session, step: Step, script: str) -> None:
@@ -166,7 +150,7 @@ class Restoring:
 
     def _start(self, session: Session, step: Step) -> None:
         session.containers("start", DATABASE, step.hosts)
-        mariadb_run.wait_synced(session, step.hosts[0], mariadb_run.START_SECONDS)
+        members.wait_synced(session, step.hosts[0], members.START_SECONDS)
 
     def _compare(self, session: Session, step: Step) -> None:
         database = self.chosen.backup.database
@@ -175,9 +159,9 @@ class Restoring:
         self.uncertain = verify.compare(database, source.count(self.region, step.hosts[0]))
 
     def _join(self, session: Session, step: Step) -> None:
-        self._script(session, step, FORGET)
+        self._script(session, step, physical.FORGET)
         session.containers("start", DATABASE, step.hosts)
-        mariadb_run.wait_synced(session, step.hosts[0], mariadb_run.JOIN_SECONDS)
+        members.wait_synced(session, step.hosts[0], members.JOIN_SECONDS)
 
     def _identify(self, session: Session, step: Step) -> None:
         """Fresh hosts have made identities of their own, under names that the restored database knows otherwise."""

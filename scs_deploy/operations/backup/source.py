@@ -3,38 +3,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.engine import remote
+from scs_deploy import clusters
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.clusters.galera import backup as physical
+from scs_deploy.clusters.galera.driver import SYNCED
 from scs_deploy.operations.backup import stream
 from scs_deploy.operations.backup.chain import Source
 from scs_deploy.operations.backup.manifest import DATABASE, Rows
-from scs_deploy.operations.node import observe
-from scs_deploy.operations.recover import mariadb_run
-from scs_deploy.operations.recover.mariadb import parse_status
 from scs_deploy.region.region import Region
-
-SQL = ("mariadb", "--defaults-file=/etc/mysql/client.cnf", "--batch", "--skip-column-names", "--raw")
 
 SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 """Schemas whose tables no service owns."""
-
-COPY = """
-set -o pipefail
-mariadb-backup --defaults-file=/etc/mysql/client.cnf --backup --datadir=/var/lib/mysql --target-dir=/tmp \
-  --galera-info --stream=mbstream "$@" | gzip -1
-"""
-"""client.cnf holds the account and its password. A stream needs no room on the host."""
-
-IDENTITY = """
-cd /var/lib/mysql
-stat --format='%i.%W' ibdata1
-du --summarize --block-size=1 --exclude=galera.cache . | cut -f 1
-"""
-"""Inode and birth: a copy from another member, and a restore, bring a new file. Then the size, bytes."""
 
 
 def tables_query() -> str:
@@ -89,7 +70,7 @@ def pick(states: Mapping[str, str], writer: str, last: str) -> str:
     :param last: the member of the last backup: another one cannot continue it
     :raises RefusedError: no member is synchronised
     """
-    synced = sorted(h for h, s in states.items() if s == "Primary Synced")
+    synced = sorted(h for h, s in states.items() if s == SYNCED)
     if not synced:
         seen = "; ".join(f"{h}: {s}" for h, s in sorted(states.items()))
         raise RefusedError(f"no member of {DATABASE} is synchronised: {seen}", f"scs recover {DATABASE} --plan")
@@ -104,90 +85,49 @@ def members(region: Region) -> tuple[dict[str, str], str]:
 
     :raises ScsError: a host's engine does not answer, or Ansible itself failed
     """
-    hosts = [h.name for h in region.inventory.group(region.group_of(DATABASE))]
-    asked: dict[str, dict[str, remote.Command]] = {h: {"status": mariadb_run.STATUS} for h in hosts}
-    singles = [name for name in observe.singles(region) if name == "database"]
-    for balancer in region.inventory.group(region.group_of("haproxy")):
-        own = asked.setdefault(balancer.name, {})
-        own["servers"] = observe.haproxy("show servers state")
-        own.update({f"table {name}": observe.haproxy(f"show table {name}") for name in singles})
-    answers = remote.execute(region, {h: tuple(q.values()) for h, q in asked.items()})
-    states = {}
-    seen: observe.Asked = {}
-    for host, questions in asked.items():
-        seen[host] = dict(zip(questions, answers.by_host.get(host, ()), strict=False))
-        if host not in hosts:
-            continue
-        answer = seen[host].get("status")
-        if answer is None or answer.code:
-            said = answer.output if answer else answers.unreachable.get(host, "")
-            states[host] = " ".join(said.split())[-120:] or "does not answer"
-        else:
-            values = parse_status(answer.output)
-            states[host] = f"{values.get('wsrep_cluster_status')} {values.get('wsrep_local_state_comment')}"
-    return states, observe.used(region, seen).get("database", "")
-
-
-@dataclass
-class Log:
-    """What mariadb-backup says on its standard error that a manifest needs."""
-
-    position: str = ""
-    to_lsn: int = -1
-    complete: bool = False
-    lines: list[str] = field(default_factory=list)
-
-    def __call__(self, line: str) -> None:
-        """A line."""
-        if found := re.search(r"Writing Galera info succeeded with ([0-9a-f-]{36}:-?\d+)", line):
-            self.position = found[1]
-        elif found := re.search(r"latest check point \(for incremental\): '(\d+)'", line):
-            self.to_lsn = int(found[1])
-        elif line.endswith("completed OK!"):
-            self.complete = True
-
-    def check(self, host: str) -> None:
-        """After the command succeeded.
-
-        :raises ScsError: it did not say what it must
-        """
-        if not (self.complete and self.position and self.to_lsn >= 0):
-            raise ScsError(f"host {host}: mariadb-backup ended without saying where", f"scs logs mariadb --host {host}")
+    asked = (DATABASE, *region.catalog.load_balancers)
+    drivers = {name: d for name, d in clusters.of(region).items() if name in asked}
+    hosts = {h: None for d in drivers.values() for h in d.hosts}
+    seen, unreachable = clusters.observe(region, drivers, tuple(hosts))
+    states = {
+        h: cluster.says.get(h) or " ".join(unreachable.get(h, "").split())[-120:] or "does not answer"
+        for cluster in seen.clusters
+        for h in cluster.wanted
+    }
+    writes = region.catalog.services[DATABASE].endpoints
+    return states, next((seen.used[e] for e in writes if e in seen.used), "")
 
 
 def copy_command(base_lsn: int | None) -> list[str]:
     """The stream of a full copy, or of what changed since a log sequence number."""
     more = [] if base_lsn is None else [f"--incremental-lsn={base_lsn}"]
-    return stream.guarded(DATABASE, ["bash", "-c", COPY, "copy", *more])
+    return stream.guarded(DATABASE, ["bash", "-c", physical.COPY, "copy", *more])
 
 
 def identify(region: Region, host: str) -> Source:
     """Version and data directory of a member."""
     query = "SELECT VERSION();"
-    version = stream.ask(region, host, stream.inside(DATABASE, SQL), query).strip()
-    directory, size = stream.ask(region, host, stream.inside(DATABASE, ["sh", "-c", IDENTITY])).split()
-    return Source(host=host, version=base_version(version), directory=f"{host}:{directory}", directory_size=int(size))
-
-
-def base_version(text: str) -> str:
-    """`11.8.6-MariaDB` of `11.8.6-MariaDB-0+deb13u1 from Debian`."""
-    return "-".join(text.split()[0].split("-")[:2])
+    version = stream.ask(region, host, stream.inside(DATABASE, physical.SQL), query).strip()
+    directory, size = stream.ask(region, host, stream.inside(DATABASE, ["sh", "-c", physical.IDENTITY])).split()
+    return Source(
+        host=host, version=physical.base_version(version), directory=f"{host}:{directory}", directory_size=int(size)
+    )
 
 
 def pairs(region: Region, host: str, query: str) -> list[tuple[str, str]]:
     """Rows of two columns, asked on one member."""
-    return parse_pairs(stream.ask(region, host, stream.inside(DATABASE, SQL), query))
+    return parse_pairs(stream.ask(region, host, stream.inside(DATABASE, physical.SQL), query))
 
 
 def count(region: Region, host: str) -> dict[str, int]:
     """Rows of every table of services on one member."""
     tables = pairs(region, host, tables_query())
-    return parse_counts(stream.ask(region, host, stream.inside(DATABASE, SQL), count_query(tables)))
+    return parse_counts(stream.ask(region, host, stream.inside(DATABASE, physical.SQL), count_query(tables)))
 
 
 def clock(region: Region, host: str) -> int:
     """The server's time, seconds."""
-    return int(stream.ask(region, host, stream.inside(DATABASE, SQL), "SELECT UNIX_TIMESTAMP();").strip())
+    return int(stream.ask(region, host, stream.inside(DATABASE, physical.SQL), "SELECT UNIX_TIMESTAMP();").strip())
 
 
 def touched(region: Region, host: str, since: int) -> frozenset[str]:

@@ -14,38 +14,6 @@ from scs_deploy.operations.backup.manifest import DATABASE, Manifest, Part
 from scs_deploy.operations.backup.stream import Meter, Say
 from scs_deploy.operations.backup.target import Target
 
-EXTRACT = """
-set -o pipefail
-umask 077
-rm -rf "$1"
-mkdir -p "$1"
-gunzip | mbstream --extract --directory="$1"
-"""
-"""bash; reads a stream of mariadb-backup."""
-
-PREPARE = """
-cd "$1"
-mariadb-backup --prepare --target-dir="$1/0"
-shift
-for step; do
-  mariadb-backup --prepare --target-dir="$PWD/0" --incremental-dir="$PWD/$step"
-  rm -r "$step"
-done
-"""
-"""sh; `folder 1 2 ...`: applies the log to the full copy, then each incremental one in turn."""
-
-GALERA_INFO = 'cd "$1/0" && cat mariadb_backup_galera_info 2> /dev/null || cat xtrabackup_galera_info'
-
-
-def extract_argv(folder: str, number: int) -> list[str]:
-    """Command that unpacks a link of the chain from its standard input."""
-    return ["bash", "-c", EXTRACT, "extract", f"{folder}/{number}"]
-
-
-def prepare_argv(folder: str, links: int) -> list[str]:
-    """Command that makes `<folder>/0` a data directory."""
-    return ["sh", "-ec", PREPARE, "prepare", folder, *(str(n) for n in range(1, links))]
-
 
 def files_of(links: Sequence[Manifest], backup: Manifest, wanted: Iterable[str]) -> list[tuple[Manifest, Part]]:
     """Every file that the wanted parts of a backup need, those of the chain included.

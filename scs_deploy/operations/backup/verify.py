@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.images import registry
 from scs_deploy.operations.backup import crypt, proofs, source, unpack
 from scs_deploy.operations.backup.manifest import DATABASE, Database, Manifest, Rows
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 LABEL = "scs.backup.verify"
-
-DATA, SOCKET = "/var/lib/mysql", "/run/mysqld/verify.sock"
-
-SERVER = (
-    "mariadbd", f"--defaults-file={DATA}/0/backup-my.cnf", f"--datadir={DATA}/0", f"--socket={SOCKET}",
-    "--pid-file=/run/mysqld/verify.pid", "--skip-networking", "--skip-grant-tables", "--wsrep-on=OFF",
-)  # fmt: skip
-"""Reached by nobody else: the container has no network."""
-
-CLIENT = ("mariadb", "--no-defaults", f"--socket={SOCKET}", "--batch", "--skip-column-names", "--raw", "--execute")
 
 START_SECONDS = 600.0
 
@@ -108,7 +99,9 @@ def verify(
         return Verified(backup=backup.id, parts=tuple(wanted), seconds=round(time.monotonic() - begin, 1))
     with _scratch(region, backup, links, say) as container:
         _fill(container, target, links, secret, say)
-        position = _run(container, ["sh", "-c", unpack.GALERA_INFO, "info", DATA], "reading the position").split()[0]
+        position = _run(
+            container, ["sh", "-c", physical.POSITION, "info", physical.DATA], "reading the position"
+        ).split()[0]
         if position != database.position:
             raise ScsError(f"the restored database is at {position}, the manifest says {database.position}")
         _start(container, say)
@@ -134,41 +127,40 @@ def _fill(container: Container, target: Target, links: Sequence[Manifest], secre
     for number, owner in enumerate(links):
         part = owner.part(DATABASE)
         assert part
-        with _Input(container, unpack.extract_argv(DATA, number)) as stream:
+        with _Input(container, physical.extract_argv(physical.DATA, number)) as stream:
             unpack.plain(target, owner, part, secret, crypt.Counter(stream, Meter(say, f"unpacking {owner.id}")))
         say("done", f"unpacked {owner.id}")
     say("now", "applying the log")
-    _run(container, unpack.prepare_argv(DATA, len(links)), "mariadb-backup --prepare")
+    _run(container, physical.prepare_argv(physical.DATA, len(links)), "applying the log")
     say("done", "applied the log")
 
 
 def _start(container: Container, say: Say) -> None:
     say("now", "starting the server")
-    container.exec_run(["sh", "-c", f'"$@" > {DATA}/server.log 2>&1', "server", *SERVER], detach=True)
+    container.exec_run(["sh", "-c", f'"$@" > {physical.DATA}/server.log 2>&1', "server", *physical.SERVER], detach=True)
     end = time.monotonic() + START_SECONDS
-    while docker_engine.execute(container, *CLIENT, "SELECT 1")[0]:
-        running = docker_engine.execute(container, "pgrep", "mariadbd")[0] == 0
+    while docker_engine.execute(container, *physical.CLIENT, "SELECT 1")[0]:
+        running = docker_engine.execute(container, "pgrep", physical.PROCESS)[0] == 0
         if time.monotonic() > end or not running:
-            last = docker_engine.execute(container, "tail", "-n", "3", f"{DATA}/server.log")[1]
+            last = docker_engine.execute(container, "tail", "-n", "3", f"{physical.DATA}/server.log")[1]
             raise ScsError(f"the restored database does not start: {' '.join(last.split())[-400:]}")
         time.sleep(0.3)
     say("done", "started the server")
 
 
 def _check_tables(container: Container) -> None:
-    command = ["mariadb-check", "--no-defaults", f"--socket={SOCKET}", "--check", "--silent", "--all-databases"]
-    said = _run(container, command, "mariadb-check").strip()
+    said = _run(container, list(physical.CHECK), "checking tables").strip()
     if said:
         raise ScsError(f"CHECK TABLE is not content: {' '.join(said.split())[:400]}")
 
 
 def _count(container: Container) -> dict[str, int]:
-    tables = source.parse_pairs(_run(container, [*CLIENT, source.tables_query()], "listing tables"))
+    tables = source.parse_pairs(_run(container, [*physical.CLIENT, source.tables_query()], "listing tables"))
     found: dict[str, int] = {}
     # in portions: a command has a longest length
     for at in range(0, len(tables), 200):
         query = source.count_query(tables[at : at + 200])
-        found |= source.parse_counts(_run(container, [*CLIENT, query], "counting rows"))
+        found |= source.parse_counts(_run(container, [*physical.CLIENT, query], "counting rows"))
     return found
 
 
@@ -239,7 +231,7 @@ def _scratch(region: Region, backup: Manifest, links: Sequence[Manifest], say: S
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         tmpfs={"/run/mysqld": f"uid={user.uid},gid={user.gid},mode=0750"},
-        volumes=[DATA],
+        volumes=[physical.DATA],
         labels={LABEL: region.environment.name},
     )
     try:
@@ -288,5 +280,5 @@ def find_image(region: Region, reference: str) -> str:
     except DockerException as error:
         raise RefusedError(
             f"no image {reference} on this manager or in its registry: {' '.join(str(error).split())[:200]}",
-            "scs images build mariadb",
+            f"scs images build {DATABASE}",
         ) from None

@@ -4,36 +4,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.desired import resolve
 from scs_deploy.engine import execute
 from scs_deploy.engine.events import Expected
 from scs_deploy.engine.observe import make_plan
-from scs_deploy.operations.base import Session
 from scs_deploy.operations.bootstrap import Bootstrap
+from scs_deploy.operations.node.work import Work
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.job import Phase
 
-if TYPE_CHECKING:
-    from scs_deploy.operations.node.effects import Effects
 
-
-def bootstrap(effects: Effects, hosts: Sequence[str]) -> None:
+def bootstrap(work: Work, hosts: Sequence[str]) -> None:
     """Prepare hosts; empty: all.
 
     :raises ScsError: a task failed
     """
-
-    session = Session(effects.region.environment, effects.lock, effects.watch)
-    summary = Bootstrap(effects.region, hosts).prepare(session, effects.record)
+    summary = Bootstrap(work.region, hosts).prepare(work.session, work.record)
     for host, tasks in summary.changed.items():
-        effects.say(f"{host}: {len(tasks)} tasks changed something")
+        work.say(f"{host}: {len(tasks)} tasks changed something")
     for host in summary.held:
-        effects.say(f"{host}: its network is not as its links say: scs host network plan {host}")
+        work.say(f"{host}: its network is not as its links say: scs host network plan {host}")
 
 
 def mine(plan: Plan, host: str) -> Plan:
@@ -50,58 +44,58 @@ def mine(plan: Plan, host: str) -> Plan:
     )  # fmt: skip
 
 
-def apply(effects: Effects, everything: bool) -> None:
+def apply(work: Work, everything: bool) -> None:
     """Apply the host's part of the plan first, then the rest.
 
     :param everything: the other hosts' changes, too: they must know a new host
     :raises ScsError: a change failed, or something of the host is left afterwards
     """
-    _execute(effects, make_plan(effects.region, Selection(hosts=(effects.host,))))
+    _execute(work, make_plan(work.region, Selection(hosts=(work.host,))))
     for _ in range(2):
         # a server that this brought back could not be compared before
-        found = make_plan(effects.region, Selection())
-        left = found if everything else mine(found, effects.host)
+        found = make_plan(work.region, Selection())
+        left = found if everything else mine(found, work.host)
         if not left.changes:
             return
-        _execute(effects, left)
-    left = mine(make_plan(effects.region, Selection()), effects.host)
+        _execute(work, left)
+    left = mine(make_plan(work.region, Selection()), work.host)
     if left.changes:
         first = left.changes[0]
         raise ScsError(f"{len(left.changes)} changes are left, first: {first.kind} {first.subject}: {first.reason}")
 
 
-def remove(effects: Effects) -> None:
+def remove(work: Work) -> None:
     """Stop and remove all containers of the host, in the reverse order of starting.
 
     :raises ScsError: one does not stop
     """
-    containers = resolve.resolve(effects.region, effects.host).containers.values()
+    containers = resolve.resolve(work.region, work.host).containers.values()
     changes = [
         Change(
-            kind=Kind.REMOVE, service=c.service, host=effects.host, subject=c.name, reason="its host leaves the region",
+            kind=Kind.REMOVE, service=c.service, host=work.host, subject=c.name, reason="its host leaves the region",
             phase=Phase.ROLL, impact=c.impact,
         )
         for c in containers
     ]  # fmt: skip
-    _execute(effects, Plan(changes=tuple(changes[::-1])))
+    _execute(work, Plan(changes=tuple(changes[::-1])))
 
 
-def purge(effects: Effects) -> None:
+def purge(work: Work) -> None:
     """Remove the host's volumes and its configuration with keys and passwords.
 
     :raises ScsError: a volume is in use
     """
-    containers = resolve.resolve(effects.region, effects.host).containers.values()
+    containers = resolve.resolve(work.region, work.host).containers.values()
     volumes = sorted({v for c in containers for v in c.volumes})
     script = (
         'for v in "$@"; do if docker volume inspect "$v" > /dev/null 2>&1; then docker volume rm "$v" || exit 1; fi; '
         "done; rm -rf /etc/scs"
     )
     argv = ["sh", "-c", script, "purge", *volumes]
-    effects.play((effects.host,), [{"name": "Purge", "ansible.builtin.command": {"argv": argv}}])
+    work.play((work.host,), [{"name": "Purge", "ansible.builtin.command": {"argv": argv}}])
 
 
-def _execute(effects: Effects, plan: Plan) -> None:
+def _execute(work: Work, plan: Plan) -> None:
     if plan.changes:
-        effects.watch(Expected(len(plan.changes)))
-        execute.execute(effects.region, plan, effects.record, effects.watch, effects.lock.check)
+        work.session.emit(Expected(len(plan.changes)))
+        execute.execute(work.region, plan, work.record, work.session.emit, work.session.check)

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pydantic import Field
 
 from scs_deploy.base.model import Model
+from scs_deploy.clusters.base import ClusterState
 from scs_deploy.operations.node import guests
-from scs_deploy.operations.node.view import BY_US, Cluster, Compute, Guest, View
+from scs_deploy.operations.node.view import BY_US, Compute, Guest, View
 
 
 class Options(Model):
@@ -73,7 +74,8 @@ def undrain(view: View, host: str) -> NodePlan:
     if seen.unreachable:
         return _refused("undrain", host, f"host {host} does not answer ({seen.unreachable})", "start it first")
     steps, notes = _back(view, host)
-    if steps:
+    # that a member stepped down leaves no trace to look for
+    if steps or any(c.hands_over and host in c.wanted for c in view.clusters):
         steps.insert(0, Step(name="verify", title="wait until its containers and cluster members work"))
     return NodePlan(verb="undrain", host=host, steps=tuple(steps), notes=notes)
 
@@ -201,17 +203,17 @@ def _refused(verb: str, host: str, reason: str, hint: str = "") -> NodePlan:
     return NodePlan(verb=verb, host=host, refusals=(Refusal(reason=reason, hint=hint),))
 
 
-def _quorum(clusters: Iterable[Cluster], host: str, options: Options) -> list[Refusal]:
+def _quorum(clusters: Iterable[ClusterState], host: str, options: Options) -> list[Refusal]:
     """Clusters that would have too few members without this host."""
     result = []
     for cluster in clusters:
         if host not in {*cluster.members, *cluster.wanted} or options.force_quorum_loss:
             continue
-        total = cluster.wanted if cluster.dynamic else sorted({*cluster.members, *cluster.wanted})
+        total, needed = cluster.counted, cluster.needed
         left = set(cluster.alive) - {host}
         if len(total) == 1:
             result.append(Refusal(reason=f"{host} is the only member of {cluster.name}", hint=FORCE))
-        elif len(left) < (needed := len(total) // 2 + 1):
+        elif len(left) < needed:
             down = ", ".join(sorted(set(total) - left - {host})) or "none"
             result.append(
                 Refusal(
@@ -231,7 +233,7 @@ def _alone(view: View, host: str) -> list[Refusal]:
     result = []
     working = {n for n, h in view.hosts.items() if not h.unreachable and n != host}
     if host in view.balancers and not working & set(view.balancers):
-        result.append(Refusal(reason=f"no other host can hold the API addresses of {host}", hint="scs status haproxy"))
+        result.append(Refusal(reason=f"no other host can hold the API addresses of {host}", hint="scs status"))
     if view.hosts[host].gateway and not any(view.hosts[n].gateway for n in working):
         result.append(
             Refusal(reason=f"{host} is the only gateway: routers would lose their outside", hint="undrain another one")
@@ -275,7 +277,14 @@ def _traffic_off(view: View, host: str) -> list[Step]:
     singles = sorted({s.backend for s in own if s.state != "maint" and view.backends[s.backend] == "maint"})
     if singles:
         steps.append(Step(name="move_writer", title=f"have another host serve {', '.join(singles)}"))
+    if led := [c.name for c in led_by(view, host)]:
+        steps.append(Step(name="move_leaders", title=f"have another member lead {', '.join(led)}"))
     return steps
+
+
+def led_by(view: View, host: str) -> list[ClusterState]:
+    """Clusters whose leader steps down before its host is drained, and that another member can lead."""
+    return [c for c in view.clusters if c.hands_over and c.leader == host and c.other(host)]
 
 
 def _kept(view: View, host: str) -> list[str]:

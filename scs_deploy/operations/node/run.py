@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 
-from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.engine.events import TaskDone, TaskFailed, TaskStarted, Watch
+from pydantic import Field
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
+from scs_deploy.engine.events import TaskStarted
 from scs_deploy.inventory.synced import is_synced
+from scs_deploy.operations.base import Operation, Session, Step
 from scs_deploy.operations.node import inventory, observe, plan, trust
 from scs_deploy.operations.node.effects import Effects
 from scs_deploy.operations.node.plan import NodePlan, Options, Refusal
+from scs_deploy.operations.node.plan import Step as PlanStep
 from scs_deploy.operations.node.view import View
-from scs_deploy.region.inputs import inputs
+from scs_deploy.operations.node.work import Work
 from scs_deploy.region.region import Region
-from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import RunRecord, RunStore, Status
+from scs_deploy.state.runs import RunRecord
 
 TOLERANT = frozenset({"move_guests"})
 """Steps after whose failure the rest is done all the same: what they leave behind, no later step relies on."""
@@ -32,50 +35,58 @@ class Done:
     """id of its record; '' when there was nothing to do, or the plan only was asked for"""
 
 
-def perform(
-    region: Region,
-    verb: str,
-    host: str,
-    options: Options,
-    watch: Watch,
-    confirm: Callable[[NodePlan], bool],
-    fingerprint: str = "",
-    change: bool = True,
-) -> Done:
-    """Plan, show, carry out.
+class NodeRequest(Model):
+    """What to do with a host."""
 
-    :param confirm: is shown every plan, also a refused one, and says whether to go on
-    :param fingerprint: of the SSH key of a host that was installed anew
-    :param change: False: plan only, beside a run that holds the region, too
-    :raises RefusedError: wrong input, a plan that must not be carried out, or another run holds the region
-    :raises ScsError: a step failed; what came before is done and recorded
+    verb: str = Field(description="drain, undrain, replace, add or remove")
+    host: str
+    options: Options = Options()
+    fingerprint: str = Field(default="", description="of the SSH key of a host that was installed anew")
+
+
+class NodeVerb(Operation[NodePlan, Done]):
+    """Drains, undrains, replaces, adds or removes a host.
+
+    :raises RefusedError: there is no such host
     """
-    check_host(region, host)
-    state = region.environment.state
-    state.mkdir(mode=0o700, exist_ok=True)
-    with RunLock(state / "lock") if change else nullcontext() as lock:
-        if fingerprint:
-            trust.trust(region, host, fingerprint)
-        watch(TaskStarted("looking at all hosts", verb))
-        view, made = look(region, verb, host, options)
+
+    name = "node"
+    repeat = "repeat the command: it looks at the host again, and leaves out what is done already"
+
+    def __init__(self, region: Region, request: NodeRequest) -> None:
+        super().__init__(region, f"scs node {request.verb} {request.host}")
+        check_host(region, request.host)
+        self.request = request
+
+    def plan(self) -> NodePlan:
+        """What the verb would do, or why it is refused. A new SSH key of the host is trusted first.
+
+        :raises RefusedError: the host's SSH key is not the known one
+        """
+        return self._look()[1]
+
+    def execute(self, session: Session, confirm: Callable[[NodePlan], bool]) -> Done:
+        """See Operation.
+
+        :param confirm: is shown every plan, also a refused one, and says whether to go on
+        :raises RefusedError: a plan that must not be carried out
+        :raises ScsError: a step failed; what came before is done and recorded
+        """
+        session.emit(TaskStarted("looking at all hosts", self.request.verb))
+        view, made = self._look()
         go_on = confirm(made)
         refuse(made)
-        if not go_on or not made.steps or lock is None:
+        if not go_on or not made.steps:
             return Done(made, "")
-        store = RunStore(state / "runs.sqlite3")
-        try:
-            record = store.start(
-                f"scs node {verb} {host}",
-                changes_total=len(made.steps),
-                inputs=inputs(region),
-                inventory=region.inventory.hash,
-                secrets=region.secrets.values(),
-            )
-            with record.recording():
-                _carry_out(Effects(region, view, made, record, lock, watch), made, record, lock, watch)
-            return Done(made, record.id)
-        finally:
-            store.close()
+        with session.recording(self.start(len(made.steps))) as record:
+            carry_out(Effects(Work(self.region, view, made, record, session)), made, session, record)
+        return Done(made, record.id)
+
+    def _look(self) -> tuple[View, NodePlan]:
+        request = self.request
+        if request.fingerprint:
+            trust.trust(self.region, request.host, request.fingerprint)
+        return look(self.region, request.verb, request.host, request.options)
 
 
 def look(region: Region, verb: str, host: str, options: Options) -> tuple[View, NodePlan]:
@@ -139,27 +150,23 @@ def check_host(region: Region, host: str) -> None:
         raise RefusedError(f"{region.environment.inventory}: no host '{host}'", f"there are: {known}")
 
 
-def _carry_out(effects: Effects, made: NodePlan, record: RunRecord, lock: RunLock, watch: Watch) -> None:
-    late: list[ScsError] = []
-    lock.check()
+def carry_out(effects: Effects, made: NodePlan, session: Session, record: RunRecord) -> None:
+    """Do the steps of a plan. A host counts as drained from before the first one until the last one brings it back.
+
+    :raises ScsError: a step failed, or another process took the region
+    """
+    session.check()
     if made.verb == "drain":
         effects.note(drained=True)
-    for step in made.steps:
-        lock.check()
-        if step is made.steps[-1] and made.verb in ("undrain", "replace"):
-            effects.note(drained=False)
-        watch(TaskStarted(step.title, made.verb))
-        number = record.step_started(step.title, phase=made.verb, host=made.host, subject=step.name)
-        try:
+    brings_back = made.steps[-1] if made.verb in ("undrain", "replace") else None
+
+    def does(step: PlanStep) -> Callable[[], None]:
+        def do() -> None:
+            if step is brings_back:
+                effects.note(drained=False)
             getattr(effects, step.name)()
-        except ScsError as error:
-            record.step_finished(number, Status.FAILED, str(error))
-            watch(TaskFailed(step.title, made.host, str(error)))
-            if step.name not in TOLERANT:
-                raise
-            late.append(error)
-        else:
-            record.step_finished(number, Status.DONE, changes_done=1)
-            watch(TaskDone(step.title, made.host, 1))
-    if late:
-        raise late[0]
+
+        return do
+
+    steps = (Step(s.name, s.title, does(s), made.host, tolerated=s.name in TOLERANT) for s in made.steps)
+    session.carry_out(record, made.verb, steps)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from scs_deploy.base.model import Model
+from scs_deploy.clusters.base import ClusterState, Server
 
 BY_US = "scs node"
 """Begins the reason of every compute service that these commands disable: only such ones they enable again."""
@@ -40,22 +41,6 @@ class Compute(Model):
     disk: int = Field(default=0, description="GiB free")
 
 
-class Cluster(Model):
-    """Members that vote. All names are hosts'."""
-
-    name: str
-    members: tuple[str, ...] = Field(description="as the cluster itself counts them; gone ones included")
-    alive: tuple[str, ...] = Field(description="those that work in it now")
-    wanted: tuple[str, ...] = Field(description="hosts that shall be members, from the inventory")
-    leader: str = ""
-    dynamic: bool = Field(default=False, description="a member that left in good order no longer counts (Galera)")
-
-    @property
-    def needed(self) -> int:
-        """How many members must work."""
-        return len(self.members) // 2 + 1
-
-
 class HostView(Model):
     """One host."""
 
@@ -63,31 +48,21 @@ class HostView(Model):
     groups: tuple[str, ...]
     unreachable: str = Field(default="", description="what ssh said")
     empty: bool = Field(default=False, description="no container of ours, or no container engine at all")
-    marked: bool = Field(default=False, description="keepalived gives addresses away")
+    marked: bool = Field(default=False, description="it gives API addresses away")
     addresses: tuple[str, ...] = Field(default=(), description="API addresses that it holds")
     gateway: bool = Field(default=False, description="Neutron may put routers' gateways here")
     gateways: tuple[str, ...] = Field(default=(), description="router ports whose traffic passes here now")
-
-
-class Server(Model):
-    """A backend's server in one HAProxy."""
-
-    balancer: str = Field(description="host of the HAProxy")
-    backend: str
-    host: str
-    up: bool
-    state: str = Field(description="ready, drain or maint: what an operator made of it")
 
 
 class View(Model):
     """All hosts, and what they do together."""
 
     hosts: dict[str, HostView]
-    clusters: tuple[Cluster, ...] = ()
+    clusters: tuple[ClusterState, ...] = ()
     servers: tuple[Server, ...] = ()
     computes: dict[str, Compute] = Field(default_factory=dict)
     guests: dict[str, tuple[Guest, ...]] = Field(default_factory=dict, description="by compute host")
-    balancers: tuple[str, ...] = Field(default=(), description="hosts with a HAProxy")
+    balancers: tuple[str, ...] = Field(default=(), description="hosts with a load balancer")
     backends: dict[str, str] = Field(
         default_factory=dict,
         description="backend: drain or maint, how a server leaves it; '' when its data is on one host and it must not",

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from scs_deploy import clusters
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.operations.recover.model import Procedure, Recovery
-from scs_deploy.operations.recover.session import INTERVAL, Say, Session
+from scs_deploy.clusters.base import Procedure, Recovery, RecoveryOptions
+from scs_deploy.engine.access import INTERVAL, saying
+from scs_deploy.engine.events import Watch, guarded, ignore
+from scs_deploy.operations.base import Operation, Session
+from scs_deploy.operations.recover.session import Session as Hosts
 from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
-from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import RunStore
 
 SETTLE = 45.0
 """Seconds in which a member that was started shows whether it comes up."""
@@ -35,57 +37,65 @@ class Recovered:
     """the run's id; '' when nothing was changed"""
 
 
-def plan(region: Region, procedure: Procedure, say: Say) -> Recovery:
-    """What a recovery would do. Changes nothing.
+def procedure(region: Region, service: str, options: RecoveryOptions) -> Procedure:
+    """How a service of the region is recovered.
 
-    :raises RefusedError: it would be refused
-    :raises ScsError: reading failed
+    :raises RefusedError: it has no cluster driver, or the driver has no recovery
     """
-    session = Session(region, say)
-    return procedure.decide(_settled(session, procedure))
+    driver = clusters.of(region).get(service)
+    if driver is None:
+        raise RefusedError(f"{service} has no cluster to recover", "scs apply")
+    return driver.recovery(options)
 
 
-def recover(
-    region: Region, procedure: Procedure, say: Say, confirm: Callable[[Recovery], bool], command: str
-) -> Recovered:
-    """Read, decide, ask, do, and look again.
+class Recover(Operation[Recovery, Recovered]):
+    """Brings a service's cluster back, and looks again that nothing is left to recover."""
 
-    :param confirm: is shown what will be done; asked again when a partial recovery has read more
-    :raises RefusedError: another run holds the region, or the procedure refuses
-    :raises ScsError: a step failed, or something is left to recover
-    """
-    state = region.environment.state
-    state.mkdir(mode=0o700, exist_ok=True)
-    with RunLock(state / "lock") as lock:
-        session = Session(region, say, lock.check)
-        found = procedure.decide(_settled(session, procedure))
+    name = "recover"
+    repeat = "repeat the command: it reads the members again, and does what is left"
+
+    def __init__(self, region: Region, procedure: Procedure) -> None:
+        super().__init__(region, f"scs recover {procedure.service}")
+        self.procedure = procedure
+
+    def plan(self, watch: Watch = ignore) -> Recovery:
+        """What a recovery would do. Changes nothing.
+
+        :raises RefusedError: it would be refused
+        :raises ScsError: reading failed
+        """
+        hosts = Hosts(self.region, saying(guarded(watch)))
+        return self.procedure.decide(_settled(hosts, self.procedure))
+
+    def execute(self, session: Session, confirm: Callable[[Recovery], bool]) -> Recovered:
+        """See Operation.
+
+        :param confirm: is shown what will be done; asked again when a partial recovery has read more
+        :raises RefusedError: the procedure refuses
+        :raises ScsError: a step failed, or something is left to recover
+        """
+        hosts = Hosts(self.region, saying(session.emit), still_ours=session.check)
+        found = self.procedure.decide(_settled(hosts, self.procedure))
         if not found.steps or not confirm(found):
             return Recovered(found, found)
-        store = RunStore(state / "runs.sqlite3")
-        try:
-            session.record = store.start(
-                command, changes_total=len(found.steps), inputs=inputs(region), inventory=region.inventory.hash,
-                secrets=region.secrets.values(),
-            )  # fmt: skip
-            with session.record.recording():
-                after = _rounds(session, procedure, found, confirm)
-            return Recovered(found, after, session.record.id)
-        finally:
-            store.close()
+        with session.recording(self.start(len(found.steps))) as record:
+            hosts.record = record
+            after = _rounds(hosts, self.procedure, found, confirm)
+        return Recovered(found, after, record.id)
 
 
-def _rounds(session: Session, procedure: Procedure, found: Recovery, confirm: Callable[[Recovery], bool]) -> Recovery:
+def _rounds(hosts: Hosts, procedure: Procedure, found: Recovery, confirm: Callable[[Recovery], bool]) -> Recovery:
     current, total = found, len(found.steps)
     for _ in range(ROUNDS):
         for step in current.steps:
-            session.carry_out(step, procedure.act)
+            hosts.carry_out(step, procedure.act)
         try:
-            seen = procedure.decide(_settled(session, procedure))
+            seen = procedure.decide(_settled(hosts, procedure))
             if seen.steps and current.partial and not confirm(seen):
                 raise RefusedError("not gone on with", "nothing but what was stopped for reading has been changed")
         except RefusedError:
             if current.partial:
-                procedure.put_back(session)
+                procedure.put_back(hosts)
             raise
         if not seen.steps:
             return seen
@@ -95,20 +105,20 @@ def _rounds(session: Session, procedure: Procedure, found: Recovery, confirm: Ca
                 f"scs recover {procedure.service} --plan",
             )
         total += len(seen.steps)
-        assert session.record
-        session.record.plan(total, inputs(session.region))
+        assert hosts.record
+        hosts.record.plan(total, inputs(hosts.region))
         current = seen
     raise ScsError(f"{procedure.service}: looking again brings nothing new: {current.summary}")
 
 
-def _settled(session: Session, procedure: Procedure) -> Any:
+def _settled(hosts: Hosts, procedure: Procedure) -> Any:
     """The members, once none is about to change by itself, or after SETTLE seconds."""
     deadline = time.monotonic() + SETTLE
     while True:
-        session.say("now", f"reading the members of {procedure.service}")
-        members = procedure.read(session)
+        hosts.say("now", f"reading the members of {procedure.service}")
+        members = procedure.read(hosts)
         waiting = procedure.settling(members)
         if not waiting or time.monotonic() > deadline:
             return members
-        session.say("now", waiting)
+        hosts.say("now", waiting)
         time.sleep(INTERVAL)

@@ -22,7 +22,9 @@ from scs_deploy.spec.job import Phase
 
 def host(*changes: tuple[Kind, str], name: str = "h") -> HostPlan:
     made = [
-        Change(kind=k, service="s", host=name, subject=s, reason="", phase=Phase.ROLL, impact=Impact.API)
+        Change(
+            kind=k, service=s.partition("/")[0], host=name, subject=s, reason="", phase=Phase.ROLL, impact=Impact.API
+        )
         for k, s in changes
     ]
     return HostPlan(host=name, changes=tuple(made))
@@ -39,7 +41,7 @@ def host(*changes: tuple[Kind, str], name: str = "h") -> HostPlan:
     ],
 )
 def test_only_a_region_without_any_holder_has_no_address(hosts: list[HostPlan], expected: bool) -> None:
-    assert addresses.unheld(hosts, {"h", "i"}) is expected
+    assert addresses.unheld(hosts, {"h", "i"}, {"keepalived"}) is expected
 
 
 def test_an_address_that_answers_is_refused() -> None:

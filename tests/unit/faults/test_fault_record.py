@@ -91,6 +91,7 @@ def test_a_hanging_request_does_not_delay_the_next() -> None:
 
 LEADER = """0775
 Name: OVN_Northbound
+Server ID: 0775 (077595ea-6ff8-4e2b-bd9a-4d9a94d7f8e1)
 Status: cluster member
 Role: leader
 Term: 3

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.operations.backup import parts, restore_plan, restore_run, source, verify
 from scs_deploy.operations.backup.manifest import Manifest, Rows
 from scs_deploy.operations.backup.restore_plan import HostFacts, Target
@@ -183,7 +184,7 @@ def test_names_that_would_break_a_statement_are_quoted() -> None:
 
 
 def test_mariadb_backup_must_say_where_it_ended() -> None:
-    log = source.Log()
+    log = physical.Log()
     for line in (
         "[00] 2026-11-21 09:55:28 mariabackup: The latest check point (for incremental): '45141'",
         "[00] 2026-11-21 09:55:29 Writing Galera info succeeded with ad7ec78f-e591-11f1-bdd8-2216f1c6ed6c:3 0",

@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.operations.node import guests, inventory, membership, parse, pipelines, plan, trust
+from scs_deploy.clusters import haproxy
+from scs_deploy.clusters.base import ClusterState, Server
+from scs_deploy.clusters.galera import driver as galera
+from scs_deploy.clusters.raft import status
+from scs_deploy.clusters.raft.chassis import bindings
+from scs_deploy.operations.node import guests, inventory, membership, pipelines, plan, trust
 from scs_deploy.operations.node.cloud import free
 from scs_deploy.operations.node.plan import NodePlan, Options
 from scs_deploy.operations.node.run import refuse
-from scs_deploy.operations.node.view import Cluster, Compute, Guest, HostView, Server, View
+from scs_deploy.operations.node.view import Compute, Guest, HostView, View
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.region import Plan
 from scs_deploy.spec.container import Impact
@@ -58,7 +63,7 @@ HOSTS = ("a", "b", "c")
 
 
 def test_raft_status_of_a_leader() -> None:
-    found = parse.raft(LEADER)
+    found = status.raft(LEADER)
     assert found is not None
     assert (found.id, found.role, found.leader, found.member) == ("958b", "leader", "958b", True)
     assert [(s.id, s.address, s.last) for s in found.servers] == [
@@ -75,19 +80,19 @@ def test_raft_status_of_a_leader() -> None:
     ],
 )
 def test_raft_member(old: str, new: str, member: bool) -> None:
-    found = parse.raft(LEADER.replace(old, new))
+    found = status.raft(LEADER.replace(old, new))
     assert found is not None
     assert found.member is member
 
 
 def test_raft_status_of_ipv6_members() -> None:
-    found = parse.raft(LEADER.replace("172.30.2.13", "[fd00::13]"))
+    found = status.raft(LEADER.replace("172.30.2.13", "[fd00::13]"))
     assert found is not None
     assert found.servers[1].address == "fd00::13"
 
 
 def test_no_raft_status() -> None:
-    assert parse.raft("ovs-appctl: cannot connect to /run/ovn/ovnnb_db.ctl (No such file or directory)") is None
+    assert status.raft("ovs-appctl: cannot connect to /run/ovn/ovnnb_db.ctl (No such file or directory)") is None
 
 
 @pytest.mark.parametrize(
@@ -100,16 +105,16 @@ def test_no_raft_status() -> None:
     ],
 )
 def test_stale_raft_members(own: str, empty: bool, stale: tuple[str, ...]) -> None:
-    status = parse.raft(LEADER)
-    assert status is not None
-    assert membership.stale(status, "172.30.2.13", own, empty) == stale
+    found = status.raft(LEADER)
+    assert found is not None
+    assert status.stale(found, "172.30.2.13", own, empty) == stale
 
 
 def test_haproxy_server_states() -> None:
-    assert [(s["backend"], s["name"], s["up"], s["state"]) for s in parse.servers(STATES)] == [
+    assert [(s.backend, s.host, s.up, s.state) for s in haproxy.parse("a", STATES)] == [
         ("a", "x", True, "drain"), ("a", "y", False, "ready"), ("b", "x", False, "maint"),
     ]  # fmt: skip
-    assert parse.servers("") == []
+    assert haproxy.parse("a", "") == []
 
 
 @pytest.mark.parametrize(
@@ -123,13 +128,13 @@ def test_haproxy_server_states() -> None:
     ],
 )
 def test_galera(text: str, works: bool) -> None:
-    assert parse.galera_works(parse.galera(text)) is works
+    assert galera.works(galera.parse(text)) is works
 
 
 def test_router_ports_by_chassis() -> None:
     chassis = '{"data":[[["uuid","94b3"],"ha-2"],[["uuid","41ea"],"ha-1"]],"headings":["_uuid","name"]}'
     ports = '{"data":[["cr-lrp-1",["uuid","41ea"]],["cr-lrp-2",["set",[]]]],"headings":["logical_port","chassis"]}'
-    assert parse.bindings(ports, chassis) == {"ha-1": ("cr-lrp-1",)}
+    assert bindings(ports, chassis) == {"ha-1": ("cr-lrp-1",)}
 
 
 def test_free_resources_count_overcommitment_and_reserve() -> None:
@@ -191,7 +196,7 @@ def region(**changes: Any) -> View:
     hosts = {h: HostView(name=h, groups=("compute", "control", "network"), gateway=True) for h in HOSTS}
     hosts["a"] = hosts["a"].model_copy(update={"addresses": ("10.0.0.9",)})
     clusters = tuple(
-        Cluster(name=n, members=HOSTS, alive=HOSTS, wanted=HOSTS, dynamic=n == "Galera")
+        ClusterState(name=n, members=HOSTS, alive=HOSTS, wanted=HOSTS, dynamic=n == "Galera")
         for n in ("Galera", "RabbitMQ", "OVN northbound")
     )
     servers = tuple(
@@ -414,7 +419,7 @@ def test_membership_that_is_whole() -> None:
             "identity is down",
         ),
         (
-            region(clusters=(Cluster(name="RabbitMQ", members=(*HOSTS, "old"), alive=HOSTS, wanted=HOSTS),)),
+            region(clusters=(ClusterState(name="RabbitMQ", members=(*HOSTS, "old"), alive=HOSTS, wanted=HOSTS),)),
             "unknown members old",
         ),
     ],

@@ -10,6 +10,8 @@ import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine.events import Note
+from scs_deploy.environment.environment import Environment
+from scs_deploy.operations.base import Session
 from scs_deploy.operations.node import migrate, run
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.effects import Effects
@@ -124,7 +126,7 @@ def carry_out(recorder: Recorder, store: RunStore, lock: RunLock, verb: str = "d
     made = NodePlan(verb=verb, host="a", steps=tuple(Step(name=n, title=n) for n in names))
     record = store.start("drain")
     with record.recording():
-        run._carry_out(cast("Effects", recorder), made, record, lock, lambda _event: None)
+        run.carry_out(cast("Effects", recorder), made, Session(cast("Environment", None), lock), record)
 
 
 def test_a_guest_that_stays_does_not_stop_the_drain(store: RunStore, tmp_path: Path) -> None:

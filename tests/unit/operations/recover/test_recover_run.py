@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.clusters.base import Recovery, Step, names
+from scs_deploy.engine.access import Access
+from scs_deploy.operations import base
 from scs_deploy.operations.recover import run
-from scs_deploy.operations.recover.model import Recovery, Step, names
-from scs_deploy.operations.recover.session import Session
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
 
@@ -26,7 +27,7 @@ class Cluster:
         self.members = members
         self.refuses = False
 
-    def read(self, session: Session) -> dict[str, str]:
+    def read(self, access: Access) -> dict[str, str]:
         return dict(self.members)
 
     def settling(self, members: dict[str, str]) -> str:
@@ -44,27 +45,28 @@ class Cluster:
         steps = tuple(Step(action="start", hosts=(h,), what="start") for h in stopped)
         return Recovery(members=rows, steps=steps, summary=f"{names(stopped)} stopped" if stopped else "all work")
 
-    def act(self, session: Session, step: Step) -> None:
+    def act(self, access: Access, step: Step) -> None:
         for host in step.hosts:
             if self.members[host] == "fails":
                 raise ScsError(f"host {host}: no")
             if self.members[host] != "stuck":
                 self.members[host] = "stopped" if step.action == "stop" else "works"
 
-    def put_back(self, session: Session) -> None:
+    def put_back(self, access: Access) -> None:
         self.members = {h: "broken" if s == "stopped" else s for h, s in self.members.items()}
 
 
 @pytest.fixture
 def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(run, "inputs", lambda _context: "0123")
+    for module in (base, run):
+        monkeypatch.setattr(module, "inputs", lambda _region: "0123")
     surroundings = SimpleNamespace(state=tmp_path / "state")
     return SimpleNamespace(environment=surroundings, inventory=SimpleNamespace(hash="sha256:0"), secrets={})
 
 
 def recover(region: Any, cluster: Cluster, *answers: bool) -> run.Recovered:
     left = list(answers)
-    return run.recover(region, cluster, lambda _k, _t: None, lambda _seen: left.pop(0), "scs recover thing")
+    return run.Recover(region, cluster).run(confirm=lambda _seen: left.pop(0))
 
 
 def runs(region: Any) -> list[tuple[Status, int, int]]:
@@ -121,7 +123,7 @@ def test_a_failed_step_is_recorded_and_ends_the_run(region: Any) -> None:
     cluster = Cluster(a="stopped", b="stopped")
     cluster.members["a"] = "stuck"
 
-    def fail(session: Session, step: Step) -> None:
+    def fail(access: Access, step: Step) -> None:
         raise ScsError("host a: no space")
 
     cluster.act = fail  # type: ignore[method-assign]
@@ -141,6 +143,6 @@ def test_another_run_holds_the_region(region: Any) -> None:
 def test_a_plan_changes_nothing_and_needs_no_lock(region: Any) -> None:
     cluster = Cluster(a="broken")
     with RunLock(region.environment.state / "lock", "scs apply"):
-        found = run.plan(region, cluster, lambda _k, _t: None)
+        found = run.Recover(region, cluster).plan()
     assert [s.action for s in found.steps] == ["stop"]
     assert cluster.members == {"a": "broken"}

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.engine.remote import Answer
-from scs_deploy.operations.recover.model import Recovery, Running
-from scs_deploy.operations.recover.rabbitmq import (
+from scs_deploy.clusters.base import Recovery
+from scs_deploy.clusters.rabbitmq.procedure import member
+from scs_deploy.clusters.rabbitmq.recovery import (
     Data,
     Member,
     Options,
@@ -21,7 +21,8 @@ from scs_deploy.operations.recover.rabbitmq import (
     parse_queues,
     parse_status,
 )
-from scs_deploy.operations.recover.rabbitmq_run import member
+from scs_deploy.engine.remote import Answer
+from scs_deploy.engine.remote import ContainerState as State
 
 STATUS = json.dumps(
     {
@@ -38,12 +39,12 @@ ALL = frozenset("abc")
 
 
 def up(host: str, sees: str = "abc", **more: Any) -> Member:
-    values = {"container": Running.RUNNING, "up": True, "cluster": ALL, "data": Data.PRESENT}
+    values = {"container": State.RUNNING, "up": True, "cluster": ALL, "data": Data.PRESENT}
     return Member.model_validate({"host": host, "sees": frozenset(sees), **values, **more})
 
 
 def down(host: str, last: str = "abc", **more: Any) -> Member:
-    values = {"container": Running.STOPPED, "cluster": ALL, "data": Data.PRESENT}
+    values = {"container": State.STOPPED, "cluster": ALL, "data": Data.PRESENT}
     return Member.model_validate({"host": host, "last_seen": frozenset(last), **values, **more})
 
 
@@ -52,7 +53,7 @@ def empty(host: str, **more: Any) -> Member:
 
 
 def away(host: str) -> Member:
-    return Member(host=host, container=Running.UNREACHABLE, why="Connection timed out")
+    return Member(host=host, container=State.UNREACHABLE, why="Connection timed out")
 
 
 def done(found: Recovery) -> list[str]:
@@ -66,8 +67,12 @@ def test_outputs_and_files_of_real_nodes_are_read() -> None:
     assert found["cluster"] == {"ha-1", "ha-2", "ha-3"}
     assert nodes_in(SHUTDOWN) == {"ha-1", "ha-3"}
     files = f"== some\n== cluster_nodes.config\n{NODES}== nodes_running_at_shutdown\n{SHUTDOWN}== schema.DAT\n"
-    seen = member("ha-2", Answer(code=-1, output="container 87 is not running"), Answer(code=0, output=files))
-    assert (seen.container, seen.data, seen.last_seen) == (Running.STOPPED, Data.PRESENT, {"ha-1", "ha-3"})
+    seen = member(
+        "ha-2",
+        Answer(code=-1, output="container 87 is not running", container=State.STOPPED),
+        Answer(code=0, output=files),
+    )
+    assert (seen.container, seen.data, seen.last_seen) == (State.STOPPED, Data.PRESENT, {"ha-1", "ha-3"})
     assert seen.cluster == {"ha-1", "ha-2", "ha-3"}
 
 
@@ -108,8 +113,8 @@ def test_replicas_of_queues() -> None:
         ([up("a", "ab"), up("b", "ab"), down("c")], {}, ["start c"]),
         ([up("a", "ab"), up("b", "ab"), empty("c")], {}, ["rejoin c"]),
         ([up("a", "ab"), up("b", "ab"), down("c", data=Data.DAMAGED)], {}, ["rejoin c"]),
-        ([up("a", "ab"), up("b", "ab"), down("c", container=Running.RUNNING)], {}, ["rejoin c"]),
-        ([up("a", "ab"), up("b", "ab"), down("c", container=Running.RESTARTING)], {}, ["rejoin c"]),
+        ([up("a", "ab"), up("b", "ab"), down("c", container=State.RUNNING)], {}, ["rejoin c"]),
+        ([up("a", "ab"), up("b", "ab"), down("c", container=State.RESTARTING)], {}, ["rejoin c"]),
         # it still answers, but would not come back
         ([up("a"), up("b"), up("c", data=Data.EMPTY)], {}, ["rejoin c"]),
         # it was reset and made a cluster of its own
@@ -118,7 +123,7 @@ def test_replicas_of_queues() -> None:
         ([up("a", "ab"), up("b", "ab"), up("c", "c")], {}, ["start c"]),
         ([up("a", "ab"), up("b", "ab"), away("c")], {}, []),
         # without a majority nothing is thrown away
-        ([up("a", "a"), down("b", container=Running.RUNNING), away("c")], {}, ["start b"]),
+        ([up("a", "a"), down("b", container=State.RUNNING), away("c")], {}, ["start b"]),
         # all stopped: together, since each waits for the last one
         ([down("a"), down("b"), down("c")], {}, ["start a,b,c"]),
         ([down("a", "a"), down("b"), empty("c")], {}, ["start a,b", "rejoin c"]),

@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass, field
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.engine.remote import Answer, Command
-from scs_deploy.operations.recover import mariadb
-from scs_deploy.operations.recover.mariadb import SERVICE, Data, Member, Options
-from scs_deploy.operations.recover.model import Recovery, Running, Step, running
-from scs_deploy.operations.recover.session import Session
+from scs_deploy.clusters.base import Recovery, Step, running
+from scs_deploy.clusters.galera import recovery
+from scs_deploy.clusters.galera.recovery import SERVICE, Data, Member, Options
+from scs_deploy.engine.access import Access
+from scs_deploy.engine.remote import Answer, Command, ContainerState
 
 STATUS = Command(
     container=SERVICE,
@@ -76,64 +76,64 @@ class Procedure:
     stamp: str = field(default_factory=lambda: time.strftime("%Y%m%dT%H%M%S", time.gmtime()))
     service: str = SERVICE
 
-    def read(self, session: Session) -> list[Member]:
+    def read(self, access: Access) -> list[Member]:
         """State, files and position of every member."""
-        hosts = session.hosts(SERVICE)
-        answers = session.ask({h: [STATUS, FILES] for h in hosts})
+        hosts = access.hosts(SERVICE)
+        answers = access.ask({h: [STATUS, FILES] for h in hosts})
         members = [
-            Member(host=h, container=Running.UNREACHABLE, why=answers.unreachable[h])
+            Member(host=h, container=ContainerState.UNREACHABLE, why=answers.unreachable[h])
             if h in answers.unreachable
             else member(h, *answers.by_host[h])
             for h in hosts
         ]
-        members = _with_positions(session, members)
-        return self._with_room(session, members)
+        members = _with_positions(access, members)
+        return self._with_room(access, members)
 
     def settling(self, members: list[Member]) -> str:
         """Servers that start."""
-        return mariadb.settling(members)
+        return recovery.settling(members)
 
     def decide(self, members: list[Member]) -> Recovery:
-        """See mariadb.decide."""
-        return mariadb.decide(members, self.options)
+        """See recovery.decide."""
+        return recovery.decide(members, self.options)
 
-    def act(self, session: Session, step: Step) -> None:
+    def act(self, access: Access, step: Step) -> None:
         """One step."""
         host = step.hosts[0]
         if step.action == "stop":
-            session.containers("stop", SERVICE, step.hosts)
+            access.containers("stop", SERVICE, step.hosts)
         elif step.action == "copy":
             task = {"volume": SERVICE, "name": self.stamp, "exclude": list(REMADE)}
-            session.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
+            access.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
         elif step.action == "bootstrap":
             argv = ("sh", "-ec", MARK, "mark", step.target)
-            session.require({host: [Command(container=SERVICE, argv=argv, one_shot=True)]})
-            session.containers("create" if step.create else "start", SERVICE, step.hosts)
-            wait_synced(session, host, START_SECONDS)
-            session.companions(SERVICE, step.create, step.hosts)
+            access.require({host: [Command(container=SERVICE, argv=argv, one_shot=True)]})
+            access.containers("create" if step.create else "start", SERVICE, step.hosts)
+            wait_synced(access, host, START_SECONDS)
+            access.companions(SERVICE, step.create, step.hosts)
             # what was spelled out is done: from here on there is a cluster like any other
             self.options = self.options.model_copy(update={"bootstrap_from": ""})
         elif step.action == "join":
-            session.containers("create" if step.create else "start", SERVICE, step.hosts)
-            wait_synced(session, host, JOIN_SECONDS)
-            session.companions(SERVICE, step.create, step.hosts)
+            access.containers("create" if step.create else "start", SERVICE, step.hosts)
+            wait_synced(access, host, JOIN_SECONDS)
+            access.companions(SERVICE, step.create, step.hosts)
         elif step.action == "wait":
-            wait_synced(session, host, JOIN_SECONDS)
+            wait_synced(access, host, JOIN_SECONDS)
         else:
             raise ScsError(f"mariadb: no such step: {step.action}")
 
-    def put_back(self, session: Session) -> None:
+    def put_back(self, access: Access) -> None:
         """Start what was stopped for reading."""
-        if hosts := sorted(h for h, _ in session.stopped):
-            session.containers("start", SERVICE, hosts)
+        if hosts := sorted(h for h, _ in access.stopped):
+            access.containers("start", SERVICE, hosts)
 
-    def _with_room(self, session: Session, members: list[Member]) -> list[Member]:
+    def _with_room(self, access: Access, members: list[Member]) -> list[Member]:
         """Sizes, where a copy may be taken."""
         hosts = [m.host for m in members if m.data is Data.PRESENT and not m.primary] if self.options.copies else []
         if not hosts:
             return members
         task = {"volume": SERVICE, "exclude": list(REMADE)}
-        room = session.task({"name": "Measure", "scs.core.volume_copy": task}, hosts)
+        room = access.task({"name": "Measure", "scs.core.volume_copy": task}, hosts)
         return [
             m.model_copy(update={"size_bytes": room[m.host]["size"], "free_bytes": room[m.host]["free"]})
             if m.host in room
@@ -145,11 +145,11 @@ class Procedure:
 def member(host: str, status: Answer, files: Answer) -> Member:
     """A member from the answers to STATUS and FILES."""
     container = running(status)
-    if container is Running.UNREACHABLE:
+    if container is ContainerState.UNREACHABLE:
         return Member(host=host, container=container, why=status.output)
-    values = mariadb.parse_status(status.output) if status.code == 0 else {}
+    values = recovery.parse_status(status.output) if status.code == 0 else {}
     parts = dict(p.partition("\n")[::2] for p in files.output.split("== ")[1:])
-    uuid, seqno, safe = mariadb.parse_grastate(parts.get("grastate.dat", ""))
+    uuid, seqno, safe = recovery.parse_grastate(parts.get("grastate.dat", ""))
     source = "grastate.dat"
     if values.get("wsrep_cluster_status"):
         uuid, seqno = values.get("wsrep_cluster_state_uuid", ""), int(values.get("wsrep_last_committed", -1))
@@ -167,26 +167,26 @@ def member(host: str, status: Answer, files: Answer) -> Member:
         seqno=seqno if seqno >= 0 else None,
         source=source if uuid else "",
         safe=safe,
-        view=mariadb.parse_view(parts.get("gvwstate.dat", "")),
+        view=recovery.parse_view(parts.get("gvwstate.dat", "")),
     )
 
 
-def _with_positions(session: Session, members: list[Member]) -> list[Member]:
+def _with_positions(access: Access, members: list[Member]) -> list[Member]:
     """What InnoDB remembers, for stopped members whose grastate.dat does not tell: they crashed."""
     asked = [
         m.host
         for m in members
-        if m.container in (Running.STOPPED, Running.ABSENT) and m.data is Data.PRESENT and m.seqno is None
+        if m.container in (ContainerState.STOPPED, ContainerState.ABSENT) and m.data is Data.PRESENT and m.seqno is None
     ]
     if not asked or any(m.primary for m in members):
         return members
-    session.say("now", f"recovering the position of {', '.join(asked)}")
-    answers = session.ask({h: [POSITION] for h in asked})
+    access.say("now", f"recovering the position of {', '.join(asked)}")
+    answers = access.ask({h: [POSITION] for h in asked})
     result = []
     for m in members:
         if m.host in answers.by_host:
             answer = answers.by_host[m.host][0]
-            position = mariadb.parse_position(answer.output)
+            position = recovery.parse_position(answer.output)
             if position and position[1] >= 0:
                 uuid, seqno = position
                 m = m.model_copy(update={"uuid": uuid, "seqno": seqno, "source": "recovered from InnoDB"})
@@ -194,29 +194,29 @@ def _with_positions(session: Session, members: list[Member]) -> list[Member]:
                 said = "" if position else " ".join(answer.output.split())[-200:]
                 m = m.model_copy(update={"why": said or "InnoDB tells no position"})
         elif m.host in answers.unreachable:
-            m = Member(host=m.host, container=Running.UNREACHABLE, why=answers.unreachable[m.host])
+            m = Member(host=m.host, container=ContainerState.UNREACHABLE, why=answers.unreachable[m.host])
         result.append(m)
     return result
 
 
-def wait_synced(session: Session, host: str, seconds: float) -> None:
+def wait_synced(access: Access, host: str, seconds: float) -> None:
     """Until a server is in the primary component and synchronised."""
     ended = 0
 
     def ready() -> str:
         nonlocal ended
-        answers = session.ask({host: [STATUS]})
+        answers = access.ask({host: [STATUS]})
         if host in answers.unreachable:
             raise ScsError(f"host {host} became unreachable: {answers.unreachable[host]}")
         answer = answers.by_host[host][0]
-        if running(answer) is not Running.RUNNING:
+        if running(answer) is not ContainerState.RUNNING:
             ended += 1
             if ended >= ATTEMPTS:
                 raise ScsError(f"host {host}: mariadb ends again and again", f"scs logs mariadb --host {host}")
-        values = mariadb.parse_status(answer.output) if answer.code == 0 else {}
+        values = recovery.parse_status(answer.output) if answer.code == 0 else {}
         status, state = values.get("wsrep_cluster_status", ""), values.get("wsrep_local_state_comment", "")
         if status == "Primary" and state in ("Synced", "Donor/Desynced"):
             return ""
         return f"{host}: mariadb is {state or running(answer).value}{', ' + status if status else ''}"
 
-    session.until(ready, seconds, f"host {host}: mariadb is not synchronised")
+    access.until(ready, seconds, f"host {host}: mariadb is not synchronised")

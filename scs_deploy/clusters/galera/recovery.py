@@ -11,9 +11,12 @@ import re
 from collections.abc import Collection
 from enum import StrEnum
 
+from pydantic import Field
+
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.operations.recover.model import Recovery, Running, Step, known, names
+from scs_deploy.clusters.base import Recovery, RecoveryOptions, Step, known, names
+from scs_deploy.engine.remote import ContainerState
 
 SERVICE = "mariadb"
 
@@ -33,7 +36,7 @@ class Member(Model):
     """What was seen of one member."""
 
     host: str
-    container: Running
+    container: ContainerState
     why: str = ""
     """why nothing more is known: what ssh or the engine said"""
     status: str = ""
@@ -64,12 +67,17 @@ class Member(Model):
         return self.status == "Primary"
 
 
-class Options(Model):
-    """What an operator spelled out."""
+class Options(RecoveryOptions):
+    """Bring the database back: bootstrap the member with the newest data, join the others."""
 
-    without: tuple[str, ...] = ()
-    bootstrap_from: str = ""
-    copies: bool = True
+    bootstrap_from: str = Field(
+        default="",
+        description="Take this member's data although another's differs or is newer.",
+        json_schema_extra={"metavar": "HOST"},
+    )
+    copies: bool = Field(
+        default=True, description="Do not copy data directories first.", json_schema_extra={"option": "--no-copy"}
+    )
 
 
 def parse_grastate(text: str) -> tuple[str, int, bool]:
@@ -101,7 +109,7 @@ def parse_status(text: str) -> dict[str, str]:
 
 def settling(members: Collection[Member]) -> str:
     """Servers that may be starting: they run and do not answer yet, or synchronise."""
-    starting = [m.host for m in members if m.container is Running.RUNNING and (not m.status or _joining(m))]
+    starting = [m.host for m in members if m.container is ContainerState.RUNNING and (not m.status or _joining(m))]
     return f"waiting for mariadb on {names(starting)} to answer" if starting else ""
 
 
@@ -115,7 +123,7 @@ def decide(members: Collection[Member], options: Options) -> Recovery:
         raise RefusedError(f"'{options.bootstrap_from}' is both left out and bootstrapped from", "name it once")
     rest = sorted((m for m in members if m.host not in options.without), key=lambda m: m.host)
     table = tuple(row(m) for m in sorted(members, key=lambda m: m.host))
-    reachable = [m for m in rest if m.container is not Running.UNREACHABLE]
+    reachable = [m for m in rest if m.container is not ContainerState.UNREACHABLE]
     if not reachable:
         raise RefusedError("no member of mariadb is reachable", "check power and network of its hosts")
     primary = [m for m in reachable if m.primary]
@@ -186,16 +194,16 @@ def _join_others(
     warnings = [
         f"{m.host} is not reachable ({m.why}); it joins by itself when it is back"
         for m in members
-        if m.container is Running.UNREACHABLE
+        if m.container is ContainerState.UNREACHABLE
     ]
     donor = any(m.state == "Donor/Desynced" for m in primary)
     for m in reachable:
         if m.primary and not _joining(m):
             continue
-        if _joining(m) or (donor and m.container is Running.RUNNING and not m.status):
+        if _joining(m) or (donor and m.container is ContainerState.RUNNING and not m.status):
             steps.append(Step(action="wait", hosts=(m.host,), container=SERVICE, what="wait until it is synchronised"))
             continue
-        if m.container is not Running.STOPPED and m.container is not Running.ABSENT:
+        if m.container is not ContainerState.STOPPED and m.container is not ContainerState.ABSENT:
             steps.append(Step(action="stop", hosts=(m.host,), container=SERVICE, what="stop mariadb"))
         if m.uuid and m.uuid != uuid:
             warnings.append(f"{m.host} has data of another history ({m.uuid}); the cluster's replaces it")
@@ -209,21 +217,21 @@ def _join_others(
 
 def _bootstrap(rest: list[Member], table: tuple[dict[str, str], ...], options: Options, found: str) -> Recovery:
     """Nobody has a quorum: the newest data begins a new cluster, the others join it."""
-    lost = [m for m in rest if m.container is Running.UNREACHABLE]
+    lost = [m for m in rest if m.container is ContainerState.UNREACHABLE]
     if lost:
         raise RefusedError(
             f"{names(m.host for m in lost)} cannot be asked ({'; '.join(m.why for m in lost)}) and may have the newest "
             "data",
             "bring it back; or give its last writes up with " + " ".join(f"--without {m.host}" for m in lost),
         )
-    active = [m for m in rest if m.container in (Running.RUNNING, Running.RESTARTING)]
+    active = [m for m in rest if m.container in (ContainerState.RUNNING, ContainerState.RESTARTING)]
     if active:
         return _stop_and_read(active, rest, table, found)
     if all(m.data is Data.EMPTY for m in rest):
         raise RefusedError("no member of mariadb has data", "scs apply creates a new database; or restore a backup")
     source, warnings = _newest(rest, options)
     holders = [m for m in rest if m.data is not Data.EMPTY]
-    existing = tuple(m.host for m in rest if m.container is not Running.ABSENT)
+    existing = tuple(m.host for m in rest if m.container is not ContainerState.ABSENT)
     hold = Step(action="stop", hosts=existing, container=SERVICE, what="keep mariadb stopped")
     steps = [
         *([hold] if existing else []),
@@ -233,7 +241,7 @@ def _bootstrap(rest: list[Member], table: tuple[dict[str, str], ...], options: O
             hosts=(source.host,),
             container=SERVICE,
             target="" if source.uuid in ("", NOBODY) or source.seqno is None else _position(source),
-            create=source.container is Running.ABSENT,
+            create=source.container is ContainerState.ABSENT,
             what=f"bootstrap the cluster from its data, {_position(source)}",
         ),
         *(_join(m) for m in rest if m is not source),
@@ -317,7 +325,7 @@ def _copies(holders: list[Member], options: Options, warnings: list[str]) -> lis
 
 
 def _join(m: Member) -> Step:
-    create = m.container is Running.ABSENT
+    create = m.container is ContainerState.ABSENT
     what = f"{'create' if create else 'start'} mariadb and wait until it has joined and is synchronised"
     return Step(action="join", hosts=(m.host,), container=SERVICE, create=create, what=what)
 

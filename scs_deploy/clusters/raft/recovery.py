@@ -16,12 +16,10 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.operations.recover.model import Recovery, Running, Step, known, names
+from scs_deploy.clusters.base import Recovery, RecoveryOptions, Step, known, names
+from scs_deploy.engine.remote import ContainerState
 
 SERVICE = "ovn"
-
-SCHEMAS = {"ovn_nb": "OVN_Northbound", "ovn_sb": "OVN_Southbound"}
-"""Container: the schema of its database."""
 
 
 class File(StrEnum):
@@ -60,7 +58,7 @@ class Member(Model):
     host: str
     address: str
     """of its raft server: the host's management address"""
-    container: Running
+    container: ContainerState
     why: str = ""
     server: Server | None = None
     file: File = File.UNKNOWN
@@ -77,12 +75,17 @@ class Member(Model):
         return self.server is not None and self.server.status == "cluster member" and self.server.leader != "unknown"
 
 
-class Options(Model):
-    """What an operator spelled out."""
+class Options(RecoveryOptions):
+    """Bring OVN's databases back: replace a lost member, remove servers that are no more, rebuild a lost quorum.
 
-    without: tuple[str, ...] = ()
-    source: str = ""
-    """rebuild the cluster from this member's data"""
+    With --without the cluster forgets that member; without it, an unreachable one stays a member.
+    """
+
+    source: str = Field(
+        default="",
+        description="The quorum is lost for good: make a new cluster of this member's data.",
+        json_schema_extra={"option": "--from", "metavar": "HOST"},
+    )
 
 
 def parse_status(text: str) -> Server | None:
@@ -110,7 +113,7 @@ def host_address(url: str) -> str:
 
 def settling(members: Collection[Member]) -> str:
     """Servers that may be starting, joining or electing."""
-    waiting = [m.host for m in members if m.container is Running.RUNNING and not m.working]
+    waiting = [m.host for m in members if m.container is ContainerState.RUNNING and not m.working]
     return f"waiting for OVN's databases on {names(set(waiting))}" if waiting else ""
 
 
@@ -153,7 +156,7 @@ def row(container: str, m: Member) -> dict[str, str]:
 
 
 def _database(container: str, members: Collection[Member], options: Options) -> Recovery:
-    reachable = [m for m in members if m.container is not Running.UNREACHABLE and m.host not in options.without]
+    reachable = [m for m in members if m.container is not ContainerState.UNREACHABLE and m.host not in options.without]
     leaders = [m for m in reachable if m.server and m.server.role == "leader" and m.working]
     if leaders:
         leader = max(leaders, key=lambda m: m.server.term if m.server else 0)
@@ -245,18 +248,18 @@ def _rebuild(container: str, members: list[Member], reachable: list[Member], sou
     warnings += [
         f"{m.host} is not reachable ({m.why}); its server is of the old cluster: run `scs recover ovn` when it is back"
         for m in members
-        if m.container is Running.UNREACHABLE
+        if m.container is ContainerState.UNREACHABLE
     ]
     ahead = [m for m in reachable if m.server and origin.server and m.server.log > origin.server.log]
     warnings += [f"{container}: {m.host} has a longer log than {source}" for m in ahead]
-    existing = tuple(m.host for m in reachable if m.container is not Running.ABSENT)
+    existing = tuple(m.host for m in reachable if m.container is not ContainerState.ABSENT)
     steps = [
         Step(action="stop", hosts=existing, container=container, what=f"stop {container}"),
         Step(
             action="rebuild",
             hosts=(source,),
             container=container,
-            create=origin.container is Running.ABSENT,
+            create=origin.container is ContainerState.ABSENT,
             what=f"{container}: make a new cluster of its data; the old file is kept beside it",
         ),
         *(_rejoin(container, m) for m in reachable if m is not origin),
@@ -275,7 +278,7 @@ def _start(container: str, members: list[Member]) -> Step:
         action="start",
         hosts=tuple(m.host for m in members),
         container=container,
-        create=any(m.container is Running.ABSENT for m in members),
+        create=any(m.container is ContainerState.ABSENT for m in members),
         what=f"start {container} and wait until it follows a leader",
     )
 
@@ -286,6 +289,6 @@ def _rejoin(container: str, m: Member) -> Step:
         action="rejoin",
         hosts=(m.host,),
         container=container,
-        create=m.container is Running.ABSENT,
+        create=m.container is ContainerState.ABSENT,
         what=f"{container}: {aside}join the cluster as a new server",
     )

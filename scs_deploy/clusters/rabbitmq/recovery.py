@@ -16,7 +16,8 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.operations.recover.model import Recovery, Running, Step, known, names
+from scs_deploy.clusters.base import Recovery, RecoveryOptions, Step, known, names
+from scs_deploy.engine.remote import ContainerState
 
 SERVICE = "rabbitmq"
 
@@ -35,7 +36,7 @@ class Member(Model):
     """What was seen of one member."""
 
     host: str
-    container: Running
+    container: ContainerState
     why: str = ""
     up: bool = False
     """the broker answers and takes part in a cluster"""
@@ -60,12 +61,20 @@ class Queues(Model):
     """host: queues that lack a replica there"""
 
 
-class Options(Model):
-    """What an operator spelled out."""
+class Options(RecoveryOptions):
+    """Bring the message broker back: start members, let lost ones join anew, give queues their replicas back."""
 
-    without: tuple[str, ...] = ()
-    force_boot: str = ""
-    reset: bool = False
+    force_boot: str = Field(
+        default="",
+        description="Boot from this member's data; what only others knew is lost.",
+        json_schema_extra={"metavar": "HOST"},
+    )
+    reset: bool = Field(default=False, description="New, empty cluster; run `scs apply` afterwards for the accounts.")
+
+    def check(self) -> None:
+        """A reset gives all data up."""
+        if self.reset and self.force_boot:
+            raise RefusedError("--reset gives up the data that --force-boot would boot from", "choose one")
 
 
 def host_of(node: str) -> str:
@@ -122,7 +131,7 @@ def parse_queues(documents: Iterable[tuple[str, str]], hosts: Collection[str], s
 
 def settling(members: Collection[Member]) -> str:
     """Brokers that may be starting."""
-    starting = [m.host for m in members if m.container is Running.RUNNING and not m.up]
+    starting = [m.host for m in members if m.container is ContainerState.RUNNING and not m.up]
     return f"waiting for rabbitmq on {names(starting)} to answer" if starting else ""
 
 
@@ -135,7 +144,7 @@ def decide(members: Collection[Member], queues: Queues, options: Options) -> Rec
     ordered = sorted(members, key=lambda m: m.host)
     table = tuple(row(m) for m in ordered)
     rest = [m for m in ordered if m.host not in options.without]
-    reachable = [m for m in rest if m.container is not Running.UNREACHABLE]
+    reachable = [m for m in rest if m.container is not ContainerState.UNREACHABLE]
     if not reachable:
         raise RefusedError("no member of rabbitmq is reachable", "check power and network of its hosts")
     if options.reset:
@@ -153,7 +162,7 @@ def row(m: Member) -> dict[str, str]:
     return {
         "host": m.host,
         "container": m.container.value,
-        "state": ("up" if m.up else m.why) or ("waiting" if m.container is Running.RUNNING else ""),
+        "state": ("up" if m.up else m.why) or ("waiting" if m.container is ContainerState.RUNNING else ""),
         "sees_running": " ".join(sorted(m.sees)),
         "cluster": " ".join(sorted(m.cluster)),
         "data": m.data.value,
@@ -203,7 +212,7 @@ def _beside(
             # it still works from memory: nobody else could give it its data back
             continue
         stranger = m.host not in known_there or bool(m.cluster and not m.cluster & (here - {m.host}))
-        stuck = m.container in (Running.RUNNING, Running.RESTARTING) and not m.up
+        stuck = m.container in (ContainerState.RUNNING, ContainerState.RESTARTING) and not m.up
         if m.data in (Data.EMPTY, Data.DAMAGED) or stranger or (stuck and majority):
             steps.append(_rejoin(m, here - {m.host}))
         else:
@@ -211,7 +220,7 @@ def _beside(
     warnings = [
         f"{m.host} is not reachable ({m.why}); it joins by itself"
         for m in members
-        if m.container is Running.UNREACHABLE
+        if m.container is ContainerState.UNREACHABLE
     ]
     warnings += [
         f"alarm: {a}; publishers wait until it is gone" for a in sorted({a for m in keepers for a in m.alarms})
@@ -243,7 +252,7 @@ def _boot(rest: list[Member], reachable: list[Member], table: tuple[dict[str, st
     holders = [m for m in reachable if m.data is Data.PRESENT]
     hosts = frozenset(m.host for m in holders)
     others = [m for m in reachable if m not in holders]
-    lost = [m for m in rest if m.container is Running.UNREACHABLE]
+    lost = [m for m in rest if m.container is ContainerState.UNREACHABLE]
     steps: list[Step] = []
     warnings: list[str] = []
     if options.force_boot:
@@ -254,12 +263,12 @@ def _boot(rest: list[Member], reachable: list[Member], table: tuple[dict[str, st
         first = next(m for m in holders if m.host == options.force_boot)
         warnings.append(f"queues, accounts and messages that {first.host} did not know when it stopped are lost")
         steps = [
-            _stop([m for m in reachable if m.container is not Running.ABSENT]),
+            _stop([m for m in reachable if m.container is not ContainerState.ABSENT]),
             Step(
                 action="force_boot",
                 hosts=(first.host,),
                 container=SERVICE,
-                create=first.container is Running.ABSENT,
+                create=first.container is ContainerState.ABSENT,
                 what="boot from its data without waiting for the others",
             ),
         ]
@@ -293,10 +302,10 @@ def _boot(rest: list[Member], reachable: list[Member], table: tuple[dict[str, st
 
 def _reset(rest: list[Member], reachable: list[Member], table: tuple[dict[str, str], ...]) -> Recovery:
     """A new, empty cluster."""
-    if lost := [m for m in rest if m.container is Running.UNREACHABLE]:
+    if lost := [m for m in rest if m.container is ContainerState.UNREACHABLE]:
         _refuse_lost(lost)
     first, *others = reachable
-    present = [m for m in reachable if m.container is not Running.ABSENT]
+    present = [m for m in reachable if m.container is not ContainerState.ABSENT]
     steps = [*([_stop(present)] if present else []), _rejoin(first, frozenset())]
     steps += [_rejoin(m, frozenset({first.host})) for m in others]
     return Recovery(
@@ -331,7 +340,7 @@ def _start(members: list[Member], expected: Iterable[str]) -> Step:
         hosts=tuple(m.host for m in members),
         container=SERVICE,
         target=target,
-        create=any(m.container is Running.ABSENT for m in members),
+        create=any(m.container is ContainerState.ABSENT for m in members),
         what=f"{how} and wait until it sees {names(target.split(','))}",
     )
 
@@ -345,6 +354,6 @@ def _rejoin(m: Member, expected: Iterable[str]) -> Step:
         hosts=(m.host,),
         container=SERVICE,
         target=target,
-        create=m.container is Running.ABSENT,
+        create=m.container is ContainerState.ABSENT,
         what=f"{aside}{where}",
     )

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.engine.remote import Answer
-from scs_deploy.operations.recover.mariadb import (
+from scs_deploy.clusters.base import Recovery
+from scs_deploy.clusters.galera.procedure import member
+from scs_deploy.clusters.galera.recovery import (
     NOBODY,
     Data,
     Member,
@@ -21,8 +22,8 @@ from scs_deploy.operations.recover.mariadb import (
     parse_view,
     settling,
 )
-from scs_deploy.operations.recover.mariadb_run import member
-from scs_deploy.operations.recover.model import Recovery, Running
+from scs_deploy.engine.remote import Answer
+from scs_deploy.engine.remote import ContainerState as State
 
 U = "31623b3f-e576-11f1-a03c-e6a0d63e2e44"
 V = "5f4db2f8-e57c-11f1-bd71-afbe1e4a4896"
@@ -61,7 +62,7 @@ wsrep_cluster_status\tPrimary
 def stopped(host: str, seqno: int | None, uuid: str = U, **more: Any) -> Member:
     """A member whose position is known because it is stopped."""
     values = {
-        "container": Running.STOPPED,
+        "container": State.STOPPED,
         "data": Data.PRESENT,
         "source": "recovered",
         "size_bytes": 1,
@@ -71,12 +72,18 @@ def stopped(host: str, seqno: int | None, uuid: str = U, **more: Any) -> Member:
 
 
 def primary(host: str, size: int = 3, **more: Any) -> Member:
-    values = {"container": Running.RUNNING, "status": "Primary", "state": "Synced", "size": size, "data": Data.PRESENT}
+    values = {
+        "container": State.RUNNING,
+        "status": "Primary",
+        "state": "Synced",
+        "size": size,
+        "data": Data.PRESENT,
+    }
     return Member.model_validate({"host": host, "uuid": U, "seqno": 90, **values, **more})
 
 
 def away(host: str) -> Member:
-    return Member(host=host, container=Running.UNREACHABLE, why="Connection timed out")
+    return Member(host=host, container=State.UNREACHABLE, why="Connection timed out")
 
 
 def done(found: Recovery) -> list[str]:
@@ -105,32 +112,43 @@ def test_files_and_outputs_of_real_servers_are_read() -> None:
         (
             Answer(code=0, output=STATUS),
             Answer(code=0, output=f"== grastate.dat\n{GRASTATE}== gvwstate.dat\n{GVWSTATE}== data\n"),
-            {"container": Running.RUNNING, "primary": True, "uuid": U, "seqno": 3443, "source": "status", "view": 3},
+            {
+                "container": State.RUNNING,
+                "primary": True,
+                "uuid": U,
+                "seqno": 3443,
+                "source": "status",
+                "view": 3,
+            },
         ),
         (
             Answer(code=1, output="ERROR 2002 (HY000): Can't connect to server on '172.30.2.11' (115)"),
             Answer(code=0, output=f"== grastate.dat\n{GRASTATE}== gvwstate.dat\n== data\n"),
-            {"container": Running.RUNNING, "status": "", "uuid": U, "seqno": None, "data": Data.PRESENT},
+            {"container": State.RUNNING, "status": "", "uuid": U, "seqno": None, "data": Data.PRESENT},
         ),
         (
-            Answer(code=-1, output="container 8723967c2973 is not running"),
+            Answer(code=-1, output="container 8723967c2973 is not running", container=State.STOPPED),
             Answer(code=0, output="== grastate.dat\n== gvwstate.dat\n"),
-            {"container": Running.STOPPED, "data": Data.EMPTY, "uuid": ""},
+            {"container": State.STOPPED, "data": Data.EMPTY, "uuid": ""},
         ),
         (
-            Answer(code=-1, output="Container 8723967c is restarting, wait until the container is running"),
+            Answer(code=-1, output="Container 8723967c is restarting", container=State.RESTARTING),
             Answer(code=0, output="== grastate.dat\n== gvwstate.dat\n== data\n"),
-            {"container": Running.RESTARTING, "data": Data.PRESENT},
+            {"container": State.RESTARTING, "data": Data.PRESENT},
         ),
         (
-            Answer(code=-1, output="No such container: mariadb"),
+            Answer(code=-1, output="No such container: mariadb", container=State.ABSENT),
             Answer(code=-1, output="No such image: scs/mariadb"),
-            {"container": Running.ABSENT, "data": Data.UNKNOWN, "why": "No such image: scs/mariadb"},
+            {"container": State.ABSENT, "data": Data.UNKNOWN, "why": "No such image: scs/mariadb"},
         ),
         (
+            Answer(
+                code=-1,
+                output="no answer from the Docker engine at /var/run/docker.sock: refused",
+                container=State.UNREACHABLE,
+            ),
             Answer(code=-1, output="no answer from the Docker engine at /var/run/docker.sock: refused"),
-            Answer(code=-1, output="no answer from the Docker engine at /var/run/docker.sock: refused"),
-            {"container": Running.UNREACHABLE},
+            {"container": State.UNREACHABLE},
         ),
     ],
 )
@@ -172,10 +190,10 @@ def test_after_a_full_outage_the_newest_data_is_bootstrapped(
 
 
 def test_members_that_run_without_a_quorum_are_stopped_before_their_positions_count() -> None:
-    looping = stopped("a", None, container=Running.RESTARTING)
+    looping = stopped("a", None, container=State.RESTARTING)
     alone = Member(
         host="b",
-        container=Running.RUNNING,
+        container=State.RUNNING,
         status="non-Primary",
         state="Initialized",
         uuid=U,
@@ -192,8 +210,8 @@ def test_members_that_run_without_a_quorum_are_stopped_before_their_positions_co
     ("others", "expected"),
     [
         ([stopped("b", None), stopped("c", None)], ["join b", "join c"]),
-        ([stopped("b", None, container=Running.RESTARTING)], ["stop b", "join b"]),
-        ([stopped("b", None, "", data=Data.EMPTY, container=Running.ABSENT)], ["join b"]),
+        ([stopped("b", None, container=State.RESTARTING)], ["stop b", "join b"]),
+        ([stopped("b", None, "", data=Data.EMPTY, container=State.ABSENT)], ["join b"]),
         # it copies the whole database just now: nobody may interrupt that
         ([primary("b", size=2, state="Joiner")], ["wait b"]),
         # data of another history is replaced, and kept
@@ -208,7 +226,7 @@ def test_beside_a_quorum_the_others_join(others: list[Member], expected: list[st
 
 def test_a_copy_that_is_under_way_is_waited_for() -> None:
     donor = primary("a", 2, state="Donor/Desynced")
-    receiver = Member(host="b", container=Running.RUNNING, data=Data.EMPTY)
+    receiver = Member(host="b", container=State.RUNNING, data=Data.EMPTY)
     assert done(decide([donor, receiver], Options())) == ["wait b"]
     assert done(decide([primary("a", 1), receiver], Options())) == ["stop b", "join b"]
 
@@ -265,6 +283,6 @@ def test_losses_are_told_before_they_happen() -> None:
 
 
 def test_who_starts_is_given_time() -> None:
-    starting = Member(host="b", container=Running.RUNNING)
+    starting = Member(host="b", container=State.RUNNING)
     assert "b" in settling([primary("a"), starting])
     assert settling([primary("a"), stopped("b", 3), away("c")]) == ""

@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass, field
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.engine.remote import Answer, Command
-from scs_deploy.operations.recover import rabbitmq
-from scs_deploy.operations.recover.model import Recovery, Running, Step, running
-from scs_deploy.operations.recover.rabbitmq import SERVICE, Data, Member, Options, Queues
-from scs_deploy.operations.recover.session import Session
+from scs_deploy.clusters.base import Recovery, Step, running
+from scs_deploy.clusters.rabbitmq import recovery
+from scs_deploy.clusters.rabbitmq.recovery import SERVICE, Data, Member, Options, Queues
+from scs_deploy.engine.access import Access
+from scs_deploy.engine.remote import Answer, Command, ContainerState
 
 STATUS = Command(
     container=SERVICE,
@@ -61,80 +61,80 @@ class Procedure:
     """a recovery made an empty cluster"""
     queues: Queues = field(default_factory=Queues)
 
-    def read(self, session: Session) -> list[Member]:
+    def read(self, access: Access) -> list[Member]:
         """State, view and data of every member, and the cluster's queues."""
-        hosts = session.hosts(SERVICE)
-        answers = session.ask({h: [STATUS, _files(h)] for h in hosts})
+        hosts = access.hosts(SERVICE)
+        answers = access.ask({h: [STATUS, _files(h)] for h in hosts})
         members = [
-            Member(host=h, container=Running.UNREACHABLE, why=answers.unreachable[h])
+            Member(host=h, container=ContainerState.UNREACHABLE, why=answers.unreachable[h])
             if h in answers.unreachable
             else member(h, *answers.by_host[h])
             for h in hosts
         ]
-        self.queues = self._queues(session, members)
+        self.queues = self._queues(access, members)
         return members
 
     def settling(self, members: list[Member]) -> str:
         """Brokers that start."""
-        return rabbitmq.settling(members)
+        return recovery.settling(members)
 
     def decide(self, members: list[Member]) -> Recovery:
-        """See rabbitmq.decide."""
-        found = rabbitmq.decide(members, self.queues, self.options)
+        """See recovery.decide."""
+        found = recovery.decide(members, self.queues, self.options)
         if self.new:
             note = "the cluster is new: run `scs apply`, which creates virtual hosts and accounts again"
             return found.model_copy(update={"warnings": (*found.warnings, note)})
         return found
 
-    def act(self, session: Session, step: Step) -> None:
+    def act(self, access: Access, step: Step) -> None:
         """One step."""
         hosts = step.hosts
         if step.action == "stop":
-            session.containers("stop", SERVICE, hosts)
+            access.containers("stop", SERVICE, hosts)
         elif step.action == "start":
-            session.containers("create" if step.create else "restart", SERVICE, hosts)
-            _wait(session, hosts, frozenset(step.target.split(",")))
+            access.containers("create" if step.create else "restart", SERVICE, hosts)
+            _wait(access, hosts, frozenset(step.target.split(",")))
         elif step.action == "rejoin":
             if not step.create:
-                session.containers("stop", SERVICE, hosts)
-            session.require({hosts[0]: [_shell(ASIDE, self.stamp, one_shot=True)]})
-            session.containers("create" if step.create else "start", SERVICE, hosts)
-            _wait(session, hosts, frozenset(step.target.split(",")))
+                access.containers("stop", SERVICE, hosts)
+            access.require({hosts[0]: [_shell(ASIDE, self.stamp, one_shot=True)]})
+            access.containers("create" if step.create else "start", SERVICE, hosts)
+            _wait(access, hosts, frozenset(step.target.split(",")))
             if step.target == hosts[0]:
                 self.new = True
                 self.options = self.options.model_copy(update={"reset": False})
         elif step.action == "force_boot":
-            session.require({hosts[0]: [_shell("rabbitmqctl --quiet force_boot", one_shot=True)]})
-            session.containers("create" if step.create else "start", SERVICE, hosts)
-            _wait(session, hosts, frozenset(hosts))
+            access.require({hosts[0]: [_shell("rabbitmqctl --quiet force_boot", one_shot=True)]})
+            access.containers("create" if step.create else "start", SERVICE, hosts)
+            _wait(access, hosts, frozenset(hosts))
             self.options = self.options.model_copy(update={"force_boot": ""})
         elif step.action == "grow":
             argv = ("rabbitmq-queues", "--quiet", "grow", f"rabbit@{step.target}", "all", "--errors-only")
-            session.require({hosts[0]: [Command(container=SERVICE, argv=argv, timeout=600)]})
+            access.require({hosts[0]: [Command(container=SERVICE, argv=argv, timeout=600)]})
         else:
             raise ScsError(f"rabbitmq: no such step: {step.action}")
 
-    def put_back(self, session: Session) -> None:
+    def put_back(self, access: Access) -> None:
         """Nothing is stopped for reading."""
 
-    def _queues(self, session: Session, members: list[Member]) -> Queues:
-        up = [m.host for m in members if m.up and m.container is Running.RUNNING]
+    def _queues(self, access: Access, members: list[Member]) -> Queues:
+        up = [m.host for m in members if m.up and m.container is ContainerState.RUNNING]
         if not up:
             return Queues()
-        answers = session.ask({up[0]: [_shell(QUEUES, timeout=300)]})
+        answers = access.ask({up[0]: [_shell(QUEUES, timeout=300)]})
         if up[0] not in answers.by_host or answers.by_host[up[0]][0].code:
             return Queues()
         parts = answers.by_host[up[0]][0].output.split("== ")[1:]
         size = len(members) if len(members) % 2 else len(members) - 1
-        return rabbitmq.parse_queues([(p.partition("\n")[0], p.partition("\n")[2]) for p in parts], up, size)
+        return recovery.parse_queues([(p.partition("\n")[0], p.partition("\n")[2]) for p in parts], up, size)
 
 
 def member(host: str, status: Answer, files: Answer) -> Member:
     """A member from the answers to STATUS and FILES."""
     container = running(status)
-    if container is Running.UNREACHABLE:
+    if container is ContainerState.UNREACHABLE:
         return Member(host=host, container=container, why=status.output)
-    view = rabbitmq.parse_status(status.output) if status.code == 0 else {}
+    view = recovery.parse_status(status.output) if status.code == 0 else {}
     parts = dict(p.partition("\n")[::2] for p in files.output.split("== ")[1:])
     if files.code:
         data = Data.UNKNOWN
@@ -142,8 +142,8 @@ def member(host: str, status: Answer, files: Answer) -> Member:
         data = Data.PRESENT
     else:
         data = Data.DAMAGED if "some" in parts else Data.EMPTY
-    seen = rabbitmq.nodes_in(parts.get("nodes_running_at_shutdown", ""))
-    values = {"cluster": rabbitmq.nodes_in(parts.get("cluster_nodes.config", "")), **view}
+    seen = recovery.nodes_in(parts.get("nodes_running_at_shutdown", ""))
+    values = {"cluster": recovery.nodes_in(parts.get("cluster_nodes.config", "")), **view}
     why = " ".join(files.output.split())[-200:] if files.code else ""
     return Member.model_validate(
         {"host": host, "container": container, "why": why, "data": data, "last_seen": seen, **values}
@@ -159,25 +159,25 @@ def _shell(script: str, *arguments: str, one_shot: bool = False, timeout: int = 
     return Command(container=SERVICE, argv=argv, one_shot=one_shot, timeout=timeout)
 
 
-def _wait(session: Session, hosts: tuple[str, ...], expected: frozenset[str]) -> None:
+def _wait(access: Access, hosts: tuple[str, ...], expected: frozenset[str]) -> None:
     """Until every one of the hosts' members sees the expected ones running."""
     ended = dict.fromkeys(hosts, 0)
 
     def ready() -> str:
-        answers = session.ask({h: [STATUS] for h in hosts})
+        answers = access.ask({h: [STATUS] for h in hosts})
         if answers.unreachable:
             raise ScsError(f"host {min(answers.unreachable)} became unreachable")
         for host in hosts:
             answer = answers.by_host[host][0]
-            if running(answer) is not Running.RUNNING:
+            if running(answer) is not ContainerState.RUNNING:
                 ended[host] += 1
                 if ended[host] >= ATTEMPTS:
                     raise ScsError(f"host {host}: rabbitmq ends again and again", f"scs logs rabbitmq --host {host}")
             if answer.code:
                 return f"{host}: rabbitmq starts"
-            missing = expected - rabbitmq.sees(answer.output)
+            missing = expected - recovery.sees(answer.output)
             if missing:
                 return f"{host}: rabbitmq does not see {', '.join(sorted(missing))}"
         return ""
 
-    session.until(ready, START_SECONDS, f"{', '.join(hosts)}: rabbitmq is not in the cluster")
+    access.until(ready, START_SECONDS, f"{', '.join(hosts)}: rabbitmq is not in the cluster")

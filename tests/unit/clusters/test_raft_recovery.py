@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.clusters.base import Recovery
+from scs_deploy.clusters.raft.procedure import member
+from scs_deploy.clusters.raft.recovery import File, Member, Options, Server, decide, host_address, parse_status
 from scs_deploy.engine.remote import Answer
-from scs_deploy.operations.recover.model import Recovery, Running
-from scs_deploy.operations.recover.ovn import File, Member, Options, Server, decide, host_address, parse_status
-from scs_deploy.operations.recover.ovn_run import member
+from scs_deploy.engine.remote import ContainerState as State
 
 STATUS = """958b
 Name: OVN_Northbound
@@ -45,13 +46,13 @@ STALE = {"0ddd": "ssl:10.0.0.3:6643"}
 def serving(host: str, leader: str = "aaaa", servers: dict[str, str] = SERVERS, **more: Any) -> Member:
     role = "leader" if leader == host * 4 else "follower"
     server = {"sid": host * 4, "status": "cluster member", "role": role, "term": 3, "log": 20, "servers": servers}
-    values = {"container": Running.RUNNING, "file": File.PRESENT, "file_sid": host * 4, "address": HOSTS[host]}
+    values = {"container": State.RUNNING, "file": File.PRESENT, "file_sid": host * 4, "address": HOSTS[host]}
     leads = {"leader": "self" if role == "leader" else leader}
     return Member.model_validate({"host": host, **values, "server": Server.model_validate({**server, **leads}), **more})
 
 
 def down(host: str, **more: Any) -> Member:
-    values = {"container": Running.STOPPED, "file": File.PRESENT, "file_sid": host * 4, "address": HOSTS[host]}
+    values = {"container": State.STOPPED, "file": File.PRESENT, "file_sid": host * 4, "address": HOSTS[host]}
     return Member.model_validate({"host": host, **values, **more})
 
 
@@ -60,7 +61,7 @@ def lost(host: str, **more: Any) -> Member:
 
 
 def away(host: str) -> Member:
-    return Member(host=host, address=HOSTS[host], container=Running.UNREACHABLE, why="Connection timed out")
+    return Member(host=host, address=HOSTS[host], container=State.UNREACHABLE, why="Connection timed out")
 
 
 def plan(*members: Member, **options: Any) -> Recovery:
@@ -104,7 +105,11 @@ def test_status_of_a_real_server_is_read() -> None:
     ],
 )
 def test_member_from_answers(status: int, files: tuple[int, str], file: File, sid: str) -> None:
-    said = Answer(code=0, output=STATUS) if status == 0 else Answer(code=-1, output="container 12 is not running")
+    said = (
+        Answer(code=0, output=STATUS)
+        if status == 0
+        else Answer(code=-1, output="container 12 is not running", container=State.STOPPED)
+    )
     found = member("a", "172.30.2.11", said, Answer(code=files[0], output=files[1]))
     assert (found.file, found.file_sid) == (file, sid)
 
@@ -115,10 +120,10 @@ def test_member_from_answers(status: int, files: tuple[int, str], file: File, si
         ([serving("a"), serving("b"), serving("c")], []),
         ([serving("a"), serving("b"), away("c")], []),
         ([serving("a"), serving("b"), down("c")], ["start c"]),
-        ([serving("a"), serving("b"), down("c", container=Running.RUNNING)], ["start c"]),
+        ([serving("a"), serving("b"), down("c", container=State.RUNNING)], ["start c"]),
         # its server is still counted: it leaves, so that two of two and not two of three are a quorum
         ([serving("a"), serving("b"), lost("c")], ["stop c", "kick a cccc", "rejoin c"]),
-        ([serving("a"), serving("b"), lost("c", container=Running.ABSENT)], ["kick a cccc", "rejoin c"]),
+        ([serving("a"), serving("b"), lost("c", container=State.ABSENT)], ["kick a cccc", "rejoin c"]),
         (
             [serving("a"), serving("b"), down("c", file=File.DAMAGED, file_sid="")],
             ["stop c", "kick a cccc", "rejoin c"],

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Galera's driver. Members leave when they stop, and the others count only who is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scs_deploy.clusters.base import Answers, ClusterDriver, ClusterState, Procedure, RecoveryOptions, Seen
+from scs_deploy.clusters.galera import procedure
+from scs_deploy.clusters.galera.recovery import SERVICE, Options
+from scs_deploy.engine.remote import Command
+
+QUERY = (
+    "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME IN "
+    "('WSREP_LOCAL_STATE', 'WSREP_LOCAL_STATE_COMMENT', 'WSREP_CLUSTER_STATUS', 'WSREP_CLUSTER_SIZE', 'WSREP_READY')"
+)
+STATUS = Command(
+    container=SERVICE,
+    argv=("mariadb", "--defaults-file=/etc/mysql/monitor.cnf", "--batch", "--skip-column-names", "--execute", QUERY),
+    timeout=20,
+)
+SYNCED = "Primary Synced"
+"""What a member says that has all data and gives none away."""
+
+
+class Driver(ClusterDriver):
+    """A Galera cluster of MariaDB servers."""
+
+    OPTIONS = Options
+    replicated = True
+
+    def questions(self, host: str) -> dict[str, Command]:
+        """The server's status."""
+        return {"status": STATUS} if self.here(host, SERVICE) else {}
+
+    def parse(self, answers: Answers) -> Seen:
+        """One cluster."""
+        asked = {h: a["status"] for h, a in answers.items() if "status" in a}
+        values = {h: parse(a.output) for h, a in asked.items()}
+        said = {h: " ".join(a.output.split())[-120:] for h, a in asked.items()}
+        state = ClusterState(
+            name="Galera",
+            service=self.service.name,
+            members=self.hosts,
+            alive=tuple(h for h, v in values.items() if works(v)),
+            wanted=self.hosts,
+            dynamic=True,
+            says={h: in_words(v) or said[h] for h, v in values.items()},
+        )
+        return Seen(clusters=(state,))
+
+    def recovery(self, options: RecoveryOptions) -> Procedure:
+        """Bootstraps the newest data."""
+        return procedure.Procedure(Options.model_validate(options.model_dump()))
+
+
+def parse(text: str) -> Mapping[str, str]:
+    """The answer to STATUS: variable in capitals: value; empty when the server did not answer."""
+    pairs = [line.split("\t") for line in text.splitlines() if line.startswith("WSREP_") and "\t" in line]
+    return {p[0].upper(): p[1] for p in pairs}
+
+
+def works(values: Mapping[str, str]) -> bool:
+    """A member of the primary component that takes reads and writes: synced, or giving its data to a new member."""
+    return (
+        values.get("WSREP_CLUSTER_STATUS") == "Primary"
+        and values.get("WSREP_READY") == "ON"
+        and values.get("WSREP_LOCAL_STATE") in ("2", "4")
+    )
+
+
+def in_words(values: Mapping[str, str]) -> str:
+    """E.g. `Primary Synced`; '' when the server did not answer."""
+    return " ".join(filter(None, (values.get("WSREP_CLUSTER_STATUS"), values.get("WSREP_LOCAL_STATE_COMMENT"))))

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""HAProxy's driver: which servers its members send requests to. Each works alone; none needs another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from scs_deploy.clusters.base import Answers, Balancer, ClusterDriver, Seen, Server
+from scs_deploy.desired.endpoints import endpoints
+from scs_deploy.engine.access import Access
+from scs_deploy.engine.remote import Command
+from scs_deploy.region.region import Region
+
+CONTAINER = "haproxy"
+ADMIN = "/run/scs/haproxy/admin.sock"
+
+
+def tell(*commands: str) -> Command:
+    """Commands for the admin socket."""
+    script = f'printf "%s\\n" "{"; ".join(commands)}" | nc -N -U -w 5 {ADMIN}'
+    return Command(container=CONTAINER, argv=("sh", "-c", script), timeout=20)
+
+
+SERVERS = tell("show servers state")
+
+
+class Driver(ClusterDriver, Balancer):
+    """Load balancers that have the same configuration."""
+
+    def questions(self, host: str) -> dict[str, Command]:
+        """States of all servers, and the one in use of those that are used one at a time."""
+        if not self.here(host, CONTAINER):
+            return {}
+        return {"servers": SERVERS, **{name: tell(f"show table {name}") for name in singles(self.region)}}
+
+    def parse(self, answers: Answers) -> Seen:
+        """Servers in every load balancer."""
+        found = tuple(s for h, a in answers.items() if "servers" in a for s in parse(h, a["servers"].output))
+        tables = {
+            name: [a[name].output for a in answers.values() if name in a]
+            for name in singles(self.region)
+        }  # fmt: skip
+        used = {name: in_use(found, name, texts) for name, texts in tables.items()}
+        return Seen(servers=found, balancers=self.hosts, used={name: host for name, host in used.items() if host})
+
+    def move(
+        self, access: Access, balancers: Iterable[str], server: str, states: Mapping[str, str], wait: int = 0
+    ) -> dict[str, dict[str, int]]:
+        """By scs.core.balancer, which knows how sessions end."""
+        return self._balance(access, tuple(balancers), server, states=dict(states), wait=wait)
+
+    def mark(self, access: Access, host: str, drained: bool) -> None:
+        """A file beside the sockets, which whoever holds addresses looks for."""
+        self._balance(access, (host,), host, mark=drained)
+
+    def down(self, access: Access, balancers: Iterable[str], server: str) -> str:
+        """`<backend> at <balancer>`, of each that is not up and ready."""
+        answers = access.ask({b: [SERVERS] for b in balancers}).by_host
+        found = (s for b, a in answers.items() for s in parse(b, a[0].output))
+        down = (s for s in found if s.host == server and not (s.up and s.state == "ready"))
+        return ", ".join(sorted(f"{s.backend} at {s.balancer}" for s in down))
+
+    def _balance(
+        self, access: Access, hosts: tuple[str, ...], server: str, **arguments: Any
+    ) -> dict[str, dict[str, int]]:
+        task = {"name": "Balance", "scs.core.balancer": {"server": server, **arguments}}
+        return {h: r.get("sessions") or {} for h, r in access.task(task, hosts).items()}
+
+
+def singles(region: Region) -> list[str]:
+    """Backends with one member in use."""
+    return [e.name for e in endpoints(region) if e.balance == "single" and len(e.backends) > 1]
+
+
+def in_use(servers: Iterable[Server], backend: str, tables: Iterable[str]) -> str:
+    """The host whose server of a backend is in use; '' when none works.
+
+    :param tables: its stick table, in every load balancer
+    """
+    found = [word.partition("=")[2] for text in tables for word in text.split() if word.startswith("server_key=")]
+    working = sorted(s.host for s in servers if s.backend == backend and s.up and s.state == "ready")
+    # an entry outlives its server until the next connection
+    return next((h for h in found if h in working), working[0]) if working else ""
+
+
+def parse(balancer: str, text: str) -> list[Server]:
+    """Of `show servers state`.
+
+    Source: HAProxy management guide, 9.3, "show servers state"
+    """
+    lines = [line for line in text.splitlines() if line]
+    if len(lines) < 2 or not lines[1].startswith("# be_id"):
+        return []
+    names = lines[1].lstrip("# ").split()
+    result = []
+    for line in lines[2:]:
+        row = dict(zip(names, line.split(), strict=False))
+        bits = int(row["srv_admin_state"])
+        state = "maint" if bits & 1 else "drain" if bits & 8 else "ready"
+        up = row["srv_op_state"] == "2"
+        result.append(Server(balancer=balancer, backend=row["be_name"], host=row["srv_name"], up=up, state=state))
+    return result

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OVSDB's raft clusters, as OVN has them: databases of which a majority of the servers must agree."""
+
+from __future__ import annotations
+
+from scs_deploy.clusters.raft.driver import Driver
+
+__all__ = ["Driver"]
