@@ -34,47 +34,11 @@ from scs_deploy.spec import catalog, cluster, release, service, users
 from scs_deploy.spec.complete import WSGI_PROCESSES_SAID
 from scs_deploy.spec.container import Agent, ConfigFile, Container, Health, Impact, Reload, Roll, Wsgi
 from scs_deploy.spec.endpoint import Endpoint, Probe
-from scs_deploy.spec.job import Job, Phase
+from scs_deploy.spec.job import Job, Phase, Schema
 from scs_deploy.validate import report
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 
-PHASES = {
-    "pull": "images are fetched by digest, on all hosts, before anything stops",
-    "config": "files are written",
-    "database": "schemas, accounts of database, message broker and Keystone",
-    "migrate": "jobs before the service runs, such as schema migrations",
-    "roll": "containers are created, replaced, restarted or reloaded",
-    "register": "catalogue entries, and jobs that need the running service",
-    "finish": "jobs after the service runs, such as contracting a schema",
-    "verify": "jobs that prove the service",
-}
-IMPACTS = {
-    "none": "nothing that runs",
-    "reload": "a process takes new configuration and goes on",
-    "api": "requests to one API fail or wait while its container restarts",
-    "control": "work inside the region waits: scheduling, agents, database, queues",
-    "data-plane": "guests' traffic or guests; held back without consent",
-    "network": "a host's own network (`scs host network`); refused without consent, taken back when the host is lost",
-}
-KINDS = {
-    "pull": "fetch an image by its digest",
-    "file": "write a configuration file, or set its mode and owner",
-    "delete": "remove a configuration file that no container reads",
-    "create": "make a container that is missing",
-    "replace": "make a container anew, because its definition differs",
-    "restart": "restart a container, because a file it reads changed",
-    "reload": "let a process take new configuration without a restart",
-    "start": "start a container that is stopped",
-    "stop": "stop a container (`scs stop` only)",
-    "remove": "remove a container that the catalog no longer has for this host",
-    "undrain": "have a load balancer use a server again that an interrupted run took out",
-    "job": "run a one-shot command",
-    "record": "note that a release's restarts are done, or that there is nothing to restart",
-    "database": "make a schema of the database or a vhost of the message broker",
-    "account": "make an account of database, message broker or Keystone, or set its password or rights",
-    "catalogue": "make or change a region, service or endpoint in Keystone",
-}
 EXIT_CODES = {
     "0": "done, or nothing to do",
     "1": "failed: the message says what, and the next run continues from what is there",
@@ -113,8 +77,9 @@ def service_page() -> str:
     body = model(service.Service)
     for part in parts:
         body += model(part)
-    body += values("Phases", Phase, PHASES) + values("Impacts", Impact, IMPACTS)
-    body += values("Changes", change.Kind, KINDS)
+    body += values("Phases", Phase) + values("Impacts", Impact)
+    body += values("Changes", change.Kind)
+    body += values("Schema changes", Schema) + values("Rotation of secrets", service.Rotate)
     return page("Service specification", intro, body)
 
 

@@ -15,6 +15,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from scs_deploy.base.model import Model
+from scs_deploy.base.words import Words
 from scs_deploy.environment import environment
 from scs_deploy.spec.container import Argv, ConfigFile
 
@@ -128,9 +129,9 @@ def model(kind_of: type[Model], title: str = "", level: int = 2) -> list[str]:
     return [f"{'#' * level} {title or kind_of.__name__}", "", sentence(kind_of.__doc__), "", *table(head, rows)]
 
 
-def values(title: str, members: type[enum.Enum], meaning: Mapping[str, str]) -> list[str]:
+def values(title: str, members: type[Words]) -> list[str]:
     """A section: an enum's values in order, each with its meaning."""
-    rows = [(code(m.value), meaning[m.value]) for m in members]
+    rows = [(code(m.value), m.meaning) for m in members]
     return [f"## {title}", "", sentence(members.__doc__), "", *table(("value", "meaning"), rows)]
 
 

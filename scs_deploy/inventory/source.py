@@ -114,11 +114,12 @@ def _netbox(environment: Environment, catalog: Catalog, progress: Callable[[int,
 def region_problems(inventory: Inventory, environment: Environment, catalog: Catalog) -> list[Problem]:
     """Unmet requirements of the catalog: groups with hosts, odd quorums, and hosts on the networks that they use."""
     problems = []
+    empty: dict[str, list[str]] = {}
     for service in catalog.services.values():
         for name, container in service.containers.items():
             group = container.hosts or service.hosts
             if not inventory.group(group):
-                problems.append(Problem(f"group {group}", f"has no hosts, but {name} of {service.name} runs on it"))
+                empty.setdefault(group, []).append(name)
         voters = len(inventory.group(service.hosts))
         if service.quorum and voters and voters % 2 == 0:
             problems.append(
@@ -127,10 +128,12 @@ def region_problems(inventory: Inventory, environment: Environment, catalog: Cat
                     f"has {voters} hosts, but {service.name} needs an odd number: use {voters - 1} or {voters + 1}",
                 )
             )
-    return sorted({*problems, *network_problems(inventory, environment, catalog)})
+    for group, names in empty.items():
+        problems.append(Problem(f"group {group}", f"has no hosts, but these containers run on it: {', '.join(names)}"))
+    return sorted({*problems, *_network_problems(inventory, environment, catalog)})
 
 
-def network_problems(inventory: Inventory, environment: Environment, catalog: Catalog) -> list[Problem]:
+def _network_problems(inventory: Inventory, environment: Environment, catalog: Catalog) -> list[Problem]:
     """Hosts without an address on a network that their services listen or tunnel on."""
     needs: dict[str, dict[str, str]] = {}
     api = environment.settings.api

@@ -9,31 +9,31 @@ from enum import StrEnum
 from pydantic import Field
 
 from scs_deploy.base.model import Model
+from scs_deploy.base.words import Words
 from scs_deploy.observed.model import BackendServer
 from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 
 
-class Kind(StrEnum):
+class Kind(Words):
     """What is done about a difference."""
 
-    PULL = "pull"
-    FILE = "file"
-    DELETE = "delete"
-    """a file that no container reads"""
-    CREATE = "create"
-    REPLACE = "replace"
-    RESTART = "restart"
-    RELOAD = "reload"
-    START = "start"
-    STOP = "stop"
-    REMOVE = "remove"
-    UNDRAIN = "undrain"
-    JOB = "job"
-    RECORD = "record"
-    DATABASE = "database"
-    ACCOUNT = "account"
-    CATALOGUE = "catalogue"
+    PULL = "pull", "fetch an image by its digest"
+    FILE = "file", "write a configuration file, or set its mode and owner"
+    DELETE = "delete", "remove a configuration file that no container reads"
+    CREATE = "create", "make a container that is missing"
+    REPLACE = "replace", "replace a container whose definition differs"
+    RESTART = "restart", "restart a container that reads a changed file"
+    RELOAD = "reload", "have a process take new configuration without a restart"
+    START = "start", "start a container that is stopped"
+    STOP = "stop", "stop a container (`scs stop` only)"
+    REMOVE = "remove", "remove a container that the catalog no longer has for this host"
+    UNDRAIN = "undrain", "have a load balancer use a server again after an interrupted run took it out"
+    JOB = "job", "run a one-shot command"
+    RECORD = "record", "note that a release's restarts are done, or that there is nothing to restart"
+    DATABASE = "database", "make a schema of the database or a vhost of the message broker"
+    ACCOUNT = "account", "make an account of database, message broker or Keystone, or set its password or rights"
+    CATALOGUE = "catalogue", "make or change a region, service or endpoint in Keystone"
 
 
 class Shared(StrEnum):

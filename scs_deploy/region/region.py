@@ -103,32 +103,18 @@ class Region:
 def check(region: Region) -> None:
     """What spec, release and inventory must agree on.
 
-    :raises RefusedError: a required group is empty or even where its hosts vote, an image is not in the release, or a
-        host is not on a network that its services use
+    :raises RefusedError: the inventory lacks what the catalog needs, or an image is not in the release
     """
+    if problems := source.region_problems(region.inventory, region.environment, region.catalog):
+        raise ProblemsError(str(region.environment.inventory), problems)
     for service in region.catalog.services.values():
-        voters = region.inventory.group(service.hosts)
-        if service.quorum and voters and len(voters) % 2 == 0:
-            raise RefusedError(
-                f"{region.environment.inventory}: group '{service.hosts}' has {len(voters)} hosts, "
-                f"and {service.name} decides by majority: an even number survives no more losses than one less",
-                f"make it {len(voters) - 1} or {len(voters) + 1}",
-            )
         for name, container in service.containers.items():
-            group = container.hosts or service.hosts
-            if not region.inventory.group(group):
-                raise RefusedError(
-                    f"{region.environment.inventory}: no host in group '{group}'",
-                    f"container {name} of {service.name} runs there",
-                )
             image = container.image or service.name
             if image not in region.release.images:
                 raise RefusedError(
                     f"releases/{region.release.name}.yml: images: no '{image}'",
                     f"container {name} of {service.name} needs it",
                 )
-    if problems := source.network_problems(region.inventory, region.environment, region.catalog):
-        raise ProblemsError(str(region.environment.inventory), problems)
 
 
 _shared: dict[str, Region] = {}

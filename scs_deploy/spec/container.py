@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import shlex
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from scs_deploy.base.model import Model
+from scs_deploy.base.words import Words
 
 
 def _argv(value: Any) -> Any:
@@ -20,15 +20,18 @@ Argv = Annotated[tuple[str, ...], BeforeValidator(_argv)]
 """A command: a string is split as a shell would, but no shell runs it. Each word may hold Jinja."""
 
 
-class Impact(StrEnum):
+class Impact(Words):
     """What a change touches, from nothing to the guests' data plane and the hosts' own network."""
 
-    NONE = "none"
-    RELOAD = "reload"
-    API = "api"
-    CONTROL = "control"
-    DATA_PLANE = "data-plane"
-    NETWORK = "network"
+    NONE = "none", "nothing that runs"
+    RELOAD = "reload", "a process takes new configuration and goes on"
+    API = "api", "requests to one API fail or wait while its container restarts"
+    CONTROL = "control", "work inside the region waits: scheduling, agents, database, queues"
+    DATA_PLANE = "data-plane", "guests' traffic or guests; held back without consent"
+    NETWORK = (
+        "network",
+        "a host's own network (`scs host network`); refused without consent, taken back when the host is lost",
+    )
 
 
 class Health(Model):

@@ -3,35 +3,33 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from scs_deploy.base.model import Model
+from scs_deploy.base.words import Words
 from scs_deploy.spec.container import Argv
 
 
-class Phase(StrEnum):
+class Phase(Words):
     """What happens to a service, in this order."""
 
-    PULL = "pull"
-    CONFIG = "config"
-    DATABASE = "database"
-    MIGRATE = "migrate"
-    ROLL = "roll"
-    REGISTER = "register"
-    FINISH = "finish"
-    VERIFY = "verify"
+    PULL = "pull", "images are fetched by digest, on all hosts, before anything stops"
+    CONFIG = "config", "files are written"
+    DATABASE = "database", "schemas, accounts of database, message broker and Keystone"
+    MIGRATE = "migrate", "jobs before the service runs, such as schema migrations"
+    ROLL = "roll", "containers are created, replaced, restarted or reloaded"
+    REGISTER = "register", "catalogue entries, and jobs that need the running service"
+    FINISH = "finish", "jobs after the service runs, such as contracting a schema"
+    VERIFY = "verify", "jobs that prove the service"
 
 
-class Schema(StrEnum):
+class Schema(Words):
     """What a job does to a database's schema."""
 
-    EXPAND = "expand"
-    """adds to it only: earlier images work with it, and with what later ones write"""
-    CONTRACT = "contract"
-    """earlier images may not work with it, or with what later ones write, any more"""
+    EXPAND = "expand", "adds to it only: earlier images work with it, and with what later ones write"
+    CONTRACT = "contract", "earlier images may not work with it, or with what later ones write, any more"
 
 
 class Job(Model):

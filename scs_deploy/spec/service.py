@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
 from scs_deploy.base.model import Model
+from scs_deploy.base.words import Words
 from scs_deploy.spec.cluster import Cluster
 from scs_deploy.spec.container import Argv, Container, Impact
 from scs_deploy.spec.endpoint import Endpoint
@@ -19,17 +19,13 @@ LAYERS = ("core", "host", "infrastructure", "storage", "network", "openstack", "
 """Collections from the bottom up; a service requires services of its own or a lower layer only."""
 
 
-class Rotate(StrEnum):
+class Rotate(Words):
     """How a secret gets a new value while the region works."""
 
-    BOTH = "both"
-    """its server, or those that share it, accept the old value beside the new one"""
-    SECOND_USER = "second user"
-    """its server makes a second user with the new value"""
-    AT_ONCE = "at once"
-    """one value at a time: who has the other one is refused until it has been restarted"""
-    BY_HAND = "by hand"
-    """scs does not rotate it"""
+    BOTH = "both", "every server accepts the old value and the new one"
+    SECOND_USER = "second user", "the server gets a second user with the new value"
+    AT_ONCE = "at once", "the server accepts one value; a client with the other one is refused until it restarts"
+    BY_HAND = "by hand", "scs does not rotate it"
 
 
 class KeyRotation(Model):

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a region's parts must agree on before anything is planned."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+import pytest
+
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.inventory.model import Host, Inventory, grouped
+from scs_deploy.region.region import Region, check
+from tests.conftest import dummy_region
+
+
+def without(*names: str) -> Callable[[Inventory], Inventory]:
+    """The inventory without some hosts."""
+    return lambda inventory: grouped({n: h for n, h in inventory.hosts.items() if n not in names})
+
+
+def out_of(group: str) -> Callable[[Inventory], Inventory]:
+    """The inventory where no host is in a group."""
+
+    def leave(host: Host) -> Host:
+        return host.model_copy(update={"groups": tuple(g for g in host.groups if g != group)})
+
+    return lambda inventory: grouped({n: leave(h) for n, h in inventory.hosts.items()})
+
+
+@pytest.fixture(scope="module")
+def ha() -> Region:
+    return dummy_region("testbed-ha")
+
+
+def test_a_shipped_region_is_complete(ha: Region) -> None:
+    check(ha)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("ha-3"), "group control: has 2 hosts, but mariadb needs an odd number: use 1 or 3"),
+        (without("ha-3"), "group control: has 2 hosts, but ovn needs an odd number: use 1 or 3"),
+        (
+            out_of("compute"),
+            "group compute: has no hosts, but these containers run on it: neutron_metadata_agent, nova_",
+        ),
+    ],
+)
+def test_an_inventory_that_does_not_fit_the_catalog(
+    ha: Region, change: Callable[[Inventory], Inventory], message: str
+) -> None:
+    with pytest.raises(RefusedError, match=re.escape(message)) as error:
+        check(dataclasses.replace(ha, inventory=change(ha.inventory)))
+    first, *problems = error.value.message.splitlines()
+    assert first == f"{ha.environment.inventory}: {len(problems)} problem{'s' * (len(problems) != 1)}:"
+    assert all(p.startswith("  group ") for p in problems)
+
+
+def test_an_image_that_the_release_does_not_have(ha: Region) -> None:
+    images = {n: i for n, i in ha.release.images.items() if n != "glance"}
+    region = dataclasses.replace(ha, release=ha.release.model_copy(update={"images": images}))
+    with pytest.raises(RefusedError, match=r"images: no 'glance'") as error:
+        check(region)
+    assert error.value.hint == "container glance_replica of glance needs it"
