@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A compute node's identity: nova-compute refuses to start as another one under a name that Nova knows.
+"""The identity of a compute node: nova-compute refuses to start with another identity under a host name known to Nova.
 
 https://docs.openstack.org/nova/2025.1/admin/compute-node-identification.html
 """
@@ -13,13 +13,13 @@ from scs_deploy.region.region import Region
 
 CONTAINER = "nova_compute"
 QUERY = "SELECT host, uuid FROM nova.compute_nodes WHERE deleted = 0;"
-"""What the database knows: host, identity."""
+"""Reads host and identity of all compute nodes from the database."""
 
 FOLDER = "/var/lib/nova"
 
 
 def tasks(region: Region, nodes: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Ansible tasks that give hosts their identities; hosts that are not of `nodes` are left alone.
+    """Ansible tasks that restore the identities of the hosts in `nodes`. Other hosts do not change.
 
     :param nodes: host: UUID
     """
@@ -29,6 +29,6 @@ def tasks(region: Region, nodes: Mapping[str, str]) -> list[dict[str, Any]]:
     folder = {"path": FOLDER, "state": "directory", "mode": "0755", **owner}
     file = {"dest": f"{FOLDER}/compute_id", "content": "{{ nodes[inventory_hostname] }}", "mode": "0644", **owner}
     return [
-        {"name": "Have Nova's folder", "ansible.builtin.file": folder, **known},
-        {"name": "Have the compute node's identity", "ansible.builtin.copy": file, **known},
+        {"name": "Create Nova's folder", "ansible.builtin.file": folder, **known},
+        {"name": "Write the compute node's identity", "ansible.builtin.copy": file, **known},
     ]

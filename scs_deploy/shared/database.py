@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MariaDB schemas, their users and grants: one session that reads all; a pure comparison; what differs is changed.
+"""MariaDB schemas, their users and grants: one session reads everything, a pure function compares, differences change.
 
-A user is named as its service, connects from anywhere, over TLS only, and owns its service's schemas, nothing else.
-Schemas and users that nothing wants any more are left alone: removing data is an operator's decision.
+A user has the name of its service, connects from any host, only over TLS, and owns only its service's schemas. Schemas
+and users that are no longer wanted are not removed: removing data is the operator's decision.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from scs_deploy.spec.job import Phase
 
 CHARSET = "utf8mb4"
 KEPT = frozenset({CHARSET, "utf8mb3"})
-"""Character sets that are left alone: Keystone's first migration sets its schema's default to utf8mb3 itself."""
+"""Accepted character sets: Keystone's first migration sets its schema's default to utf8mb3 itself."""
 COLLATION = "utf8mb4_general_ci"
 OWNER = "mariadb"
-"""The service whose server this is, and that its own accounts belong to."""
+"""The service that runs the server and owns the server's own accounts."""
 _DENIED = 1045
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _OPTION = " WITH GRANT OPTION"
@@ -36,18 +36,18 @@ _GRANT = re.compile(r"GRANT (?P<what>.+) ON (?P<on>\S+) TO ")
 
 
 class User(Model):
-    """A wanted user."""
+    """A desired user."""
 
-    passwords: tuple[str, ...] = Field(repr=False, description="all that it may log in with, the current one first")
+    passwords: tuple[str, ...] = Field(repr=False, description="all accepted passwords, the current one first")
     schemas: tuple[str, ...]
 
 
 class Desired(Model):
-    """Users by name, which is their service's; each owns its schemas."""
+    """The desired users by name, which is that of their service. Each owns its schemas."""
 
     users: dict[str, User]
     own: dict[str, tuple[str, ...]] = Field(
-        default={}, repr=False, description="`user@host` of the server's own accounts, made with it: their passwords"
+        default={}, repr=False, description="`user@host` of the server's own accounts: their passwords"
     )
 
     @classmethod
@@ -57,35 +57,37 @@ class Desired(Model):
         passwords: Mapping[str, tuple[str, ...]],
         own: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Desired:
-        """From service -> its schemas, and service -> its passwords.
+        """Build from service -> its schemas, and service -> its passwords.
 
-        :raises ScsError: a name that is no plain identifier
+        :raises ScsError: a name is not a plain identifier
         """
         for name in [*schemas, *(s for names in schemas.values() for s in names)]:
             if not _NAME.fullmatch(name):
-                raise ScsError(f"database: '{name}' is no name for a schema or user", "use [a-z0-9_]")
+                raise ScsError(f"database: '{name}' is not a valid name for a schema or user", "use [a-z0-9_]")
         users = {s: User(passwords=passwords[s], schemas=tuple(n)) for s, n in schemas.items() if n}
         return cls(users=users, own=dict(own or {}))
 
 
 class ObservedUser(Model):
-    """A user as the server has it."""
+    """A user on the server."""
 
-    hashes: tuple[str, ...] = Field(repr=False, description="of every password that it may log in with")
+    hashes: tuple[str, ...] = Field(repr=False, description="hashes of all accepted passwords")
     ssl: bool
-    grants: tuple[str, ...] = Field(description="`what ON schema`, USAGE left out, sorted")
+    grants: tuple[str, ...] = Field(description="`privileges ON schema`, sorted, without USAGE")
 
 
 class Observed(Model):
-    """Schemas with their character set, and the users with host '%'."""
+    """The schemas with their character sets, and the users with host '%'."""
 
     schemas: dict[str, str]
     users: dict[str, ObservedUser]
-    own: dict[str, tuple[str, ...]] = Field(default={}, repr=False, description="`user@host`: hashes, as of a user")
+    own: dict[str, tuple[str, ...]] = Field(
+        default={}, repr=False, description="`user@host`: hashes of all accepted passwords"
+    )
 
 
 def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
-    """What must change; with `observed` None (no server yet) everything.
+    """The necessary changes. If `observed` is None (the server is not deployed yet), everything is created.
 
     `Change.shared` is a schema or a user.
     """
@@ -101,7 +103,7 @@ def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
             new = observed is None or name not in observed.users
             changes.append(_change(Shared.USER, name, name, reason, Impact.NONE if new else Impact.API, new))
     for who, passwords in desired.own.items():
-        # what is missing was not made with this server, and is not made later
+        # an account that was not created with the server is not created later
         reason = _password_reason(passwords, observed.own[who]) if observed and who in observed.own else ""
         if reason:
             changes.append(_change(Shared.USER, OWNER, who, reason, Impact.API))
@@ -113,12 +115,12 @@ def _password_reason(wanted: tuple[str, ...], hashes: tuple[str, ...]) -> str:
     if expected[0] not in hashes:
         return "password differs"
     if not set(expected) <= set(hashes):
-        return "the password before is refused, and somebody may still use it"
-    return "" if set(hashes) <= set(expected) else "a password from before is accepted"
+        return "the previous password is not accepted, but may still be in use"
+    return "" if set(hashes) <= set(expected) else "an old password is still accepted"
 
 
 def native_hash(password: str) -> str:
-    """The server's stored form of a password: `*` and SHA1(SHA1(password)) in hex.
+    """The server's hash of a password: `*` and SHA1(SHA1(password)) in hex.
 
     https://mariadb.com/kb/en/authentication-plugin-mysql_native_password/
     """
@@ -128,7 +130,7 @@ def native_hash(password: str) -> str:
 
 def _schema_reason(schema: str, observed: Observed | None) -> str:
     if observed is None:
-        return "not there yet"
+        return "not created yet"
     if schema not in observed.schemas:
         return "missing"
     if observed.schemas[schema] not in KEPT:
@@ -138,7 +140,7 @@ def _schema_reason(schema: str, observed: Observed | None) -> str:
 
 def _user_reason(name: str, user: User, observed: Observed | None) -> str:
     if observed is None:
-        return "not there yet"
+        return "not created yet"
     found = observed.users.get(name)
     if found is None:
         return "missing"
@@ -147,8 +149,8 @@ def _user_reason(name: str, user: User, observed: Observed | None) -> str:
     if not found.ssl:
         reasons.append("TLS is not required")
     wanted = set(_grants(user))
-    reasons += [f"grant missing: {g}" for g in sorted(wanted - set(found.grants))]
-    reasons += [f"grant too many: {g}" for g in sorted(set(found.grants) - wanted)]
+    reasons += [f"missing grant: {g}" for g in sorted(wanted - set(found.grants))]
+    reasons += [f"unwanted grant: {g}" for g in sorted(set(found.grants) - wanted)]
     return "; ".join(reasons)
 
 
@@ -157,7 +159,7 @@ def _grants(user: User) -> list[str]:
 
 
 def _pattern(schema: str) -> str:
-    # in a grant `_` stands for any character: without the escape nova_api's owner would own novaXapi too
+    # in a grant, `_` matches any character: without the escape, the owner of nova_api would also own novaXapi
     return "`" + schema.replace("_", "\\_") + "`"
 
 
@@ -170,12 +172,12 @@ def _change(kind: Shared, service: str, name: str, reason: str, impact: Impact, 
 
 
 class Database:
-    """A session with the server as its administrator; a context manager.
+    """A session with the server as its administrator, as a context manager.
 
     :param host: internal API name or address; the server's certificate must name it
-    :param passwords: the current one, and the one before while it is rotated
+    :param passwords: the current one, and the previous one during a rotation
     :param ca_file: the region CA
-    :param timeout: seconds for connecting and for each answer
+    :param timeout: seconds for the connection and for each response
     """
 
     def __init__(
@@ -204,7 +206,7 @@ class Database:
         self._connection: Any = None
 
     def __enter__(self) -> Database:
-        # imported here: plans of regions without a database need not pay for it
+        # imported here: regions without a database do not need it
         import pymysql
 
         for number, password in enumerate(self._passwords, 1):
@@ -227,9 +229,9 @@ class Database:
         return f"{self._parameters['host']}:{self._parameters['port']}"
 
     def read(self, desired: Desired) -> Observed:
-        """All schemas, and of the users those that are wanted.
+        """Read all schemas and the desired users.
 
-        :raises ScsError: the server cannot be asked
+        :raises ScsError: the server cannot be read
         """
         schemas = {
             str(name): str(charset)
@@ -251,29 +253,29 @@ class Database:
         return Observed(schemas=schemas, users=users, own=own)
 
     def revisions(self, schemas: Iterable[str]) -> dict[str, str]:
-        """Schema: what Alembic recorded in it, sorted and joined by `,`; '' where it recorded nothing."""
+        """Schema: the revisions that Alembic recorded in it, sorted and joined by `,`; '' if there are none."""
         wanted = [s for s in schemas if _NAME.fullmatch(s)]
         tables = self._ask("SELECT TABLE_SCHEMA FROM information_schema.TABLES WHERE TABLE_NAME = 'alembic_version'")
-        there = {str(schema) for (schema,) in tables}
+        recorded = {str(schema) for (schema,) in tables}
         result = {}
         for schema in wanted:
-            rows = self._ask(f"SELECT version_num FROM `{schema}`.alembic_version") if schema in there else []  # noqa: S608 - checked
+            rows = self._ask(f"SELECT version_num FROM `{schema}`.alembic_version") if schema in recorded else []  # noqa: S608 - checked
             result[schema] = ",".join(sorted(str(v) for (v,) in rows))
         return result
 
     def _grants_of(self, user: str) -> tuple[str, ...]:
-        found = []
+        grants = []
         for (line,) in self._ask(f"SHOW GRANTS FOR `{user}`@'%'"):
             match = _GRANT.match(line)
             if match and match["what"] != "USAGE":
                 suffix = _OPTION if line.endswith(_OPTION) else ""
-                found.append(f"{match['what']} ON {match['on']}{suffix}")
-        return tuple(sorted(found))
+                grants.append(f"{match['what']} ON {match['on']}{suffix}")
+        return tuple(sorted(grants))
 
     def apply(self, desired: Desired, changes: Iterable[Change]) -> None:
-        """Carry out changes that `diff` named; each may be repeated without harm.
+        """Apply changes from `diff`. Each is idempotent.
 
-        :raises ScsError: the server refuses
+        :raises ScsError: the server rejects a change
         """
         for shared in shared_objects(changes):
             name, subject = shared.name, str(shared)
@@ -289,11 +291,11 @@ class Database:
                 self._grant(name, desired.users[name], subject)
 
     def _grant(self, name: str, user: User, subject: str) -> None:
-        # only what differs: services go on working on their other schemas meanwhile
-        wanted, found = set(_grants(user)), set(self._grants_of(name))
-        for grant in sorted(wanted - found):
+        # change only the differences: services keep working with their other schemas
+        wanted, present = set(_grants(user)), set(self._grants_of(name))
+        for grant in sorted(wanted - present):
             self._ask(f"GRANT {grant} TO `{name}`@'%'", subject=subject)
-        for grant in sorted(found - wanted):
+        for grant in sorted(present - wanted):
             what, _, on = grant.removesuffix(_OPTION).rpartition(" ON ")
             if grant.endswith(_OPTION):
                 self._ask(f"REVOKE GRANT OPTION ON {on} FROM `{name}`@'%'", subject=subject)
@@ -305,7 +307,7 @@ class Database:
 
         try:
             with self._connection.cursor() as cursor:
-                # without parameters, a % is a %
+                # without parameters, % needs no escaping
                 cursor.execute(statement, parameters or None)
                 return list(cursor.fetchall())
         except pymysql.Error as error:
@@ -327,13 +329,13 @@ def _user_statements(name: str, user: User) -> list[tuple[str, tuple[str, ...]]]
 
 def _own_statement(who: str, passwords: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     name, _, host = who.partition("@")
-    # what it may do and whether over TLS only stays as it is
+    # privileges and TLS requirement do not change
     statement = f"ALTER USER `{name}`@'{host.replace('%', '%%')}' IDENTIFIED VIA {_either(passwords)}"
     return statement, tuple(native_hash(p) for p in passwords)
 
 
 def _either(passwords: tuple[str, ...]) -> str:
-    """Any of several passwords. Parameters are hashes, so that no password is in a query log or binary log.
+    """Accept any of several passwords. The parameters are hashes, so that no log contains a password.
 
     https://mariadb.com/docs/server/reference/sql-statements/account-management-sql-statements/create-user
     """
@@ -341,17 +343,17 @@ def _either(passwords: tuple[str, ...]) -> str:
 
 
 def stored_hashes(text: str) -> tuple[str, ...]:
-    """Hashes of all passwords of a row of mysql.global_priv; another plugin's is named with it, and matches nothing.
+    """Hashes of all passwords in a row of mysql.global_priv. Those of other plugins get a prefix and never match.
 
-    `auth_or` lists alternatives; the empty one among them stands for what the row itself says.
+    `auth_or` lists alternatives. An empty alternative stands for the row itself.
     """
     row = json.loads(text)
-    found = []
+    hashes = []
     for one in [e or row for e in row.get("auth_or", [row])]:
         plugin = one.get("plugin", "mysql_native_password")
         hashed = str(one.get("authentication_string", ""))
-        found.append(hashed if plugin == "mysql_native_password" else f"{plugin}:{hashed}")
-    return tuple(found)
+        hashes.append(hashed if plugin == "mysql_native_password" else f"{plugin}:{hashed}")
+    return tuple(hashes)
 
 
 def _say(error: BaseException) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keystone: the services' accounts and the catalogue, as (desired, observed) -> changes.
+"""Keystone's service accounts and catalogue, as (desired, observed) -> changes.
 
-Accounts are users in domain Default with roles on project `service`. Keystone never shows a password again, so each
-user carries a salted fingerprint of the secret it was made with: a changed secret is noticed, a password that somebody
-changed behind the manager's back is not. What nothing wants any more is left alone.
+Accounts are users in domain Default with roles on project `service`. Keystone does not reveal passwords, so each user
+has a salted fingerprint of its password as an attribute. scs detects a changed secret, but not a password that was
+changed without scs. Objects that are no longer wanted are not removed.
 """
 
 from __future__ import annotations
@@ -23,35 +23,37 @@ from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 
 DOMAIN = "default"
-"""Id of domain Default, fixed by Keystone's bootstrap."""
+"""ID of domain Default, fixed by Keystone's bootstrap."""
 PROJECT = "service"
 ROLES = ("admin", "service")
 ADMINISTRATOR = "admin"
-"""The administrator's user and project, made by Keystone's bootstrap."""
+"""The administrator's user and project, created by Keystone's bootstrap."""
 FINGERPRINT = "scs_password"
-"""Attribute of a user: fingerprint of its password."""
+"""Attribute of a user with the fingerprint of its password."""
 IDENTITY = "keystone"
-"""The service that changes of project, roles and region belong to."""
+"""The service that owns changes of project, roles and region."""
 _ITERATIONS = 10_000
 
 
 class Entry(Model):
-    """A wanted service of the catalogue."""
+    """A desired service of the catalogue."""
 
-    service: str = Field(description="the scs service it belongs to")
+    service: str = Field(description="the scs service that it belongs to")
     type: str
     name: str
     endpoints: dict[str, str] = Field(description="interface (public, internal): URL")
 
 
 class Desired(Model):
-    """What Keystone shall know."""
+    """The desired state of Keystone."""
 
     region: str
     accounts: dict[str, str] = Field(repr=False, description="user: password")
-    services: dict[str, str] = Field(default={}, description="user: its service; absent: named as the user")
-    retired: dict[str, str] = Field(default={}, description="user that is not used: its service")
-    entries: dict[str, Entry] = Field(description="by service type")
+    services: dict[str, str] = Field(
+        default={}, description="user: its service; absent: the service has the user's name"
+    )
+    retired: dict[str, str] = Field(default={}, description="user that is no longer used: its service")
+    entries: dict[str, Entry] = Field(description="catalogue entries by service type")
 
     @classmethod
     def build(
@@ -62,7 +64,7 @@ class Desired(Model):
         services: Mapping[str, str] | None = None,
         retired: Mapping[str, str] | None = None,
     ) -> Desired:
-        """From user -> password, (service, type, interface, URL) of every endpoint, and whose the users are."""
+        """Build from user -> password, (service, type, interface, URL) of every endpoint, and the users' services."""
         entries: dict[str, Entry] = {}
         for service, kind, interface, url in endpoints:
             known = entries[kind].endpoints if kind in entries else {}
@@ -74,17 +76,17 @@ class Desired(Model):
 
 
 class User(Model):
-    """A user as Keystone has it."""
+    """A user in Keystone."""
 
     id: str
     enabled: bool
-    project: str | None = Field(description="id of its default project")
+    project: str | None = Field(description="ID of its default project")
     fingerprint: str = Field(repr=False)
-    roles: tuple[str, ...] = Field(description="names, on project `service`")
+    roles: tuple[str, ...] = Field(description="names of its roles on project `service`")
 
 
 class CatalogueService(Model):
-    """A service of the catalogue as Keystone has it."""
+    """A service in Keystone's catalogue."""
 
     id: str
     type: str
@@ -93,33 +95,33 @@ class CatalogueService(Model):
 
 
 class Endpoint(Model):
-    """An endpoint of the region as Keystone has it."""
+    """An endpoint of the region in Keystone's catalogue."""
 
     id: str
-    service: str = Field(description="id")
+    service: str = Field(description="ID of its service")
     interface: str
     url: str
     enabled: bool
 
 
 class Observed(Model):
-    """What Keystone knows, as far as it matters here."""
+    """The relevant part of Keystone's state."""
 
     regions: tuple[str, ...]
-    project: str | None = Field(description="id of project `service`")
-    roles: dict[str, str] = Field(description="name: id")
+    project: str | None = Field(description="ID of project `service`")
+    roles: dict[str, str] = Field(description="name: ID")
     users: dict[str, User]
     services: tuple[CatalogueService, ...]
-    endpoints: tuple[Endpoint, ...] = Field(description="of the wanted region")
-    administrator_stale: bool = Field(default=False, description="`admin` has the password before")
+    endpoints: tuple[Endpoint, ...] = Field(description="endpoints of the desired region")
+    administrator_stale: bool = Field(default=False, description="whether `admin` still has its previous password")
 
     def service(self, entry: Entry) -> CatalogueService | None:
-        """The service that shall stand for an entry: with its name if there is one, else the first of its type."""
-        found = sorted((s for s in self.services if s.type == entry.type), key=lambda s: (s.name != entry.name, s.id))
-        return found[0] if found else None
+        """The service for an entry: preferably the one with its name, else the first of its type."""
+        of_type = sorted((s for s in self.services if s.type == entry.type), key=lambda s: (s.name != entry.name, s.id))
+        return of_type[0] if of_type else None
 
     def endpoints_of(self, entry: Entry, interface: str) -> list[Endpoint]:
-        """All endpoints of a type and interface; the one to keep comes first."""
+        """All endpoints of a type and interface, the one to keep first."""
         keep = self.service(entry)
         ids = {s.id for s in self.services if s.type == entry.type}
         return sorted(
@@ -129,7 +131,7 @@ class Observed(Model):
 
 
 def parse(desired: Desired, raw: Mapping[str, Sequence[Mapping[str, Any]]]) -> Observed:
-    """From Keystone's lists: regions, projects, roles, users, assignments (of the project), services, endpoints."""
+    """Parse Keystone's lists: regions, projects, roles, users, assignments (of the project), services, endpoints."""
     roles = {r["name"]: r["id"] for r in raw["roles"] if not r.get("domain_id")}
     names = {i: n for n, i in roles.items()}
     held: dict[str, set[str]] = {}
@@ -164,15 +166,15 @@ def parse(desired: Desired, raw: Mapping[str, Sequence[Mapping[str, Any]]]) -> O
 
 
 def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
-    """What must change; with `observed` None (no Keystone yet) everything.
+    """The necessary changes. If `observed` is None (Keystone is not deployed yet), everything is created.
 
-    A service's user is made in its phase database; all that belongs to Keystone itself waits for phase register, when
-    Keystone runs.
+    A service's user is created in its phase database. Everything that belongs to Keystone itself is created in phase
+    register, when Keystone runs.
     """
     changes: list[Change] = []
 
     def add(shared: SharedObject, service: str, known: bool, wrong: Iterable[str] = (), disturbs: bool = False) -> None:
-        reason = "; ".join(wrong) if known else "missing" if observed else "not there yet"
+        reason = "; ".join(wrong) if known else "missing" if observed else "not created yet"
         if reason:
             impact = Impact.API if known and disturbs else Impact.NONE
             changes.append(_change(shared, service, reason, impact, not known))
@@ -187,9 +189,9 @@ def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
         add(_object(Shared.USER, name), desired.services.get(name, name), known, wrong, disturbs=True)
     for name, service in desired.retired.items():
         if observed and name in observed.users:
-            add(_object(Shared.USER, name), service, True, ["is used no more"])
+            add(_object(Shared.USER, name), service, True, ["no longer used"])
     if observed and observed.administrator_stale:
-        add(_object(Shared.USER, ADMINISTRATOR), IDENTITY, True, ["has the password before"], disturbs=True)
+        add(_object(Shared.USER, ADMINISTRATOR), IDENTITY, True, ["has its previous password"], disturbs=True)
     if desired.entries:
         known = bool(observed and desired.region in observed.regions)
         add(_object(Shared.REGION, desired.region), IDENTITY, known)
@@ -220,7 +222,7 @@ def _change(shared: SharedObject, service: str, reason: str, impact: Impact, new
 
 
 def user_reasons(name: str, password: str, observed: Observed | None) -> list[str]:
-    """What is wrong with an account that exists."""
+    """The differences of an existing account."""
     if observed is None or name not in observed.users:
         return []
     user = observed.users[name]
@@ -234,7 +236,7 @@ def user_reasons(name: str, password: str, observed: Observed | None) -> list[st
 
 
 def service_reasons(entry: Entry, found: CatalogueService | None) -> list[str]:
-    """What is wrong with a service that exists."""
+    """The differences of an existing service."""
     if found is None:
         return []
     reasons = [] if found.name == entry.name else [f"name {found.name or 'unset'} -> {entry.name}"]
@@ -253,17 +255,17 @@ def _endpoint_reasons(url: str, present: list[Endpoint], service: CatalogueServi
 
 
 def fingerprint(password: str) -> str:
-    """`iterations$salt$PBKDF2-SHA256`, with a new salt."""
+    """Compute `iterations$salt$PBKDF2-SHA256` with a new salt."""
     salt = os.urandom(12)
     return f"{_ITERATIONS}${base64.b64encode(salt).decode()}${_derive(password, salt, _ITERATIONS)}"
 
 
 def matches(password: str, stored: str) -> bool:
-    """Whether a fingerprint is this password's; an unreadable one is not."""
+    """Whether a fingerprint matches a password. An invalid fingerprint never matches."""
     try:
         count, salt, digest = stored.split("$")
         iterations = int(count)
-        # whoever may write the attribute must not be able to stall a plan
+        # the limit prevents a forged attribute from stalling a plan
         return 0 < iterations <= 10 * _ITERATIONS and hmac.compare_digest(
             _derive(password, base64.b64decode(salt), iterations), digest
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A session with Keystone's v3 API as the region's administrator: reads all in a few requests, changes what differs.
+"""A session with Keystone's v3 API as the region's administrator: a few requests read everything, differences change.
 
 Plain REST: importing openstacksdk would cost every plan half a second. https://docs.openstack.org/api-ref/identity/v3/
 """
@@ -18,16 +18,16 @@ from scs_deploy.shared.identity import ADMINISTRATOR, DOMAIN, FINGERPRINT, PROJE
 
 
 class _DeniedError(ScsError):
-    """Keystone does not know this password, or no longer this token."""
+    """Keystone rejected the password or the token."""
 
 
 class Keystone:
-    """A session; a context manager.
+    """A session, as a context manager.
 
-    :param url: of the identity API, with /v3; its certificate must name the host
-    :param passwords: of user `admin`: the current one, and the one before while it is rotated
+    :param url: URL of the identity API, with /v3; the server's certificate must name the host
+    :param passwords: of user `admin`: the current one, and the previous one during a rotation
     :param ca_file: the region CA
-    :param timeout: seconds for connecting and for each answer
+    :param timeout: seconds for the connection and for each response
     """
 
     def __init__(self, url: str, passwords: tuple[str, ...], ca_file: Path, timeout: float = 30) -> None:
@@ -52,7 +52,7 @@ class Keystone:
         return self
 
     def _log_in(self, number: int) -> None:
-        """:raises _DeniedError: it is another password."""
+        """:raises _DeniedError: wrong password"""
         domain = {"id": DOMAIN}
         user = {"name": ADMINISTRATOR, "domain": domain, "password": self._passwords[number]}
         body = {
@@ -72,13 +72,13 @@ class Keystone:
         self._session.close()
 
     def read(self, desired: Desired) -> Observed:
-        """Everything that `desired` is compared with.
+        """Read everything that is compared with `desired`.
 
-        :raises ScsError: Keystone cannot be asked
+        :raises ScsError: Keystone cannot be read
         """
         projects = self._list("projects", f"/projects?domain_id={DOMAIN}&name={PROJECT}")
         scope = f"/role_assignments?scope.project.id={projects[0]['id']}" if projects else ""
-        found = identity.parse(
+        observed = identity.parse(
             desired,
             {
                 "regions": self._list("regions", "/regions"),
@@ -90,16 +90,16 @@ class Keystone:
                 "endpoints": self._list("endpoints", f"/endpoints?region_id={desired.region}"),
             },
         )
-        return found.model_copy(update={"administrator_stale": self._with > 0})
+        return observed.model_copy(update={"administrator_stale": self._with > 0})
 
     def apply(self, desired: Desired, changes: Iterable[Change]) -> None:
-        """Carry out changes that `diff` named; each looks at what is there now and may be repeated without harm.
+        """Apply changes from `diff`. Each checks the current state and is idempotent.
 
-        :raises ScsError: Keystone refuses
+        :raises ScsError: Keystone rejects a change
         """
         observed: Observed | None = None
         for shared in shared_objects(changes):
-            # what the change before has made is seen by the next one
+            # read again after a change that later changes depend on
             observed = observed or self.read(desired)
             name = shared.name
             match shared.kind:
@@ -109,7 +109,7 @@ class Keystone:
                     self._role(observed, name)
                 case Shared.USER if name == ADMINISTRATOR:
                     self._request("PATCH", f"/users/{self._id}", {"user": {"password": self._passwords[0]}})
-                    # its tokens ended with the password
+                    # changing the password revoked its tokens
                     self._log_in(0)
                 case Shared.USER if name in desired.retired:
                     if name in observed.users:
@@ -192,8 +192,8 @@ class Keystone:
             self._request("DELETE", f"/endpoints/{extra.id}")
 
     def _list(self, key: str, path: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._request("GET", path).json()[key]
-        return found
+        items: list[dict[str, Any]] = self._request("GET", path).json()[key]
+        return items
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         import requests
@@ -204,8 +204,8 @@ class Keystone:
             raise ScsError(f"keystone at {self._url}: {_say(error)}", "scs status keystone") from None
         if answer.status_code == 401:
             raise _DeniedError(
-                f"keystone at {self._url}: refuses user {ADMINISTRATOR}",
-                "secret keystone_admin_password is not the one that Keystone has",
+                f"keystone at {self._url}: rejected user {ADMINISTRATOR}",
+                "check the secret keystone_admin_password: Keystone has another password",
             )
         if answer.status_code >= 400:
             what = path.partition("?")[0]
@@ -215,14 +215,14 @@ class Keystone:
 
 def _reason(answer: Any) -> str:
     try:
-        said = answer.json()["error"]["message"]
+        reason = answer.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
-        said = answer.reason
-    return " ".join(f"{answer.status_code} {said}".split())
+        reason = answer.reason
+    return " ".join(f"{answer.status_code} {reason}".split())
 
 
 def _say(error: Exception) -> str:
     reason = getattr(error.args[0], "reason", error) if error.args else error
-    # urllib3 names the connection object first
+    # the first argument of urllib3's errors is the connection object
     text = str(reason.args[-1] if isinstance(reason, Exception) and len(reason.args) > 1 else reason)
     return " ".join(text.split()) or type(error).__name__

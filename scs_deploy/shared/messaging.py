@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RabbitMQ vhosts, users and permissions, through the management API: one GET reads all, what differs is put.
+"""RabbitMQ vhosts, users and permissions through the management API: one GET reads everything, PUT changes differences.
 
-Each service has a user and a vhost of its own name; the user may do anything there and nothing elsewhere. The broker
-knows one password a user: to rotate it, a second user is made (`nova_b`), used instead, and the first one removed.
+Each service has a user and a vhost with its name. The user has all permissions on its vhost and none elsewhere. The
+broker has one password per user: a rotation creates a second user (`nova_b`), switches to it, and removes the first.
 https://www.rabbitmq.com/docs/http-api-reference
 """
 
@@ -29,7 +29,7 @@ from scs_deploy.spec.job import Phase
 
 QUEUE_TYPE = "quorum"
 OWNER = "rabbitmq"
-"""The service whose broker this is, and that its administrators belong to."""
+"""The service that runs the broker and owns its administrators."""
 ADMINISTRATOR = ("administrator",)
 UNAUTHORIZED = 401
 _ALL = (".*", ".*", ".*")
@@ -38,24 +38,24 @@ _HASHING = "rabbit_password_hashing_sha256"
 
 
 class Desired(Model):
-    """The users that are wanted, and those that are not."""
+    """The desired users, and the retired ones."""
 
     users: dict[str, str] = Field(repr=False, description="user: password")
     services: dict[str, str] = Field(
-        default={}, description="user: its service, which its vhost is named as; absent: named as the user"
+        default={}, description="user: its service, which names its vhost; absent: the service has the user's name"
     )
     administrators: dict[str, str] = Field(
-        default={}, repr=False, description="user: password; the first one of a broker is made with it"
+        default={}, repr=False, description="user: password; the first administrator is created with the broker"
     )
-    retired: dict[str, str] = Field(default={}, description="user that is not used: its service")
+    retired: dict[str, str] = Field(default={}, description="user that is no longer used: its service")
 
     def service(self, user: str) -> str:
-        """The service that a user is for."""
+        """The service of a user."""
         return self.services.get(user, user)
 
 
 class ObservedUser(Model):
-    """A user as the broker has it."""
+    """A user on the broker."""
 
     hash: str = Field(repr=False)
     hashing: str
@@ -63,9 +63,9 @@ class ObservedUser(Model):
 
 
 class Observed(Model):
-    """The broker's definitions, as far as they matter here."""
+    """The relevant part of the broker's definitions."""
 
-    vhosts: dict[str, str | None] = Field(description="vhost: its default queue type, None for the broker's default")
+    vhosts: dict[str, str | None] = Field(description="vhost: its default queue type; None: the broker's default")
     users: dict[str, ObservedUser]
     permissions: dict[str, dict[str, tuple[str, str, str]]] = Field(
         description="user: vhost: patterns of configure, write, read"
@@ -73,7 +73,7 @@ class Observed(Model):
 
     @classmethod
     def parse(cls, definitions: Mapping[str, Any]) -> Observed:
-        """From the answer to GET /api/definitions."""
+        """Parse the response to GET /api/definitions."""
         permissions: dict[str, dict[str, tuple[str, str, str]]] = {}
         for p in definitions.get("permissions", ()):
             permissions.setdefault(p["user"], {})[p["vhost"]] = (p["configure"], p["write"], p["read"])
@@ -90,8 +90,8 @@ class Observed(Model):
 
 
 def _queue_type(vhost: Mapping[str, Any]) -> str | None:
-    found = vhost.get("default_queue_type") or (vhost.get("metadata") or {}).get("default_queue_type")
-    return None if found in (None, "undefined") else str(found)
+    kind = vhost.get("default_queue_type") or (vhost.get("metadata") or {}).get("default_queue_type")
+    return None if kind in (None, "undefined") else str(kind)
 
 
 def _tags(user: Mapping[str, Any]) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def _tags(user: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
-    """What must change; with `observed` None (no broker yet) everything.
+    """The necessary changes. If `observed` is None (the broker is not deployed yet), everything is created.
 
     `Change.shared` is a vhost, a user or the permissions of a user.
     """
@@ -125,12 +125,12 @@ def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
         reason = _user_reason(name, password, observed, ADMINISTRATOR)
         add(Shared.USER, OWNER, name, reason, name in observed.users)
     for name, service in desired.retired.items():
-        add(Shared.USER, service, name, "is used no more" if name in observed.users else "")
+        add(Shared.USER, service, name, "no longer used" if name in observed.users else "")
     return tuple(changes)
 
 
 def matches(password: str, stored: str) -> bool:
-    """Whether a stored hash, base64(salt + SHA256(salt + password)) with four bytes of salt, is this password's.
+    """Whether a stored hash, base64(salt + SHA256(salt + password)) with four bytes of salt, matches a password.
 
     https://www.rabbitmq.com/docs/passwords
     """
@@ -142,14 +142,14 @@ def matches(password: str, stored: str) -> bool:
 
 
 def hashed(password: str) -> str:
-    """A password as the broker stores it, with a new salt."""
+    """The broker's hash of a password, with a new salt."""
     salt = os.urandom(4)
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
 
 
 def _vhost_reason(name: str, observed: Observed | None) -> str:
     if observed is None:
-        return "not there yet"
+        return "not created yet"
     if name not in observed.vhosts:
         return "missing"
     found = observed.vhosts[name]
@@ -158,7 +158,7 @@ def _vhost_reason(name: str, observed: Observed | None) -> str:
 
 def _user_reason(name: str, password: str, observed: Observed | None, tags: tuple[str, ...] = ()) -> str:
     if observed is None:
-        return "not there yet"
+        return "not created yet"
     found = observed.users.get(name)
     if found is None:
         return "missing"
@@ -172,14 +172,14 @@ def _user_reason(name: str, password: str, observed: Observed | None, tags: tupl
 
 def _permission_reason(name: str, wanted: str, observed: Observed | None) -> str:
     if observed is None:
-        return "not there yet"
+        return "not created yet"
     found = observed.permissions.get(name, {})
     reasons = []
     if wanted not in found:
-        reasons.append(f"none on vhost {wanted}")
+        reasons.append(f"missing on vhost {wanted}")
     elif found[wanted] != _ALL:
         reasons.append(f"on vhost {wanted}: {' '.join(found[wanted])} -> {' '.join(_ALL)}")
-    reasons += [f"too many: on vhost {vhost}" for vhost in sorted(found) if vhost != wanted]
+    reasons += [f"unwanted on vhost {vhost}" for vhost in sorted(found) if vhost != wanted]
     return "; ".join(reasons)
 
 
@@ -192,12 +192,12 @@ def _change(kind: Shared, service: str, name: str, reason: str, impact: Impact, 
 
 
 class Messaging:
-    """A session with the management API; a context manager.
+    """A session with the management API, as a context manager.
 
-    :param hosts: the brokers' addresses, which their certificates name; the first that answers is asked
-    :param logins: the administrator, and the one before while its password is rotated
+    :param hosts: the brokers' addresses, as in their certificates; the first one that responds is used
+    :param logins: the administrator, and the previous one during a rotation
     :param ca_file: the region CA
-    :param timeout: seconds for connecting and for each answer
+    :param timeout: seconds for the connection and for each response
     """
 
     def __init__(
@@ -227,16 +227,16 @@ class Messaging:
         self._session.close()
 
     def read(self) -> Observed:
-        """All vhosts, users and permissions.
+        """Read all vhosts, users and permissions.
 
-        :raises ScsError: the broker cannot be asked
+        :raises ScsError: the broker cannot be read
         """
         return Observed.parse(self._ask("GET", "/definitions").json())
 
     def apply(self, desired: Desired, changes: Iterable[Change]) -> None:
-        """Carry out changes that `diff` named; each may be repeated without harm.
+        """Apply changes from `diff`. Each is idempotent.
 
-        :raises ScsError: the broker refuses
+        :raises ScsError: the broker rejects a change
         """
         for shared in shared_objects(changes):
             name, user = shared.name, shared.kind is Shared.USER
@@ -244,7 +244,7 @@ class Messaging:
             if shared.kind is Shared.VHOST:
                 self._ask("PUT", f"/vhosts/{path}", {"default_queue_type": QUEUE_TYPE})
             elif user and name in desired.retired:
-                # ends what is left of its connections too
+                # this also closes its remaining connections
                 self._ask("DELETE", f"/users/{path}")
             elif user and name in desired.administrators:
                 body = {
@@ -261,16 +261,16 @@ class Messaging:
                 self._put_permissions(desired.service(name), path)
 
     def nodes(self) -> dict[str, bool]:
-        """Members of the cluster, as `rabbit@<host>`: whether it runs.
+        """Members of the cluster, `rabbit@<host>`: whether the member is running.
 
-        :raises ScsError: the broker cannot be asked
+        :raises ScsError: the broker cannot be read
         """
         return {n["name"]: bool(n.get("running")) for n in self._ask("GET", "/nodes").json()}
 
     def quorum_queues(self) -> dict[str, tuple[frozenset[str], frozenset[str]]]:
-        """`vhost/queue`: nodes that have a replica, and those of them that are online.
+        """`vhost/queue`: nodes with a replica, and those of them that are online.
 
-        :raises ScsError: the broker cannot be asked
+        :raises ScsError: the broker cannot be read
         """
         return {
             f"{q['vhost']}/{q['name']}": (frozenset(q.get("members") or ()), frozenset(q.get("online") or ()))
@@ -288,7 +288,7 @@ class Messaging:
         import requests
 
         failed = ""
-        # every request may be made twice: it sets, removes or reads
+        # every request is idempotent and can be repeated
         for url in tuple(self._urls):
             try:
                 answer = self._session.request(method, url + path, json=body, timeout=self._timeout)
@@ -308,14 +308,14 @@ class Messaging:
 
 def _reason(answer: Any) -> str:
     try:
-        said = answer.json().get("reason") or answer.reason
+        reason = answer.json().get("reason") or answer.reason
     except (ValueError, AttributeError):
-        said = answer.reason
-    return f"{answer.status_code} {said}"
+        reason = answer.reason
+    return f"{answer.status_code} {reason}"
 
 
 def _say(error: Exception) -> str:
     reason = getattr(error.args[0], "reason", error) if error.args else error
-    # urllib3 names the connection object first
+    # the first argument of urllib3's errors is the connection object
     text = str(reason.args[-1] if isinstance(reason, Exception) and len(reason.args) > 1 else reason)
     return " ".join(text.split()) or type(error).__name__

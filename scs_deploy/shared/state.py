@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a region shares between hosts: schemas, broker accounts, Keystone's accounts and catalogue.
+"""The state that a region's hosts share: schemas, broker accounts, Keystone's accounts and catalogue.
 
-Read, compared and changed from the manager, each server in one session. The catalog says what is wanted.
+The manager reads, compares and changes it, with one session per server. The catalog defines the desired state.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from scs_deploy.secrets import clouds, credentials
 from scs_deploy.shared import database, identity, keystone, messaging
 
 PATIENCE = 60
-"""Seconds that a change waits for its server to answer."""
+"""Seconds that a change waits for its server to respond."""
 
 
 @dataclass
 class SharedState:
-    """Differences of all servers; a server that did not answer has all as differences, and its error in `failed`."""
+    """The differences of all servers. For a server that did not respond, all of its state counts as different."""
 
     changes: list[Change] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    """service: why it could not be read"""
+    """service: reason why its server could not be read"""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class _Server:
     diff: Callable[[Any, Any], tuple[Change, ...]]
 
     def compare(self, desired: Any, observed: Any) -> list[Change]:
-        """Its differences, whose subjects name the server too."""
-        found = self.diff(desired, observed)
-        return [c.model_copy(update={"subject": f"{self.service} {c.subject}"}) for c in found]
+        """The server's differences. Their subjects include its name."""
+        changes = self.diff(desired, observed)
+        return [c.model_copy(update={"subject": f"{self.service} {c.subject}"}) for c in changes]
 
 
 def read(region: Region, patience: float = 0) -> SharedState:
-    """Ask all servers at once.
+    """Read all servers concurrently.
 
-    :param patience: seconds that one may take until it answers: after changes, load balancers are behind
+    :param patience: seconds to wait for a server to respond, because load balancers lag behind changes
     """
     deadline = time.monotonic() + patience
     state = SharedState()
@@ -75,25 +75,25 @@ def read(region: Region, patience: float = 0) -> SharedState:
 
 
 def apply(region: Region, servers: Collection[str], subjects: Collection[str]) -> list[str]:
-    """Make the named differences right; returns those that were still there.
+    """Apply the changes for the named differences. Returns the subjects of those that still existed.
 
-    :param servers: services whose servers have them
-    :param subjects: `Change.subject` as `read` named them
-    :raises ScsError: a server does not answer or refuses
+    :param servers: services whose servers have the differences
+    :param subjects: `Change.subject` as returned by `read`
+    :raises ScsError: a server does not respond or rejects a change
     """
     done: list[str] = []
     for server in (s for s in SERVERS if s.service in servers):
         desired = server.desired(region)
         with _patiently(server, region) as session:
-            found = server.compare(desired, server.read(session, desired))
-            changes = [c for c in found if c.subject in subjects]
+            differences = server.compare(desired, server.read(session, desired))
+            changes = [c for c in differences if c.subject in subjects]
             session.apply(desired, changes)
             done += [c.subject for c in changes]
     return done
 
 
 def _patiently(server: _Server, region: Region) -> Any:
-    """A session with a server that this very run may have started: the load balancer can be behind by seconds."""
+    """A session with a server that this run may have started: the load balancer can lag behind by seconds."""
     deadline = time.monotonic() + PATIENCE
     while True:
         session = server.session(region)
@@ -114,7 +114,7 @@ OWN_DATABASE_ACCOUNTS = {
     "monitor@%": "mariadb_monitor_password",
     "sst@localhost": "mariadb_sst_password",
 }
-"""Accounts that init.sql makes: the secret that each logs in with."""
+"""Accounts that init.sql creates, and the secrets with their passwords."""
 BROKER_ADMINISTRATOR = "scs"
 
 
@@ -130,7 +130,7 @@ def _databases(region: Region) -> database.Desired:
 def _accounts(
     region: Region, names: Iterable[str], suffix: str
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """(user: password), (user: service) of all that are used, and (user: service) of those that are not."""
+    """(user: password) and (user: service) of all users in use, and (user: service) of the retired ones."""
     used: dict[str, str] = {}
     owners: dict[str, str] = {}
     retired: dict[str, str] = {}
@@ -168,17 +168,17 @@ def _identity(region: Region) -> identity.Desired:
 
 
 def database_session(region: Region) -> database.Database:
-    """A session with the database at its API address."""
+    """A session with the database at the internal API address."""
     api = region.environment.settings.api.internal
     passwords = credentials.passwords(region.secrets, "mariadb_root_password")
     return database.Database(str(api.address), passwords, region.environment.ca_file)
 
 
 def broker_session(region: Region, hosts: Sequence[str], timeout: float = 10) -> messaging.Messaging:
-    """A session with whichever of these brokers answers.
+    """A session with the first of these brokers that responds.
 
-    :param hosts: their management addresses
-    :param timeout: seconds for connecting and for each answer
+    :param hosts: management addresses of the brokers
+    :param timeout: seconds for the connection and for each response
     """
     return messaging.Messaging(hosts, _administrators(region), region.environment.ca_file, timeout=timeout)
 

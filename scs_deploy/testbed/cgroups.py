@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a node's processes use, its share of the processors, and the groups that its nested engine leaves behind.
+"""Control groups of nodes: memory usage, CPU shares, and cleanup of the groups that nested engines leave behind.
 
-Nodes share the manager's cgroup tree, so a nested container's group is a sibling of its node's unless the nested engine
-is told otherwise (`engine_options`), which control groups of version 2 do not allow: neither memory nor clean-up can be
-had from the node's own group everywhere. Processes are found by their parents instead.
+Nodes share the manager's cgroup tree, so the group of a nested container is a sibling of its node's group, unless the
+nested engine is configured otherwise (`engine_options`), which cgroups version 2 do not allow. The node's own group
+therefore does not always cover its memory and cleanup. Processes are found through their parents instead.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
 
 WEIGHT = 2
-"""Parts of the processors for one node, where all that its manager does has one: elsewhere that is another machine."""
+"""CPU weight of one node relative to all processes of the manager, which is a separate machine in a real region."""
 
 
 def processes(pid: int) -> list[int]:
-    """All processes below `pid`, itself included; empty when it has ended."""
+    """`pid` and all its descendants; empty if it has ended."""
     children: dict[int, list[int]] = {}
     for folder in PROC.glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
-            # the command, in parentheses, may hold spaces
+            # the command, in parentheses, can contain spaces
             parent = int((folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(folder.name))
     found, todo = [], [pid] if pid and (PROC / str(pid)).is_dir() else []
@@ -37,7 +37,7 @@ def processes(pid: int) -> list[int]:
 
 
 def memory_of_tree(pid: int) -> int:
-    """Bytes of memory of all processes below `pid`: proportional set size, shared pages counted once."""
+    """Memory of `pid` and its descendants in bytes: proportional set size, which counts shared pages once."""
     total = 0
     for process in processes(pid):
         with suppress(OSError, ValueError):
@@ -48,16 +48,16 @@ def memory_of_tree(pid: int) -> int:
 
 
 def all_nodes(testbed: str, driver: str) -> str:
-    """The control group of a testbed's nodes, as the engine's option `--cgroup-parent` takes it.
+    """The control group of a testbed's nodes, for the engine's option `--cgroup-parent`.
 
-    :param driver: of the engine's control groups, `cgroupfs` or `systemd`
+    :param driver: the engine's cgroup driver, `cgroupfs` or `systemd`
     """
-    # in a slice's name a dash stands for a level
+    # a dash in the name of a slice means a nesting level
     return f"scs_{testbed.replace('-', '_')}.slice" if driver == "systemd" else f"/scs-{testbed}"
 
 
 def weigh(group: str, nodes: int) -> None:
-    """Give all nodes together their part of the processors; without, one busy Ansible has as much as all of them."""
+    """Set the CPU weight of all nodes. Without it, one busy Ansible process gets as much CPU time as all of them."""
     if group.endswith(".slice"):
         command = ["systemctl", "set-property", "--runtime", group, f"CPUWeight={min(100 * WEIGHT * nodes, 10000)}"]
         with suppress(OSError):
@@ -71,17 +71,17 @@ def weigh(group: str, nodes: int) -> None:
 
 
 def engine_options(parent: str) -> tuple[str, str]:
-    """Path and content of a drop-in of a node's Docker unit: its containers go into the control group `parent`.
+    """Path and content of a drop-in for a node's Docker unit that puts its containers in the control group `parent`.
 
-    With the node's own group, nodes share the processors evenly. Without, each container of every node has the same
-    share, and a node that starts all of its containers takes the processors from the others.
+    With the node's own group, nodes get equal CPU shares. Without it, each container of every node has the same share,
+    and a node that starts all its containers takes CPU time from the others.
     """
     path = "/etc/systemd/system/docker.service.d/testbed.conf"
     return path, f"[Service]\nEnvironment=DOCKER_OPTS=--cgroup-parent={parent}\n"
 
 
 def of_nested_containers(pid: int) -> frozenset[str]:
-    """Control groups (paths below the root) of the processes below `pid` that are not inside its own group."""
+    """Control groups (paths below the root) of the descendants of `pid` that are outside of its own group."""
     own = frozenset(_groups(pid))
     return frozenset(
         path
@@ -92,7 +92,7 @@ def of_nested_containers(pid: int) -> frozenset[str]:
 
 
 def remove(groups: Iterable[str]) -> None:
-    """Remove these control groups from every hierarchy; one that is in use stays."""
+    """Remove these control groups from every hierarchy, except for those in use."""
     roots = [CGROUPS, *(p for p in CGROUPS.iterdir() if p.is_dir())]
     for path in sorted(groups, key=len, reverse=True):
         for root in roots:

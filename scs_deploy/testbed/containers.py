@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Provider `containers`: every host is a systemd container on the manager's Docker engine with an engine of its own."""
+"""Provider `containers`: every host is a systemd container on the manager's Docker engine with a nested engine."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
 LABEL, LABEL_FOLDER = "scs.testbed", "scs.testbed.folder"
 DEADLINE = 120.0
-"""Seconds for a node's systemd and sshd to come up; it takes about 5 on an idle machine."""
+"""Seconds to wait for a node's systemd and sshd. They take about 5 on an idle machine."""
 
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 
 
 class Containers:
-    """The hosts of one environment; see `provider.Provider`."""
+    """The hosts of one environment. Implements `provider.Provider`."""
 
     def __init__(self, environment: Environment, inventory: Inventory) -> None:
         if environment.settings.ssh.user != "root":
-            raise RefusedError(f"{environment.file}: ssh.user: hosts of the provider containers have root only")
+            raise RefusedError(f"{environment.file}: ssh.user: the provider containers supports only root")
         self.environment = environment
         self.layout: Layout = layout(environment, inventory)
 
     @cached_property
     def engine(self) -> DockerClient:
-        """The manager's engine; connected when first needed."""
+        """The manager's engine, connected on first use."""
         return docker_engine.connect()
 
     @property
@@ -56,11 +56,11 @@ class Containers:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What marks everything of this testbed."""
+        """Labels of all containers, networks and volumes of this testbed."""
         return {LABEL: self.environment.name, LABEL_FOLDER: str(self.environment.path)}
 
     def up(self, report: Report) -> None:
-        """Create what is missing, start what is stopped, wait until every host is reachable."""
+        """Create missing hosts, start stopped ones, and wait until all are reachable."""
         self._check(report)
         public_key = manager.ensure_key(self.environment)
         self.prepare(report)
@@ -70,7 +70,7 @@ class Containers:
             if container is None:
                 report(f"{node.host}: creating from {self.image}")
                 container = self._create(node)
-                # the image has one for all; hypervisors tell each other by it
+                # the image's ID is the same for all nodes, but hypervisors need a unique one
                 _put(container, "/etc/machine-id", uuid.uuid4().hex + "\n", 0o444)
             if container.status != "running":
                 report(f"{node.host}: starting")
@@ -84,9 +84,9 @@ class Containers:
             self._wait(node)
 
     def prepare(self, report: Report) -> None:
-        """Make the networks, and with them the manager's addresses: the registry listens there before any node is.
+        """Create the networks with the manager's addresses. The registry listens on them before any node exists.
 
-        :raises RefusedError: addresses are in use already
+        :raises RefusedError: addresses are already in use
         """
         self._check_owner()
         for network in self._missing_networks():
@@ -94,7 +94,7 @@ class Containers:
             self._create_network(network)
 
     def down(self, report: Report) -> None:
-        """Remove every container, network and volume that bears this testbed's label."""
+        """Remove all containers, networks and volumes with this testbed's label."""
         filters: dict[str, str | list[str] | bool] = {"label": f"{LABEL}={self.environment.name}"}
         for container in self.engine.containers.list(all=True, filters=filters):
             report(f"removing {container.name}")
@@ -112,7 +112,7 @@ class Containers:
         manager.set_names(self.environment.name, ())
 
     def status(self) -> tuple[HostStatus, ...]:
-        """The state of every host of the inventory."""
+        """The state of every host in the inventory."""
         result = []
         for node in self.layout.nodes:
             container = self._container(node.full_name)
@@ -124,16 +124,16 @@ class Containers:
             result.append(HostStatus(name=node.host, state=state, address=address, memory=memory))
         return tuple(result)
 
-    # what must hold before anything changes
+    # checks before anything changes
 
     def _check_owner(self) -> None:
-        """A testbed of another checkout has other keys and secrets: neither may be touched by halves."""
-        found = [c for node in self.layout.nodes if (c := self._container(node.full_name))]
-        for container in found:
+        """Reject a testbed of another checkout, which has other keys and secrets."""
+        containers = [c for node in self.layout.nodes if (c := self._container(node.full_name))]
+        for container in containers:
             folder = container.labels.get(LABEL_FOLDER, str(self.environment.path))
             if folder != str(self.environment.path):
                 raise RefusedError(
-                    f"container {container.name} belongs to the testbed of {folder}", "scs testbed down removes it"
+                    f"container {container.name} belongs to the testbed of {folder}", "remove it with scs testbed down"
                 )
 
     def _check(self, report: Report) -> None:
@@ -142,17 +142,18 @@ class Containers:
         try:
             self.engine.images.get(self.image)
         except ImageNotFound:
-            raise RefusedError(f"no image {self.image} on this machine", "scs images build node") from None
+            raise RefusedError(f"image {self.image} is missing on this machine", "scs images build node") from None
         if not Path("/dev/net/tun").exists():
-            raise RefusedError("/dev/net/tun: no such device", "modprobe tun")
+            raise RefusedError("/dev/net/tun: no such device", "run modprobe tun")
         for node in self.layout.nodes:
             container = self._container(node.full_name)
             if container and container.labels.get(LABEL) != self.environment.name:
                 raise RefusedError(
-                    f"container {node.full_name} belongs to something else", f"docker rm {node.full_name}"
+                    f"container {node.full_name} does not belong to this testbed",
+                    f"remove it with docker rm {node.full_name}",
                 )
             if container and container.attrs["Image"] != self.engine.images.get(self.image).id:
-                report(f"{node.host}: runs an older {self.image}; `scs testbed down` and `up` take the new one")
+                report(f"{node.host}: runs an older {self.image}; run `scs testbed down` and `up` to replace it")
 
     def _missing_networks(self) -> list[NodeNetwork]:
         existing = {network.name: network for network in self.engine.networks.list()}
@@ -163,8 +164,8 @@ class Containers:
                 if wanted.cidr not in subnets:
                     raise RefusedError(
                         f"Docker network {wanted.full_name} has {', '.join(map(str, subnets))}, "
-                        f"{self.environment.file} wants {wanted.cidr}",
-                        "scs testbed down removes it",
+                        f"but {self.environment.file} names {wanted.cidr}",
+                        "remove it with scs testbed down",
                     )
         if missing:
             others = {
@@ -174,11 +175,11 @@ class Containers:
                 if used_by := overlap(wanted.cidr, others):
                     raise RefusedError(
                         f"{self.environment.file}: networks.{wanted.name}.cidr: {wanted.cidr} overlaps {used_by}",
-                        "choose another cidr there and in the inventory, or remove the other one",
+                        "choose another cidr there and in the inventory, or remove the other network",
                     )
         return missing
 
-    # making things
+    # creation
 
     def _create_network(self, network: NodeNetwork) -> None:
         from docker.types import IPAMConfig, IPAMPool
@@ -200,7 +201,7 @@ class Containers:
             name=node.full_name,
             hostname=node.host,
             labels=self.labels,
-            # how systemd, and the roles, learn that this host is a container
+            # tells systemd and the roles that this host is a container
             environment={"container": "docker"},
             host_config=self._host_config(node),
             networking_config=api.create_networking_config(
@@ -214,7 +215,7 @@ class Containers:
                     created["Id"], attachment.network, ipv4_address=str(attachment.address)
                 )
         except BaseException:
-            # half attached it would be reused by the next run
+            # otherwise the next run would reuse the partially attached container
             api.remove_container(created["Id"], force=True)
             raise
         return self.engine.containers.get(created["Id"])
@@ -226,11 +227,11 @@ class Containers:
 
     @cached_property
     def _nodes_group(self) -> str:
-        """The control group that all nodes are in."""
+        """The control group of all nodes."""
         return cgroups.all_nodes(self.environment.name, self._engine_info.get("CgroupDriver", "cgroupfs"))
 
     def _control_group(self, container: Container) -> str:
-        """The node's own control group, where its nested containers can go; empty: this engine has none for that."""
+        """The node's own control group for its nested containers; empty if this engine does not support that."""
         info = self._engine_info
         if (info.get("CgroupVersion"), info.get("CgroupDriver")) != ("1", "cgroupfs"):
             return ""
@@ -241,23 +242,23 @@ class Containers:
         devices = [d for d in ("/dev/net/tun", "/dev/fuse", "/dev/kvm") if Path(d).exists()]
         config: dict[str, Any] = self.engine.api.create_host_config(
             network_mode=node.attachments[0].network,
-            # everything a machine of its own could do except raising limits above the manager's
+            # everything that a separate machine can do, except for raising limits above the manager's
             cap_add=["ALL"],
             cap_drop=["SYS_RESOURCE"],
             security_opt=["seccomp=unconfined", "apparmor=unconfined"],
             tmpfs={"/run": "", "/tmp": "exec"},  # noqa: S108 - inside the node
             devices=[f"{d}:{d}:rwm" for d in devices],
             device_cgroup_rules=["a *:* rwm"],
-            # nested containers need the real cgroup tree: runc looks for paths as the manager sees them
+            # nested containers need the real cgroup tree: runc uses the manager's paths
             cgroupns="host",
             cgroup_parent=self._nodes_group,
             binds=["/sys/fs/cgroup:/sys/fs/cgroup:rw", f"{node.docker_volume}:/var/lib/docker"],
-            # Docker writes the node's /etc/hosts anew at every start: names must survive that
+            # Docker rewrites the node's /etc/hosts at every start: names must persist
             extra_hosts=self._names(),
             restart_policy={"Name": "unless-stopped"},
             mem_limit=settings.memory_limit if settings else None,
         )
-        # what `--security-opt systempaths=unconfined` does: sysctl and nested /proc mounts must be possible
+        # same as `--security-opt systempaths=unconfined`, for sysctl and nested /proc mounts
         config["MaskedPaths"] = []
         config["ReadonlyPaths"] = []
         return config
@@ -285,24 +286,25 @@ class Containers:
         address = node.address
         ssh.trust(self.environment, {address: key, node.host: key})
         hint = f"docker exec {node.full_name} systemctl status ssh"
-        _until(lambda: _ssh_answers(address), f"{node.host}: nothing answers on {address} port 22", hint)
+        _until(lambda: _ssh_answers(address), f"{node.host}: no SSH response from {address} port 22", hint)
 
     def _check_interfaces(self, container: Container, node: Node) -> None:
-        """Docker decides on interface names: a node whose names differ from the inventory must not be deployed."""
+        """Check the interface names that Docker assigned. A node with other names than the inventory cannot be used."""
         _, output = docker_engine.execute(container, "ip", "-brief", "-4", "address")
         interfaces = {
             a.split("/")[0]: line.split("@")[0].split()[0] for line in output.splitlines() for a in line.split()[2:]
         }
         for attachment in node.attachments:
-            found = interfaces.get(str(attachment.address), "no interface")
-            # after deployment the address may sit on a bridge of the node's own, around that interface
-            if found != attachment.interface and (found.startswith("eth") or found == "no interface"):
+            interface = interfaces.get(str(attachment.address))
+            # after deployment, the address can be on a bridge with that interface
+            if interface != attachment.interface and (interface is None or interface.startswith("eth")):
                 raise ScsError(
-                    f"{node.host}: {attachment.address} is on {found}, the inventory says {attachment.interface}",
-                    "scs testbed down, then up",
+                    f"{node.host}: {attachment.address} is on {interface or 'no interface'}, "
+                    f"but the inventory names {attachment.interface}",
+                    "run scs testbed down, then up",
                 )
 
-    # small things
+    # helpers
 
     def _container(self, name: str) -> Container | None:
         from docker.errors import NotFound
@@ -324,9 +326,9 @@ def _subnets(network: Network) -> list[IPv4Network]:
 
 
 def _put(container: Container, path: str, text: str, mode: int, folder_mode: int | None = None) -> None:
-    """Write a file of root through the engine; works on stopped containers too.
+    """Write a file owned by root through the engine. Also works for stopped containers.
 
-    :param folder_mode: makes the file's folder with this mode; None: it is there
+    :param folder_mode: create the file's folder with this mode; None: the folder exists
     """
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w") as archive:
@@ -344,7 +346,7 @@ def _systemd_is_up(container: Container) -> bool:
     container.reload()
     if container.status != "running":
         last = container.logs(tail=3).decode(errors="replace").strip().replace("\n", " / ")
-        raise ScsError(f"{container.name} ended: {last or 'no output'}", f"docker logs {container.name}")
+        raise ScsError(f"{container.name} exited: {last or 'no output'}", f"docker logs {container.name}")
     state = docker_engine.execute(container, "systemctl", "is-system-running")[1].strip()
     if state == "degraded":
         units = docker_engine.execute(container, "systemctl", "--failed", "--plain", "--no-legend")[1].splitlines()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The testbed as data: which networks and nodes an environment and its inventory ask for. Pure."""
+"""The testbed as data: the networks and nodes that an environment and its inventory define. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NodeNetwork(Model):
     """A network of the testbed, with the manager's address on it."""
 
     name: str
-    """of the environment, e.g. management"""
+    """name in the environment, e.g. management"""
     full_name: str
     """unique on this machine, e.g. scs-testbed-management"""
     cidr: IPv4Network
@@ -39,23 +39,23 @@ class Node(Model):
 
     host: str
     attachments: tuple[Attachment, ...]
-    """by interface name: eth0 first"""
+    """sorted by interface name: eth0 first"""
     address: str
-    """management"""
+    """management address"""
 
     @property
     def full_name(self) -> str:
-        """Unique on this machine."""
+        """Container name, unique on this machine."""
         return f"scs-{self.host}"
 
     @property
     def docker_volume(self) -> str:
-        """Holds the node's /var/lib/docker: overlay2 does not nest on overlay2."""
+        """The volume for the node's /var/lib/docker, because overlay2 does not work on overlay2."""
         return f"scs-{self.host}-docker"
 
 
 class Layout(Model):
-    """All of a testbed."""
+    """The networks, nodes and names of a testbed."""
 
     environment: str
     networks: tuple[NodeNetwork, ...]
@@ -65,7 +65,7 @@ class Layout(Model):
 
 
 def environment_of(layout: str) -> str:
-    """The shipped environment of a layout: `single` is `testbed`, any other is `testbed-<layout>`.
+    """The included environment of a layout: `testbed` for `single`, else `testbed-<layout>`.
 
     :raises RefusedError: no such layout
     """
@@ -74,12 +74,12 @@ def environment_of(layout: str) -> str:
         known = sorted(
             p.parent.name.removeprefix("testbed-") for p in paths.environments().glob("testbed-*/environment.yml")
         )
-        raise RefusedError(f"no layout '{layout}'", f"there are: {', '.join(['single', *known])}")
+        raise RefusedError(f"no layout '{layout}'", f"available: {', '.join(['single', *known])}")
     return name
 
 
 def layout(environment: Environment, inventory: Inventory) -> Layout:
-    """Networks and nodes of a testbed.
+    """Build the networks and nodes of a testbed.
 
     :raises RefusedError: a network is not IPv4, a host has no address on one, or its interfaces are not eth0, eth1, ...
     """
@@ -101,7 +101,7 @@ def layout(environment: Environment, inventory: Inventory) -> Layout:
 
 
 def overlap(cidr: IPv4Network, others: Mapping[str, IPv4Network]) -> str | None:
-    """The first of `others` (what it is: its network) that shares addresses with `cidr`."""
+    """The first of `others` (description: network) that overlaps with `cidr`."""
     return next((name for name, other in others.items() if cidr.overlaps(other)), None)
 
 
@@ -110,7 +110,7 @@ def _network(environment: Environment, name: str) -> NodeNetwork:
     network = settings.networks[name]
     if not isinstance(network.cidr, IPv4Network):
         raise RefusedError(
-            f"{environment.file}: networks.{name}.cidr: the provider containers makes IPv4 networks only"
+            f"{environment.file}: networks.{name}.cidr: the provider containers supports only IPv4 networks"
         )
     gateway = network.cidr[1]
     if name == "management" and settings.registry.managed:
@@ -120,7 +120,8 @@ def _network(environment: Environment, name: str) -> NodeNetwork:
             gateway = network.cidr[1]
         if gateway not in network.cidr:
             raise RefusedError(
-                f"{environment.file}: registry.address: {gateway} is outside {network.cidr}", "the manager's address"
+                f"{environment.file}: registry.address: {gateway} is outside {network.cidr}",
+                "use the manager's address on network management",
             )
     return NodeNetwork(
         name=name, full_name=f"scs-{environment.name}-{name}", cidr=network.cidr, gateway=gateway, mtu=network.mtu
@@ -132,18 +133,18 @@ def _node(environment: Environment, host: Host, networks: Mapping[str, NodeNetwo
     for name, place in host.networks.items():
         if not isinstance(place.address, IPv4Address):
             raise RefusedError(
-                f"{environment.inventory}: host {host.name}: networks.{name}: needs an IPv4 address in a testbed"
+                f"{environment.inventory}: host {host.name}: networks.{name}: a testbed host needs an IPv4 address"
             )
         attachments.append(
             Attachment(network=networks[name].full_name, interface=place.interface, address=place.address)
         )
-    # Docker names interfaces eth0, eth1, ... in the alphabetical order of their networks, at every start
+    # at every start, Docker names interfaces eth0, eth1, ... in alphabetical order of their networks
     attachments.sort(key=lambda a: a.network)
     for number, attachment in enumerate(attachments):
         if attachment.interface != f"eth{number}":
             raise RefusedError(
                 f"{environment.inventory}: host {host.name}: {attachment.interface} on {attachment.network} "
                 f"would be eth{number}",
-                "eth0, eth1, ... go to the host's networks in alphabetical order",
+                "assign eth0, eth1, ... to the host's networks in alphabetical order",
             )
     return Node(host=host.name, attachments=tuple(attachments), address=host.management)

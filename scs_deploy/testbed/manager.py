@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a testbed changes on the manager itself: names in /etc/hosts, its SSH key and known hosts."""
+"""A testbed's changes on the manager itself: names in /etc/hosts and the SSH key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOSTS = Path("/etc/hosts")
 
 
 def with_block(text: str, environment: str, names: Iterable[tuple[str, str]]) -> str:
-    """`text` of a hosts file with the testbed's block of (address, name) put in, replaced, or (no names) taken out."""
+    """Insert or replace the testbed's block of (address, name) in the text of a hosts file. No names: remove it."""
     begin, end = f"# BEGIN scs testbed {environment}", f"# END scs testbed {environment}"
     rest = re.sub(rf"^{re.escape(begin)}\n.*?^{re.escape(end)}\n", "", text, flags=re.MULTILINE | re.DOTALL)
     lines = [f"{address} {name}" for address, name in names]
@@ -29,7 +29,9 @@ def with_block(text: str, environment: str, names: Iterable[tuple[str, str]]) ->
 
 
 def set_names(environment: str, names: Iterable[tuple[str, str]], file: Path = HOSTS) -> bool:
-    """Write the testbed's block into the manager's hosts file; no names remove it. Returns whether it changed.
+    """Write the testbed's block to the manager's hosts file, or remove it if there are no names.
+
+    :returns: whether the file changed
 
     :raises ScsError: the file cannot be written
     """
@@ -38,15 +40,15 @@ def set_names(environment: str, names: Iterable[tuple[str, str]], file: Path = H
         after = with_block(before, environment, names)
         if after == before:
             return False
-        # in place: in a container this file is a mount, which cannot be renamed over
+        # in place: in a container, this file is a mount and cannot be replaced by renaming
         file.write_text(after, encoding="utf-8")
     except OSError as error:
-        raise ScsError(f"{file}: {error.strerror}", "the testbed needs root: sudo make testbed") from None
+        raise ScsError(f"{file}: {error.strerror}", "the testbed needs root: run sudo make testbed") from None
     return True
 
 
 def ensure_key(environment: Environment) -> str:
-    """The public half of the environment's SSH key, which is made when missing.
+    """The public half of the environment's SSH key, which is generated if missing.
 
     :raises ScsError: ssh-keygen failed
     """
@@ -62,24 +64,24 @@ def ensure_key(environment: Environment) -> str:
 
 
 def routes() -> dict[str, IPv4Network]:
-    """The manager's IPv4 routes except default ones: `route of <interface>`: network."""
+    """The manager's IPv4 routes without default routes: description: network."""
     return parse_routes(_run("ip", "-json", "-4", "route"))
 
 
 def parse_routes(text: str) -> dict[str, IPv4Network]:
-    """The same, from the output of `ip -json -4 route`."""
-    found = {}
+    """Parse the output of `ip -json -4 route` for `routes`."""
+    networks = {}
     for route in json.loads(text or "[]"):
         if route["dst"] != "default":
             network = IPv4Network(route["dst"], strict=False)
-            found[f"the route to {network} on {route.get('dev', 'this machine')}"] = network
-    return found
+            networks[f"the route to {network} on {route.get('dev', 'this machine')}"] = network
+    return networks
 
 
 def _run(*command: str) -> str:
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
     except FileNotFoundError:
-        raise ScsError(f"{command[0]}: not installed", "make setup") from None
+        raise ScsError(f"{command[0]}: not installed", "run make setup") from None
     except subprocess.CalledProcessError as error:
         raise ScsError(f"{command[0]}: {' '.join(error.stderr.split())}") from None

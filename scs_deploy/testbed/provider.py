@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a testbed provider is: it turns an environment's inventory into hosts that answer over SSH."""
+"""The interface of testbed providers, which turn an environment's inventory into hosts that are reachable over SSH."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Inventory
 
 Report = Callable[[str], None]
-"""Takes one line about what happens now."""
+"""Called with one line of progress."""
 
 
 class HostStatus(Model):
-    """What is known of one testbed host."""
+    """The state of one testbed host."""
 
     name: str
     state: str
     """`running`, `stopped` or `absent`"""
     address: str
     memory: int | None = None
-    """bytes that its processes use; None when it does not run"""
+    """bytes that its processes use; None if it is not running"""
 
 
 class Provider(Protocol):
-    """One way to make hosts. The inventory is the layout: one host each, attached to the networks it names."""
+    """Creates hosts. The inventory is the layout: one testbed host per inventory host, attached to its networks."""
 
     def prepare(self, report: Report) -> None:
-        """Give the manager its addresses in the testbed, where the registry listens before any host is.
+        """Give the manager its addresses in the testbed. The registry listens on them before any host exists.
 
-        :raises RefusedError: the machine cannot hold this testbed; nothing was changed
+        :raises RefusedError: the machine cannot run this testbed; nothing was changed
         """
 
     def up(self, report: Report) -> None:
-        """Create what is missing, start what is stopped, wait until every host is reachable.
+        """Create missing hosts, start stopped ones, and wait until all are reachable.
 
-        :raises RefusedError: the machine cannot hold this testbed; nothing was changed
+        :raises RefusedError: the machine cannot run this testbed; nothing was changed
         :raises ScsError: a host did not come up
         """
 
     def down(self, report: Report) -> None:
-        """Remove every host, network and volume of this testbed, also of an interrupted `up`."""
+        """Remove all hosts, networks and volumes of this testbed, including those of an interrupted `up`."""
 
     def status(self) -> tuple[HostStatus, ...]:
-        """The state of every host of the inventory."""
+        """The state of every host in the inventory."""
 
 
 PROVIDERS = {"containers": "scs_deploy.testbed.containers:Containers"}
-"""name: class, made with (environment, inventory); imported when used, so a provider's libraries stay its own matter"""
+"""name: class, called with (environment, inventory). Imported on use, so that only its users need its libraries."""
 
 
 def load(environment: Environment, inventory: Inventory) -> Provider:
     """The provider that the environment names.
 
-    :raises RefusedError: the environment is no testbed, or names an unknown provider
+    :raises RefusedError: the environment is not a testbed, or names an unknown provider
     """
     settings = environment.settings.testbed
     if settings is None:
         raise RefusedError(
-            f"{environment.file}: no key 'testbed': this region's hosts are not for scs to make or remove"
+            f"{environment.file}: no key 'testbed': this is not a testbed", "choose a testbed with --environment"
         )
     if settings.provider not in PROVIDERS:
         known = ", ".join(sorted(PROVIDERS))
         raise RefusedError(
-            f"{environment.file}: testbed.provider: no provider '{settings.provider}'", f"there are: {known}"
+            f"{environment.file}: testbed.provider: no provider '{settings.provider}'", f"available: {known}"
         )
     module, _, name = PROVIDERS[settings.provider].partition(":")
     provider: Provider = getattr(importlib.import_module(module), name)(environment, inventory)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long each part of a long command takes, and how much memory the machine uses meanwhile."""
+"""Measure the duration of each stage of a long command, and the machine's memory usage."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from scs_deploy.base.model import Model
 
 MEMINFO = Path("/proc/meminfo")
 INTERVAL = 1.0
-"""Seconds between two looks at the memory."""
+"""Seconds between two memory samples."""
 
 
 class Stage(Model):
-    """A finished part."""
+    """A finished stage."""
 
     name: str
     seconds: float
     share: float
-    """of all stages, 0 to 1"""
+    """share of the total time, 0 to 1"""
 
 
 def used_memory() -> int:
-    """Bytes that this machine cannot give to new processes: MemTotal - MemAvailable, caches not counted."""
+    """Bytes that are not available to new processes: MemTotal - MemAvailable, without caches."""
     values = {}
     for line in MEMINFO.read_text(encoding="ascii").splitlines():
         key, _, rest = line.partition(":")
@@ -35,27 +35,27 @@ def used_memory() -> int:
 
 
 class Stages:
-    """Times parts one after the other: `with stages.stage("images"): ...`"""
+    """Measures consecutive stages: `with stages.stage("images"): ...`"""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self.memory_before = self.memory_peak = used_memory()
-        """bytes in use on this machine, at the beginning and at most"""
+        """bytes in use on this machine at the start, and the maximum"""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """All finished parts, in order."""
+        """All finished stages, in order."""
         total = sum(self._seconds.values()) or 1.0
         return tuple(Stage(name=n, seconds=s, share=s / total) for n, s in self._seconds.items())
 
     @property
     def seconds(self) -> float:
-        """All parts together."""
+        """Total duration of all stages."""
         return sum(self._seconds.values())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time one part; a failed one counts too."""
+        """Measure one stage. Failed stages count too."""
         started = time.monotonic()
         try:
             yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From nothing to a validated region on this machine, and back. Every stage finds out what is done already."""
+"""Build a validated region on this machine, and remove it. Every stage skips work that is already done."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from contextlib import suppress
 
 from scs_deploy.base import docker_engine, paths
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.environment import environment as environments
-from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.environment import Environment, current, use
 from scs_deploy.images import registry
 from scs_deploy.images.build import RegionImages
 from scs_deploy.images.store import Store
@@ -19,54 +18,51 @@ from scs_deploy.inventory.model import Inventory
 from scs_deploy.operations.bootstrap import Bootstrap
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
-from scs_deploy.secrets import clouds, pki, vault
-from scs_deploy.secrets import store as secrets
-from scs_deploy.spec import catalog as catalogs
+from scs_deploy.secrets import clouds, pki, store, vault
+from scs_deploy.spec.catalog import load as load_catalog
 from scs_deploy.state.lock import RunLock, region_lock
-from scs_deploy.testbed import provider as providers
 from scs_deploy.testbed.provider import Provider, Report
+from scs_deploy.testbed.provider import load as load_provider
 from scs_deploy.testbed.stages import Stages
 
 STATE = ("state", "secrets.yml", "certificates.yml", "ca.crt", "vault_password", "release.lock.yml")
-"""What an environment's folder gets by being used; the rest of it is the operator's"""
+"""Files that using an environment adds to its folder. The other files belong to the operator."""
 
 
 def inventory(environment: Environment) -> Inventory:
-    """The inventory alone, which is all that a provider needs.
+    """Load only the inventory, which is sufficient for a provider.
 
-    :raises RefusedError: an error in the inventory
+    :raises RefusedError: the inventory is invalid
     """
-
-    return source.load(environment, source.variables(catalogs.load()))
+    return source.load(environment, source.variables(load_catalog()))
 
 
 def provider(environment: Environment) -> Provider:
     """The environment's provider.
 
-    :raises RefusedError: no testbed, unknown provider, wrong inventory
+    :raises RefusedError: not a testbed, unknown provider, or invalid inventory
     """
-    return providers.load(environment, inventory(environment))
+    return load_provider(environment, inventory(environment))
 
 
 def prepare(environment: Environment, report: Report) -> None:
-    """Secrets and certificates: made when missing, kept when there.
+    """Create missing secrets and certificates, and keep existing ones.
 
-    :raises RefusedError: they exist, but cannot be read with the vault password
+    :raises RefusedError: they exist, but cannot be decrypted with the vault password
     """
-
     if vault.create_password(environment):
-        report(f"made {environment.settings.vault_password_file}")
-    if made := secrets.ensure(environment, catalogs.load().secrets()):
-        report(f"made {len(made)} secrets")
+        report(f"created {environment.settings.vault_password_file}")
+    if added := store.ensure(environment, load_catalog().secrets()):
+        report(f"created {len(added)} secrets")
     if issued := pki.ensure(environment, wanted_leaves(environment, inventory(environment))):
         report(f"issued {len(issued)} certificates")
     clouds.write(environment)
     try:
-        environments.current()
+        current()
     except RefusedError:
-        # so that `scs plan` after `scs testbed up` needs no --environment
-        environments.use(environment.name)
-        report(f"chose environment {environment.name}")
+        # then `scs plan` needs no --environment after `scs testbed up`
+        use(environment.name)
+        report(f"selected environment {environment.name}")
 
 
 def up(
@@ -78,15 +74,14 @@ def up(
     validate: Callable[[], None] | None,
     images: tuple[str, ...] = (),
 ) -> None:
-    """Build what is missing, make the hosts, prepare them, deploy, validate.
+    """Build missing images, create and prepare the hosts, deploy, and validate.
 
-    :param build: builds and pushes images; called when one is missing or its recipe changed
-    :param deploy: applies the region's plan; None leaves that out
-    :param validate: uses the region; None leaves that out
-    :param images: have these only; empty: all of the release
-    :raises ScsError: from the stage that failed; the next `up` goes on there
+    :param build: builds and pushes images; called if an image is missing or its recipe changed
+    :param deploy: applies the region's plan; None skips this stage
+    :param validate: validates the region; None skips this stage
+    :param images: check only these images; empty: all images of the release
+    :raises ScsError: a stage failed; the next `up` continues there
     """
-
     hosts = provider(environment)
     environment.state.mkdir(mode=0o700, exist_ok=True)
     with RunLock(environment.state / "testbed.lock"):
@@ -103,13 +98,12 @@ def _up(
     validate: Callable[[], None] | None,
     images: tuple[str, ...] = (),
 ) -> None:
-
     with stages.stage("prepare"):
         hosts.prepare(report)
         prepare(environment, report)
     with stages.stage("images"):
         if RegionImages(environment).complete(images):
-            report("all images are built and locked; `scs images build` takes updates")
+            report("all images are built and locked; run `scs images build` for updates")
         else:
             build()
     with stages.stage("hosts"):
@@ -117,7 +111,7 @@ def _up(
     with stages.stage("bootstrap"):
         summary = Bootstrap(Region.load(environment.name)).run()
         for host, tasks in summary.changed.items():
-            report(f"{host}: {len(tasks)} tasks changed something")
+            report(f"{host}: {len(tasks)} tasks made changes")
     if deploy:
         with stages.stage("deploy"):
             deploy()
@@ -129,10 +123,9 @@ def _up(
 def down(environment: Environment, report: Report, keep_images: bool = True) -> None:
     """Remove hosts, networks, volumes, the registry, state and generated secrets.
 
-    :param keep_images: leave the built images, so that the next `up` needs no build
-    :raises RefusedError: this is no testbed, or a run is going on
+    :param keep_images: keep the built images, so that the next `up` needs no build
+    :raises RefusedError: this is not a testbed, or a run is in progress
     """
-
     hosts = provider(environment)
     environment.state.mkdir(mode=0o700, exist_ok=True)
     with RunLock(environment.state / "testbed.lock"), region_lock(environment):
@@ -147,16 +140,16 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        current = paths.environments() / ".current"
-        if current.is_file() and current.read_text(encoding="utf-8").strip() == environment.name:
-            current.unlink()
+        marker = paths.environments() / ".current"
+        if marker.is_file() and marker.read_text(encoding="utf-8").strip() == environment.name:
+            marker.unlink()
     report("removed state and generated secrets")
 
 
 def remove_images(environment: Environment, report: Report) -> None:
-    """Remove the release's images from the local engine, with the packages and logs of their builds.
+    """Remove the release's images from the local engine, including packages and logs of their builds.
 
-    :raises ScsError: one is in use
+    :raises ScsError: an image is in use
     """
     from docker.errors import APIError, NotFound
 
@@ -175,8 +168,7 @@ def remove_images(environment: Environment, report: Report) -> None:
 
 
 def login_help(environment: Environment) -> list[str]:
-    """How to use the region, line by line; shows where the password is, not the password."""
-
+    """Lines that explain how to use the region. They show how to get the password, not the password itself."""
     name, external = environment.name, environment.settings.api.external
     state = environment.state
     try:

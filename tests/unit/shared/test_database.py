@@ -33,9 +33,9 @@ CASES = {
     "no server yet": (
         None,
         [
-            ("schema nova", "not there yet", "none"),
-            ("schema nova_api", "not there yet", "none"),
-            ("user nova", "not there yet", "none"),
+            ("schema nova", "not created yet", "none"),
+            ("schema nova_api", "not created yet", "none"),
+            ("user nova", "not created yet", "none"),
         ],
     ),
     "empty server": (
@@ -55,11 +55,11 @@ CASES = {
     "no TLS": (seen(ssl=False), [("user nova", "TLS is not required", "api")]),
     "a lost grant": (
         seen(grants=USER.grants[1:]),
-        [("user nova", "grant missing: ALL PRIVILEGES ON `nova\\_api`.*", "api")],
+        [("user nova", "missing grant: ALL PRIVILEGES ON `nova\\_api`.*", "api")],
     ),
-    "a grant too many": (
+    "an unwanted grant": (
         seen(grants=(*USER.grants, "SELECT ON *.*")),
-        [("user nova", "grant too many: SELECT ON *.*", "api")],
+        [("user nova", "unwanted grant: SELECT ON *.*", "api")],
     ),
     "what left the catalog stays": (
         Observed(schemas=GOOD.schemas | {"heat": "utf8mb4"}, users={"nova": USER, "heat": USER}),
@@ -89,25 +89,25 @@ NEW, OLD = native_hash("new"), native_hash("old")
         ((NEW, OLD), ""),
         ((OLD, NEW), ""),
         ((OLD,), "password differs"),
-        ((NEW,), "the password before is refused, and somebody may still use it"),
-        ((NEW, OLD, native_hash("older")), "a password from before is accepted"),
+        ((NEW,), "the previous password is not accepted, but may still be in use"),
+        ((NEW, OLD, native_hash("older")), "an old password is still accepted"),
         (("ed25519:x",), "password differs"),
     ],
 )
-def test_two_passwords_while_one_is_rotated(hashes: tuple[str, ...], reason: str) -> None:
-    """Of a service's user and of the server's own accounts alike; an account that is not there is not made."""
+def test_two_passwords_during_a_rotation(hashes: tuple[str, ...], reason: str) -> None:
+    """For users of services and for the server's own accounts. A missing own account is not created."""
     user = USER.model_copy(update={"hashes": hashes, "grants": ("ALL PRIVILEGES ON `nova`.*",)})
     found = diff(ROTATING, Observed(schemas={"nova": "utf8mb4"}, users={"nova": user}, own={"root@%": hashes}))
     said = [("user nova", "nova", reason), ("user root@%", "mariadb", reason)]
     assert [(c.subject, c.service, c.reason) for c in found] == (said if reason else [])
 
 
-def test_the_old_password_is_refused_when_the_rotation_is_over() -> None:
+def test_the_old_password_is_removed_after_the_rotation() -> None:
     found = diff(DESIRED, seen(hashes=(native_hash("nova-password"), OLD)))
-    assert [(c.subject, c.reason) for c in found] == [("user nova", "a password from before is accepted")]
+    assert [(c.subject, c.reason) for c in found] == [("user nova", "an old password is still accepted")]
 
 
-def test_stored_passwords_are_read_from_a_real_servers_rows() -> None:
+def test_password_hashes_are_parsed_from_rows_of_a_real_server() -> None:
     one = '{"access":0,"plugin":"mysql_native_password","authentication_string":"*A","ssl_type":1}'
     assert stored_hashes(one) == ("*A",)
     # MariaDB 11.8, after IDENTIFIED VIA mysql_native_password USING '*A' OR mysql_native_password USING '*B'
@@ -117,17 +117,17 @@ def test_stored_passwords_are_read_from_a_real_servers_rows() -> None:
     assert stored_hashes(socket) == ("unix_socket:", "*A")
 
 
-def test_password_hash_is_the_servers() -> None:
+def test_the_password_hash_is_that_of_the_server() -> None:
     # SELECT PASSWORD('mariadb')
     assert native_hash("mariadb") == "*54958E764CE10E50764C2EECBB71D01F08549980"
 
 
 @pytest.mark.parametrize("name", ["a b", "a`b", "A", "", "1a", "a-b"])
 def test_a_name_that_needs_quoting_is_refused(name: str) -> None:
-    with pytest.raises(ScsError, match="is no name for a schema or user"):
+    with pytest.raises(ScsError, match="is not a valid name for a schema or user"):
         Desired.build({"nova": [name]}, {"nova": ("x",)})
 
 
-def test_passwords_are_not_shown() -> None:
+def test_passwords_are_hidden() -> None:
     assert "nova-password" not in repr(DESIRED)
     assert USER.hashes[0] not in repr(GOOD)

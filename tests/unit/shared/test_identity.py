@@ -62,7 +62,7 @@ ALL = ["project service", "role admin", "role service", "user nova"]
 ALL += ["region RegionOne", "service compute", "endpoint compute public", "endpoint compute internal"]
 CASES = {
     "as wanted": (seen(), []),
-    "no Keystone yet": (None, [(subject, "not there yet", "none") for subject in ALL]),
+    "no Keystone yet": (None, [(subject, "not created yet", "none") for subject in ALL]),
     "empty Keystone": (
         parse(DESIRED, {name: [] for name in RAW}),
         [(subject, "missing", "none") for subject in ALL],
@@ -147,7 +147,7 @@ def test_a_region_without_keystone_has_no_changes() -> None:
 
 
 @pytest.mark.parametrize("stored", ["", "x", "1$2", "a$b$c", "999999999$c2FsdA==$x", "-1$c2FsdA==$x", "1$ä$x"])
-def test_unreadable_fingerprints_match_nothing(stored: str) -> None:
+def test_invalid_fingerprints_never_match(stored: str) -> None:
     assert not matches("x", stored)
 
 
@@ -159,7 +159,7 @@ def test_fingerprints_are_salted_and_secrets_hidden() -> None:
     assert PRINT not in repr(seen())
 
 
-def test_two_users_while_a_password_is_rotated() -> None:
+def test_two_users_during_a_rotation() -> None:
     turn = Desired.build("RegionOne", {"nova_b": "new", "nova": "nova-password"}, [], {"nova_b": "nova"})
     found = diff(turn, parse(turn, RAW))
     assert [(c.subject, c.service, c.reason) for c in found] == [("user nova_b", "nova", "missing")]
@@ -167,10 +167,10 @@ def test_two_users_while_a_password_is_rotated() -> None:
     second = {**RAW["users"][1], "id": "u2", "name": "nova_b", "scs_password": fingerprint("new")}
     held = [*RAW["assignments"], *({"user": {"id": "u2"}, "role": {"id": r}} for r in ("r1", "r2"))]
     found = diff(over, parse(over, RAW | {"users": [*RAW["users"], second], "assignments": held}))
-    assert [(c.subject, c.service, c.reason) for c in found] == [("user nova", "nova", "is used no more")]
+    assert [(c.subject, c.service, c.reason) for c in found] == [("user nova", "nova", "no longer used")]
     assert diff(over, parse(over, RAW | {"users": [RAW["users"][0], second], "assignments": held})) == ()
 
 
 def test_the_administrator_gets_its_new_password() -> None:
     stale = seen().model_copy(update={"administrator_stale": True})
-    assert [(c.subject, c.reason) for c in diff(DESIRED, stale)] == [("user admin", "has the password before")]
+    assert [(c.subject, c.reason) for c in diff(DESIRED, stale)] == [("user admin", "has its previous password")]

@@ -50,9 +50,9 @@ CASES = {
     "no broker yet": (
         None,
         [
-            ("vhost nova", "not there yet", "none"),
-            ("user nova", "not there yet", "none"),
-            ("permissions nova", "not there yet", "none"),
+            ("vhost nova", "not created yet", "none"),
+            ("user nova", "not created yet", "none"),
+            ("permissions nova", "not created yet", "none"),
         ],
     ),
     "empty broker": (
@@ -60,7 +60,7 @@ CASES = {
         [
             ("vhost nova", "missing", "none"),
             ("user nova", "missing", "none"),
-            ("permissions nova", "none on vhost nova", "none"),
+            ("permissions nova", "missing on vhost nova", "none"),
         ],
     ),
     "queue type of an older broker's answer": (seen({"name": "nova", "default_queue_type": "quorum"}), []),
@@ -87,7 +87,7 @@ CASES = {
     ),
     "permissions elsewhere": (
         seen(VHOST, USER, PERMISSION, {**PERMISSION, "vhost": "/"}),
-        [("permissions nova", "too many: on vhost /", "none")],
+        [("permissions nova", "unwanted on vhost /", "none")],
     ),
 }
 
@@ -100,7 +100,7 @@ def test_diff(case: str) -> None:
     assert all((c.service, c.host, c.phase) == ("nova", REGION, Phase.DATABASE) for c in changes)
 
 
-def test_password_hash_is_the_brokers() -> None:
+def test_the_password_hash_is_that_of_the_broker() -> None:
     # the example of https://www.rabbitmq.com/docs/passwords
     assert matches("test12", "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR")
     assert not matches("test13", "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR")
@@ -142,17 +142,17 @@ def both(password: str = "secret", tags: str = "administrator") -> Observed:
         (OVER, None, ["vhost nova", "user nova_b", "permissions nova_b"]),
     ],
 )
-def test_two_users_share_a_vhost_while_a_password_is_rotated(
+def test_two_users_share_a_vhost_during_a_rotation(
     desired: Desired, observed: Observed | None, expected: list[str]
 ) -> None:
     assert [c.subject for c in diff(desired, observed)] == expected
 
 
-def test_passwords_are_not_shown() -> None:
+def test_passwords_are_hidden() -> None:
     assert "nova-password" not in repr(DESIRED)
 
 
-def test_next_broker_is_asked_when_the_first_is_gone(tmp_path: Path) -> None:
+def test_the_next_broker_is_used_if_the_first_is_down(tmp_path: Path) -> None:
     certificate, key = tmp_path / "broker.crt", tmp_path / "broker.key"
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=broker"
     where = ["-addext", "subjectAltName=IP:127.0.0.2", "-out", certificate, "-keyout", key]

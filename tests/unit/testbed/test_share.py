@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container that starts leaves the processors to those that serve: the module against a real engine."""
+"""A starting container yields CPU time to containers in service: the module against a real engine."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def name() -> Iterator[str]:
 
 
 def part(module: ModuleType, name: str) -> float:
-    """Of the usual share, that a container has; 0: it does not run yet."""
+    """A container's part of the usual CPU share; 0: it is not running yet."""
     for file in module.share._files(module.Roller().engine.pid(name)):
         return int(Path(file).read_text()) / int(module.share.USUAL[Path(file).name])
     return 0.0
 
 
 def spec(name: str, folder: Path, seconds: float) -> dict[str, Any]:
-    """Of a container that is healthy as soon as the test says so."""
+    """The spec of a container that becomes healthy when the test allows it."""
     body = {
         "Image": IMAGE,
         "Cmd": ["sleep", "600"],
@@ -52,7 +52,7 @@ def spec(name: str, folder: Path, seconds: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_it_has_the_usual_share_when_it_works(module: ModuleType, name: str, tmp_path: Path) -> None:
+def test_a_healthy_container_has_the_usual_share(module: ModuleType, name: str, tmp_path: Path) -> None:
     run = threading.Thread(target=module.run, args=(module.Roller(), [module.Action.read(spec(name, tmp_path, 60))]))
     run.start()
     eventually(lambda: part(module, name) == module.share.LITTLE)
@@ -61,8 +61,8 @@ def test_it_has_the_usual_share_when_it_works(module: ModuleType, name: str, tmp
     assert part(module, name) == 1
 
 
-def test_what_starts_anew_has_the_usual_share(module: ModuleType, name: str, tmp_path: Path) -> None:
-    """Whatever became of the module that started it."""
+def test_a_restarted_container_has_the_usual_share(module: ModuleType, name: str, tmp_path: Path) -> None:
+    """Even if the module that started it has failed."""
     with pytest.raises(module.EngineError, match="is not healthy after"):
         module.run(module.Roller(), [module.Action.read(spec(name, tmp_path, 0.5))])
     assert part(module, name) == module.share.LITTLE
@@ -72,14 +72,14 @@ def test_what_starts_anew_has_the_usual_share(module: ModuleType, name: str, tmp
 
 @pytest.fixture
 def container(module: ModuleType, name: str) -> int:
-    """Process of one that runs."""
+    """The process of a running container."""
     docker("run", "--detach", "--network", "none", "--name", name, IMAGE, "sleep", "600")
     return int(module.Roller().engine.pid(name))
 
 
 @pytest.fixture
 def service(module: ModuleType, container: int) -> Iterator[tuple[int, Path]]:
-    """A process in a control group of its own, beside those of the containers: as the engine of a node."""
+    """A process in its own control group next to those of the containers, like the engine of a node."""
     tops = [Path(top) for top, group in module.share._groups(container).items() if (Path(group) / "cpu.idle").exists()]
     if not tops:
         pytest.skip("this kernel has no idle control groups")
@@ -95,8 +95,8 @@ def service(module: ModuleType, container: int) -> Iterator[tuple[int, Path]]:
     group.parent.rmdir()
 
 
-def test_the_engine_computes_last(module: ModuleType, container: int, service: tuple[int, Path]) -> None:
-    """Its whole branch beside the containers does, and has the share that it had afterwards."""
+def test_the_engine_runs_at_idle_priority(module: ModuleType, container: int, service: tuple[int, Path]) -> None:
+    """This applies to its whole branch next to the containers. Afterwards, it has its old share again."""
     process, group = service
     shares = next(group / name for name in module.share.USUAL if (group / name).exists())
     shares.write_text("500")
@@ -110,7 +110,7 @@ def test_the_engine_computes_last(module: ModuleType, container: int, service: t
     assert shares.read_text() == "500\n"
 
 
-def test_an_engine_among_the_containers_stays_as_it_is(module: ModuleType, container: int) -> None:
+def test_an_engine_among_the_containers_does_not_change(module: ModuleType, container: int) -> None:
     with module.share.idle(container, container), module.share.idle(0, container), module.share.idle(container, 0):
         groups = [Path(group) / "cpu.idle" for group in module.share._groups(container).values()]
         assert {file.read_text() for file in groups if file.exists()} <= {"0\n"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The roles of scs.host: their documented defaults are their real ones; ssh is called with the region's trust only."""
+"""The roles of scs.host: documented defaults equal the real ones. ssh trusts only the region's known hosts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _load(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda r: r.name)
-def test_argument_specs_say_the_defaults(role: Path) -> None:
+def test_argument_specs_document_the_defaults(role: Path) -> None:
     options = _load(role / "meta/argument_specs.yml")["argument_specs"]["main"].get("options", {})
     documented = {name: option["default"] for name, option in options.items() if "default" in option}
     assert documented == _load(role / "defaults/main.yml")
@@ -35,7 +35,7 @@ def test_an_inventory_may_set_the_roles_variables() -> None:
     assert {"time_servers", "container_engine_settings", "users_operators"} <= roles.variables()
 
 
-def test_ssh_trusts_the_regions_known_hosts_only() -> None:
+def test_ssh_trusts_only_the_regions_known_hosts() -> None:
     settings = Settings.model_validate(
         {
             "release": "r",

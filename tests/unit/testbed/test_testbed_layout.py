@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The testbed as data: what an environment and an inventory ask for."""
+"""The testbed as data: the networks and nodes that an environment and an inventory define."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment, Settings
 from scs_deploy.inventory.model import Host, Interface, Inventory
-from scs_deploy.testbed import layout as layouts
-from scs_deploy.testbed import provider as providers
+from scs_deploy.testbed import layout, provider
 
 NETWORKS = {"management": {"cidr": "10.1.0.0/24"}, "provider": {"cidr": "10.1.1.0/24", "mtu": 1400}}
 
@@ -43,7 +42,7 @@ def inventory(**hosts: dict[str, tuple[str, str | None]]) -> Inventory:
 
 def test_a_host_becomes_a_node_on_its_networks() -> None:
     hosts = inventory(n1={"provider": ("eth1", "10.1.1.11"), "management": ("eth0", "10.1.0.11")})
-    found = layouts.layout(environment(), hosts)
+    found = layout.layout(environment(), hosts)
 
     assert [(n.full_name, str(n.cidr), str(n.gateway), n.mtu) for n in found.networks] == [
         ("scs-lab-management", "10.1.0.0/24", "10.1.0.1", 1500),
@@ -58,9 +57,9 @@ def test_a_host_becomes_a_node_on_its_networks() -> None:
     assert found.names == (("10.1.0.9", "internal.example"), ("10.1.0.10", "api.example"))
 
 
-def test_the_gateway_of_management_is_where_the_registry_is() -> None:
+def test_the_management_gateway_is_the_registrys_address() -> None:
     hosts = inventory(n1={"management": ("eth0", "10.1.0.11")})
-    found = layouts.layout(environment(registry={"address": "10.1.0.5"}), hosts)
+    found = layout.layout(environment(registry={"address": "10.1.0.5"}), hosts)
     assert str(found.networks[0].gateway) == "10.1.0.5"
 
 
@@ -69,50 +68,50 @@ def test_the_gateway_of_management_is_where_the_registry_is() -> None:
     [
         ({"n1": {"management": ("ens3", "10.1.0.11")}}, "ens3 on scs-lab-management would be eth0"),
         ({"n1": {"management": ("eth1", "10.1.0.11"), "provider": ("eth0", "10.1.1.11")}}, "eth1 on .* would be eth0"),
-        ({"n1": {"management": ("eth0", "10.1.0.11"), "provider": ("eth1", None)}}, "provider: needs an IPv4 address"),
+        ({"n1": {"management": ("eth0", "10.1.0.11"), "provider": ("eth1", None)}}, "provider: a testbed host needs an IPv4 address"),
         ({"n1": {"management": ("eth0", "10.1.0.1")}}, "10.1.0.1 is the manager's address on network management"),
     ],
 )
-def test_what_docker_cannot_make_is_refused(hosts: dict[str, Any], message: str) -> None:
+def test_a_layout_that_docker_cannot_create_is_refused(hosts: dict[str, Any], message: str) -> None:
     with pytest.raises(RefusedError, match=message):
-        layouts.layout(environment(), inventory(**hosts))
+        layout.layout(environment(), inventory(**hosts))
 
 
 def test_a_registry_outside_the_management_network_is_refused() -> None:
     with pytest.raises(RefusedError, match=r"registry.address: 10.9.0.1 is outside 10.1.0.0/24"):
-        layouts.layout(
+        layout.layout(
             environment(registry={"address": "10.9.0.1"}), inventory(n1={"management": ("eth0", "10.1.0.11")})
         )
 
 
 def test_overlap_names_the_other_network() -> None:
     others = {"Docker network a": IPv4Network("10.2.0.0/16"), "the route to b": IPv4Network("10.1.0.128/25")}
-    assert layouts.overlap(IPv4Network("10.1.0.0/24"), others) == "the route to b"
-    assert layouts.overlap(IPv4Network("10.3.0.0/24"), others) is None
+    assert layout.overlap(IPv4Network("10.1.0.0/24"), others) == "the route to b"
+    assert layout.overlap(IPv4Network("10.3.0.0/24"), others) is None
 
 
-def test_layouts_are_the_shipped_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layouts_are_the_included_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCS_ENVIRONMENTS", str(tmp_path))
     for name in ("testbed", "testbed-three"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "environment.yml").touch()
-    assert layouts.environment_of("single") == "testbed"
-    assert layouts.environment_of("three") == "testbed-three"
-    with pytest.raises(RefusedError, match=r"no layout 'four' \(there are: single, three\)"):
-        layouts.environment_of("four")
+    assert layout.environment_of("single") == "testbed"
+    assert layout.environment_of("three") == "testbed-three"
+    with pytest.raises(RefusedError, match=r"no layout 'four' \(available: single, three\)"):
+        layout.environment_of("four")
 
 
 def test_an_unknown_provider_is_refused() -> None:
-    with pytest.raises(RefusedError, match=r"testbed.provider: no provider 'bare' \(there are: containers\)"):
-        providers.load(environment(testbed={"provider": "bare"}), inventory())
+    with pytest.raises(RefusedError, match=r"testbed.provider: no provider 'bare' \(available: containers\)"):
+        provider.load(environment(testbed={"provider": "bare"}), inventory())
 
 
 def test_a_real_region_has_no_provider() -> None:
     with pytest.raises(RefusedError, match="no key 'testbed'"):
-        providers.load(environment(testbed=None), inventory())
+        provider.load(environment(testbed=None), inventory())
 
 
-def test_another_user_than_root_is_refused() -> None:
+def test_a_user_other_than_root_is_refused() -> None:
     hosts = inventory(n1={"management": ("eth0", "10.1.0.11")})
     with pytest.raises(RefusedError, match=r"ssh\.user"):
-        providers.load(environment(ssh={"user": "debian"}), hosts)
+        provider.load(environment(ssh={"user": "debian"}), hosts)

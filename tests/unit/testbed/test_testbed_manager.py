@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a testbed changes on the manager: hosts file, known hosts, times and memory of stages."""
+"""A testbed's changes on the manager: hosts file and known hosts. Also the durations and memory usage of stages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_block_is_added_replaced_and_kept(before: str, after: str | None) ->
     assert manager.with_block(before, "lab", NAMES) == (after if after is not None else before + BLOCK)
 
 
-def test_down_leaves_the_hosts_file_as_it_was(tmp_path: Path) -> None:
+def test_down_restores_the_hosts_file(tmp_path: Path) -> None:
     file = tmp_path / "hosts"
     file.write_text("127.0.0.1 localhost\n")
     assert manager.set_names("lab", NAMES, file)
@@ -40,12 +40,12 @@ def test_down_leaves_the_hosts_file_as_it_was(tmp_path: Path) -> None:
     assert file.read_text() == "127.0.0.1 localhost\n"
 
 
-def test_an_unwritable_hosts_file_is_one_clear_error(tmp_path: Path) -> None:
+def test_an_unwritable_hosts_file_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ScsError, match="needs root"):
         manager.set_names("lab", NAMES, tmp_path / "none" / "hosts")
 
 
-def test_a_new_host_key_replaces_the_old_one_only() -> None:
+def test_a_new_host_key_replaces_only_the_old_one() -> None:
     before = "n2 ssh-ed25519 OTHER\nn1 ssh-ed25519 OLD\n"
     assert ssh.known_hosts(before, {"n1": "ssh-ed25519 NEW"}) == "n1 ssh-ed25519 NEW\nn2 ssh-ed25519 OTHER\n"
 
@@ -57,7 +57,7 @@ def test_routes_without_the_default() -> None:
     assert list(manager.parse_routes(text).values()) == [IPv4Network("10.0.0.0/8"), IPv4Network("192.0.2.1/32")]
 
 
-def test_stages_are_timed_in_order_and_shares_add_up() -> None:
+def test_stages_are_measured_in_order_and_their_shares_add_up() -> None:
     times = stages.Stages()
     for name in ("images", "hosts"):
         with times.stage(name):
@@ -68,7 +68,7 @@ def test_stages_are_timed_in_order_and_shares_add_up() -> None:
     assert sum(s.share for s in times.stages) == pytest.approx(1)
 
 
-def test_used_memory_is_what_others_cannot_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_used_memory_excludes_available_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "meminfo"
     file.write_text("MemTotal:       1000 kB\nMemFree:    1 kB\nMemAvailable:    400 kB\n")
     monkeypatch.setattr(stages, "MEMINFO", file)
@@ -83,7 +83,7 @@ def _process(proc: Path, pid: int, parent: int, group: str, pss: int) -> None:
     (folder / "smaps_rollup").write_text(f"0-1 ---p [rollup]\nRss: 9 kB\nPss: {pss} kB\nPss_Dirty: 1 kB\n")
 
 
-def test_a_nodes_processes_are_found_by_descent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nodes_processes_are_found_by_their_parents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "PROC", tmp_path)
     _process(tmp_path, 10, 1, "/docker/node", 5)
     _process(tmp_path, 11, 10, "/docker/node/system.slice", 7)
@@ -100,7 +100,7 @@ def test_a_nodes_processes_are_found_by_descent(tmp_path: Path, monkeypatch: pyt
     ("scs-testbed-ha/cpu.weight", 3, 600),
     ("scs-testbed-ha/cpu.weight", 90, 10000),
 ])  # fmt: skip
-def test_nodes_are_not_slowed_by_their_manager(
+def test_nodes_have_more_cpu_weight_than_their_manager(
     file: str, nodes: int, written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cgroups, "CGROUPS", tmp_path)
@@ -111,7 +111,7 @@ def test_nodes_are_not_slowed_by_their_manager(
     assert cgroups.all_nodes("testbed-ha", "systemd") == "scs_testbed_ha.slice"
 
 
-def test_no_engine_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_error_for_a_missing_engine_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from scs_deploy.base import docker_engine
 
     docker_engine.connect.cache_clear()
