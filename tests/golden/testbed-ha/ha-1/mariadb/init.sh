@@ -1,0 +1,23 @@
+#!/bin/sh
+# Creates the data directory of a new cluster's first member, and asks start.sh to bootstrap the cluster once.
+# The directory is complete when `scs_initialized` exists: an interrupted attempt begins again.
+set -eu
+data=/var/lib/mysql
+if [ -e $data/scs_initialized ] || [ -e $data/grastate.dat ]; then
+  echo "the data directory exists"
+  exit 0
+fi
+if nc -z -w 3 172.30.2.12 4567; then
+  echo "the cluster runs on ha-2: this host will join it"
+  exit 0
+fi
+if nc -z -w 3 172.30.2.13 4567; then
+  echo "the cluster runs on ha-3: this host will join it"
+  exit 0
+fi
+find $data -mindepth 1 -delete
+mariadb-install-db --defaults-file=/etc/mysql/server.cnf --auth-root-authentication-method=normal --skip-test-db --wsrep-on=OFF > /dev/null
+mariadbd --defaults-file=/etc/mysql/server.cnf --bootstrap --wsrep-on=OFF < /etc/mysql/init.sql
+touch $data/scs_bootstrap $data/scs_initialized
+sync -f $data
+echo "the data directory is new"
