@@ -150,6 +150,5 @@ def _base(region: Region, rendered: File, host: str | None) -> tuple[str, str]:
     service = region.catalog.services[rendered.service]
     name = host or region.inventory.group(region.group_of(service.name, rendered.container))[0].name
     scope = template_scope(region).of(service, region.inventory.hosts[name], rendered.container)
-    spec = next(f for f in service.containers[rendered.container].config if f.name == rendered.name)
-    template = spec.template or f"{spec.name}.j2"
+    template = f"{rendered.name}.j2"
     return f"{service.layer}/{service.name}/{template}", render.template(service, template, scope)

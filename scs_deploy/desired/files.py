@@ -42,7 +42,7 @@ def render_files(
     result = []
     for f in spec.config:
         fmt = config.file_format(f.name, f.format)
-        base = render.template(service, f.template or f"{f.name}.j2", scope)
+        base = render.template(service, f"{f.name}.j2", scope)
         layers = region.overrides.layers(service.layer, service.name, name, host.name, f.name, fmt)
         content = config.merge(base, [(str(p), p.read_text(encoding="utf-8")) for p in layers], fmt)
         mode = f.mode or ("0750" if content.startswith("#!") else "0640")

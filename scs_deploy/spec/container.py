@@ -106,7 +106,6 @@ class ConfigFile(Model):
     mode: str | None = Field(
         default=None, pattern="^0[0-7]{3}$", description="octal permissions; default: 0750 for a script (#!), else 0640"
     )
-    template: str | None = Field(default=None, description="default: <name>.j2")
     live: bool = Field(
         default=False, description="read anew by each command that needs it: a change restarts and reloads nothing"
     )

@@ -30,7 +30,7 @@ def test_every_container_has_a_health_check_and_drops_capabilities(service: Serv
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_template_beside_a_spec_is_used(service: Service) -> None:
-    named = {f.template or f"{f.name}.j2" for c in service.containers.values() for f in c.config}
+    named = {f"{f.name}.j2" for c in service.containers.values() for f in c.config}
     beside = {p.name for p in service.directory.glob("*.j2")}
     imported = set()
     env = render.environment_for(service)

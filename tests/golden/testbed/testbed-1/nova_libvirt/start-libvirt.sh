@@ -1,6 +1,6 @@
 #!/bin/sh
 # Directories that nova-compute, QEMU (as libvirt-qemu) and libvirtd share, then libvirtd.
-# `start.sh certificates` has a libvirtd that runs take new ones; QEMU reads its own when a migration begins.
+# `start-libvirt.sh certificates` has a libvirtd that runs take new ones; QEMU reads its own when a migration begins.
 set -eu
 install -d -o nova -g nova -m 0755 /var/lib/nova /var/lib/nova/instances
 chmod 0755 /var/lib/libvirt /run/libvirt
