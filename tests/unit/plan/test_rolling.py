@@ -266,7 +266,9 @@ def test_ovn_lets_a_member_go_while_the_others_have_a_majority(
     three: Region, tmp_path: Path, connections: str, code: int, says: str
 ) -> None:
     desired = resolve.resolve(three, "ha-1", {"ovn"})
-    gate = desired.files["/etc/scs/ovn_nb/gate-database.sh"].content.replace("/etc/scs/ovn/health-database.sh", str(tmp_path / "health"))
+    gate = desired.files["/etc/scs/ovn_nb/gate-database.sh"].content.replace(
+        "/etc/scs/ovn/health-database.sh", str(tmp_path / "health")
+    )
     for name, text in (("health", "exit 0"), ("ovs-appctl", f"cat <<'E'\n{RAFT.format(connections=connections)}E")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
