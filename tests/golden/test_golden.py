@@ -16,6 +16,7 @@ import pytest
 
 from scs_deploy.desired import resolve
 from scs_deploy.region.region import Region
+from scs_deploy.spec.sources import source
 from tests.conftest import dummy_region
 
 GOLDEN = Path(__file__).parent
@@ -25,7 +26,7 @@ def rendered(region: Region, host: str) -> dict[str, str]:
     """path below the host's folder: text."""
     desired = resolve.resolve(region, host)
     own = [f for f in desired.files.values() if f.name != "ca.crt" and not f.name.startswith("tls/")]
-    result = {f"{f.container}/{f.name}": f.content for f in own}
+    result = {f"{f.container}/{f.name}": f.content for f in own if _is_rendered(region, f)}
     for name, run in desired.containers.items():
         body = {k: v for k, v in run.body.items() if k != "Labels"}
         result[f"{name}/container.json"] = json.dumps(body, indent=2, sort_keys=True) + "\n"
@@ -34,6 +35,11 @@ def rendered(region: Region, host: str) -> dict[str, str]:
         {n: {"command": j.body["Cmd"], "phase": j.phase, "user": j.body["User"]} for n, j in desired.jobs.items()}
     )
     return result
+
+
+def _is_rendered(region: Region, file: resolve.File) -> bool:
+    """Whether it comes from a template: a program is the same on the host as in its files/ folder."""
+    return source(region.catalog.services[file.service], file.container, file.name).suffix == ".j2"
 
 
 def _json(value: object) -> str:
