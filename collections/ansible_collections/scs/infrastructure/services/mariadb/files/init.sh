@@ -2,17 +2,18 @@
 # Creates the data directory of a new cluster's first member, and asks start.sh to bootstrap the cluster once.
 # The directory is complete when `scs_initialized` exists: an interrupted attempt begins again.
 set -eu
+. "${0%/*}/cluster.sh"
 data=/var/lib/mysql
 if [ -e $data/scs_initialized ] || [ -e $data/grastate.dat ]; then
   echo "the data directory exists"
   exit 0
 fi
-{% for member in hosts('control') if member.name != host.name %}
-if nc -z -w 3 {{ member.management }} 4567; then
-  echo "the cluster runs on {{ member.name }}: this host will join it"
-  exit 0
-fi
-{% endfor %}
+for peer in $PEERS; do
+  if nc -z -w 3 "${peer#*=}" 4567; then
+    echo "the cluster runs on ${peer%%=*}: this host will join it"
+    exit 0
+  fi
+done
 find $data -mindepth 1 -delete
 mariadb-install-db --defaults-file=/etc/mysql/server.cnf --auth-root-authentication-method=normal --skip-test-db --wsrep-on=OFF > /dev/null
 mariadbd --defaults-file=/etc/mysql/server.cnf --bootstrap --wsrep-on=OFF < /etc/mysql/init.sql

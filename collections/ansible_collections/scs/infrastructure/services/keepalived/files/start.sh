@@ -1,7 +1,9 @@
 #!/bin/sh
+# start.sh INTERNAL EXTERNAL: runs keepalived, which holds these API addresses.
 # A container that takes the place of another one keeps the addresses that it finds here: with an owner's priority it is
 # their master at once, before the other hosts miss the old one's advertisements. Seconds later all are equal again.
 set -eu
+internal=$1 external=$2
 start=/run/keepalived/start.conf
 stay=/run/scs/haproxy/stay
 kept() {
@@ -15,8 +17,8 @@ begin() {
   fi
 }
 {
-  begin INTERNAL {{ region.internal.address }}
-  begin EXTERNAL {{ region.external.address }}
+  begin INTERNAL "$internal"
+  begin EXTERNAL "$external"
 } > $start
 if grep -q MASTER $start; then
   (
@@ -31,7 +33,7 @@ rm -f $stay
 # An address that it was told to hold before, and is not any more
 ip -oneline address show | awk '/ proto (0x12|keepalived) / { print $2, $4 }' | while read -r interface address; do
   case $address in
-    {{ region.internal.address }}/* | {{ region.external.address }}/*) ;;
+    "$internal"/* | "$external"/*) ;;
     *) ip address del "$address" dev "$interface" ;;
   esac
 done
