@@ -2,9 +2,9 @@
 # Creates the data directory of a new cluster's first member, and asks start.sh to bootstrap the cluster once.
 # The directory is complete when `scs_initialized` exists: an interrupted attempt begins again.
 set -eu
-. "${0%/*}/cluster.sh"
-data=/var/lib/mysql
-if [ -e $data/scs_initialized ] || [ -e $data/grastate.dat ]; then
+here=${0%/*}
+. "$here/cluster.sh"
+if [ -e "$DATA/scs_initialized" ] || [ -e "$DATA/grastate.dat" ]; then
   echo "the data directory exists"
   exit 0
 fi
@@ -14,9 +14,9 @@ for peer in $PEERS; do
     exit 0
   fi
 done
-find $data -mindepth 1 -delete
-mariadb-install-db --defaults-file=/etc/mysql/server.cnf --auth-root-authentication-method=normal --skip-test-db --wsrep-on=OFF > /dev/null
-mariadbd --defaults-file=/etc/mysql/server.cnf --bootstrap --wsrep-on=OFF < /etc/mysql/init.sql
-touch $data/scs_bootstrap $data/scs_initialized
-sync -f $data
+find "$DATA" -mindepth 1 -delete
+mariadb-install-db --defaults-file="$here/server.cnf" --auth-root-authentication-method=normal --skip-test-db --wsrep-on=OFF > /dev/null
+mariadbd --defaults-file="$here/server.cnf" --bootstrap --wsrep-on=OFF < "$here/init.sql"
+touch "$DATA/scs_bootstrap" "$DATA/scs_initialized"
+sync -f "$DATA"
 echo "the data directory is new"

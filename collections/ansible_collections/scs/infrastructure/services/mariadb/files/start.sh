@@ -2,8 +2,8 @@
 # Bootstraps the cluster when the marker says so, once, or after a full stop that this member was the last one to leave;
 # joins it otherwise.
 set -eu
-. "${0%/*}/cluster.sh"
-data=/var/lib/mysql
+here=${0%/*}
+. "$here/cluster.sh"
 memory=$(awk '/^MemTotal:/ { print int($2 / 1024) }' /proc/meminfo)
 # within VALUE MINIMUM MAXIMUM
 within() {
@@ -14,12 +14,12 @@ within() {
 }
 # What the configuration sets, also by an override, is not the host's to decide.
 unset_in_configuration() {
-  ! grep -q "^$1 *=" /etc/mysql/server.cnf
+  ! grep -q "^$1 *=" "$here/server.cnf"
 }
 # It did not end in good order: InnoDB knows how far it came. The others need to send only what is missing, and a cluster
 # that begins from here goes on with its history: else every member would be copied anew.
 recovered_position() {
-  mariadbd --defaults-file=/etc/mysql/server.cnf --wsrep-recover --skip-log-error 2>&1 \
+  mariadbd --defaults-file="$here/server.cnf" --wsrep-recover --skip-log-error 2>&1 \
     | sed -n 's/.*Recovered position:* *\([0-9a-f-]*:[0-9-]*\).*/\1/p' | tail -n 1
 }
 alone() {
@@ -42,7 +42,7 @@ wait_for_earlier_members() {
 rejoin() {
   times=0
   while sleep 5; do
-    case $(mariadb --defaults-file=/etc/mysql/monitor.cnf --batch --skip-column-names --execute \
+    case $(mariadb --defaults-file="$here/monitor.cnf" --batch --skip-column-names --execute \
       "SHOW GLOBAL STATUS LIKE 'wsrep_cluster_status'" 2> /dev/null) in
       *Disconnected) times=$((times + 1)) ;;
       *) times=0 ;;
@@ -64,7 +64,7 @@ if unset_in_configuration wsrep_provider_options; then
   set -- "$@" --wsrep-provider-options="gmcast.listen_addr=ssl://$ADDRESS:4567;ist.recv_addr=$ADDRESS:4568;$tls;gcache.size=$gcache"
 fi
 if [ -n "$PEERS" ]; then
-  if grep -q '^seqno: *-1' $data/grastate.dat 2> /dev/null; then
+  if grep -q '^seqno: *-1' "$DATA/grastate.dat" 2> /dev/null; then
     recovered=$(recovered_position)
     case $recovered in
       '' | 00000000-*) ;;
@@ -72,19 +72,19 @@ if [ -n "$PEERS" ]; then
     esac
     echo "starting at ${recovered:-no position that InnoDB knows}"
   fi
-  if [ -e $data/scs_bootstrap ]; then
-    rm $data/scs_bootstrap
+  if [ -e "$DATA/scs_bootstrap" ]; then
+    rm "$DATA/scs_bootstrap"
     set -- "$@" --wsrep-new-cluster
-  elif grep -q '^safe_to_bootstrap: 1' $data/grastate.dat 2> /dev/null && alone; then
+  elif grep -q '^safe_to_bootstrap: 1' "$DATA/grastate.dat" 2> /dev/null && alone; then
     set -- "$@" --wsrep-new-cluster
   fi
-  if [ ! -e $data/grastate.dat ] && [ ! -e $data/scs_initialized ]; then
+  if [ ! -e "$DATA/grastate.dat" ] && [ ! -e "$DATA/scs_initialized" ]; then
     wait_for_earlier_members
   fi
   rejoin &
 else
-  rm -f $data/scs_bootstrap
+  rm -f "$DATA/scs_bootstrap"
   # The only member is always the most advanced one, also after a crash.
-  [ ! -e $data/grastate.dat ] || sed -i 's/^safe_to_bootstrap: 0/safe_to_bootstrap: 1/' $data/grastate.dat
+  [ ! -e "$DATA/grastate.dat" ] || sed -i 's/^safe_to_bootstrap: 0/safe_to_bootstrap: 1/' "$DATA/grastate.dat"
 fi
-exec mariadbd --defaults-file=/etc/mysql/server.cnf "$@"
+exec mariadbd --defaults-file="$here/server.cnf" "$@"

@@ -8,10 +8,10 @@ without this, that process never hears of guests' events, and detaching devices 
 
 import sys
 
+import libvirt
+
 # Imported first: it applies eventlet's patches.
 from nova.cmd import compute
-
-import libvirt
 
 libvirt.virEventRegisterDefaultImpl()
 sys.argv[0] = "nova-compute"
