@@ -2,12 +2,13 @@
 """Reads a service's database, as its configuration file says."""
 
 import configparser
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pymysql
 
 
-def rows(file: str, query: str, values: "tuple[str, ...]" = ()) -> "list[tuple]":
+def rows(file: str, query: str, values: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
     """The rows of one query.
 
     :raises pymysql.MySQLError: the database does not answer, or refuses

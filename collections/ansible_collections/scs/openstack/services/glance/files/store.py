@@ -13,10 +13,7 @@ from typing import BinaryIO
 
 import database
 
-CONFIG = "/etc/glance/glance-api.conf"
-IMAGES = Path("/var/lib/glance/images")
-INCOMING = Path("/var/lib/glance/replica")  # on the images' file system: a finished file is renamed
-RESERVE = 256 << 20  # bytes that stay free
+RESERVE = 256 << 20  # bytes
 CHUNK = 1 << 20
 BATCH = 500
 
@@ -43,10 +40,10 @@ class Image:
     """An image whose data is complete somewhere."""
 
     id: str
-    size: "int | None"  # bytes
-    algorithm: "str | None"  # of Glance's multihash
-    value: "str | None"
-    checksum: "str | None"  # MD5, the only one of old images
+    size: int | None  # bytes
+    algorithm: str | None  # of Glance's multihash
+    value: str | None
+    checksum: str | None  # MD5, the only one of old images
 
 
 # ---- decisions
@@ -57,7 +54,7 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def missing(images: Iterable[Image], here: Mapping[str, int]) -> "list[Image]":
+def missing(images: Iterable[Image], here: Mapping[str, int]) -> list[Image]:
     """The images without a complete file, smallest first.
 
     :param here: id -> bytes of the files of this host, read after the images: an upload's file is complete by then
@@ -68,7 +65,7 @@ def missing(images: Iterable[Image], here: Mapping[str, int]) -> "list[Image]":
 
 def removable(
     here: Iterable[str], statuses: Mapping[str, str], since: Mapping[str, float], now: float, grace: float
-) -> "list[str]":
+) -> list[str]:
     """The files to delete: of images that are deleted, and seen so for a while. A file of which the database knows
     nothing stays, it may have been restored from before the image was made.
 
@@ -83,7 +80,7 @@ class Standing:
     """What makes a host fit to serve images."""
 
     alive: bool  # Glance's API answers
-    missing: "int | None"  # files; None: not known
+    missing: int | None  # files; None: not known
 
 
 def refusal(own: Standing, others: Mapping[str, Standing]) -> str:
@@ -107,84 +104,94 @@ def refusal(own: Standing, others: Mapping[str, Standing]) -> str:
     return f"{what}, more are on {', '.join(better)}"
 
 
-# ---- database
+# ---- database and files
 
 
-def complete_images() -> "dict[str, Image]":
-    """All images whose data lies in this kind of store, by id.
+@dataclass(frozen=True)
+class Store:
+    """Where the files of images lie, and which database knows of them."""
 
-    :raises pymysql.MySQLError: no answer
-    """
-    found = {}
-    for image, size, algorithm, value, checksum, location in database.rows(CONFIG, _COMPLETE):
-        if location == f"file://{IMAGES}/{image}" and is_id(image):
-            found[image] = Image(image, size, algorithm, value, checksum)
-    return found
+    config: str = "/etc/glance/glance-api.conf"
+    images: Path = Path("/var/lib/glance/images")
+    incoming: Path = Path("/var/lib/glance/replica")  # on the images' file system: a finished file is renamed
+    reserve: int = RESERVE  # bytes that stay free
 
+    def complete_images(self) -> dict[str, Image]:
+        """All images whose data lies in this kind of store, by id.
 
-def statuses(ids: "list[str]") -> "dict[str, str]":
-    """The status of each of these images that the database knows.
+        :raises pymysql.MySQLError: no answer
+        """
+        found = {}
+        for image, size, algorithm, value, checksum, location in database.rows(self.config, _COMPLETE):
+            if location == f"file://{self.images}/{image}" and is_id(image):
+                found[image] = Image(image, size, algorithm, value, checksum)
+        return found
 
-    :raises pymysql.MySQLError: no answer
-    """
-    found: dict[str, str] = {}
-    for start in range(0, len(ids), BATCH):
-        batch = ids[start : start + BATCH]
-        marks = ", ".join(["%s"] * len(batch))
-        query = f"SELECT id, status FROM images WHERE id IN ({marks})"
-        found.update(dict(database.rows(CONFIG, query, tuple(batch))))
-    return found
+    def statuses(self, ids: list[str]) -> dict[str, str]:
+        """The status of each of these images that the database knows.
 
+        :raises pymysql.MySQLError: no answer
+        """
+        found: dict[str, str] = {}
+        for start in range(0, len(ids), BATCH):
+            batch = ids[start : start + BATCH]
+            marks = ", ".join(["%s"] * len(batch))
+            query = f"SELECT id, status FROM images WHERE id IN ({marks})"
+            found.update(dict(database.rows(self.config, query, tuple(batch))))
+        return found
 
-# ---- files
+    def local(self) -> dict[str, int]:
+        """id -> bytes of the files here."""
+        return {e.name: e.stat().st_size for e in os.scandir(self.images) if is_id(e.name) and e.is_file()}
 
+    def present(self, image: Image) -> bool:
+        """Whether its complete file is here."""
+        try:
+            size = (self.images / image.id).stat().st_size
+        except FileNotFoundError:
+            return False
+        return image.size in (None, size)
 
-def local() -> "dict[str, int]":
-    """id -> bytes of the files here."""
-    return {e.name: e.stat().st_size for e in os.scandir(IMAGES) if is_id(e.name) and e.is_file()}
+    def prepare(self) -> None:
+        """Make the folders; what an interrupted transfer left is gone."""
+        for folder in (self.images, self.incoming):
+            folder.mkdir(parents=True, exist_ok=True)
+        for path in self.incoming.iterdir():
+            path.unlink()
 
+    def receive(self, image: Image, response: HTTPResponse, progress: Callable[[int], None]) -> None:
+        """Write a file that another host sends, and give it its name when it proved to be the image.
 
-def present(image: Image) -> bool:
-    """Whether its complete file is here."""
-    try:
-        size = (IMAGES / image.id).stat().st_size
-    except FileNotFoundError:
-        return False
-    return image.size in (None, size)
-
-
-def prepare() -> None:
-    """Make the folders; what an interrupted transfer left is gone."""
-    for folder in (IMAGES, INCOMING):
-        folder.mkdir(parents=True, exist_ok=True)
-    for path in INCOMING.iterdir():
-        path.unlink()
-
-
-def receive(image: Image, response: HTTPResponse, progress: Callable[[int], None]) -> None:
-    """Write a file that another host sends, and give it its name when it proved to be the image.
-
-    :raises BadFileError: it is not
-    :raises LocalError: no space, or another failure of this host's disk
-    :raises OSError: the connection broke
-    """
-    if image.size is not None and response.length != image.size:
-        raise BadFileError(f"{response.length} bytes instead of {image.size}")
-    part = INCOMING / f"{image.id}.part"
-    try:
-        _space(response.length or 0)
-        with _LocalErrors():
-            stream = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "wb")
-        with stream:
-            _copy(image, response, stream, progress)
+        :raises BadFileError: it is not
+        :raises LocalError: no space, or another failure of this host's disk
+        :raises OSError: the connection broke
+        """
+        if image.size is not None and response.length != image.size:
+            raise BadFileError(f"{response.length} bytes instead of {image.size}")
+        part = self.incoming / f"{image.id}.part"
+        try:
+            self._space(response.length or 0)
             with _LocalErrors():
-                stream.flush()
-                os.fsync(stream.fileno())
-        with _LocalErrors():
-            part.replace(IMAGES / image.id)
-            sync(IMAGES)
-    finally:
-        part.unlink(missing_ok=True)
+                stream = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "wb")
+            with stream:
+                _copy(image, response, stream, progress)
+                with _LocalErrors():
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            with _LocalErrors():
+                part.replace(self.images / image.id)
+                sync(self.images)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _space(self, size: int) -> None:
+        disk = os.statvfs(self.incoming)
+        if disk.f_bavail * disk.f_frsize < size + self.reserve:
+            raise LocalError(f"no space for {size} bytes: {os.strerror(errno.ENOSPC)}")
+
+    def remove(self, image: str) -> None:
+        """Delete a file; it may be gone already, as Glance deletes on the host that gets the request."""
+        (self.images / image).unlink(missing_ok=True)
 
 
 def _copy(image: Image, response: HTTPResponse, stream: BinaryIO, progress: Callable[[int], None]) -> None:
@@ -202,25 +209,14 @@ def _copy(image: Image, response: HTTPResponse, stream: BinaryIO, progress: Call
         raise BadFileError(f"its {algorithm} is {digest.hexdigest()[:16]}..., not {wanted[:16]}...")
 
 
-def _space(size: int) -> None:
-    disk = os.statvfs(INCOMING)
-    if disk.f_bavail * disk.f_frsize < size + RESERVE:
-        raise LocalError(f"no space for {size} bytes: {os.strerror(errno.ENOSPC)}")
-
-
 class _LocalErrors:
     """Tells this host's trouble from the other's, whose broken connection is an OSError too."""
 
     def __enter__(self) -> None: ...
 
-    def __exit__(self, kind: "type | None", error: "BaseException | None", trace: object) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
             raise LocalError(str(error)) from None
-
-
-def remove(image: str) -> None:
-    """Delete a file; it may be gone already, as Glance deletes on the host that gets the request."""
-    (IMAGES / image).unlink(missing_ok=True)
 
 
 def sync(folder: Path) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import peers
+from peers import RefusedError
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class State:
 class KeySet:
     """The keys of one repository."""
 
-    keys: "dict[int, str]" = field(repr=False)
-    made: "dict[int, float]" = field(default_factory=dict)  # when, seconds since 1970
+    keys: dict[int, str] = field(repr=False)
+    made: dict[int, float] = field(default_factory=dict)  # when, seconds since 1970
 
     @property
     def state(self) -> State:
@@ -57,7 +57,7 @@ def is_key(text: str) -> bool:
         return False
 
 
-def source(states: Mapping[str, State], order: "list[str]") -> "list[str]":
+def source(states: Mapping[str, State], order: list[str]) -> list[str]:
     """The hosts whose set all shall have: of the sound ones those of the highest version, of these the set that most
     hosts hold; among equals the one of the host that comes first in `order`. Empty: there is none.
     """
@@ -71,7 +71,7 @@ def source(states: Mapping[str, State], order: "list[str]") -> "list[str]":
     return max(holders.values(), key=len, default=[])
 
 
-def may_create(own: str, first: str, answers: "Mapping[str, State | Exception]", has_users: "bool | None") -> str:
+def may_create(own: str, first: str, answers: Mapping[str, State | Exception], has_users: bool | None) -> str:
     """Why this host must not make the first keys of a region; empty: it may.
 
     :param answers: of every other host
@@ -79,20 +79,20 @@ def may_create(own: str, first: str, answers: "Mapping[str, State | Exception]",
     """
     if own != first:
         return f"{first} makes the keys, and no host has any to fetch"
-    silent = [n for n, a in answers.items() if isinstance(a, Exception) and not isinstance(a, peers.Refused)]
+    silent = [n for n, a in answers.items() if isinstance(a, Exception) and not isinstance(a, RefusedError)]
     if silent:
         return f"{', '.join(silent)} may have keys and cannot be asked: {answers[silent[0]]}"
     damaged = [n for n, a in answers.items() if isinstance(a, State) and a.count]
     if damaged:
         return f"{', '.join(damaged)} has keys, but damaged ones"
-    refusing = [n for n, a in answers.items() if isinstance(a, peers.Refused)]
+    refusing = [n for n, a in answers.items() if isinstance(a, RefusedError)]
     if refusing and has_users is not False:
         what = "Keystone has users already" if has_users else "whether Keystone has users is not known"
         return f"{what}, so {', '.join(refusing)} may have keys, but keystone_fernet does not run there"
     return ""
 
 
-def hold(own: State, answers: "Mapping[str, State | Exception]") -> str:
+def hold(own: State, answers: Mapping[str, State | Exception]) -> str:
     """Why no key may be rotated now; empty: every host has this very set, with the key that is to sign next."""
     if not own.sound:
         return "keys are missing or damaged"

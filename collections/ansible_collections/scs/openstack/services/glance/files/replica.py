@@ -19,46 +19,69 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-import peers
 import pymysql
-import store
-from store import Image, Standing
+from peers import File, Json, Peers, RefusedError, UnreachableError, log
+from store import (
+    RESERVE,
+    BadFileError,
+    Image,
+    LocalError,
+    Standing,
+    Store,
+    is_id,
+    missing,
+    refusal,
+    removable,
+)
 
-PORT = 9294
-ADDRESS = "172.30.2.13"
-HEALTH_PORT = 9293
-API = (ADDRESS, 9292)
-INTERVAL = 5  # seconds between two looks at the database and at the other hosts
-GRACE = 5  # seconds that a file may be missing unnoticed: most are here by then
-DELETE_GRACE = 60  # seconds from when an image is seen deleted to when its file goes
-SILENCE = 120  # seconds without the database, or of failing transfers, that an operator must know of
 TRANSFERS = 2  # at a time
-RETRY = 5  # seconds before a failed transfer is tried again, doubled each time
-RETRY_MAX = 300
+RETRY_MAX = 300  # seconds
+
+
+@dataclass(frozen=True)
+class Settings:
+    """replica.json. Times are in seconds."""
+
+    port: int  # of the exchange between control hosts
+    address: str
+    health_port: int
+    api_port: int
+    interval: float = 5  # between two looks at the database and at the other hosts
+    grace: float = 5  # that a file may be missing unnoticed: most are here by then
+    delete_grace: float = 60  # from when an image is seen deleted to when its file goes
+    silence: float = 120  # without the database, or of failing transfers, that an operator must know of
+    retry: float = 5  # before a failed transfer is tried again, doubled each time
+    config: str = "/etc/glance/glance-api.conf"
+    data: str = "/var/lib/glance"
+    reserve: int = RESERVE  # bytes that stay free
 
 
 class Failure:
     """Transfers of one image that failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, retry: float) -> None:
+        self.retry = retry
         self.since, self.count, self.reason = time.monotonic(), 0, ""
         self.next, self.nowhere = 0.0, False
 
     def add(self, reason: str, nowhere: bool) -> None:
         self.count, self.reason, self.nowhere = self.count + 1, reason, nowhere
-        self.next = time.monotonic() + min(RETRY * 2 ** min(self.count - 1, 20), RETRY_MAX)
+        self.next = time.monotonic() + min(self.retry * 2 ** min(self.count - 1, 20), RETRY_MAX)
 
 
 class Replica:
     """This host's store, compared with the database again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings, peers: Peers, store: Store) -> None:
+        self.settings, self.peers, self.store = settings, peers, store
         self.lock = threading.Lock()
         self.wake = threading.Condition(self.lock)
         self.images: dict[str, Image] = {}
-        self.missing: "list[Image] | None" = None  # None: the database was never read
+        self.missing: list[Image] | None = None  # None: the database was never read
         self.since: dict[str, float] = {}  # missing files: since when
         self.deleted: dict[str, float] = {}  # files of deleted images: seen so since when
         self.transfers: dict[str, int] = {}  # bytes so far
@@ -76,14 +99,18 @@ class Replica:
         now = time.monotonic()
         with self.lock:
             lacking = self.missing
-            count = None if lacking is None else sum(now - self.since.get(i.id, now) >= GRACE for i in lacking)
+            count = (
+                None
+                if lacking is None
+                else sum(now - self.since.get(i.id, now) >= self.settings.grace for i in lacking)
+            )
         return Standing(self.alive(), count)
 
     def alive(self) -> bool:
         """Whether the Glance of this host answers; asked once a second at most."""
         at, answer = self.asked
         if time.monotonic() - at >= 1:
-            connection = http.client.HTTPConnection(*API, timeout=2)
+            connection = http.client.HTTPConnection(self.settings.address, self.settings.api_port, timeout=2)
             try:
                 connection.request("GET", "/healthcheck")
                 answer = connection.getresponse().status == 200
@@ -94,21 +121,21 @@ class Replica:
             self.asked = time.monotonic(), answer
         return answer
 
-    def answer(self, method: str, path: str) -> "dict | peers.File | None":
+    def answer(self, method: str, path: str) -> Json | File | None:
         match method, path.strip("/").split("/"):
             case "GET", ["state"]:
                 return asdict(self.standing())
             case "GET", ["status"]:
                 return self.status()
-            case "GET", ["images", image] if store.is_id(image):
+            case "GET", ["images", image] if is_id(image):
                 try:
-                    stream = (store.IMAGES / image).open("rb")
+                    stream = (self.store.images / image).open("rb")
                 except FileNotFoundError:
                     return None
-                return peers.File(stream, os.fstat(stream.fileno()).st_size)
+                return File(stream, os.fstat(stream.fileno()).st_size)
         return None
 
-    def status(self) -> dict:
+    def status(self) -> Json:
         """For people and for `check`."""
         standing = self.standing()
         with self.lock:
@@ -123,14 +150,14 @@ class Replica:
                 "problems": self.problems(),
             }
 
-    def problems(self) -> "list[str]":
+    def problems(self) -> list[str]:
         """What an operator must mend here. A file that no host has is not of that kind."""
         now = time.monotonic()
         found = []
-        if now - self.read > SILENCE:
+        if now - self.read > self.settings.silence:
             found.append(f"database not read for {now - self.read:.0f} s: {self.database_error}")
         for image, failure in self.failures.items():
-            if not failure.nowhere and now - failure.since > SILENCE:
+            if not failure.nowhere and now - failure.since > self.settings.silence:
                 found.append(f"image {image}: {failure.reason}")
         return found
 
@@ -139,24 +166,24 @@ class Replica:
     def look(self) -> None:
         """Compare with the database once, delete what is to go, name what is to come."""
         try:
-            # First the images, then the files: see store.missing.
-            images = store.complete_images()
-            here = store.local()
-            statuses = store.statuses([i for i in here if i not in images])
+            # First the images, then the files: see `missing`.
+            images = self.store.complete_images()
+            here = self.store.local()
+            statuses = self.store.statuses([i for i in here if i not in images])
         except pymysql.MySQLError as error:
             if str(error) != self.database_error:
-                peers.log(f"database: {error}")
+                log(f"database: {error}")
             self.database_error = str(error)
-            images, here, statuses = self.images, store.local(), {}
+            images, here, statuses = self.images, self.store.local(), {}
         else:
             if self.database_error:
-                peers.log("database: read again")
+                log("database: read again")
             self.database_error, self.read = "", time.monotonic()
             self.unknown = len(set(here) - set(images) - set(statuses))
         self.delete(here, statuses)
         if self.missing is None and self.database_error:
             return
-        lacking, now = store.missing(images.values(), here), time.monotonic()
+        lacking, now = missing(images.values(), here), time.monotonic()
         with self.wake:
             self.images, self.missing = images, lacking
             ids = {i.id for i in lacking}
@@ -164,13 +191,13 @@ class Replica:
             self.failures = {i: f for i, f in self.failures.items() if i in ids}
             self.wake.notify_all()
 
-    def delete(self, here: "dict[str, int]", statuses: "dict[str, str]") -> None:
+    def delete(self, here: dict[str, int], statuses: dict[str, str]) -> None:
         now = time.monotonic()
         gone = [i for i in here if statuses.get(i) == "deleted"]
         self.deleted = {i: self.deleted.get(i, now) for i in gone}
-        for image in store.removable(here, statuses, self.deleted, now, DELETE_GRACE):
-            store.remove(image)
-            peers.log(f"image {image}: deleted")
+        for image in removable(here, statuses, self.deleted, now, self.settings.delete_grace):
+            self.store.remove(image)
+            log(f"image {image}: deleted")
 
     def next_image(self) -> Image:
         """Wait for an image to fetch."""
@@ -192,48 +219,48 @@ class Replica:
                 reason, nowhere = self.fetch(image), False
                 if reason is None:
                     reason, nowhere = "no host that answers has its file", True
-            except store.LocalError as error:
+            except LocalError as error:
                 reason, nowhere = str(error), False
-            except Exception as error:  # the thread must live
+            except Exception as error:  # noqa: BLE001 - the thread must live
                 reason, nowhere = f"{type(error).__name__}: {error}", False
             with self.wake:
                 del self.transfers[image.id]
                 if reason:
-                    failure = self.failures.setdefault(image.id, Failure())
+                    failure = self.failures.setdefault(image.id, Failure(self.settings.retry))
                     if reason != failure.reason:
-                        peers.log(f"image {image.id}: {reason}")
+                        log(f"image {image.id}: {reason}")
                     failure.add(reason, nowhere)
                 else:
                     self.failures.pop(image.id, None)
                     self.missing = [i for i in self.missing or [] if i.id != image.id]
                     self.since.pop(image.id, None)
 
-    def fetch(self, image: Image) -> "str | None":
+    def fetch(self, image: Image) -> str | None:
         """Fetch a file from the first host that has it: empty: done; else why not; None: no host has it.
 
-        :raises store.LocalError: this host cannot keep it
+        :raises LocalError: this host cannot keep it
         """
-        if store.present(image):
+        if self.store.present(image):
             return ""
         reason = None
-        for name in peers.PEERS:
+        for name in self.peers.others:
             started = time.monotonic()
             self.transfers[image.id] = 0
             try:
-                with peers.download(name, PORT, f"/images/{image.id}") as response:
+                with self.peers.download(name, self.settings.port, f"/images/{image.id}") as response:
                     if response is None:
                         continue
-                    store.receive(image, response, lambda done: self.transfers.update({image.id: done}))
-            except peers.Refused:
+                    self.store.receive(image, response, lambda done: self.transfers.update({image.id: done}))
+            except RefusedError:
                 continue
-            except peers.Unreachable as error:
+            except UnreachableError as error:
                 # One that is away cannot be said to have it.
                 reason = str(error) if self.transfers[image.id] else reason
                 continue
-            except store.BadFileError as error:
+            except BadFileError as error:
                 reason = f"the file of {name} is not the image: {error}"
                 continue
-            peers.log(f"image {image.id}: {image.size} bytes from {name} in {time.monotonic() - started:.1f} s")
+            log(f"image {image.id}: {image.size} bytes from {name} in {time.monotonic() - started:.1f} s")
             return ""
         return reason
 
@@ -241,12 +268,12 @@ class Replica:
         """Ask the other hosts how they stand, for ever."""
         while True:
             try:
-                answers = peers.ask_all(PORT, "/state")
+                answers = self.peers.ask_all(self.settings.port, "/state")
             except OSError as error:
-                peers.log(f"failed: {error}")
+                log(f"failed: {error}")
                 answers = {}
             self.others = {name: Standing(**a) for name, a in answers.items() if isinstance(a, dict)}
-            time.sleep(INTERVAL)
+            time.sleep(self.settings.interval)
 
     def run(self) -> None:
         """For ever."""
@@ -254,8 +281,8 @@ class Replica:
             try:
                 self.look()
             except OSError as error:
-                peers.log(f"failed: {error}")
-            time.sleep(INTERVAL)
+                log(f"failed: {error}")
+            time.sleep(self.settings.interval)
 
 
 class _Health(http.server.BaseHTTPRequestHandler):
@@ -268,7 +295,7 @@ class _Health(http.server.BaseHTTPRequestHandler):
         reason = "no such path"
         status = 404
         if self.path == "/healthcheck":
-            reason = store.refusal(self.replica.standing(), self.replica.others)
+            reason = refusal(self.replica.standing(), self.replica.others)
             status = 503 if reason else 200
         body = f"{reason or 'OK'}\n".encode()
         self.send_response(status)
@@ -277,57 +304,69 @@ class _Health(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *values: object) -> None:
+    def log_message(self, *_: object) -> None:
         """HAProxy asks every two seconds."""
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
-    address_family = socket.AF_INET6 if ":" in ADDRESS else socket.AF_INET
+    # HTTPServer's would look its own name up in DNS.
     server_bind = socketserver.TCPServer.server_bind
 
-    def handle_error(self, request: socket.socket, client_address: tuple) -> None:
+    def __init__(self, address: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, port), _Health)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """HAProxy leaves when it knows the status."""
 
 
-def serve() -> None:
+def serve(settings: Settings, peers: Peers) -> None:
+    data = Path(settings.data)
+    store = Store(settings.config, data / "images", data / "replica", settings.reserve)
     store.prepare()
-    replica = _Health.replica = Replica()
+    replica = _Health.replica = Replica(settings, peers, store)
     replica.look()
-    peers.serve(PORT, replica.answer)
-    server = _Server((ADDRESS, HEALTH_PORT), _Health)
-    workers = [replica.watch, *[replica.transfer] * TRANSFERS] if peers.PEERS else []
+    peers.serve(settings.port, replica.answer)
+    server = _Server(settings.address, settings.health_port)
+    workers = [replica.watch, *[replica.transfer] * TRANSFERS] if peers.others else []
     for work in (server.serve_forever, *workers):
         threading.Thread(target=work, daemon=True).start()
-    peers.log(f"images of {peers.OWN} are served to {', '.join(peers.PEERS) or 'nobody, there is one control host'}")
+    log(f"images of {peers.own} are served to {', '.join(peers.others) or 'nobody, there is one control host'}")
     replica.run()
 
 
-def check() -> None:
+def check(settings: Settings, peers: Peers) -> None:
     try:
-        answer = peers.ask(peers.OWN, PORT, "/status") or {}
-    except (peers.Refused, peers.Unreachable) as error:
+        answer = peers.ask(peers.own, settings.port, "/status") or {}
+    except (RefusedError, UnreachableError) as error:
         sys.exit(str(error))
     if answer.get("problems"):
         sys.exit("; ".join(answer["problems"]))
 
 
-def status() -> None:
-    def one(name: str) -> dict:
+def status(settings: Settings, peers: Peers) -> None:
+    def one(name: str) -> Json:
         try:
-            return peers.ask(name, PORT, "/status") or {}
-        except (peers.Refused, peers.Unreachable) as error:
+            return peers.ask(name, settings.port, "/status") or {}
+        except (RefusedError, UnreachableError) as error:
             return {"error": str(error)}
 
-    with ThreadPoolExecutor(len(peers.MEMBERS)) as pool:
-        print(json.dumps(dict(zip(peers.MEMBERS, pool.map(one, peers.MEMBERS), strict=True)), indent=2))
+    with ThreadPoolExecutor(len(peers.members)) as pool:
+        print(json.dumps(dict(zip(peers.members, pool.map(one, peers.members), strict=True)), indent=2))
+
+
+def main(arguments: list[str], folder: Path) -> None:
+    """:param folder: of the rendered settings"""
+    commands = {"serve": serve, "check": check, "status": status}
+    if len(arguments) != 1 or arguments[0] not in commands:
+        sys.exit(__doc__)
+    settings = Settings(**json.loads((folder / "replica.json").read_text(encoding="utf-8")))
+    commands[arguments[0]](settings, Peers.read(folder / "peers.json"))
 
 
 if __name__ == "__main__":
-    commands = {"serve": serve, "check": check, "status": status}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        sys.exit(__doc__)
     try:
-        commands[sys.argv[1]]()
+        main(sys.argv[1:], Path(__file__).parent)
     except OSError as failure:
         sys.exit(f"{sys.argv[0]}: {failure}")
