@@ -8,9 +8,10 @@ import sys
 ESTABLISHED = "01"
 
 
-def sockets() -> set:
+def sockets() -> set[str]:
     """Inodes of the sockets of this container's processes, also where the pid namespace is the host's."""
-    here, found = os.readlink("/proc/self/ns/mnt"), set()
+    here = os.readlink("/proc/self/ns/mnt")
+    found: set[str] = set()
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
             if os.readlink(f"/proc/{pid}/ns/mnt") == here:
@@ -24,9 +25,9 @@ def sockets() -> set:
     return found
 
 
-def connected(own: set) -> set:
+def connected(own: set[str]) -> set[int]:
     """Remote ports of the established connections among them."""
-    ports = set()
+    ports: set[int] = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
             with open(table) as stream:
@@ -37,6 +38,11 @@ def connected(own: set) -> set:
     return ports
 
 
-missing = {int(port) for port in sys.argv[1:]} - connected(sockets())
-if missing:
-    sys.exit(f"no connection to port {', '.join(map(str, sorted(missing)))}")
+def main(ports: list[str]) -> None:
+    missing = {int(port) for port in ports} - connected(sockets())
+    if missing:
+        sys.exit(f"no connection to port {', '.join(map(str, sorted(missing)))}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

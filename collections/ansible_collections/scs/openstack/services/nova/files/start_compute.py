@@ -8,11 +8,12 @@ without this, that process never hears of guests' events, and detaching devices 
 
 import sys
 
-import libvirt
-
 # Imported first: it applies eventlet's patches.
-from nova.cmd import compute
+from nova.cmd import compute  # isort: skip
 
-libvirt.virEventRegisterDefaultImpl()
-sys.argv[0] = "nova-compute"
-compute.main()
+import libvirt  # isort: skip
+
+if __name__ == "__main__":
+    libvirt.virEventRegisterDefaultImpl()
+    sys.argv[0] = "nova-compute"
+    compute.main()
