@@ -215,5 +215,6 @@ def test_keepalived_is_healthy_while_each_address_answers(
     command(tmp_path / "bin", "ip", f"for last; do :; done; case ' {here} ' in *\" $last \"*) echo found ;; esac")
     answers(tmp_path / "bin", "nc", *answering.split())
     health = resolve.resolve(three, "ha-1", {"keepalived"}).containers["keepalived"].health
-    assert health
-    assert run(tmp_path / "bin", folder / Path(health[0]).name, *health[1:])[0] == (0 if healthy else 1)
+    assert health and health.command
+    program, *arguments = health.command
+    assert run(tmp_path / "bin", folder / Path(program).name, *arguments)[0] == (0 if healthy else 1)
