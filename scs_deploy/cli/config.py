@@ -143,13 +143,14 @@ def _file(environment: str | None, container: str, file: str, host: str | None) 
 
 
 def _base(region: Region, rendered: File, host: str | None) -> tuple[str, str]:
-    """(template's path, its text without overrides)."""
+    """(path of the template or program, its text without overrides)."""
+    from scs_deploy.base import paths
     from scs_deploy.desired import render
     from scs_deploy.desired.scope import template_scope
+    from scs_deploy.spec.sources import source
 
     service = region.catalog.services[rendered.service]
     name = host or region.inventory.group(region.group_of(service.name, rendered.container))[0].name
     scope = template_scope(region).of(service, region.inventory.hosts[name], rendered.container)
-    spec = next(f for f in service.containers[rendered.container].config if f.name == rendered.name)
-    template = spec.template or f"{spec.name}.j2"
-    return f"{service.layer}/{service.name}/{template}", render.template(service, template, scope)
+    file = source(service, rendered.container, rendered.name)
+    return str(file.relative_to(paths.layer(service.layer).parent)), render.text(service, file, scope)

@@ -14,6 +14,7 @@ from scs_deploy.inventory.model import Host
 from scs_deploy.region.region import Region
 from scs_deploy.spec.container import Container
 from scs_deploy.spec.service import Service
+from scs_deploy.spec.sources import source
 
 
 def render_files(
@@ -42,7 +43,7 @@ def render_files(
     result = []
     for f in spec.config:
         fmt = config.file_format(f.name, f.format)
-        base = render.template(service, f.template or f"{f.name}.j2", scope)
+        base = render.text(service, source(service, name, f.name), scope)
         layers = region.overrides.layers(service.layer, service.name, name, host.name, f.name, fmt)
         content = config.merge(base, [(str(p), p.read_text(encoding="utf-8")) for p in layers], fmt)
         mode = f.mode or ("0750" if content.startswith("#!") else "0640")

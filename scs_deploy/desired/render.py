@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 from collections.abc import Mapping
 from enum import Enum
@@ -51,6 +52,7 @@ def _jinja(directories: tuple[str, ...]) -> jinja2.Environment:
         bytecode_cache=_compiled() if directories else None,
     )
     env.filters["to_json"] = json.dumps
+    env.filters["quote"] = lambda value: shlex.quote(str(value))
     return env
 
 
@@ -100,6 +102,21 @@ def leaves(value: T, scope: Mapping[str, Any], where: str) -> T:
     elif isinstance(value, Model):
         result = value.model_copy(update={k: leaves(v, scope, f"{where}.{k}") for k, v in value if v is not None})
     return cast(T, result)
+
+
+def text(service: Service, source: Path, scope: Mapping[str, Any]) -> str:
+    """What a container reads: a template rendered, a program byte for byte.
+
+    :param source: as `sources.source` finds it
+    :raises ScsError: the template does not render, naming file and line
+    """
+    return template(service, source.name, scope) if source.suffix == ".j2" else _program(source)
+
+
+@lru_cache(maxsize=1024)
+def _program(path: Path) -> str:
+    # the same on every host
+    return path.read_text(encoding="utf-8")
 
 
 def template(service: Service, name: str, scope: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from scs_deploy.base.model import Model, load_model, where
 from scs_deploy.spec import drivers
 from scs_deploy.spec.complete import complete
 from scs_deploy.spec.service import LAYERS, Service
+from scs_deploy.spec.sources import source
 
 
 class Catalog(Model):
@@ -88,7 +89,8 @@ def close_matches(name: str, catalog: Catalog) -> str:
 def load() -> Catalog:
     """Find, validate and order all services of all layers.
 
-    :raises RefusedError: an error in a spec, an unknown or upward requirement, a cycle, a name or port used twice
+    :raises RefusedError: an error in a spec, an unknown or upward requirement, a cycle, a name or port used twice, or a
+        file with no source or more than one
     """
     return load_from(tuple((layer, paths.layer(layer) / "services") for layer in LAYERS))
 
@@ -106,6 +108,9 @@ def load_from(directories: tuple[tuple[str, Path], ...]) -> Catalog:
     for service in found.values():
         _check_requires(service, found)
         _check_cluster(service)
+        for name, container in service.containers.items():
+            for file in container.config:
+                source(service, name, file.name)
     _check_unique(found)
     waves = _waves(found)
     ordered = sorted(found, key=lambda n: (waves[n], LAYERS.index(found[n].layer), n))

@@ -99,7 +99,10 @@ class Agent(Model):
 
 
 class ConfigFile(Model):
-    """A file rendered from `<name>.j2` beside service.yml. Written as a plain string when only the name is needed."""
+    """A container's file: rendered from `<name>.j2` beside service.yml, or copied verbatim from `files/<name>`.
+
+    The layer's `templates/` and `files/` hold what several services share. A plain string gives the name only.
+    """
 
     name: str = Field(description="what plans, overrides and `scs config` call it")
     path: str | None = Field(default=None, description="in the container; default: <config_dir>/<name>")
@@ -109,7 +112,6 @@ class ConfigFile(Model):
     mode: str | None = Field(
         default=None, pattern="^0[0-7]{3}$", description="octal permissions; default: 0750 for a script (#!), else 0640"
     )
-    template: str | None = Field(default=None, description="default: <name>.j2")
     live: bool = Field(
         default=False, description="read anew by each command that needs it: a change restarts and reloads nothing"
     )
@@ -151,7 +153,7 @@ class Container(Model):
     user: str = Field(default="root", description="name in the image")
     hosts: str | None = Field(default=None, description="inventory group; default: the service's")
     config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = Field(
-        default=(), description="files that are rendered for it"
+        default=(), description="files that it reads and programs that it runs"
     )
     config_dir: str | None = Field(default=None, description="default: /etc/<service>")
     volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")

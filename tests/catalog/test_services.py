@@ -14,7 +14,8 @@ from scs_deploy.desired import render, resolve
 from scs_deploy.environment import overrides as config
 from scs_deploy.region.region import Region
 from scs_deploy.spec import catalog
-from scs_deploy.spec.service import Service
+from scs_deploy.spec.service import LAYERS, Service
+from scs_deploy.spec.sources import source
 
 CATALOG = catalog.load()
 SERVICES = [pytest.param(s, id=n) for n, s in CATALOG.services.items()]
@@ -29,15 +30,21 @@ def test_every_container_has_a_health_check_and_drops_capabilities(service: Serv
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_template_beside_a_spec_is_used(service: Service) -> None:
-    named = {f.template or f"{f.name}.j2" for c in service.containers.values() for f in c.config}
-    beside = {p.name for p in service.directory.glob("*.j2")}
-    imported = set()
+def test_every_template_and_program_beside_a_spec_is_used(service: Service) -> None:
+    used = {source(service, n, f.name) for n, c in service.containers.items() for f in c.config}
+    templates = set(service.directory.glob("*.j2"))
     env = render.environment_for(service)
-    for template in beside:
-        tree = env.parse((service.directory / template).read_text(encoding="utf-8"))
-        imported |= {t for t in meta.find_referenced_templates(tree) if t}
-    assert beside <= named | imported, f"unused: {sorted(beside - named - imported)}"
+    for template in templates:
+        tree = env.parse(template.read_text(encoding="utf-8"))
+        used |= {service.directory / t for t in meta.find_referenced_templates(tree) if t}
+    beside = templates | set((service.directory / "files").glob("*"))
+    assert beside <= used, f"unused: {sorted(beside - used)}"
+
+
+def test_every_shared_program_is_used() -> None:
+    used = {source(s, n, f.name) for s in CATALOG.services.values() for n, c in s.containers.items() for f in c.config}
+    shared = {p for layer in LAYERS for p in (paths.layer(layer) / "files").glob("*")}
+    assert shared <= used, f"unused: {sorted(shared - used)}"
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -80,7 +87,7 @@ def test_no_container_is_privileged_and_ports_are_one_each(testbed: Region) -> N
 
 def test_every_setting_is_used() -> None:
     for service in CATALOG.services.values():
-        texts = [p.read_text(encoding="utf-8") for p in service.directory.iterdir() if p.is_file()]
+        texts = [p.read_text(encoding="utf-8") for p in service.directory.rglob("*") if p.is_file()]
         for layer in (service.layer, "core"):
             texts += [p.read_text(encoding="utf-8") for p in (paths.layer(layer) / "templates").glob("*.j2")]
         everywhere = "\n".join(t for t in texts)

@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Control hosts on loopback addresses: a service's rendered files and real certificates, each host in its own folder.
 
-The programs run as they are shipped, but for the paths and the seconds that a test gives.
+The programs run as they are shipped; their rendered settings get the paths and the seconds that a test gives.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import ipaddress
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any
 
 from scs_deploy.desired import resolve
@@ -40,21 +38,6 @@ def eventually(what: Callable[[], Any], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-@contextmanager
-def module(folder: Path, name: str) -> Iterator[ModuleType]:
-    """A rendered module, with those beside it; the process's own modules are as before afterwards."""
-    beside = {p.stem for p in folder.glob("*.py")}
-    kept = {n: sys.modules.pop(n) for n in beside if n in sys.modules}
-    sys.path.insert(0, str(folder))
-    try:
-        yield importlib.import_module(name)
-    finally:
-        sys.path.remove(str(folder))
-        for n in beside:
-            sys.modules.pop(n, None)
-        sys.modules.update(kept)
-
-
 LOOPBACK = f"127.{os.getpid() >> 8 & 0xFF}.{os.getpid() & 0xFF}"
 """First three parts of addresses that only this process uses: tests run side by side, on the same ports."""
 
@@ -70,8 +53,14 @@ class Hosts:
     """The control hosts of a shipped environment and what runs there."""
 
     def __init__(
-        self, folder: Path, environment: str, service: str, settings: Mapping[str, Any], change: Mapping[str, str]
+        self,
+        folder: Path,
+        environment: str,
+        service: str,
+        settings: Mapping[str, Any],
+        change: Mapping[str, Mapping[str, Any]],
     ) -> None:
+        """:param change: name of a rendered JSON file: other values; HOST in them is the host's folder"""
         self.folder, self.service, self.change = folder, service, change
         self.running: dict[str, subprocess.Popen[str]] = {}
         self.logs: dict[str, IO[str]] = {}
@@ -88,11 +77,21 @@ class Hosts:
             part = "tls" if file.name.startswith("tls/") else "etc"
             path = self.path(name, part) / Path(file.name).name
             path.parent.mkdir(parents=True, exist_ok=True)
-            text = file.content
-            for old, new in self.change.items():
-                text = text.replace(old, new.replace("HOST", str(self.folder / name)))
-            path.write_text(text.replace("/etc/scs/tls", str(self.path(name, "tls"))), encoding="utf-8")
+            path.write_text(self._changed(name, file.name, file.content), encoding="utf-8")
             path.chmod(int(file.mode, 8))
+
+    def _changed(self, name: str, file: str, text: str) -> str:
+        change = {"peers.json": {"tls": "HOST/tls"}, **self.change}.get(file)
+        if change is None:
+            return text
+        home = str(self.folder / name)
+        values = {k: v.replace("HOST", home) if isinstance(v, str) else v for k, v in change.items()}
+        return json.dumps({**json.loads(text), **values})
+
+    def assign(self, name: str, file: str, **values: Any) -> None:
+        """Give a host's program other settings."""
+        path = self.path(name, "etc", file)
+        path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
 
     def path(self, name: str, *parts: str) -> Path:
         return self.folder.joinpath(name, *parts)
@@ -116,10 +115,12 @@ class Hosts:
         return subprocess.run(command, env=self._env(name), text=True, capture_output=True, timeout=60, check=False)
 
     def python(self, name: str, code: str) -> subprocess.CompletedProcess[str]:
-        """Run Python with the host's modules."""
+        """Run Python with the host's modules; `own` is its view of the peers."""
+        settings = self.path(name, "etc", "peers.json")
+        start = f"from pathlib import Path\nimport peers\nown = peers.Peers.read(Path({str(settings)!r}))\n"
         env = {**self._env(name), "PYTHONPATH": str(self.path(name, "etc"))}
         return subprocess.run(
-            [sys.executable, "-c", code], env=env, text=True, capture_output=True, timeout=60, check=False
+            [sys.executable, "-c", start + code], env=env, text=True, capture_output=True, timeout=60, check=False
         )
 
     def _env(self, name: str) -> dict[str, str]:

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scs_deploy.desired import resolve
 from scs_deploy.engine import playbook
 from scs_deploy.observed.model import BackendServer, ForcedServer
 from scs_deploy.plan.change import Change, Kind
@@ -237,43 +234,6 @@ def test_every_api_of_three_control_hosts_is_drained_and_every_voter_asked(three
 
 def test_one_control_host_drains_nothing(testbed: Region) -> None:
     assert Rolling.of(testbed).backends == ()
-
-
-RAFT = """e2c4
-Name: OVN_Northbound
-Cluster ID: 3b5c (3b5c0000-0000-0000-0000-000000000000)
-Status: cluster member
-Role: follower
-Leader: 1a2b
-Connections: {connections}
-Disconnections: 2
-Servers:
-    e2c4 (e2c4 at ssl:10.0.0.11:6643) (self)
-    1a2b (1a2b at ssl:10.0.0.12:6643) last msg 120 ms ago
-    77aa (77aa at ssl:10.0.0.13:6643)
-"""
-
-
-@pytest.mark.parametrize(
-    ("connections", "code", "says"),
-    [
-        ("->1a2b <-1a2b ->77aa <-77aa", 0, ""),
-        ("->1a2b <-1a2b (->77aa)", 1, "1 of 2 other members are connected, 2 are needed"),
-        ("(->1a2b) (->77aa)", 1, "0 of 2 other members are connected, 2 are needed"),
-    ],
-)
-def test_ovn_lets_a_member_go_while_the_others_have_a_majority(
-    three: Region, tmp_path: Path, connections: str, code: int, says: str
-) -> None:
-    desired = resolve.resolve(three, "ha-1", {"ovn"})
-    gate = desired.files["/etc/scs/ovn_nb/gate.sh"].content.replace("/etc/scs/ovn/health.sh", str(tmp_path / "health"))
-    for name, text in (("health", "exit 0"), ("ovs-appctl", f"cat <<'E'\n{RAFT.format(connections=connections)}E")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
-        (tmp_path / name).chmod(0o755)
-    found = subprocess.run(
-        ["sh", "-c", gate], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False
-    )
-    assert (found.returncode, found.stdout.strip()) == (code, says)
 
 
 def test_what_the_operator_stops_stops_also_as_the_last_of_its_cluster() -> None:

@@ -18,24 +18,19 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import store
 
-from tests.support.peer_hosts import Hosts, eventually, module
+from tests.support.peer_hosts import Hosts, eventually
 
 API, HEALTH, PORT = 49292, 49293, 49294
+TIMES = {"interval": 0.3, "grace": 0.5, "delete_grace": 1.5, "silence": 2, "retry": 0.2}
 CHANGE = {
-    "/var/lib/glance": "HOST/glance",
-    "/etc/glance/glance-api.conf": "HOST/etc/glance-api.conf",
-    ", 9292)": f", {API})",
-    "HEALTH_PORT = 9293": f"HEALTH_PORT = {HEALTH}",
-    "INTERVAL = 5 ": "INTERVAL = 0.3 ",
-    "DELETE_GRACE = 60 ": "DELETE_GRACE = 1.5 ",
-    "\nGRACE = 5 ": "\nGRACE = 0.5 ",
-    "SILENCE = 120 ": "SILENCE = 2 ",
-    "RETRY = 5 ": "RETRY = 0.2 ",
-}
+    "replica.json": {
+        **TIMES, "api_port": API, "health_port": HEALTH, "config": "HOST/etc/glance-api.conf", "data": "HOST/glance",
+    }
+}  # fmt: skip
 PYMYSQL = """
 import os, sqlite3
 class MySQLError(Exception): pass
@@ -285,7 +280,7 @@ def test_only_images_are_handed_out(region: Region) -> None:
     region.start("ha-1")
     (region.hosts.path("ha-1", "glance") / "secret").write_text("x")
     for path in ("/images/../secret", "/images/..%2fsecret", "/images/", "/images/secret"):
-        code = f"import peers\nprint(peers.ask('ha-1', {PORT}, {path!r}))"
+        code = f"print(own.ask('ha-1', {PORT}, {path!r}))"
         assert region.hosts.python("ha-2", code).stdout == "None\n", path
 
 
@@ -301,7 +296,9 @@ def test_a_host_that_lacks_a_file_steps_back_until_it_has_it(region: Region) -> 
     assert region.health("ha-2") == (200, "OK")
     # ha-1 says that it has the file, but does not hand it out.
     mean = (
-        "import time, peers\npeers.serve({}, lambda m, p: {{'alive': True, 'missing': 0}} if p == '/state' else None)"
+        "import time\nfrom pathlib import Path\nfrom peers import Peers\n"
+        "own = Peers.read(Path(__file__).with_name('peers.json'))\n"
+        "own.serve({}, lambda m, p: {{'alive': True, 'missing': 0}} if p == '/state' else None)"
     )
     region.hosts.path("ha-1", "etc", "mean.py").write_text(mean.format(PORT) + "\ntime.sleep(60)\n")
     region.hosts.start("ha-1", "mean.py")
@@ -381,25 +378,17 @@ def test_a_file_that_no_host_has_is_told_but_no_fault_of_this_host(region: Regio
 
 
 def test_a_full_disk_is_told(region: Region) -> None:
-    store = region.hosts.path("ha-2", "etc", "store.py")
-    shipped = store.read_text()
-    store.write_text(shipped.replace("RESERVE = 256 << 20", "RESERVE = 1 << 60"))
+    region.hosts.assign("ha-2", "replica.json", reserve=1 << 60)
     try:
         region.upload("ha-1", data())
         region.start()
         eventually(lambda: "no space for 100000 bytes" in region.check("ha-2"))
         assert region.health("ha-2")[0] == 503
     finally:
-        store.write_text(shipped)
+        region.hosts.assign("ha-2", "replica.json", reserve=store.RESERVE)
 
 
 # ---- decisions, in tables
-
-
-@pytest.fixture(scope="module")
-def store(installed: Region) -> Iterator[ModuleType]:
-    with module(installed.hosts.path("ha-1", "etc"), "store") as loaded:
-        yield loaded
 
 
 @pytest.mark.parametrize(
@@ -418,7 +407,7 @@ def store(installed: Region) -> Iterator[ModuleType]:
         ("up 9", ["up ?"], True),
     ],
 )
-def test_refusal(own: str, others: list[str], serves: bool, store: ModuleType) -> None:
+def test_refusal(own: str, others: list[str], serves: bool) -> None:
     def standing(text: str) -> object:
         alive, count = text.split()
         return store.Standing(alive == "up", None if count == "?" else int(count))
@@ -430,12 +419,12 @@ def test_refusal(own: str, others: list[str], serves: bool, store: ModuleType) -
     ("status", "seen", "goes"),
     [("deleted", 60, True), ("deleted", 59, False), ("deleted", 0, False), ("active", 99, False), (None, 99, False)],
 )
-def test_removable(status: str | None, seen: int, goes: bool, store: ModuleType) -> None:
+def test_removable(status: str | None, seen: int, goes: bool) -> None:
     statuses = {"a": status} if status else {}
     assert (store.removable(["a"], statuses, {"a": 0.0}, float(seen), 60) == ["a"]) is goes
 
 
-def test_missing_smallest_first(store: ModuleType) -> None:
+def test_missing_smallest_first() -> None:
     images = [store.Image(name, size, None, None, None) for name, size in (("a", 9), ("b", 5), ("c", 7), ("d", None))]
     assert [i.id for i in store.missing(images, {"c": 7, "d": 3})] == ["b", "a"]
     assert [i.id for i in store.missing(images, {"a": 8, "b": 5})] == ["d", "c", "a"]

@@ -15,31 +15,24 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import keyset
+import peers
 import pytest
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from tests.support.peer_hosts import Hosts, eventually, module
+from tests.support.peer_hosts import Hosts, eventually
 
 PERIOD = 5000
-CHANGE = {
-    "/etc/keystone/fernet-keys": "HOST/fernet",
-    "/etc/keystone/credential-keys": "HOST/credential",
-    "/etc/keystone/keystone.conf": "HOST/etc/keystone.conf",
-    "INTERVAL = 10": "INTERVAL = 0.5",
-    "RETRY = 2": "RETRY = 0.2",
-    "PATIENCE = 60": "PATIENCE = 2",
-    "SETUP_TIMEOUT = 60": "SETUP_TIMEOUT = 3",
-}
+CHANGE = {"keys.json": {"interval": 0.5, "retry": 0.2, "patience": 2, "setup_timeout": 3, "folder": "HOST/etc"}}
 MANAGE = f"""#!{sys.executable}
 import os, sys, time
 from pathlib import Path
 from cryptography.fernet import Fernet
 kind, _, what = sys.argv[1].partition("_")
 home = Path(os.environ["HOST"])
-keys = home / kind
+keys = home / "etc" / f"{{kind}}-keys"
 with (home / "manage.log").open("a") as log:
     log.write(sys.argv[1] + "\\n")
 def create(name):
@@ -77,6 +70,10 @@ class connect:
 """
 
 
+# A program in the place of keys.py begins so.
+SERVE = "import time, keys\nfrom pathlib import Path\nown = keys.Keys.read(Path(__file__).parent)\n"
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
     return make(tmp_path_factory.mktemp("keys"), "testbed-ha")
@@ -105,8 +102,12 @@ def clean(hosts: Hosts) -> None:
             lose(hosts, name, kind)
 
 
+def repository(hosts: Hosts, name: str, kind: str = "fernet") -> Path:
+    return hosts.path(name, "etc", f"{kind}-keys")
+
+
 def lose(hosts: Hosts, name: str, kind: str) -> None:
-    folder = hosts.path(name, kind)
+    folder = repository(hosts, name, kind)
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         if path.is_file():
@@ -134,7 +135,7 @@ def running(region: Hosts) -> Hosts:
 
 
 def keys(hosts: Hosts, name: str, kind: str = "fernet") -> dict[int, str]:
-    return {int(p.name): p.read_text() for p in hosts.path(name, kind).iterdir() if p.name.isdecimal()}
+    return {int(p.name): p.read_text() for p in repository(hosts, name, kind).iterdir() if p.name.isdecimal()}
 
 
 def same(hosts: Hosts, kind: str = "fernet") -> bool:
@@ -156,7 +157,7 @@ def valid(found: dict[int, str], signed: bytes) -> bool:
 
 def grow_old(hosts: Hosts, seconds: float, *names: str) -> None:
     for name in names or hosts.names:
-        for path in hosts.path(name, "fernet").iterdir():
+        for path in repository(hosts, name).iterdir():
             if path.is_file():
                 os.utime(path, (time.time() - seconds,) * 2)
 
@@ -191,7 +192,7 @@ def test_in_a_new_region_the_first_host_makes_keys_and_the_others_fetch_them(reg
     assert [manage(region, n) for n in region.names] == [["fernet_setup", "credential_setup"], [], []]
     for name in region.names:
         assert check(region, name) == ""
-        for path in (*region.path(name, "fernet").iterdir(), *region.path(name, "credential").iterdir()):
+        for path in (*repository(region, name).iterdir(), *repository(region, name, "credential").iterdir()):
             if path.is_file():
                 assert stat.S_IMODE(path.stat().st_mode) == 0o600
     logs = "".join(region.log(n) for n in region.names)
@@ -321,11 +322,11 @@ def test_a_host_that_is_away_defers_the_rotation(running: Hosts) -> None:
 
 def test_a_host_without_the_next_key_defers_the_rotation(running: Hosts) -> None:
     running.stop("ha-2")
-    staged = running.path("ha-2", "fernet", "0")
+    staged = repository(running, "ha-2") / "0"
     staged.write_text(Fernet.generate_key().decode())
     # In the place of ha-2's, one that serves and never mends itself.
     script = running.path("ha-2", "etc", "stuck.py")
-    script.write_text("import time, keys, peers\npeers.serve(keys.PORT, keys.Keeper().answer)\ntime.sleep(60)\n")
+    script.write_text(SERVE + "own.peers.serve(own.settings.port, keys.Keeper(own).answer)\ntime.sleep(60)\n")
     running.start("ha-2", "stuck.py")
     grow_old(running, PERIOD + 1)
     eventually(lambda: "a rotation is due and waits: ha-2 has" in running.log("ha-1"))
@@ -362,7 +363,7 @@ def test_an_older_set_is_replaced(running: Hosts) -> None:
     wanted = {**keys(running, "ha-1"), 2: keys(running, "ha-1")[0], 0: Fernet.generate_key().decode()}
     for name in ("ha-1", "ha-2"):
         for index, key in wanted.items():
-            running.path(name, "fernet", str(index)).write_text(key)
+            (repository(running, name) / str(index)).write_text(key)
     for name in running.names:
         running.start(name, "keys.py", "serve")
     eventually(lambda: "fernet keys: version 1 -> 2, from ha-" in running.log("ha-3"))
@@ -374,7 +375,7 @@ def test_other_keys_of_the_same_version_are_replaced_by_what_most_hold(odd: str,
     wanted = keys(running, "ha-3")
     running.stop(odd)
     for index in wanted:
-        running.path(odd, "fernet", str(index)).write_text(Fernet.generate_key().decode())
+        (repository(running, odd) / str(index)).write_text(Fernet.generate_key().decode())
     running.start(odd, "keys.py", "serve")
     eventually(lambda: keys(running, odd) == wanted)
     time.sleep(1)
@@ -386,16 +387,16 @@ def test_other_keys_of_the_same_version_are_replaced_by_what_most_hold(odd: str,
 def test_a_damaged_set_is_replaced(harm: str | None, running: Hosts) -> None:
     wanted = keys(running, "ha-2")
     if harm is None:
-        running.path("ha-1", "fernet", "0").unlink()
+        (repository(running, "ha-1") / "0").unlink()
     else:
-        running.path("ha-1", "fernet", "1").write_text(harm)
+        (repository(running, "ha-1") / "1").write_text(harm)
     eventually(lambda: keys(running, "ha-1") == wanted)
     assert same(running)
 
 
 def test_an_interrupted_replacement_is_finished(running: Hosts) -> None:
     running.stop("ha-2")
-    (running.path("ha-2", "fernet", ".incoming") / "0").write_text("half")
+    ((repository(running, "ha-2") / ".incoming") / "0").write_text("half")
     lose(running, "ha-2", "fernet")
     running.start("ha-2", "keys.py", "serve")
     eventually(lambda: same(running))
@@ -407,12 +408,13 @@ def test_an_interrupted_replacement_is_finished(running: Hosts) -> None:
 def test_a_host_that_stays_out_of_step_is_told_after_a_while(running: Hosts) -> None:
     running.stop("ha-1")
     for index, key in {2: keys(running, "ha-1")[0], 0: Fernet.generate_key().decode()}.items():
-        running.path("ha-1", "fernet", str(index)).write_text(key)
+        (repository(running, "ha-1") / str(index)).write_text(key)
     # ha-1 announces the newer keys and does not hand them out.
     script = running.path("ha-1", "etc", "mean.py")
     script.write_text(
-        "import time, keys, peers\nkeeper = keys.Keeper()\n"
-        "peers.serve(keys.PORT, lambda m, p: None if 'keys' in p else keeper.answer(m, p))\ntime.sleep(60)\n"
+        SERVE + "keeper = keys.Keeper(own)\n"
+        "own.peers.serve(own.settings.port, lambda m, p: None if 'keys' in p else keeper.answer(m, p))\n"
+        "time.sleep(60)\n"
     )
     running.start("ha-1", "mean.py")
     eventually(lambda: "fernet keys of version 1, ha-1 has 2" in running.log("ha-2"))
@@ -437,12 +439,6 @@ def test_the_status_of_all_hosts(running: Hosts) -> None:
 # ---- decisions, in tables
 
 
-@pytest.fixture(scope="module")
-def program(installed: Hosts) -> Iterator[ModuleType]:
-    with module(installed.path("ha-1", "etc"), "keyset") as loaded:
-        yield loaded
-
-
 @pytest.mark.parametrize(
     ("states", "holders"),
     [
@@ -461,10 +457,10 @@ def program(installed: Hosts) -> Iterator[ModuleType]:
         ("a3x b3y c2y", "a"),
     ],
 )
-def test_source(states: str, holders: str, program: ModuleType) -> None:
+def test_source(states: str, holders: str) -> None:
     """host, version (0: damaged), content."""
-    made = {s[0]: program.State(2, int(s[1]), s[2], s[1] != "0") for s in states.split()}
-    assert program.source(made, ["a", "b", "c"]) == holders.split()
+    made = {s[0]: keyset.State(2, int(s[1]), s[2], s[1] != "0") for s in states.split()}
+    assert keyset.source(made, ["a", "b", "c"]) == holders.split()
 
 
 @pytest.mark.parametrize(
@@ -483,14 +479,14 @@ def test_source(states: str, holders: str, program: ModuleType) -> None:
         ("b", "none", "none", False, False),
     ],
 )
-def test_may_create(own: str, b: str, c: str, users: bool | None, may: bool, program: ModuleType) -> None:
+def test_may_create(own: str, b: str, c: str, users: bool | None, may: bool) -> None:
     kinds = {
-        "none": program.State(0, -1, "", False),
-        "damaged": program.State(1, 1, "x", False),
-        "refused": program.peers.Refused("x"),
-        "away": program.peers.Unreachable("x"),
+        "none": keyset.State(0, -1, "", False),
+        "damaged": keyset.State(1, 1, "x", False),
+        "refused": peers.RefusedError("x"),
+        "away": peers.UnreachableError("x"),
     }
-    assert (program.may_create(own, "a", {"b": kinds[b], "c": kinds[c]}, users) == "") is may
+    assert (keyset.may_create(own, "a", {"b": kinds[b], "c": kinds[c]}, users) == "") is may
 
 
 def test_an_operator_rotates_now(running: Hosts) -> None:
@@ -530,9 +526,6 @@ def test_a_rotation_by_hand_is_refused_where_it_would_harm(running: Hosts) -> No
         ({1: 0, 0: 100}, 2, 1000),
     ],
 )
-def test_a_key_is_kept_as_long_as_tokens_need_it(
-    installed: Hosts, made: dict[int, float], most: int, left: float
-) -> None:
-    with module(installed.path("ha-1", "etc"), "keyset") as keyset:
-        present = keyset.KeySet(dict.fromkeys(made, "k"), made)
-        assert keyset.needed_for(present, most, 1000, 1000) == left
+def test_a_key_is_kept_as_long_as_tokens_need_it(made: dict[int, float], most: int, left: float) -> None:
+    present = keyset.KeySet(dict.fromkeys(made, "k"), made)
+    assert keyset.needed_for(present, most, 1000, 1000) == left

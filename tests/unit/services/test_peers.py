@@ -14,17 +14,19 @@ import pytest
 from tests.support.peer_hosts import STRANGER, Hosts, eventually, free_port
 
 SERVER = """
-import io, sys, time, peers
-{change}
+import io, time
+from dataclasses import replace
+from pathlib import Path
+import peers
 def answer(method, path):
     if path == "/big":
         return peers.File(io.BytesIO(b"x" * 3_000_000), 3_000_000)
     return {{"method": method, "path": path}} if path != "/none" else None
-peers.serve({port}, answer)
+replace(peers.Peers.read(Path(__file__).with_name("peers.json")), **{change}).serve({port}, answer)
 print("ready", flush=True)
 time.sleep(60)
 """
-ASK = "import peers\nprint(peers.ask('ha-1', {port}, {path!r}))"
+ASK = "print(own.ask('ha-1', {port}, {path!r}))"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def hosts(shared: Hosts) -> Iterator[Hosts]:
         shared.path(name, "log").unlink(missing_ok=True)
 
 
-def server(hosts: Hosts, name: str = "ha-1", change: str = "") -> int:
+def server(hosts: Hosts, name: str = "ha-1", **change: float) -> int:
     port = free_port(hosts.address["ha-1"])
     script = hosts.path(name, "etc", "server.py")
     script.write_text(SERVER.format(port=port, change=change))
@@ -60,7 +62,7 @@ def test_members_are_answered(hosts: Hosts) -> None:
     assert ask(hosts, port) == "{'method': 'GET', 'path': '/x'}"
     assert ask(hosts, port, by="ha-1") == "{'method': 'GET', 'path': '/x'}"
     assert ask(hosts, port, "/none") == "None"
-    code = f"import peers\nwith peers.download('ha-1', {port}, '/big') as r: print(len(r.read()))"
+    code = f"with own.download('ha-1', {port}, '/big') as r: print(len(r.read()))"
     assert hosts.python("ha-3", code).stdout == "3000000\n"
 
 
@@ -110,7 +112,7 @@ def talk(hosts: Hosts, port: int, context: ssl.SSLContext) -> bytes:
 
 
 def test_clients_that_say_nothing_hold_up_nobody_and_are_dropped(hosts: Hosts) -> None:
-    port = server(hosts, change="peers.TIMEOUT = 2")
+    port = server(hosts, timeout=2)
     silent = [socket.create_connection((hosts.address["ha-1"], port)) for _ in range(20)]
     started = time.monotonic()
     assert "'path': '/x'" in ask(hosts, port)
@@ -122,7 +124,7 @@ def test_clients_that_say_nothing_hold_up_nobody_and_are_dropped(hosts: Hosts) -
 
 
 def test_more_connections_than_it_serves_are_turned_away_and_it_recovers(hosts: Hosts) -> None:
-    port = server(hosts, change="peers.TIMEOUT = 2; peers.CONNECTIONS = 3")
+    port = server(hosts, timeout=2, connections=3)
     silent = [socket.create_connection((hosts.address["ha-1"], port)) for _ in range(3)]
     time.sleep(0.2)
     assert "Unreachable" in ask(hosts, port)
@@ -132,7 +134,7 @@ def test_more_connections_than_it_serves_are_turned_away_and_it_recovers(hosts: 
         connection.close()
 
 
-@pytest.mark.parametrize(("listens", "error"), [(False, "peers.Refused"), (True, "peers.Unreachable")])
+@pytest.mark.parametrize(("listens", "error"), [(False, "peers.RefusedError"), (True, "peers.UnreachableError")])
 def test_nobody_there_differs_from_no_answer(listens: bool, error: str, hosts: Hosts) -> None:
     port = free_port(hosts.address["ha-1"])
     with socket.socket() as silent:
@@ -151,6 +153,6 @@ def test_all_are_asked_at_the_same_time(hosts: Hosts, tmp_path: Path) -> None:
             listener.bind((hosts.address[name], port))
             listener.listen()
         started = time.monotonic()
-        result = hosts.python("ha-1", f"import peers\nprint(sorted(peers.ask_all({port}, '/x')))")
+        result = hosts.python("ha-1", f"print(sorted(own.ask_all({port}, '/x')))")
         assert result.stdout == "['ha-2', 'ha-3']\n"
         assert time.monotonic() - started < 6

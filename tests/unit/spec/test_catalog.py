@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.spec import catalog
+from scs_deploy.desired import render
+from scs_deploy.spec import catalog, sources
 
 
 def write(root: Path, layer: str, name: str, extra: str = "", container: str = "") -> None:
@@ -63,3 +64,38 @@ def test_an_unknown_name_gets_a_hint(tmp_path: Path) -> None:
     write(tmp_path, "openstack", "keystone")
     with pytest.raises(RefusedError, match="did you mean keystone"):
         load(tmp_path).select(("keyston",))
+
+
+def example(root: Path, *files: str) -> None:
+    """A service whose container has the file run.sh, and these files in its directory."""
+    folder = root / "openstack" / "a"
+    (folder / "files").mkdir(parents=True)
+    (folder / "service.yml").write_text(
+        "description: x\nhosts: control\ncontainers:\n  a:\n    command: run\n    config:\n      - {name: run.sh}\n"
+    )
+    for file in files:
+        (folder / file).write_text("exec true # {{ name }}\n")
+
+
+@pytest.mark.parametrize("file", ["run.sh.j2", "files/run.sh"])
+def test_a_file_is_a_template_or_a_program(tmp_path: Path, file: str) -> None:
+    example(tmp_path, file)
+    service = load(tmp_path).services["a"]
+    found = sources.source(service, "a", "run.sh")
+    assert found == service.directory / file
+    text = "exec true # x\n" if file.endswith(".j2") else "exec true # {{ name }}\n"
+    assert render.text(service, found, {"name": "x"}) == text
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), r"service.yml:7: containers.a.config.0: 'run.sh' has no source"),
+        (("run.sh.j2", "files/run.sh"), r"service.yml:7: containers.a.config.0: 'run.sh' has more than one source"),
+        (("run.sh",), "has no source"),
+    ],
+)
+def test_a_file_without_a_source_or_with_two_is_refused(tmp_path: Path, files: tuple[str, ...], message: str) -> None:
+    example(tmp_path, *files)
+    with pytest.raises(RefusedError, match=message):
+        load(tmp_path)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a service's database, as its configuration file says."""
+
+import configparser
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pymysql
+
+
+def rows(file: str, query: str, values: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
+    """The rows of one query.
+
+    :raises pymysql.MySQLError: the database does not answer, or refuses
+    """
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    parser.read(file)
+    url = urlsplit(parser["database"]["connection"])
+    options = parse_qs(url.query)
+    connection = pymysql.connect(
+        host=url.hostname,
+        port=url.port or 3306,
+        user=unquote(url.username or ""),
+        password=unquote(url.password or ""),
+        database=url.path.lstrip("/"),
+        charset="utf8mb4",
+        ssl_ca=options.get("ssl_ca", [None])[0],
+        connect_timeout=5,
+        read_timeout=10,
+        write_timeout=10,
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return list(cursor.fetchall())

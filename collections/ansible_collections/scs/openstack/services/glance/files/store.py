@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This host's image files: what Glance's database says there is, what is here, and how a file comes and goes."""
+
+import errno
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import BinaryIO
+
+import database
+
+RESERVE = 256 << 20  # bytes
+CHUNK = 1 << 20
+BATCH = 500
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+# A deactivated image is kept for its administrator.
+_COMPLETE = """
+    SELECT i.id, i.size, i.os_hash_algo, i.os_hash_value, i.checksum, l.value
+    FROM images i JOIN image_locations l ON l.image_id = i.id
+    WHERE i.deleted = 0 AND l.deleted = 0 AND i.status IN ('active', 'deactivated')
+"""
+
+
+class BadFileError(Exception):
+    """What another host sent is not the image."""
+
+
+class LocalError(Exception):
+    """This host cannot keep the file."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image whose data is complete somewhere."""
+
+    id: str
+    size: int | None  # bytes
+    algorithm: str | None  # of Glance's multihash
+    value: str | None
+    checksum: str | None  # MD5, the only one of old images
+
+
+# ---- decisions
+
+
+def is_id(text: str) -> bool:
+    """Whether it is an image's id, and so a safe file name."""
+    return _ID.fullmatch(text) is not None
+
+
+def missing(images: Iterable[Image], here: Mapping[str, int]) -> list[Image]:
+    """The images without a complete file, smallest first.
+
+    :param here: id -> bytes of the files of this host, read after the images: an upload's file is complete by then
+    """
+    lacking = [i for i in images if i.id not in here or (i.size is not None and here[i.id] != i.size)]
+    return sorted(lacking, key=lambda i: (i.size or 0, i.id))
+
+
+def removable(
+    here: Iterable[str], statuses: Mapping[str, str], since: Mapping[str, float], now: float, grace: float
+) -> list[str]:
+    """The files to delete: of images that are deleted, and seen so for a while. A file of which the database knows
+    nothing stays, it may have been restored from before the image was made.
+
+    :param statuses: of the images in the database
+    :param since: when each was first seen deleted
+    """
+    return [i for i in here if statuses.get(i) == "deleted" and now - since.get(i, now) >= grace]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What makes a host fit to serve images."""
+
+    alive: bool  # Glance's API answers
+    missing: int | None  # files; None: not known
+
+
+def refusal(own: Standing, others: Mapping[str, Standing]) -> str:
+    """Why HAProxy shall not send requests here; empty: it shall.
+
+    A host steps back only for one that misses fewer files. So the host with the fullest store serves, and when a file
+    is nowhere to be had, the other images stay available.
+
+    :param others: of the hosts that answer
+    """
+    if not own.alive:
+        return "Glance does not answer"
+
+    def lacks(standing: Standing) -> float:
+        return float("inf") if standing.missing is None else standing.missing
+
+    better = [name for name, other in others.items() if other.alive and lacks(other) < lacks(own)]
+    if not better:
+        return ""
+    what = "which files are missing is not known yet" if own.missing is None else f"{own.missing} files are missing"
+    return f"{what}, more are on {', '.join(better)}"
+
+
+# ---- database and files
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where the files of images lie, and which database knows of them."""
+
+    config: str = "/etc/glance/glance-api.conf"
+    images: Path = Path("/var/lib/glance/images")
+    incoming: Path = Path("/var/lib/glance/replica")  # on the images' file system: a finished file is renamed
+    reserve: int = RESERVE  # bytes that stay free
+
+    def complete_images(self) -> dict[str, Image]:
+        """All images whose data lies in this kind of store, by id.
+
+        :raises pymysql.MySQLError: no answer
+        """
+        found = {}
+        for image, size, algorithm, value, checksum, location in database.rows(self.config, _COMPLETE):
+            if location == f"file://{self.images}/{image}" and is_id(image):
+                found[image] = Image(image, size, algorithm, value, checksum)
+        return found
+
+    def statuses(self, ids: list[str]) -> dict[str, str]:
+        """The status of each of these images that the database knows.
+
+        :raises pymysql.MySQLError: no answer
+        """
+        found: dict[str, str] = {}
+        for start in range(0, len(ids), BATCH):
+            batch = ids[start : start + BATCH]
+            marks = ", ".join(["%s"] * len(batch))
+            query = f"SELECT id, status FROM images WHERE id IN ({marks})"
+            found.update(dict(database.rows(self.config, query, tuple(batch))))
+        return found
+
+    def local(self) -> dict[str, int]:
+        """id -> bytes of the files here."""
+        return {e.name: e.stat().st_size for e in os.scandir(self.images) if is_id(e.name) and e.is_file()}
+
+    def present(self, image: Image) -> bool:
+        """Whether its complete file is here."""
+        try:
+            size = (self.images / image.id).stat().st_size
+        except FileNotFoundError:
+            return False
+        return image.size in (None, size)
+
+    def prepare(self) -> None:
+        """Make the folders; what an interrupted transfer left is gone."""
+        for folder in (self.images, self.incoming):
+            folder.mkdir(parents=True, exist_ok=True)
+        for path in self.incoming.iterdir():
+            path.unlink()
+
+    def receive(self, image: Image, response: HTTPResponse, progress: Callable[[int], None]) -> None:
+        """Write a file that another host sends, and give it its name when it proved to be the image.
+
+        :raises BadFileError: it is not
+        :raises LocalError: no space, or another failure of this host's disk
+        :raises OSError: the connection broke
+        """
+        if image.size is not None and response.length != image.size:
+            raise BadFileError(f"{response.length} bytes instead of {image.size}")
+        part = self.incoming / f"{image.id}.part"
+        try:
+            self._space(response.length or 0)
+            with _LocalErrors():
+                stream = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640), "wb")
+            with stream:
+                _copy(image, response, stream, progress)
+                with _LocalErrors():
+                    stream.flush()
+                    os.fsync(stream.fileno())
+            with _LocalErrors():
+                part.replace(self.images / image.id)
+                sync(self.images)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _space(self, size: int) -> None:
+        disk = os.statvfs(self.incoming)
+        if disk.f_bavail * disk.f_frsize < size + self.reserve:
+            raise LocalError(f"no space for {size} bytes: {os.strerror(errno.ENOSPC)}")
+
+    def remove(self, image: str) -> None:
+        """Delete a file; it may be gone already, as Glance deletes on the host that gets the request."""
+        (self.images / image).unlink(missing_ok=True)
+
+
+def _copy(image: Image, response: HTTPResponse, stream: BinaryIO, progress: Callable[[int], None]) -> None:
+    algorithm, wanted = (image.algorithm, image.value) if image.algorithm and image.value else ("md5", image.checksum)
+    digest, done = hashlib.new(algorithm, usedforsecurity=False), 0
+    while block := response.read(CHUNK):
+        digest.update(block)
+        with _LocalErrors():
+            stream.write(block)
+        done += len(block)
+        progress(done)
+    if image.size is not None and done != image.size:
+        raise BadFileError(f"it ended after {done} of {image.size} bytes")
+    if wanted and digest.hexdigest() != wanted:
+        raise BadFileError(f"its {algorithm} is {digest.hexdigest()[:16]}..., not {wanted[:16]}...")
+
+
+class _LocalErrors:
+    """Tells this host's trouble from the other's, whose broken connection is an OSError too."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise LocalError(str(error)) from None
+
+
+def sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

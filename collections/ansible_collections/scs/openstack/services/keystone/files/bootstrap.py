@@ -1,0 +1,19 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Creates or mends the administrator, its roles and the Identity entry of the catalogue.
+
+keystone-manage reads the password from a variable only. It is set in the running process: the argument list and the
+environment that the kernel shows in /proc do not hold it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from keystone.cmd.manage import main
+
+if __name__ == "__main__":
+    os.environ["OS_BOOTSTRAP_PASSWORD"] = Path("/etc/keystone/admin_password").read_text().strip()
+    names = [f"--bootstrap-{what}=admin" for what in ("username", "project-name", "role-name")]
+    sys.argv = ["keystone-manage", "bootstrap", *names, *sys.argv[1:]]
+    sys.exit(main())

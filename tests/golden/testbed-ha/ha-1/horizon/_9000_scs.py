@@ -1,0 +1,10 @@
+# Sessions are shared by all processes. What else is kept belongs to one process of one image: scripts that another image
+# put together do not fit, and the page would fail.
+SESSION_CACHE_ALIAS = "sessions"
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "sessions": {
+        "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
+        "LOCATION": ["172.30.2.11:11211", "172.30.2.12:11211", "172.30.2.13:11211"],
+    },
+}

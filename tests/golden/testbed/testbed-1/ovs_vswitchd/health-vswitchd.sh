@@ -1,8 +1,0 @@
-#!/bin/sh
-# The switch answers, its ports have no error, and the external bridge has the host's provider address.
-set -eu
-ovs-appctl --timeout=5 --target=/run/openvswitch/ovs-vswitchd.ctl dpif/show >/dev/null
-for port in br-int br-ex eth1; do
-  [ "$(ovs-vsctl --timeout=5 --no-wait get Interface "$port" error)" = '[]' ]
-done
-ip -oneline address show dev br-ex to 172.30.1.11 | grep -q .
