@@ -68,7 +68,10 @@ def test_the_management_gateway_is_the_registrys_address() -> None:
     [
         ({"n1": {"management": ("ens3", "10.1.0.11")}}, "ens3 on scs-lab-management would be eth0"),
         ({"n1": {"management": ("eth1", "10.1.0.11"), "provider": ("eth0", "10.1.1.11")}}, "eth1 on .* would be eth0"),
-        ({"n1": {"management": ("eth0", "10.1.0.11"), "provider": ("eth1", None)}}, "provider: a testbed host needs an IPv4 address"),
+        (
+            {"n1": {"management": ("eth0", "10.1.0.11"), "provider": ("eth1", None)}},
+            "provider: a testbed host needs an IPv4 address",
+        ),
         ({"n1": {"management": ("eth0", "10.1.0.1")}}, "10.1.0.1 is the manager's address on network management"),
     ],
 )
