@@ -17,11 +17,10 @@ from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT
 from scs_deploy.operations.backup.restore_plan import HostFacts, RestorePlan, Target, quiet_containers, refuse, steps
 from scs_deploy.operations.backup.restore_run import Restoring
 from scs_deploy.operations.backup.stream import Say
+from scs_deploy.operations.base import Start, session_of
 from scs_deploy.operations.recover.session import Session
 from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
-from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import RunStore
 
 
 @dataclass(frozen=True)
@@ -59,29 +58,25 @@ def restore(
 
     :param confirm: is shown the plan and says whether to go on
     :raises RefusedError: nothing was changed: a file is damaged or under another key, a host does not answer, ...
-    :raises ScsError: a step failed; running it again begins anew
+    :raises ScsError: a step failed; repeat it: a restore begins again from the first step
     """  # fmt: skip
-    state = region.environment.state
-    with RunLock(state / "lock") as lock, create.lock_of(region):
+    with session_of(region.environment) as held, create.lock_of(region):
         secret = crypt.identity(region.environment, options.identity)
         check(chosen, secret, say)
         plan = make_plan(region, chosen, options, say)
         if not confirm(plan):
             return Restored(plan)
-        store = RunStore(state / "runs.sqlite3")
-        try:
-            session = Session(region, say, still_ours=lock.check)
-            session.record = store.start(
-                command, changes_total=len(plan.steps), inputs=inputs(region),
-                secrets=[*region.secrets.values(), secret],
-            )  # fmt: skip
-            restoring = Restoring(region, chosen, plan, secret)
-            with session.record.recording():
-                for step in plan.steps:
-                    session.carry_out(step, restoring.act)
-            return Restored(plan, session.record.id, restoring.extracted, restoring.uncertain)
-        finally:
-            store.close()
+        start = Start(
+            operation="backup restore", command=command, total=len(plan.steps), inputs=inputs(region),
+            inventory=region.inventory.hash, repeat="repeat the command: a restore begins again from the first step",
+            secrets=(*region.secrets.values(), secret),
+        )  # fmt: skip
+        restoring = Restoring(region, chosen, plan, secret)
+        with held.recording(start) as record:
+            session = Session(region, say, still_ours=held.check, record=record)
+            for step in plan.steps:
+                session.carry_out(step, restoring.act)
+        return Restored(plan, record.id, restoring.extracted, restoring.uncertain)
 
 
 def check(chosen: Chosen, secret: str, say: Say) -> None:
