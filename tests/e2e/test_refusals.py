@@ -59,7 +59,7 @@ def refused(finished: Finished, message: str, code: int = 2) -> None:
         (("validate", "floatingip"), "did you mean floating-ip"),
         (("runs", "show", "x"), "no run 'x'"),
         (("plan", "--environment", "nosuchregion"), "environment 'nosuchregion' does not exist"),
-        (("apply",), "nobody to ask"),
+        (("apply",), "confirmation required, but no terminal is attached"),
     ],
 )
 def test_arguments(region: RegionUnderTest, arguments: tuple[str, ...], message: str) -> None:
@@ -103,7 +103,7 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
     [
         (edit("environment.yml", "", "nosuchkey: 1\n"), r"environment\.yml:\d+: nosuchkey: unknown key"),
         (edit("environment.yml", "region: RegionOne", "region: [x"), r"environment\.yml:\d+: "),
-        (edit("config/keystoen.conf", "", "[a]\nb = c\n"), r"config/keystoen\.conf: no service"),
+        (edit("config/keystoen.conf", "", "[a]\nb = c\n"), r"config/keystoen\.conf: this override applies to no"),
         (
             edit("config/keystone.conf", "", "b = c\n"),
             r"config/keystone\.conf: option 'b' precedes the first \[section\]",
@@ -116,7 +116,7 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
             edit(HOSTS, "    control:", "    contrl:"),
             "group control: has no hosts, but these containers run on it: haproxy",
         ),
-        (second_host, r"host testbed-2: networks\.management\.address 172\.30\.0\.11 belongs to host testbed-1 too"),
+        (second_host, r"host testbed-2: networks\.management\.address 172\.30\.0\.11 is also used by host testbed-1"),
         (edit(HOST, "address: 172.30.0.11}", "address: 10.0.0.1}"), r"10\.0\.0\.1 is outside 172\.30\.0\.0/24"),
         (edit(HOST, "ansible_host: 172.30.0.11", "ansible_host: 172.30.0.99"), "host testbed-1 is unreachable: .*ssh"),
         (edit("vault_password", "", "x"), r"secrets\.yml: cannot decrypt: the vault password is wrong"),
