@@ -132,5 +132,5 @@ def add_file(archive: tarfile.TarFile, file: File) -> None:
 def relevant(output: str) -> list[str]:
     """The lines of a failed step that show the reason: errors of apt and dpkg, else the last lines."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("E: ", "dpkg: error", " E: ", "ERROR: ")) or "rror:" in line]
-    return told[-LINES:] if told else lines[-LINES:]
+    errors = [line for line in lines if line.startswith(("E: ", "dpkg: error", " E: ", "ERROR: ")) or "rror:" in line]
+    return errors[-LINES:] if errors else lines[-LINES:]

@@ -141,16 +141,16 @@ def _schema_reason(schema: str, observed: Observed | None) -> str:
 def _user_reason(name: str, user: User, observed: Observed | None) -> str:
     if observed is None:
         return "not created yet"
-    found = observed.users.get(name)
-    if found is None:
+    present = observed.users.get(name)
+    if present is None:
         return "missing"
-    password = _password_reason(user.passwords, found.hashes)
+    password = _password_reason(user.passwords, present.hashes)
     reasons = [password] if password else []
-    if not found.ssl:
+    if not present.ssl:
         reasons.append("TLS is not required")
     wanted = set(_grants(user))
-    reasons += [f"missing grant: {g}" for g in sorted(wanted - set(found.grants))]
-    reasons += [f"unwanted grant: {g}" for g in sorted(set(found.grants) - wanted)]
+    reasons += [f"missing grant: {g}" for g in sorted(wanted - set(present.grants))]
+    reasons += [f"unwanted grant: {g}" for g in sorted(set(present.grants) - wanted)]
     return "; ".join(reasons)
 
 

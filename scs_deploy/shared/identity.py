@@ -196,11 +196,11 @@ def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
         known = bool(observed and desired.region in observed.regions)
         add(_object(Shared.REGION, desired.region), IDENTITY, known)
     for entry in desired.entries.values():
-        found = observed.service(entry) if observed else None
-        add(_object(Shared.SERVICE, entry.type), entry.service, found is not None, service_reasons(entry, found))
+        existing = observed.service(entry) if observed else None
+        add(_object(Shared.SERVICE, entry.type), entry.service, existing is not None, service_reasons(entry, existing))
         for interface, url in entry.endpoints.items():
             present = observed.endpoints_of(entry, interface) if observed else []
-            wrong = _endpoint_reasons(url, present, found)
+            wrong = _endpoint_reasons(url, present, existing)
             add(_object(Shared.ENDPOINT, entry.type, interface), entry.service, bool(present), wrong, disturbs=True)
     return tuple(changes)
 
@@ -235,12 +235,12 @@ def user_reasons(name: str, password: str, observed: Observed | None) -> list[st
     return reasons
 
 
-def service_reasons(entry: Entry, found: CatalogueService | None) -> list[str]:
+def service_reasons(entry: Entry, service: CatalogueService | None) -> list[str]:
     """The differences of an existing service."""
-    if found is None:
+    if service is None:
         return []
-    reasons = [] if found.name == entry.name else [f"name {found.name or 'unset'} -> {entry.name}"]
-    return reasons if found.enabled else [*reasons, "is disabled"]
+    reasons = [] if service.name == entry.name else [f"name {service.name or 'unset'} -> {entry.name}"]
+    return reasons if service.enabled else [*reasons, "is disabled"]
 
 
 def _endpoint_reasons(url: str, present: list[Endpoint], service: CatalogueService | None) -> list[str]:

@@ -152,18 +152,18 @@ class Keystone:
             self._request("POST", "/roles", {"role": {"name": name}})
 
     def _account(self, observed: Observed, name: str, password: str) -> None:
-        found = observed.users.get(name)
+        existing = observed.users.get(name)
         body = {"name": name, "enabled": True, "default_project_id": observed.project}
-        if found is None:
+        if existing is None:
             new = {**body, "domain_id": DOMAIN, "password": password, FINGERPRINT: identity.fingerprint(password)}
             user = self._request("POST", "/users", {"user": new}).json()["user"]["id"]
         else:
-            user = found.id
-            if not identity.matches(password, found.fingerprint):
+            user = existing.id
+            if not identity.matches(password, existing.fingerprint):
                 body |= {"password": password, FINGERPRINT: identity.fingerprint(password)}
             self._request("PATCH", f"/users/{user}", {"user": body})
         for role in ROLES:
-            if found is None or role not in found.roles:
+            if existing is None or role not in existing.roles:
                 self._request("PUT", f"/projects/{observed.project}/users/{user}/roles/{observed.roles[role]}")
 
     def _region(self, observed: Observed, name: str) -> None:
@@ -171,12 +171,12 @@ class Keystone:
             self._request("POST", "/regions", {"region": {"id": name}})
 
     def _service(self, observed: Observed, entry: Entry) -> None:
-        found = observed.service(entry)
+        service = observed.service(entry)
         body = {"type": entry.type, "name": entry.name, "enabled": True}
-        if found is None:
+        if service is None:
             self._request("POST", "/services", {"service": body})
-        elif identity.service_reasons(entry, found):
-            self._request("PATCH", f"/services/{found.id}", {"service": body})
+        elif identity.service_reasons(entry, service):
+            self._request("PATCH", f"/services/{service.id}", {"service": body})
 
     def _endpoint(self, observed: Observed, desired: Desired, entry: Entry, interface: str) -> None:
         service = observed.service(entry)

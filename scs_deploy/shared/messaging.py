@@ -152,34 +152,34 @@ def _vhost_reason(name: str, observed: Observed | None) -> str:
         return "not created yet"
     if name not in observed.vhosts:
         return "missing"
-    found = observed.vhosts[name]
-    return "" if found == QUEUE_TYPE else f"default queue type {found or 'unset'} -> {QUEUE_TYPE}"
+    queue_type = observed.vhosts[name]
+    return "" if queue_type == QUEUE_TYPE else f"default queue type {queue_type or 'unset'} -> {QUEUE_TYPE}"
 
 
 def _user_reason(name: str, password: str, observed: Observed | None, tags: tuple[str, ...] = ()) -> str:
     if observed is None:
         return "not created yet"
-    found = observed.users.get(name)
-    if found is None:
+    user = observed.users.get(name)
+    if user is None:
         return "missing"
     reasons = []
-    if found.hashing != _HASHING or not matches(password, found.hash):
+    if user.hashing != _HASHING or not matches(password, user.hash):
         reasons.append("password differs")
-    if found.tags != tags:
-        reasons.append(f"tags {', '.join(found.tags) or 'none'} -> {', '.join(tags) or 'none'}")
+    if user.tags != tags:
+        reasons.append(f"tags {', '.join(user.tags) or 'none'} -> {', '.join(tags) or 'none'}")
     return "; ".join(reasons)
 
 
 def _permission_reason(name: str, wanted: str, observed: Observed | None) -> str:
     if observed is None:
         return "not created yet"
-    found = observed.permissions.get(name, {})
+    vhosts = observed.permissions.get(name, {})
     reasons = []
-    if wanted not in found:
+    if wanted not in vhosts:
         reasons.append(f"missing on vhost {wanted}")
-    elif found[wanted] != _ALL:
-        reasons.append(f"on vhost {wanted}: {' '.join(found[wanted])} -> {' '.join(_ALL)}")
-    reasons += [f"unwanted on vhost {vhost}" for vhost in sorted(found) if vhost != wanted]
+    elif vhosts[wanted] != _ALL:
+        reasons.append(f"on vhost {wanted}: {' '.join(vhosts[wanted])} -> {' '.join(_ALL)}")
+    reasons += [f"unwanted on vhost {vhost}" for vhost in sorted(vhosts) if vhost != wanted]
     return "; ".join(reasons)
 
 
@@ -279,9 +279,9 @@ class Messaging:
         }
 
     def _put_permissions(self, vhost: str, path: str) -> None:
-        for found in self._ask("GET", f"/users/{path}/permissions").json():
-            if found["vhost"] != vhost:
-                self._ask("DELETE", f"/permissions/{quote(found['vhost'], safe='')}/{path}")
+        for permission in self._ask("GET", f"/users/{path}/permissions").json():
+            if permission["vhost"] != vhost:
+                self._ask("DELETE", f"/permissions/{quote(permission['vhost'], safe='')}/{path}")
         self._ask("PUT", f"/permissions/{quote(vhost, safe='')}/{path}", _EVERYTHING)
 
     def _ask(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:

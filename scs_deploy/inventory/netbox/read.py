@@ -194,9 +194,9 @@ def snapshot(raw: Mapping[str, list[dict[str, Any]]], version: str) -> Snapshot:
     )
 
 
-def _check(found: Snapshot, raw: Mapping[str, list[dict[str, Any]]], chosen: mapping.Mapping, url: str) -> None:
+def _check(snapshot: Snapshot, raw: Mapping[str, list[dict[str, Any]]], chosen: mapping.Mapping, url: str) -> None:
     """Check that NetBox applied all filters and that the token can view all objects."""
-    foreign = sorted({d.site for d in found.devices} - {"", *chosen.sites})
+    foreign = sorted({d.site for d in snapshot.devices} - {"", *chosen.sites})
     if foreign:
         raise RefusedError(
             f"{url}: NetBox also sent objects of site {foreign[0]}: it ignored a filter", "check netbox.yml"
@@ -208,14 +208,14 @@ def _check(found: Snapshot, raw: Mapping[str, list[dict[str, Any]]], chosen: map
                 f"{url}: NetBox sent no {what} for site {', '.join(chosen.sites)}",
                 "check the view permissions of the token's user; NetBox omits objects without permission",
             )
-    if any(d.primary for d in found.devices) and not found.addresses:
+    if any(d.primary for d in snapshot.devices) and not snapshot.addresses:
         raise RefusedError(f"{url}: NetBox sent no address", "give the token's user view permission for ipam.ipaddress")
     # interface_count does not depend on permissions
     announced = {o["id"]: o["interface_count"] for o in raw["devices"] if isinstance(o.get("interface_count"), int)}
-    seen = Counter(p.device for p in found.ports if not p.virtual)
+    seen = Counter(p.device for p in snapshot.ports if not p.virtual)
     short = {d: n for d, n in announced.items() if seen[d] != n}
     if short:
-        first = next(d for d in found.devices if d.id in short and not d.virtual)
+        first = next(d for d in snapshot.devices if d.id in short and not d.virtual)
         raise RefusedError(
             f"{url}: {first.title} has {short[first.id]} interfaces, but NetBox sent {seen[first.id]}; "
             f"{len(short)} device(s) are incomplete",

@@ -43,28 +43,28 @@ class Resolved:
     """reason: number of devices and virtual machines that are not hosts for this reason"""
 
 
-def resolve(found: Snapshot, rules: Rules, environment: Environment) -> Resolved:
+def resolve(snapshot: Snapshot, rules: Rules, environment: Environment) -> Resolved:
     """Resolve hosts, networks and virtual addresses, and collect all problems."""
-    return _Resolver(found, rules, environment).run()
+    return _Resolver(snapshot, rules, environment).run()
 
 
 class _Resolver:
     """Lookup tables for all hosts. Used for one `run`."""
 
-    def __init__(self, found: Snapshot, rules: Rules, environment: Environment) -> None:
-        self.found = found
+    def __init__(self, snapshot: Snapshot, rules: Rules, environment: Environment) -> None:
+        self.snapshot = snapshot
         self.rules = rules
         self.environment = environment
         self.networks = environment.settings.networks
         self.problems: list[Problem] = []
         self.left_out: Counter[str] = Counter()
         self.statuses = frozenset(rules.networks.address_status)
-        self.prefixes = Prefixes.build(found.prefixes, rules.sites)
+        self.prefixes = Prefixes.build(snapshot.prefixes, rules.sites)
         self.ports: dict[tuple[bool, int], list[Port]] = {}
-        for port in found.ports:
+        for port in snapshot.ports:
             self.ports.setdefault((port.virtual, port.device), []).append(port)
         self.addresses: dict[tuple[bool, int], list[Address]] = {}
-        for address in found.addresses:
+        for address in snapshot.addresses:
             if address.port is not None:
                 self.addresses.setdefault((address.virtual, address.port), []).append(address)
         self.vlans = self._vlans()
@@ -72,7 +72,7 @@ class _Resolver:
 
     def run(self) -> Resolved:
         hosts: dict[str, Host] = {}
-        for device in sorted(self.found.devices, key=lambda d: (d.title, d.virtual, d.id)):
+        for device in sorted(self.snapshot.devices, key=lambda d: (d.title, d.virtual, d.id)):
             if reason := self._exclusion(device):
                 self.left_out[reason] += 1
                 continue
@@ -126,7 +126,7 @@ class _Resolver:
         while role and role not in seen:
             yield role
             seen.add(role)
-            role = self.found.parents.get(role, "")
+            role = self.snapshot.parents.get(role, "")
 
     def _ignored(self, role: str) -> bool:
         for one in self._ancestry(role):
@@ -304,7 +304,7 @@ class _Resolver:
 
     def _gateways(self) -> dict[int, IPAddress]:
         rules = self.rules.networks.gateways
-        owners = {p.id: p.device for p in self.found.ports if not p.virtual}
+        owners = {p.id: p.device for p in self.snapshot.ports if not p.virtual}
         gateways: dict[int, IPAddress] = {}
         for prefix in self.prefixes.all():
             role = role_of(prefix, self.rules.networks)
@@ -312,7 +312,7 @@ class _Resolver:
             if self.rules.networks.roles.get(role, role) != rules.network or not isinstance(named, dict):
                 continue
             inside = sorted(
-                (a.address.ip for a in self.found.addresses
+                (a.address.ip for a in self.snapshot.addresses
                  if a.port is not None and owners.get(a.port) == named.get("id") and not a.virtual
                  and a.address.version == prefix.network.version and a.address.ip in prefix.network),
                 key=int,
@@ -343,21 +343,21 @@ class _Resolver:
         }
 
     def _virtual(self) -> tuple[VirtualAddress, ...]:
-        outside = {a.inside: a.address.ip for a in self.found.addresses if a.inside}
-        found = []
-        for address in self.found.addresses:
+        outside = {a.inside: a.address.ip for a in self.snapshot.addresses if a.inside}
+        virtual = []
+        for address in self.snapshot.addresses:
             if address.status != "active" or not (address.role in SHARED or address.fhrp):
                 continue
             prefix = self.prefixes.of(address.address, address.vrf)
             network = prefix and network_of(role_of(prefix, self.rules.networks), self.rules.networks, self.networks)
             if network:
-                found.append(
+                virtual.append(
                     VirtualAddress(
                         address=address.address.ip, name=address.name, network=network, role=address.role or "vrrp",
                         outside=outside.get(str(address.address.ip)),
                     )
                 )  # fmt: skip
-        return tuple(sorted(found, key=lambda v: (v.address.version, int(v.address))))
+        return tuple(sorted(virtual, key=lambda v: (v.address.version, int(v.address))))
 
     def _taken(self, inventory: Inventory, virtual: Sequence[VirtualAddress]) -> Iterator[Problem]:
         owners = {a.ip: h.name for h in inventory.hosts.values() for link in h.links.values() for a in link.addresses}
