@@ -23,10 +23,11 @@ testbed: setup ## Build a region on this machine (LAYOUT=single or ha); continue
 
 test: setup lint unit catalog golden molecule ## Run all tests that need no region
 
-lint: ## Run ruff, mypy, yamllint, ansible-lint
+lint: ## Run ruff, mypy, shellcheck, yamllint, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy
+	tools/shell-scripts | xargs --delimiter='\n' shellcheck
 	yamllint --strict .
 	ansible-lint
 

@@ -71,8 +71,9 @@ def test_secrets_are_declared_exactly_as_used(testbed: Region) -> None:
 def test_no_secret_stands_in_a_container_definition(testbed: Region) -> None:
     for host in testbed.inventory.hosts:
         desired = resolve.resolve(testbed, host)
-        for run in (*desired.containers.values(), *desired.jobs.values()):
-            assert "dummy-" not in str(run.body), f"{run.name}: a secret in its command, environment or mounts"
+        bodies = {n: r.body for n, r in desired.containers.items()} | {n: j.body for n, j in desired.jobs.items()}
+        for name, body in bodies.items():
+            assert "dummy-" not in str(body), f"{name}: a secret in its command, environment or mounts"
 
 
 def test_no_container_is_privileged_and_ports_are_one_each(testbed: Region) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from blackbox import RegionUnderTest
+
+from tests.e2e.blackbox import RegionUnderTest
 
 DIAGNOSIS = """
 top -b -n 1 -w 150 | head -20

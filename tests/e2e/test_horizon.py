@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from blackbox import RegionUnderTest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from selenium import webdriver
@@ -22,8 +21,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.e2e.blackbox import RegionUnderTest
+
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.e2e.conftest import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from blackbox import Finished, RegionUnderTest, wait
 
 from scs_deploy.state.lock import RunLock
+from tests.e2e.blackbox import Finished, RegionUnderTest, wait
 
 pytestmark = pytest.mark.e2e
 

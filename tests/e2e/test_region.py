@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from blackbox import RegionUnderTest, wait
 
 from scs_deploy.base import icmp
+from tests.e2e.blackbox import RegionUnderTest, wait
 
 if TYPE_CHECKING:
-    from conftest import Server
+    from tests.e2e.conftest import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -8,10 +8,12 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openstack
 import pytest
-from blackbox import RegionUnderTest, wait
+
+from tests.e2e.blackbox import RegionUnderTest, wait
 
 pytestmark = pytest.mark.e2e
 
@@ -147,7 +149,7 @@ def everything(region: RegionUnderTest) -> dict[str, list[str]]:
         for name, file in files.items():
             patch.setenv(name, str(region.folder / "state" / file))
         with openstack.connect(cloud=f"{region.name}-admin") as cloud:
-            identity = cloud.identity
+            identity: Any = cloud.identity
             found = {
                 "services": [s.type for s in identity.services()],
                 "endpoints": [f"{e.interface} {e.url}" for e in identity.endpoints()],

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from blackbox import RegionUnderTest
+
+from tests.e2e.blackbox import RegionUnderTest
 
 pytestmark = pytest.mark.e2e
 

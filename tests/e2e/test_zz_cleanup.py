@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from blackbox import RegionUnderTest
+
+from tests.e2e.blackbox import RegionUnderTest
 
 pytestmark = pytest.mark.e2e
 

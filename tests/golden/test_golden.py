@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from scs_deploy.desired import resolve
+from scs_deploy.desired.model import File
 from scs_deploy.region.region import Region
 from scs_deploy.spec.sources import source
 from tests.conftest import dummy_region
@@ -37,7 +38,7 @@ def rendered(region: Region, host: str) -> dict[str, str]:
     return result
 
 
-def _is_rendered(region: Region, file: resolve.File) -> bool:
+def _is_rendered(region: Region, file: File) -> bool:
     """Whether it comes from a template: a program is the same on the host as in its files/ folder."""
     return source(region.catalog.services[file.service], file.container, file.name).suffix == ".j2"
 

@@ -58,8 +58,8 @@ class HostUnderTest:
         self.inventory = self.folder / "inventory"
         (self.inventory / "host_vars").mkdir(parents=True)
         self.write("environment.yml", SETTINGS)
-        children = {group: {"hosts": {HOST: None}} for group in GROUPS}
-        children["chassis"] = {"children": {"network": None, "compute": None}}  # type: ignore[dict-item]
+        children: dict[str, Any] = {group: {"hosts": {HOST: None}} for group in GROUPS}
+        children["chassis"] = {"children": {"network": None, "compute": None}}
         self.write("inventory/hosts.yml", {"all": {"children": children}})
 
     def write(self, name: str, value: Any) -> None:
@@ -73,7 +73,8 @@ class HostUnderTest:
 
     def scs(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command."""
-        return self.start(*arguments, wait=True)  # type: ignore[return-value]
+        done: subprocess.CompletedProcess[str] = self.start(*arguments, wait=True)
+        return done
 
     def start(self, *arguments: str, wait: bool = False) -> Any:
         """Start the command, and leave it running unless asked to wait."""

@@ -205,7 +205,7 @@ class Loopback:
             self._start(host, name)
             run = resolve.resolve(self.region, host).containers[name]
             deadline = time.monotonic() + 20
-            while wait and run.health and subprocess.run(
+            while wait and run.health and run.health.command and subprocess.run(
                 self._program(host, run.health.command), capture_output=True, check=False
             ).returncode:  # fmt: skip
                 if time.monotonic() > deadline:

@@ -25,7 +25,7 @@ SHORTEST, LONGEST = 5, 900
 """Limits for the seconds that a host waits for the confirmation. A new connection takes some seconds."""
 PROGRAM = {
     "/usr/local/libexec/scs_network_links.py": "scs_network_links.py",
-    "/usr/local/libexec/scs-network": "scs-network",
+    "/usr/local/libexec/scs-network": "scs_network.py",
     "/etc/systemd/system/scs-network-restore.service": "scs-network-restore.service",
 }
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from scs_deploy.base import paths
 from scs_deploy.desired import digest
-from scs_deploy.environment import environment
 from scs_deploy.inventory import synced
 from scs_deploy.region.selection import Selection
 from scs_deploy.state import schema
@@ -155,7 +155,7 @@ def test_a_plan_offline_needs_no_host_and_names_the_inventory(folder: Path) -> N
     target = folder / "small"
     (target / "vault_password").write_text("test only\n")
     assert scs(folder, "secrets", "init").returncode == 0
-    names = yaml.safe_load((environment.paths.root() / "releases" / "2025.1.yml").read_text())["images"]
+    names = yaml.safe_load((paths.root() / "releases" / "2025.1.yml").read_text())["images"]
     images = {n: {"reference": f"scs/{n}", "digest": f"sha256:{i:064x}", "size": 1} for i, n in enumerate(names)}
     (target / "release.lock.yml").write_text(yaml.safe_dump({"release": "2025.1", "images": images}))
     first = scs(folder, "plan", "--offline", "--json")

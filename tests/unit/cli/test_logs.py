@@ -12,6 +12,7 @@ import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import logs
+from scs_deploy.region.region import Region
 from tests.support import node_modules
 from tests.support.live_haproxy import IMAGE, docker, needs
 from tests.support.peer_hosts import eventually
@@ -56,7 +57,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         inventory=SimpleNamespace(hosts=hosts, group=lambda name: tuple(hosts[h] for h in groups[name])),
         group_of=lambda service, container: "compute" if container == "nova_compute" else "control",
     )
-    monkeypatch.setattr(logs.Region, "load", lambda _: found)
+    monkeypatch.setattr(Region, "load", lambda _: found)
     return found
 
 
@@ -136,7 +137,8 @@ def test_a_node_keeps_the_log_of_the_container_before(
     try:
         for generation in ("first", "second", "third"):
             roller.create(action(generation))
-            eventually(lambda word=generation: f"{word} to both" in docker("logs", name))
+            said = f"{generation} to both"
+            eventually(lambda said=said: said in docker("logs", name))  # type: ignore[misc]
         logs.logs(name, host="one", previous=True)
         assert sorted(capsys.readouterr().out.splitlines()) == ["second", "second to both"]
         assert file.stat().st_nlink == 1, "the engine has removed its own"

@@ -72,7 +72,7 @@ def test_outputs_and_files_of_real_nodes_are_read() -> None:
         Answer(code=-1, output="container 87 is not running", container=State.STOPPED),
         Answer(code=0, output=files),
     )
-    assert (seen.container, seen.data, seen.last_seen) == (State.STOPPED, Data.PRESENT, {"ha-1", "ha-3"})
+    assert (seen.container, seen.data, seen.last_seen) == (State.STOPPED, Data.PRESENT, frozenset({"ha-1", "ha-3"}))
     assert seen.cluster == {"ha-1", "ha-2", "ha-3"}
 
 

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from importlib.machinery import SourceFileLoader
-from importlib.util import module_from_spec, spec_from_loader
-from types import ModuleType
 from typing import Any
 
 import pytest
+import scs_network_links
 
-from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.host.network import action, expect, plan, render
 from scs_deploy.host.network.plan import Observed
@@ -20,20 +18,6 @@ from scs_deploy.inventory.links import Link
 ETH0 = "/etc/systemd/network/05-scs-eth0.network"
 LINKS = {"eth0": Link.model_validate({"addresses": ["192.0.2.11/24"], "gateway4": "192.0.2.1"})}
 RUNNING: dict[str, Any] = {"active": True, "enabled": True, "resolved": True}
-
-
-def program() -> ModuleType:
-    """The program that runs on hosts."""
-    path = paths.layer("host") / "roles" / "network" / "files" / "scs-network"
-    loader = SourceFileLoader("scs_network", str(path))
-    spec = spec_from_loader("scs_network", loader)
-    assert spec
-    module = module_from_spec(spec)
-    loader.exec_module(module)
-    return module
-
-
-PROGRAM = program()
 
 
 # what changes
@@ -101,7 +85,8 @@ class Node:
     """A host whose module returns given results. Records the steps."""
 
     def __init__(self, *states: Mapping[str, Any] | None, observed: Mapping[str, Any] | None = None) -> None:
-        self.states, self.steps = list(states), []
+        self.states = list(states)
+        self.steps: list[Any] = []
         self.observed = {"files": {}, **RUNNING, **(observed or {})}
         self.connections = 0
 
@@ -130,8 +115,8 @@ class Node:
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fake clock: each reading is ten seconds later."""
     clock = iter(range(0, 10**6, 10))
-    monkeypatch.setattr(action.time, "sleep", lambda _s: None)
-    monkeypatch.setattr(action.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "sleep", lambda _s: None)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
 
 
 def test_without_links_the_host_is_not_contacted() -> None:
@@ -230,7 +215,7 @@ WAY_BACK: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("case", WAY_BACK)
 def test_rollback_commands(case: str) -> None:
     before, now, expected = WAY_BACK[case]
-    assert [" ".join(c) for c in PROGRAM.way_back(before, now, {"eth0", "br0"})] == expected
+    assert [" ".join(c) for c in scs_network_links.way_back(before, now, {"eth0", "br0"})] == expected
 
 
 def expected_links(**links: Any) -> dict[str, Any]:
@@ -244,7 +229,7 @@ def test_addresses_of_earlier_links_are_removed_and_those_of_others_kept() -> No
     vip = "192.0.2.99/32"
     routes = ({**DEFAULT, "dst": "198.51.100.0/24"}, {**DEFAULT, "dst": "203.0.113.0/24"})
     now = view(link("eth0", "192.0.2.11/24", "192.0.2.12/24", vip), routes=routes)
-    assert [" ".join(c) for c in PROGRAM.leftovers(old, new, now)] == [
+    assert [" ".join(c) for c in scs_network_links.leftovers(old, new, now)] == [
         "address del 192.0.2.11/24 dev eth0",
         "-4 route del 198.51.100.0/24 via 192.0.2.1 dev eth0",
     ]
@@ -255,7 +240,7 @@ def test_routes_of_an_earlier_tool_are_removed_if_the_links_have_their_own() -> 
     by_hand = {**DEFAULT, "protocol": "boot", "gateway": "192.0.2.2"}
     other = {**by_hand, "dst": "203.0.113.0/24"}
     now = view(link("eth0"), routes=(DEFAULT, by_hand, other, {**by_hand, "dev": "docker0"}))
-    assert [" ".join(c) for c in PROGRAM.superseded(new, now)] == [
+    assert [" ".join(c) for c in scs_network_links.superseded(new, now)] == [
         "-4 route del default via 192.0.2.2 dev eth0 proto boot"
     ]
 
@@ -277,7 +262,7 @@ REMADE = {
 @pytest.mark.parametrize("case", REMADE)
 def test_a_virtual_link_with_other_properties_is_recreated(case: str, path: str) -> None:
     before, after, expected = REMADE[case]
-    assert PROGRAM.remade({path: before}, {path: after}) == expected
+    assert scs_network_links.remade({path: before}, {path: after}) == expected
 
 
 UP = {"eth0": {"AdministrativeState": "configured", "NetworkFile": ETH0}}
@@ -307,7 +292,7 @@ MISSING: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[st
 def test_differences_from_the_wanted_state(case: str) -> None:
     wanted, now, states, problems, warnings = MISSING[case]
     before = view(link("eth0"))
-    found = PROGRAM.missing(expected_links(eth0=wanted), before, now, states, {"eth0": ETH0})
+    found = scs_network_links.missing(expected_links(eth0=wanted), before, now, states, {"eth0": ETH0})
     assert found == (problems, warnings)
 
 
@@ -317,12 +302,15 @@ def test_links_that_networkd_considers_configured_are_reconfigured() -> None:
         "br0": {"AdministrativeState": "configured"}, "eth1": {"SetupState": "configured"},
         "eth2": {"AdministrativeState": "configured"}, "eth0": {"AdministrativeState": "configuring"},
     }  # fmt: skip
-    assert PROGRAM.stuck([*problems, "eth0 is configuring"], states) == ["br0", "eth1"]
+    assert scs_network_links.stuck([*problems, "eth0 is configuring"], states) == ["br0", "eth1"]
 
 
 def test_a_port_that_never_had_carrier_is_a_warning() -> None:
     down = view(link("eth0", flags=("UP",)))
-    assert PROGRAM.missing(expected_links(eth0={}), down, down, UP, {"eth0": ETH0}) == ([], ["eth0 has no carrier"])
+    assert scs_network_links.missing(expected_links(eth0={}), down, down, UP, {"eth0": ETH0}) == (
+        [],
+        ["eth0 has no carrier"],
+    )
 
 
 def test_ports_with_other_names_are_reported_with_their_location() -> None:
@@ -330,7 +318,7 @@ def test_ports_with_other_names_are_reported_with_their_location() -> None:
     wanted = expected_links(
         eth0={"mac": "02:00:00:00:00:02"}, eno9={"mac": "02:00:00:00:00:01"}, eth1={"mac": "02:00:00:00:00:02"}
     )
-    assert PROGRAM.unfit(wanted, now) == [
+    assert scs_network_links.unfit(wanted, now) == [
         "eth0 has 02:00:00:00:00:01, links.eth0.mac says 02:00:00:00:00:02, which is eth1",
         "no port eno9 here; 02:00:00:00:00:01 is eth0",
     ]

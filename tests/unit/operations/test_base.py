@@ -9,6 +9,7 @@ import logging
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -30,10 +31,10 @@ def environment(tmp_path: Path) -> Environment:
     return environment_in(tmp_path)
 
 
-def operations() -> Iterator[type[Operation[object, object]]]:
+def operations() -> Iterator[type[Operation[Any, Any]]]:
     for module in pkgutil.walk_packages(scs_deploy.operations.__path__, "scs_deploy.operations."):
         importlib.import_module(module.name)
-    left = list(Operation.__subclasses__())
+    left: list[type[Operation[Any, Any]]] = list(Operation.__subclasses__())
     while left:
         kind = left.pop()
         left += kind.__subclasses__()

@@ -14,6 +14,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment import release_lock
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations import rollback
+from scs_deploy.operations.rollback import RollbackPlan
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
 from scs_deploy.state.runs import Run, Status, Step
@@ -100,7 +101,7 @@ def then(environment: Environment) -> snapshot.Snapshot:
     return kept
 
 
-def plan(environment: Environment, then: snapshot.Snapshot, specs: str = "specs-1", **only: Any) -> rollback.Back:
+def plan(environment: Environment, then: snapshot.Snapshot, specs: str = "specs-1", **only: Any) -> RollbackPlan:
     about = snapshot.about(environment, specs)
     overrides = snapshot.contents(environment.path / "config")
     return rollback.plan("r", then, lock(nova=NEW, keystone=NEW), overrides, about, **only)

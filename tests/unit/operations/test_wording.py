@@ -58,7 +58,7 @@ def words(request: pytest.FixtureRequest) -> Say:
     return found
 
 
-class Words(pytest.MonkeyPatch):
+class Words(pytest.MonkeyPatch):  # type: ignore[misc] # final for types only
     """Has every text read otherwise, also in copies."""
 
     def __init__(self, say: Say) -> None:

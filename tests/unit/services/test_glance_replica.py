@@ -408,7 +408,7 @@ def test_a_full_disk_is_told(region: Region) -> None:
     ],
 )
 def test_refusal(own: str, others: list[str], serves: bool) -> None:
-    def standing(text: str) -> object:
+    def standing(text: str) -> store.Standing:
         alive, count = text.split()
         return store.Standing(alive == "up", None if count == "?" else int(count))
 

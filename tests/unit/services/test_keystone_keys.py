@@ -480,7 +480,7 @@ def test_source(states: str, holders: str) -> None:
     ],
 )
 def test_may_create(own: str, b: str, c: str, users: bool | None, may: bool) -> None:
-    kinds = {
+    kinds: dict[str, keyset.State | Exception] = {
         "none": keyset.State(0, -1, "", False),
         "damaged": keyset.State(1, 1, "x", False),
         "refused": peers.RefusedError("x"),

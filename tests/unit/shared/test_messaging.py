@@ -155,7 +155,7 @@ def test_passwords_are_hidden() -> None:
 def test_the_next_broker_is_used_if_the_first_is_down(tmp_path: Path) -> None:
     certificate, key = tmp_path / "broker.crt", tmp_path / "broker.key"
     make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=broker"
-    where = ["-addext", "subjectAltName=IP:127.0.0.2", "-out", certificate, "-keyout", key]
+    where = ["-addext", "subjectAltName=IP:127.0.0.2", "-out", str(certificate), "-keyout", str(key)]
     subprocess.run([*make.split(), *where], check=True, capture_output=True)
 
     class Broker(http.server.BaseHTTPRequestHandler):

@@ -68,7 +68,7 @@ class Driver(ClusterDriver):
         said = {h: json.loads(a["status"].output) for h, a in answers.items() if "status" in a and not a["status"].code}
         working = {h: s for h, s in said.items() if s["status"] == "member" and s["leader"]}
         leader = next((s["leader"] for s in working.values()), "")
-        view = working.get(leader) or next(iter(said.values()), {"members": {}})
+        view: dict[str, Any] = working.get(leader) or next(iter(said.values()), {"members": {}})
         members = tuple(sorted(set(view["members"].values())))
         state = ClusterState(
             name="Votes", service=self.service.name, members=members, alive=tuple(sorted(working)), wanted=self.hosts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -111,9 +112,9 @@ def test_a_missing_base_is_named() -> None:
 
 
 @pytest.mark.parametrize("change", [{"from_lsn": 99}, {"directory": "b:2.2"}, {"host": "c"}])
-def test_a_link_that_does_not_fit_is_refused(change: dict[str, object]) -> None:
+def test_a_link_that_does_not_fit_is_refused(change: dict[str, Any]) -> None:
     full = backup(MONDAY)
-    later = backup(MONDAY + timedelta(days=1), full.id, **{"from_lsn": 100, **change})
+    later = backup(MONDAY + timedelta(days=1), full.id, **{"from_lsn": 100} | change)
     with pytest.raises(RefusedError, match=f"{later.id} does not continue {full.id}"):
         chain.links_of({m.id: m for m in (full, later)}, later.id)
 

@@ -138,7 +138,7 @@ def test_router_ports_by_chassis() -> None:
 
 
 def test_free_resources_count_overcommitment_and_reserve() -> None:
-    inventories = {
+    inventories: dict[str, dict[str, Any]] = {
         "VCPU": {"total": 2, "reserved": 0, "allocation_ratio": 3.0},
         "MEMORY_MB": {"total": 4096, "reserved": 512},
     }

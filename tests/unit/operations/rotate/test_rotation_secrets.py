@@ -120,7 +120,7 @@ def configured(region: Region, secret: str) -> tuple[str, str]:
         BROKER: r"(?m)^transport_url = rabbit://([^:]+):([^@]+)@",
         IDENTITY: r"(?m)^username = (\S+)\npassword = (\S+)$",
     }
-    found = set(re.findall(patterns[secret], text))
+    found: set[tuple[str, str]] = set(re.findall(patterns[secret], text))
     assert len(found) == 1, "all sections log in alike"
     return found.pop()
 
@@ -357,7 +357,7 @@ def test_keys_are_rotated_where_their_service_keeps_them(
         asked.update(commands)
         return remote.Answers({"testbed-1": (answer,)})
 
-    monkeypatch.setattr(rotation.remote, "execute", execute)
+    monkeypatch.setattr(remote, "execute", execute)
     (step,) = rotation.key_steps(engine, ["keystone_fernet_keys"])
     with pytest.raises(
         ScsError, match=r"testbed-1: no fernet keys are rotated: the oldest key.*scs logs keystone_fernet"

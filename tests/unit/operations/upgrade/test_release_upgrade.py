@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer
@@ -165,7 +165,7 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> None:
         return dataclasses.replace(
             region,
             load_secrets=lambda _environment: Secrets(region.catalog.secrets()),
-            load_certificates=lambda _environment: Certificates(),
+            load_certificates=lambda _environment: cast(Any, Certificates()),
         )
 
     monkeypatch.setattr(Region, "load", with_dummies)

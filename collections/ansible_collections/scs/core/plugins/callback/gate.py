@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
@@ -21,7 +22,7 @@ PAUSED = 75
 """Exit code: temporary failure, sysexits.h."""
 
 
-class CallbackModule(CallbackBase):
+class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
     """Looks, and ends the process; prints nothing."""
 
     CALLBACK_VERSION = 2.0
@@ -29,7 +30,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "scs.core.gate"
     CALLBACK_NEEDS_ENABLED = True
 
-    def v2_playbook_on_play_start(self, play) -> None:
+    def v2_playbook_on_play_start(self, play: Any) -> None:
         """The play has not begun yet."""
         gate = os.environ.get("SCS_RUN_PAUSE")
         if play.vars.get("scs_together"):

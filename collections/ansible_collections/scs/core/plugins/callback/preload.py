@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
@@ -21,7 +22,7 @@ RENDERING = tuple(f"scs.core.{name}" for name in ("containers", "files", "images
 """Actions that render what a host shall have."""
 
 
-class CallbackModule(CallbackBase):
+class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
     """Loads on start; prints nothing."""
 
     CALLBACK_VERSION = 2.0
@@ -30,7 +31,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NEEDS_ENABLED = True
     warm = False
 
-    def v2_playbook_on_start(self, playbook) -> None:
+    def v2_playbook_on_start(self, playbook: Any) -> None:
         """Load what rendering needs, secrets and certificates included."""
         if name := os.environ.get("SCS_ENVIRONMENT"):
             from scs_deploy.base.errors import ScsError
@@ -43,7 +44,7 @@ class CallbackModule(CallbackBase):
                 # each task says it again, as its own failure, where a run record keeps it
                 self._display.warning(str(error))
 
-    def v2_playbook_on_task_start(self, task, is_conditional) -> None:
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         """Compile the templates, a tenth of a second, here instead of in each host's worker."""
         if self.warm or task.action not in RENDERING or "SCS_ENVIRONMENT" not in os.environ:
             return

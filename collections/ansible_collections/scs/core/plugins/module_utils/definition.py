@@ -6,14 +6,18 @@ The names are those of the service spec. A key that has no field here is of no u
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Health:
     """How it shows that it works."""
 
-    command: list = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
     """exits 0 inside the container when it works; empty: running is enough"""
     timeout: float = 60
     """seconds"""
@@ -24,16 +28,16 @@ class Reload:
     """How it takes new configuration without a restart: one of the two."""
 
     signal: str = ""
-    command: list = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Roll:
     """How it makes room for the one that takes its place."""
 
-    gate: list = field(default_factory=list)
+    gate: list[str] = field(default_factory=list)
     """exits 0 when the others can do without it"""
-    leave: list = field(default_factory=list)
+    leave: list[str] = field(default_factory=list)
     """ends what it still holds before it stops"""
     handover: bool = False
     """the new container takes the old one's sockets"""
@@ -53,33 +57,33 @@ class Action:
     """false: something else waits, for more than its health or for several hosts at once"""
     leave: bool = False
     """run `roll.leave` before it stops"""
-    body: dict = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
     """request of Docker's POST /containers/create"""
-    volumes: dict = field(default_factory=dict)
+    volumes: dict[str, Any] = field(default_factory=dict)
     """named volume: uid, gid of a new one"""
-    directories: dict = field(default_factory=dict)
+    directories: dict[str, Any] = field(default_factory=dict)
     """host directory: uid, gid of a new one"""
     health: Health = field(default_factory=Health)
     reload: Reload = field(default_factory=Reload)
     roll: Roll = field(default_factory=Roll)
-    members: list = field(default_factory=list)
+    members: list[list[str]] = field(default_factory=list)
     """backend and server of this container in HAProxy"""
-    copies: list = field(default_factory=list)
+    copies: list[str] = field(default_factory=list)
     """backends where a new member copies data before HAProxy uses it"""
-    servers: list = field(default_factory=list)
+    servers: list[str] = field(default_factory=list)
     """`address:port` of every server behind HAProxy's TCP endpoints, for one that hands over"""
 
     @classmethod
-    def read(cls, given: dict) -> Action:
+    def read(cls, given: dict[str, Any]) -> Action:
         """An action as a task gives it."""
         return _read(cls, given)
 
 
-def _read(kind, given: dict):
+def _read(kind: type[T], given: Mapping[str, Any]) -> T:
     values = {}
-    for item in fields(kind):
-        value = given.get(item.name)
+    for item in fields(cast(Any, kind)):
+        value, nested = given.get(item.name), item.default_factory
         if value is not None:
             # a nested dataclass is its own default
-            values[item.name] = _read(item.default_factory, value) if is_dataclass(item.default_factory) else value
+            values[item.name] = _read(nested, value) if isinstance(nested, type) and is_dataclass(nested) else value
     return kind(**values)

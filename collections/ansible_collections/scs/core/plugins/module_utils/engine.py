@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import struct
+from typing import Any
 from urllib.parse import quote
 
 SOCKET = "/var/run/docker.sock"
@@ -67,10 +68,11 @@ class Engine:
             raise EngineError(_message(data) or f"{method} {path}: {answer.status}", answer.status)
         return data
 
-    def inspect(self, name: str) -> dict | None:
+    def inspect(self, name: str) -> dict[str, Any] | None:
         """A container's inspect, or None when there is none."""
         try:
-            return json.loads(self.request("GET", f"/containers/{quote(name)}/json"))
+            found: dict[str, Any] = json.loads(self.request("GET", f"/containers/{quote(name)}/json"))
+            return found
         except EngineError as error:
             if error.status == 404:
                 return None
@@ -89,7 +91,7 @@ class Engine:
         state = self.inspect(name)
         return state["State"]["Pid"] if state else 0
 
-    def running(self) -> list:
+    def running(self) -> list[str]:
         """Names of the containers that run."""
         return [c["Names"][0].lstrip("/") for c in json.loads(self.request("GET", "/containers/json"))]
 
@@ -118,7 +120,7 @@ class Engine:
                 if "error" in event:
                     raise EngineError(f"{reference}: {event['error']}")
 
-    def references(self) -> list:
+    def references(self) -> list[str]:
         """`registry/repository@digest` of every image that was pulled, or pushed."""
         return [r for image in json.loads(self.request("GET", "/images/json")) for r in image.get("RepoDigests") or []]
 
@@ -132,7 +134,7 @@ class Engine:
             raise
         return True
 
-    def create(self, name: str, body: dict) -> None:
+    def create(self, name: str, body: dict[str, Any]) -> None:
         """Create a container."""
         self.request("POST", f"/containers/create?name={quote(name)}", body)
 
@@ -181,7 +183,7 @@ class Engine:
         data = self.request("GET", f"/containers/{quote(name)}/logs?stdout=1&stderr=1&tail={lines}")
         return _demultiplex(data)
 
-    def execute(self, name: str, command: list, timeout: float = 60) -> tuple:
+    def execute(self, name: str, command: list[str], timeout: float = 60) -> tuple[int, str]:
         """Run a command in a container; returns (exit code, output).
 
         Exit code -1: the command did not end in `timeout` seconds.
@@ -197,7 +199,7 @@ class Engine:
         state = json.loads(self.request("GET", f"/exec/{created['Id']}/json"))
         return int(state["ExitCode"] or 0), _demultiplex(output)
 
-    def volumes(self) -> list:
+    def volumes(self) -> list[dict[str, Any]]:
         """All volumes' inspects."""
         return json.loads(self.request("GET", "/volumes"))["Volumes"] or []
 
@@ -242,7 +244,7 @@ def _demultiplex(data: bytes) -> str:
     return b"".join(parts).decode("utf-8", "replace")
 
 
-def ensure_volume_all(engine: Engine, volumes: dict) -> None:
+def ensure_volume_all(engine: Engine, volumes: dict[str, Any]) -> None:
     """Each of {name: (uid, gid)}."""
     for name, (uid, gid) in volumes.items():
         engine.ensure_volume(name, uid, gid)

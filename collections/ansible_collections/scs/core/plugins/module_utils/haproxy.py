@@ -10,6 +10,7 @@ import csv
 import os
 import socket
 import time
+from collections.abc import Iterable, Sequence
 
 SOCKET = "/run/scs/haproxy/admin.sock"
 SERVERS = "/run/scs/haproxy/servers"
@@ -45,13 +46,13 @@ def started() -> float:
     return 0.0
 
 
-def states() -> dict:
+def states() -> dict[tuple[str, str], str]:
     """{(backend, server): status}, status as HAProxy words it: `UP`, `DOWN`, `UP 1/3`, `DRAIN`, `no check` ..."""
     text = command("show stat -1 4 -1").lstrip("# ")
     return {(row["pxname"], row["svname"]): row["status"] for row in csv.DictReader(text.splitlines())}
 
 
-def servers() -> list:
+def servers() -> list[dict[str, str]]:
     """A mapping per server: be_name, srv_name, srv_op_state (2 is up), srv_admin_state (bits), and the whole `line`."""
     lines = [line for line in command("show servers state").splitlines() if line]
     if len(lines) < 2:
@@ -60,7 +61,7 @@ def servers() -> list:
     return [{**dict(zip(names, line.split(), strict=False)), "line": line} for line in lines[2:]]
 
 
-def forced(server: dict) -> str:
+def forced(server: dict[str, str]) -> str:
     """What an operator made of a server: ready, drain or maint."""
     bits = int(server["srv_admin_state"])
     return "maint" if bits & MAINT else "drain" if bits & DRAIN else "ready"
@@ -93,7 +94,7 @@ def remember(*paths: str) -> bool:
     return changed
 
 
-def wait_up(members: list, deadline: float) -> list:
+def wait_up(members: Iterable[Sequence[str]], deadline: float) -> list[tuple[str, str]]:
     """Wait until every (backend, server) that HAProxy knows is up; returns the (backend, server) that are not.
 
     A server that an operator drained counts: it works, and gets no requests because somebody wants that.

@@ -16,7 +16,7 @@ AT_ONCE = 10
 """Connections that one command ends: few enough that none of them has begun to work meanwhile."""
 
 
-def established(servers: list) -> dict:
+def established(servers: list[str]) -> dict[tuple[str, str], int]:
     """{(local, server): milliseconds since its last byte} of connections to servers, all as `address:port`."""
     command = ["ss", "--tcp", "--info", "--numeric", "--no-header", "--oneline", "state", "established"]
     try:
@@ -34,7 +34,7 @@ def established(servers: list) -> dict:
     return found
 
 
-def end_idle(mine: set) -> None:
+def end_idle(mine: set[tuple[str, str]]) -> None:
     """End those of these connections that are idle, and forget them; both sides see it."""
     while some := [p for p, last in established([s for _, s in mine]).items() if p in mine and last >= IDLE][:AT_ONCE]:
         chosen = " or ".join(f"( src {local} and dst {server} )" for local, server in some)

@@ -9,6 +9,7 @@ Source: cgroups(7). Written to the kernel's files, not to Docker's configuration
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 CGROUPS = "/sys/fs/cgroup"
@@ -30,7 +31,7 @@ def give(pid: int, part: float) -> None:
 
 
 @contextmanager
-def idle(pid: int, container: int):
+def idle(pid: int, container: int) -> Iterator[None]:
     """Let a process, and all of its control group, compute only what the containers of its node leave.
 
     One that waits for such a process runs at once, whatever their shares: the kernel's policy SCHED_IDLE for groups.
@@ -59,7 +60,7 @@ def idle(pid: int, container: int):
             _write(path, share)
 
 
-def _groups(pid: int) -> dict:
+def _groups(pid: int) -> dict[str, str]:
     """Folders of a process's control group, by the hierarchies that could have the controller of processors."""
     found = {}
     for line in _read(f"/proc/{pid}/cgroup").splitlines() if pid else []:
@@ -70,13 +71,13 @@ def _groups(pid: int) -> dict:
     return found
 
 
-def _files(pid: int) -> list:
+def _files(pid: int) -> list[str]:
     """The kernel's files for the share of a process's control group; none where it does not have that controller."""
     paths = [os.path.join(group, name) for group in _groups(pid).values() for name in USUAL]
     return [path for path in paths if os.path.exists(path)]
 
 
-def _beside(own: str, other: str):
+def _beside(own: str, other: str) -> str | None:
     """A group's path down to where it leaves the other's; None: one is within the other."""
     common = os.path.commonpath([own, other])
     return None if common in (own, other) else os.path.join(common, os.path.relpath(own, common).split("/")[0])

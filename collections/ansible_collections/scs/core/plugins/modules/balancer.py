@@ -81,7 +81,7 @@ TMPFILES = "/etc/tmpfiles.d/scs-drained.conf"
 """/run is empty after a reboot: systemd-tmpfiles puts back what must outlast one, before the containers start."""
 
 
-def sessions(server: str, backends: list) -> dict:
+def sessions(server: str, backends: list[str]) -> dict[str, int]:
     """Open sessions of a server by backend; those without one are left out."""
     import csv
 
@@ -94,16 +94,16 @@ def sessions(server: str, backends: list) -> dict:
     }
 
 
-def alone(server: str, backends: list) -> list:
+def alone(server: str, backends: list[str]) -> list[str]:
     """Backends in which the server works and no other does: without it, nobody would answer."""
-    up: dict = {}
+    up: dict[str, set[str]] = {}
     for row in haproxy.servers():
         if row["srv_op_state"] == "2" and haproxy.forced(row) == "ready":
             up.setdefault(row["be_name"], set()).add(row["srv_name"])
     return [backend for backend in backends if up.get(backend) == {server}]
 
 
-def moved(server: str, backends: list) -> list:
+def moved(server: str, backends: list[str]) -> list[str]:
     """Have HAProxy forget that a server is the one in use; returns backends where it still is.
 
     A stick table's entry counts for more than a drain. The other load balancers tell theirs, so one round may not do.
@@ -116,13 +116,13 @@ def moved(server: str, backends: list) -> list:
     return left
 
 
-def used(backend: str) -> list:
+def used(backend: str) -> list[str]:
     """Servers that entries of a backend's stick table name."""
     words = haproxy.command(f"show table {backend}").split()
     return [word.partition("=")[2] for word in words if word.startswith("server_key=")]
 
 
-def wait_gone(server: str, draining: list, moves: list, deadline: float) -> dict:
+def wait_gone(server: str, draining: list[str], moves: list[str], deadline: float) -> dict[str, int]:
     """Until no session is open, and the server has been in use nowhere for a while; sessions that are left.
 
     A request that ends names its server in the stick table once more, and load balancers tell each other.
@@ -136,7 +136,7 @@ def wait_gone(server: str, draining: list, moves: list, deadline: float) -> dict
         time.sleep(0.2)
 
 
-def set_states(server: str, states: dict) -> list:
+def set_states(server: str, states: dict[str, str]) -> list[str]:
     """Backends whose server had another state.
 
     :raises ValueError: HAProxy refuses, with what it said
@@ -214,10 +214,10 @@ def main() -> None:
     deadline = time.monotonic() + module.params["wait"]
     if module.params["quiet"] is not None:
         leaving = [backend for backend, state in states.items() if state == "drain"]
-        while (left := alone(server, leaving)) and time.monotonic() < deadline:
+        while (unserved := alone(server, leaving)) and time.monotonic() < deadline:
             time.sleep(0.5)
-        if left:
-            module.fail_json(msg="{} is not drained: no other server of {} works".format(server, ", ".join(left)))
+        if unserved:
+            module.fail_json(msg="{} is not drained: no other server of {} works".format(server, ", ".join(unserved)))
     changed = False
     marked = os.path.exists(MARK)
     if mark is not None and mark != marked:

@@ -37,6 +37,7 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
@@ -69,9 +70,9 @@ class Roller:
 
     def __init__(self) -> None:
         self.engine = Engine()
-        self.done: list = []
+        self.done: list[str] = []
         self.changed = False
-        self.starting: dict = {}
+        self.starting: dict[str, int] = {}
         """container: its main process, of those that do not serve anybody yet"""
 
     def create(self, spec: Action) -> None:
@@ -104,7 +105,7 @@ class Roller:
         self.engine.remove(old)
 
     @contextmanager
-    def beside(self, spec: Action):
+    def beside(self, spec: Action) -> Iterator[None]:
         """A new container, not started, that has the old one's name; the old one has it again when that goes wrong."""
         name, old = spec.container, spec.container + LEAVING
         self.engine.remove(old)
@@ -360,12 +361,12 @@ def mark(folder: str, name: str, on: bool) -> None:
         os.unlink(path)
 
 
-def run(roller: Roller, actions: list) -> None:
+def run(roller: Roller, actions: list[Action]) -> None:
     """All actions in order; creations, and starts, next to each other are waited for together.
 
     One may need the next: a load balancer takes up a database that another container tells of.
     """
-    pending: list = []
+    pending: list[Action] = []
     for spec in actions:
         action = spec.action
         if action not in ("create", "start"):

@@ -34,6 +34,7 @@ answers:
 """
 
 import fcntl
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.core.plugins.module_utils.engine import Engine, EngineError
@@ -42,7 +43,7 @@ LOCK = "/run/scs-engine.lock"
 NOT_FOUND, CONFLICT = 404, 409
 
 
-def run(engine: Engine, command: dict) -> dict:
+def run(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
     """One command."""
     try:
         if not command.get("one_shot"):
@@ -54,7 +55,7 @@ def run(engine: Engine, command: dict) -> dict:
         return answer if command.get("one_shot") else {**answer, "container": state(engine, command, error.status)}
 
 
-def state(engine: Engine, command: dict, status: int) -> str:
+def state(engine: Engine, command: dict[str, Any], status: int) -> str:
     """What a container does in which a command could not be run.
 
     Source: Docker Engine API, POST /containers/{id}/exec: 404 no such container, 409 not running, paused or restarting.
@@ -72,7 +73,7 @@ def state(engine: Engine, command: dict, status: int) -> str:
     return "restarting" if found["State"]["Restarting"] else "stopped"
 
 
-def one_shot(engine: Engine, command: dict) -> dict:
+def one_shot(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
     """In a container of its own, that is gone afterwards."""
     name = f"execute_{command['container']}"
     engine.remove(name)

@@ -35,13 +35,14 @@ import base64
 import fcntl
 import os
 import tempfile
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 ROOT, LOCK = "/etc/scs", "/run/scs-engine.lock"
 
 
-def write(entry: dict, check: bool) -> bool:
+def write(entry: dict[str, Any], check: bool) -> bool:
     """Write one file; False when it is right already."""
     path, content, mode = entry["path"], base64.b64decode(entry["content"]), int(entry["mode"], 8)
     try:

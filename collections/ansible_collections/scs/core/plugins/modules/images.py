@@ -45,18 +45,18 @@ from ansible_collections.scs.core.plugins.module_utils import share
 from ansible_collections.scs.core.plugins.module_utils.engine import Engine, EngineError
 
 
-def absent(engine: Engine, pull: list) -> list:
+def absent(engine: Engine, pull: list[str]) -> list[str]:
     """Those that the engine does not hold."""
     return [r for r in pull if not engine.has_image(r)]
 
 
-def unneeded(engine: Engine, keep: list) -> list:
+def unneeded(engine: Engine, keep: list[str]) -> list[str]:
     """Images of the repositories of `keep` that are not of it."""
     own = {reference.partition("@")[0] for reference in keep}
     return [r for r in engine.references() if r.partition("@")[0] in own and r not in keep]
 
 
-def bring(engine: Engine, pull: list, keep: list, pulled: list, removed: list) -> None:
+def bring(engine: Engine, pull: list[str], keep: list[str], pulled: list[str], removed: list[str]) -> None:
     """Remove what nothing needs, and pull; both lists are filled on the way, for whoever must know after an error."""
     missing = absent(engine, pull)
     if not missing:
@@ -75,7 +75,9 @@ def main() -> None:
     module = AnsibleModule(
         {"pull": names | {"required": True}, "keep": names | {"default": []}}, supports_check_mode=True
     )
-    engine, pulled, removed = Engine(), [], []
+    engine = Engine()
+    pulled: list[str] = []
+    removed: list[str] = []
     try:
         if module.check_mode:
             pulled += absent(engine, module.params["pull"])

@@ -41,6 +41,7 @@ import json
 import os
 import threading
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.core.plugins.module_utils import share
@@ -56,7 +57,7 @@ KEPT = 30
 """Successes of a job that stay known."""
 
 
-def run_job(engine: Engine, job: dict, trial: bool) -> float:
+def run_job(engine: Engine, job: dict[str, Any], trial: bool) -> float:
     """Run one job; returns its seconds.
 
     :raises EngineError: it ended with another code than 0; with the end of its output
@@ -83,7 +84,7 @@ def run_job(engine: Engine, job: dict, trial: bool) -> float:
     return seconds
 
 
-def record(name: str, success: dict) -> None:
+def record(name: str, success: dict[str, Any]) -> None:
     """Remember a job's success, so that it survives a power cut.
 
     `succeeded` has the hashes of all that ever did, in the order of their first success: what an image that came later
@@ -100,7 +101,7 @@ def record(name: str, success: dict) -> None:
     os.replace(temporary, os.path.join(RECORDS, name))
 
 
-def succeeded(name: str) -> list:
+def succeeded(name: str) -> list[str]:
     """Hashes of a job's successes; a record of an earlier scs has its last one only."""
     try:
         with open(os.path.join(RECORDS, name)) as stream:
@@ -125,14 +126,14 @@ def main() -> None:
         module.exit_json(changed=bool(jobs or records), done={j["name"]: 0 for j in jobs})
     for name, job_hash in records.items():
         record(name, {"hash": job_hash, "seconds": 0})
-    chains: dict = {}
+    chains: dict[str, list[dict[str, Any]]] = {}
     for job in jobs:
         chains.setdefault(job["name"].partition(".")[0], []).append(job)
     trial = module.params["trial"]
-    done: dict = {}
-    failed: list = []
+    done: dict[str, float] = {}
+    failed: list[str] = []
 
-    def chain(members: list) -> None:
+    def chain(members: list[dict[str, Any]]) -> None:
         try:
             for job in members:
                 done[job["name"]] = round(run_job(Engine(), job, trial), 1)

@@ -44,6 +44,8 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 CONFIG, JOBS, RELOADS, STOPPED = "/etc/scs", "/var/lib/scs/jobs", "/var/lib/scs/reloads", "/var/lib/scs/stopped"
@@ -52,12 +54,12 @@ SKIP = ("tls",)
 
 
 class Connection(http.client.HTTPConnection):
-    def connect(self):
+    def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.connect("/var/run/docker.sock")
 
 
-def engine(connection, path):
+def engine(connection: Connection, path: str) -> Any:
     connection.request("GET", "/v1.41" + path)
     answer = connection.getresponse()
     data = answer.read()
@@ -68,8 +70,9 @@ def engine(connection, path):
     return json.loads(data)
 
 
-def files(wanted):
-    found, texts = {}, {}
+def files(wanted: dict[str, str]) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    found: dict[str, list[Any]] = {}
+    texts: dict[str, str] = {}
     for folder, _, names in os.walk(CONFIG):
         for name in names:
             path = os.path.join(folder, name)
@@ -85,7 +88,7 @@ def files(wanted):
     return found, texts
 
 
-def containers(connection):
+def containers(connection: Connection) -> dict[str, dict[str, Any]]:
     result = {}
     for entry in engine(connection, "/containers/json?all=1"):
         labels = entry.get("Labels") or {}
@@ -130,8 +133,8 @@ def containers(connection):
     return result
 
 
-def listening():
-    result = []
+def listening() -> list[list[Any]]:
+    result: list[list[Any]] = []
     for name, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
         try:
             with open(name) as stream:
@@ -149,7 +152,7 @@ def listening():
     return result
 
 
-def balancer(text):
+def balancer(text: str) -> str:
     """One answer of this node's HAProxy over its admin socket; nothing when there is none."""
     parts = []
     try:
@@ -167,13 +170,14 @@ def balancer(text):
     return b"".join(parts).decode("utf-8", "replace")
 
 
-def servers():
+def servers() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Servers that somebody took out of use, and servers that are down, of this node's HAProxy.
 
     HAProxy management guide, `show servers state`: bits of srv_admin_state, srv_op_state 2 is running.
     """
     lines = [line for line in balancer("show servers state").splitlines() if line]
-    forced, down = [], []
+    forced: list[dict[str, str]] = []
+    down: list[dict[str, str]] = []
     if len(lines) > 1:
         names = lines[1].lstrip("# ").split()
         for line in lines[2:]:
@@ -186,7 +190,7 @@ def servers():
     return forced, down
 
 
-def used(tables):
+def used(tables: Iterable[str]) -> dict[str, str]:
     """{backend: server that its only stick table entry names}."""
     result = {}
     for table in tables:
@@ -196,7 +200,7 @@ def used(tables):
     return result
 
 
-def here(addresses):
+def here(addresses: Iterable[str]) -> list[str]:
     """Those of some addresses that this node has: what goes there has it as its source, too. Nothing is sent."""
     result = []
     for address in addresses:
@@ -211,8 +215,8 @@ def here(addresses):
     return result
 
 
-def records(folder):
-    result = {}
+def records(folder: str) -> dict[str, list[Any]]:
+    result: dict[str, list[Any]] = {}
     if os.path.isdir(folder):
         for name in os.listdir(folder):
             path = os.path.join(folder, name)
@@ -224,7 +228,7 @@ def records(folder):
     return result
 
 
-def main():
+def main() -> None:
     arguments = json.loads(ARGUMENTS)
     arguments = arguments.get("ANSIBLE_MODULE_ARGS", arguments)
     wanted = arguments.get("files") or {}

@@ -62,11 +62,11 @@ def source(volume: str) -> str:
     """Where a volume's files are; '' when there is no such volume."""
     for one in Engine().volumes():
         if one["Name"] == volume:
-            return one["Mountpoint"]
+            return str(one["Mountpoint"])
     return ""
 
 
-def size(folder: str, exclude: list) -> int:
+def size(folder: str, exclude: list[str]) -> int:
     """Bytes on disk, as du counts them."""
     total = 0
     for base, folders, files in os.walk(folder):
@@ -90,7 +90,7 @@ def free(folder: str) -> int:
     return max(state.f_bavail * state.f_frsize - margin, 0)
 
 
-def copy(module: AnsibleModule, origin: str, target: str, exclude: list) -> None:
+def copy(module: AnsibleModule, origin: str, target: str, exclude: list[str]) -> None:
     """All of a folder, complete or not at all."""
     part = target + ".part"
     shutil.rmtree(part, ignore_errors=True)

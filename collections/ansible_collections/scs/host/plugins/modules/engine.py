@@ -116,7 +116,8 @@ def version() -> "str | None":
         connection.sock.settimeout(5)
         connection.sock.connect(SOCKET)
         connection.request("GET", "/version")
-        return json.loads(connection.getresponse().read()).get("Version")
+        found: str | None = json.loads(connection.getresponse().read()).get("Version")
+        return found
     except (OSError, ValueError, http.client.HTTPException):
         return None
     finally:
@@ -132,7 +133,7 @@ def systemctl(module: AnsibleModule, *arguments: str, check: bool = True) -> int
         )[1]
         words = " ".join(f"{out} {err} {journal}".split())
         module.fail_json(msg=f"systemctl {' '.join(arguments)}: {words}")
-    return code
+    return int(code)
 
 
 def main() -> None:

@@ -87,6 +87,7 @@ import subprocess
 import time
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -115,7 +116,7 @@ def busy() -> bool:
     return shown.stdout.strip() not in ("inactive", "failed", "")
 
 
-def observe(module: AnsibleModule) -> dict:
+def observe(module: AnsibleModule) -> dict[str, Any]:
     """The state of files and daemons."""
     renderer = module.params["renderer"]
     needs = {"networkd": ["networkctl"], "netplan": ["networkctl", "netplan"]}[renderer]
@@ -136,17 +137,18 @@ def observe(module: AnsibleModule) -> dict:
     }
 
 
-def faults(expected: dict) -> list:
+def faults(expected: dict[str, Any]) -> list[str]:
     """Links that are not as an earlier run left them; none where none did."""
     if not expected or not os.path.exists(f"{FOLDER}/current.json"):
         return []
     loader = SourceFileLoader("scs_network", PROGRAM)
-    program = module_from_spec(spec_from_loader("scs_network", loader))
+    spec = spec_from_loader("scs_network", loader)
+    assert spec
+    program = module_from_spec(spec)
     loader.exec_module(program)
     now = program.kernel()
-    problems, _ = program.missing(
-        expected["links"], {"links": {}}, now, program.network_states(), expected["network_files"]
-    )
+    links, files = expected["links"], expected["network_files"]
+    problems: list[str] = program.missing(links, {"links": {}}, now, program.network_states(), files)[0]
     return problems
 
 
@@ -191,10 +193,10 @@ def start(module: AnsibleModule) -> None:
     module.exit_json(changed=True, connection=os.environ.get("SSH_CONNECTION", ""))
 
 
-def state(module: AnsibleModule) -> dict:
+def state(module: AnsibleModule) -> dict[str, Any]:
     """How far the named try is."""
     try:
-        status = json.loads(read(f"{FOLDER}/status.json"))
+        status: dict[str, Any] = json.loads(read(f"{FOLDER}/status.json"))
     except FileNotFoundError:
         status = {}
     if status.get("token") != module.params["token"]:

@@ -3,9 +3,18 @@
 
 import os
 import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+Json = dict[str, Any]
+Links = Mapping[str, Json]
+"""name: link, as the inventory describes it"""
+Files = Mapping[str, str | None]
+"""path: text, or None for no file"""
+Commands = list[list[str]]
 
 
-def devices(files):
+def devices(files: Files) -> dict[str, str]:
     """Text of the .netdev of each virtual link, by the link's name."""
     found = {}
     for path, text in files.items():
@@ -15,25 +24,26 @@ def devices(files):
     return found
 
 
-def remade(before, after):
+def remade(before: Files, after: Files) -> list[str]:
     """Virtual links that are to be deleted first: gone, or of another make. networkd changes none that exists."""
     old, new = devices(before), devices(after)
 
-    def make(text):
+    def make(text: str | None) -> list[str]:
         # networkd sets the MTU of a link that is there
         return [line for line in (text or "").splitlines() if not line.startswith("MTUBytes=")]
 
     return sorted(name for name, text in old.items() if make(new.get(name)) != make(text))
 
 
-def owned(links):
+def owned(links: Links) -> set[tuple[str, str]]:
     """(link, address) of every address that `links` gives."""
     return {(name, address) for name, link in links.items() for address in link["addresses"]}
 
 
-def leftovers(old, new, now):
+def leftovers(old: Links, new: Links, now: Json) -> Commands:
     """`ip` arguments that take away what an earlier `links` gave and the new one does not: networkd keeps it."""
-    wanted, commands = owned(new), []
+    wanted = owned(new)
+    commands: Commands = []
     there = {(n, f"{a['local']}/{a['prefixlen']}") for n, o in now["links"].items() for a in o.get("addr_info", ())}
     for name, address in sorted(owned(old) - wanted):
         if (name, address) in there:
@@ -47,7 +57,7 @@ def leftovers(old, new, now):
     return commands
 
 
-def superseded(new, now):
+def superseded(new: Links, now: Json) -> Commands:
     """`ip` arguments that take away routes of an earlier tool (ifupdown, a hand) where the links have their own."""
     own = {to for link in new.values() for to, _ in link["routes"]}
     commands = []
@@ -60,7 +70,7 @@ def superseded(new, now):
     return commands
 
 
-def way_back(before, now, touched):
+def way_back(before: Json, now: Json, touched: set[str]) -> Commands:
     """`ip` arguments that make the touched links as they were.
 
     :param before, now: what `kernel` returned
@@ -83,14 +93,14 @@ def way_back(before, now, touched):
         commands += [["address", "del", address, "dev", name] for address in sorted(has.keys() - had.keys())]
         commands += [["address", "add", *had[address], "dev", name] for address in sorted(had.keys() - has.keys())]
     gone = {c[2] for c in commands if c[:2] == ["link", "del"]}
-    had, has = _routes(before, touched), _routes(now, touched - gone)
-    commands += [[f, "route", "del", *route] for f, *route in sorted(has - had)]
-    commands += [[f, "route", "replace", *route] for f, *route in sorted(had, key=lambda r: ("via" in r, r))]
+    routes, found = _routes(before, touched), _routes(now, touched - gone)
+    commands += [[route[0], "route", "del", *route[1:]] for route in sorted(found - routes)]
+    commands += [[route[0], "route", "replace", *route[1:]] for route in sorted(routes, key=lambda r: ("via" in r, r))]
     return commands
 
 
-def _addresses(link):
-    result = {}
+def _addresses(link: Json) -> dict[str, list[str]]:
+    result: dict[str, list[str]] = {}
     for entry in link.get("addr_info", ()):
         if entry.get("scope") == "link":
             continue
@@ -104,8 +114,8 @@ def _addresses(link):
     return result
 
 
-def _routes(view, touched):
-    found = set()
+def _routes(view: Json, touched: Collection[str]) -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
     for route in view["routes"]:
         # the kernel makes its own again with the address
         if route.get("dev") not in touched or route.get("protocol") in ("kernel", "ra"):
@@ -119,7 +129,7 @@ def _routes(view, touched):
     return found
 
 
-def unfit(links, now):
+def unfit(links: Links, now: Json) -> list[str]:
     """Why the configuration cannot be meant for this host; asked before anything changes."""
     found = []
     by_mac = {o.get("permaddr", o.get("address")): n for n, o in now["links"].items() if o.get("link_type") == "ether"}
@@ -140,14 +150,17 @@ def unfit(links, now):
     return found
 
 
-def missing(links, before, now, states, files):
+def missing(
+    links: Links, before: Json, now: Json, states: Mapping[str, Json], files: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
     """(problems, warnings): what is not yet as wanted.
 
     :param before: the kernel's view before the try: a link that had carrier must have it again
     :param states: of `network_states`
     :param files: the path of each link's .network file, by name
     """
-    problems, warnings = [], []
+    problems: list[str] = []
+    warnings: list[str] = []
     for name, link in links.items():
         there, state = now["links"].get(name), states.get(name, {})
         if there is None:
@@ -189,7 +202,7 @@ def missing(links, before, now, states, files):
     return problems, warnings
 
 
-def stuck(problems, states):
+def stuck(problems: Iterable[str], states: Mapping[str, Json]) -> list[str]:
     """Links with a problem that networkd takes for configured.
 
     :param problems: of `missing`: each begins with the link's name

@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import time
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 SOCKET = "/var/run/docker.sock"
@@ -24,14 +25,14 @@ ENDED = ("exited", "dead", "created")
 class Connection(http.client.HTTPConnection):
     """HTTP over the engine's UNIX socket."""
 
-    def connect(self):
+    def connect(self) -> None:
         """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(SOCKET)
 
 
-def request(method, path, timeout=60):
+def request(method: str, path: str, timeout: float = 60) -> tuple[int, Any]:
     """One request; (status, parsed answer or None)."""
     connection = Connection("localhost", timeout=timeout)
     try:
@@ -43,7 +44,7 @@ def request(method, path, timeout=60):
     return answer.status, json.loads(data) if data else None
 
 
-def check():
+def check() -> None:
     """Start every managed container that has ended and that nobody wants stopped."""
     filters = quote(json.dumps({"label": ["scs.container"], "status": list(ENDED)}))
     with open(LOCK, "w") as lock:
@@ -59,7 +60,7 @@ def check():
             print(f"{name} had ended: {'started' if status < 400 else 'cannot start'}{said}", flush=True)
 
 
-def follow():
+def follow() -> None:
     """Check at start and whenever a managed container ends; returns when the engine goes away."""
     filters = quote(json.dumps({"type": ["container"], "event": ["die"], "label": ["scs.container"]}))
     connection = Connection("localhost", timeout=None)
@@ -70,7 +71,7 @@ def follow():
         check()
 
 
-def main():
+def main() -> NoReturn:
     """Follow the engine for ever; it may be restarted meanwhile."""
     while True:
         try:

@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
@@ -26,6 +28,9 @@ FOLDER = "/var/lib/scs-network"
 TRY, SAVED, STATUS, CONFIRMED, CURRENT = (
     f"{FOLDER}/{name}" for name in ("try.json", "saved.json", "status.json", "confirmed", "current.json")
 )
+Json = dict[str, Any]
+Files = Mapping[str, str | None]
+"""path: text, or None for no file"""
 NETWORKD = "systemd-networkd.service"
 SETTLE = 30.0
 """Seconds for all links to come up as wanted."""
@@ -40,7 +45,7 @@ class FailedError(Exception):
 # files
 
 
-def read(path):
+def read(path: str) -> str | None:
     """A file's text, None when there is none."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:
@@ -49,13 +54,13 @@ def read(path):
         return None
 
 
-def load(path):
+def load(path: str) -> Any:
     """A JSON file's value, None when there is none."""
     text = read(path)
     return None if text is None else json.loads(text)
 
 
-def write(path, text, mode=0o644):
+def write(path: str, text: str, mode: int = 0o644) -> None:
     """Write a file so that it is whole after a crash at any point."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".scs-")
@@ -81,7 +86,7 @@ def write(path, text, mode=0o644):
     os.close(folder)
 
 
-def remove(path):
+def remove(path: str) -> None:
     """Remove a file, and the folder of drop-ins that becomes empty."""
     if os.path.lexists(path):
         os.unlink(path)
@@ -90,23 +95,24 @@ def remove(path):
         os.rmdir(folder)
 
 
-def mode_of(path):
+def mode_of(path: str) -> int:
     """Netplan warns of files that others can read."""
     return 0o600 if path.startswith("/etc/netplan/") else 0o644
 
 
-def put(files):
+def put(files: Files) -> list[str]:
     """Make files as given, path: text, or None for none. Returns those that differed."""
     changed = [path for path, text in files.items() if read(path) != text]
     for path in changed:
-        if files[path] is None:
+        text = files[path]
+        if text is None:
             remove(path)
         else:
-            write(path, files[path], mode_of(path))
+            write(path, text, mode_of(path))
     return changed
 
 
-def status(token, state, problems=(), warnings=()):
+def status(token: str, state: str, problems: Iterable[str] = (), warnings: Iterable[str] = ()) -> None:
     """Tell how far a try is; the confirming module reads it."""
     write(STATUS, json.dumps({"token": token, "state": state, "problems": list(problems), "warnings": list(warnings)}))
 
@@ -114,7 +120,7 @@ def status(token, state, problems=(), warnings=()):
 # the host
 
 
-def run(*command, timeout=30):
+def run(*command: str, timeout: float = 30) -> str:
     """A command's output; FailedError with its last words when it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
@@ -127,7 +133,7 @@ def run(*command, timeout=30):
     return done.stdout
 
 
-def quiet(*command):
+def quiet(*command: str) -> str:
     """A command whose failure is told in the journal only."""
     try:
         return run(*command)
@@ -136,7 +142,7 @@ def quiet(*command):
         return ""
 
 
-def kernel():
+def kernel() -> Json:
     """The kernel's view: links with their addresses by name, and routes of the main table."""
     routes = [
         {**r, "family": family}
@@ -147,14 +153,14 @@ def kernel():
     return {"links": {link["ifname"]: link for link in links if link.get("ifname")}, "routes": routes}
 
 
-def network_states():
+def network_states() -> dict[str, Json]:
     """networkd's view of each link, by name; empty when it does not run."""
     text = quiet("networkctl", "--json=short", "list")
     found = json.loads(text).get("Interfaces", []) if text.startswith("{") else []
     return {link["Name"]: link for link in found}
 
 
-def unit_state():
+def unit_state() -> dict[str, bool]:
     """Whether networkd runs and starts at boot."""
     answers = {}
     for verb in ("is-enabled", "is-active"):
@@ -163,7 +169,7 @@ def unit_state():
     return answers
 
 
-def generated():
+def generated() -> dict[str, str | None]:
     """The .netdev files that netplan made, path: text."""
     return {path: read(path) for path in glob.glob("/run/systemd/network/10-netplan-*.netdev")}
 
@@ -171,7 +177,7 @@ def generated():
 # a try
 
 
-def apply(before, after, renderer):
+def apply(before: Files, after: Files, renderer: str) -> None:
     """Let networkd read the files again, after they changed from `before` to `after` (path: text or None)."""
     made = generated()
     if renderer == "netplan":
@@ -190,7 +196,7 @@ def apply(before, after, renderer):
         run("networkctl", "reload")
 
 
-def complaints(since, wanted):
+def complaints(since: int, wanted: Json) -> list[str]:
     """What networkd says of our files and links that no waiting mends: keys it does not know, links it cannot make."""
     text = quiet("journalctl", "--unit", NETWORKD, "--since", f"@{since}", "--output", "cat", "--no-pager")
     ours = [f"{path}:" for path in wanted["write"]]
@@ -200,7 +206,7 @@ def complaints(since, wanted):
     return [line for line in dict.fromkeys(text.splitlines()) if any(line.startswith(own) for own in ours)]
 
 
-def settle(wanted, before, started):
+def settle(wanted: Json, before: Json, started: int) -> list[str]:
     """Wait until every link is as wanted; returns warnings, FailedError with all that is not."""
     end, nudge = time.monotonic() + SETTLE, time.monotonic() + NUDGE
     while True:
@@ -221,7 +227,7 @@ def settle(wanted, before, started):
         time.sleep(0.5)
 
 
-def attempt():
+def attempt() -> int:
     """Apply try.json; keep it when it is confirmed in time, else leave the rest to `restore`."""
     restore("an earlier try was left in the middle")
     wanted = load(TRY)
@@ -266,7 +272,7 @@ def attempt():
         return 1
 
 
-def restore(reason, boot=False):
+def restore(reason: str, boot: bool = False) -> None:
     """Make files, networkd and links as they were before the try; can be repeated."""
     saved = load(SAVED)
     if saved is None:
@@ -284,7 +290,7 @@ def restore(reason, boot=False):
     status(saved["token"], "rolled back", [reason])
 
 
-def _restore_links(saved):
+def _restore_links(saved: Json) -> None:
     before, touched = saved["kernel"], set(saved["links"])
     netplan = any(path.startswith("/etc/netplan/") for path in saved["files"])
     try:
@@ -302,7 +308,7 @@ def _restore_links(saved):
         quiet("ip", *command)
 
 
-def _until_quiet():
+def _until_quiet() -> None:
     end = time.monotonic() + 10
     while time.monotonic() < end:
         busy = ("pending", "initialized", "configuring")
@@ -311,7 +317,7 @@ def _until_quiet():
         time.sleep(0.3)
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Entry point."""
     if arguments == ["try"]:
         return attempt()
