@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.text import Text
 
 from scs_deploy.cli._options import console
@@ -12,10 +13,10 @@ from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.images.difference import Advisory, ImageChange
 
 
-def show(changes: Sequence[ImageChange]) -> None:
+def show(changes: Sequence[ImageChange], to: Console = console) -> None:
     """Every changed image with its packages."""
     if not changes:
-        console.print("no image changed")
+        to.print("no image changed")
         return
     rows: list[tuple[Cell, ...]] = []
     for change in changes:
@@ -29,10 +30,10 @@ def show(changes: Sequence[ImageChange]) -> None:
     columns = (
         Column("image", key=True), Column("package"), Column("old"), Column("new"), Column("security", leave=1),
     )  # fmt: skip
-    show_table(console, columns, rows)
+    show_table(to, columns, rows)
     packages = {p.name for c in changes for p in c.packages}
     security = {p.name for c in changes for p in c.packages if p.advisory.security}
-    console.print(f"{len(changes)} images changed, {len(packages)} packages, {len(security)} of them for security")
+    to.print(f"{len(changes)} images changed, {len(packages)} packages, {len(security)} of them for security")
 
 
 def _advice(advisory: Advisory) -> Cell:

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.prober.watch import Options
+from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.state.measurement import Summary
 
 MaxFailed = Annotated[
@@ -24,7 +24,7 @@ Ping = Annotated[
 ]
 
 
-def options(max_failed: int | None, no_probe: bool, ping: str | None) -> Options:
+def options(max_failed: int | None, no_probe: bool, ping: str | None) -> ProbeOptions:
     """What the operator asked for.
 
     :raises RefusedError: no address, or a threshold for what is not measured
@@ -36,7 +36,7 @@ def options(max_failed: int | None, no_probe: bool, ping: str | None) -> Options
             ip_address(ping)
         except ValueError:
             raise RefusedError(f"--ping {ping}: no IP address", "give the VM's address, e.g. its floating IP") from None
-    return Options(enabled=not no_probe, max_failed=max_failed, ping=ping or "")
+    return ProbeOptions(enabled=not no_probe, max_failed=max_failed, ping=ping or "")
 
 
 def table(summaries: Sequence[Summary]) -> Table:

@@ -12,16 +12,14 @@ from rich.markup import escape
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _progress as show
-from scs_deploy.cli._asking import ask, check_terminal
+from scs_deploy.cli._asking import check_terminal, confirming
 from scs_deploy.cli._options import EnvironmentOption, console
 from scs_deploy.cli.plan import Allow, Hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from scs_deploy.operations.apply import Applied, Apply
     from scs_deploy.plan.region import Plan
-    from scs_deploy.prober.watch import Options
+    from scs_deploy.prober.watch import ProbeOptions
     from scs_deploy.region.region import Region
 
 
@@ -59,15 +57,16 @@ def apply(
     region = Region.load(environment)
     probe = measured.options(max_failed_requests, no_probe, ping)
     check_terminal(yes)
+    plan: Plan | None = None
     if names and (file := _plan_file(region, names)):
-        operation = _saved(region, file, probe, bool(host or allow))
+        operation, plan = _saved(region, file, probe, bool(host or allow))
     else:
         request = ApplyRequest(
             services=tuple(names or ()), hosts=tuple(host or ()), allow=tuple(allow or ()), probe=probe
         )
         operation = Apply(region, request)
     with show.RunProgress() as progress:
-        done = operation.run(progress, confirming(region, progress, "apply?", yes))
+        done = operation.run(progress, confirming(region, progress, "apply?", yes), plan)
     finished(region, done)
 
 
@@ -79,7 +78,7 @@ def _plan_file(region: Region, names: list[str]) -> Path | None:
     return file if file.is_file() or file.suffix or "/" in names[0] else None
 
 
-def _saved(region: Region, file: Path, probe: Options, narrowed: bool) -> Apply:
+def _saved(region: Region, file: Path, probe: ProbeOptions, narrowed: bool) -> tuple[Apply, Plan]:
     """Apply exactly the plan of a file.
 
     :raises RefusedError: the file is no plan, or something that it was computed from has changed
@@ -92,22 +91,7 @@ def _saved(region: Region, file: Path, probe: Options, narrowed: bool) -> Apply:
     saved = saved_plan.load(file)
     saved_plan.check_inputs(saved, region, file)
     request = ApplyRequest(services=saved.services, hosts=saved.hosts, allow=saved.allow, probe=probe)
-    return Apply(region, request, f"scs apply {file}", lambda plan: saved_plan.check_plan(saved, plan, file))
-
-
-def confirming(region: Region, progress: show.RunProgress, question: str, yes: bool) -> Callable[[Plan], bool]:
-    """What shows a plan and asks, unless everything is agreed to beforehand."""
-
-    def confirm(plan: Plan) -> bool:
-        with progress.paused():
-            show.print_plan(plan)
-            show.print_inventory(region.inventory)
-            if plan.changes:
-                ask(question, yes)
-        progress.planned(plan)
-        return True
-
-    return confirm
+    return Apply(region, request, f"scs apply {file}"), saved.plan
 
 
 def finished(region: Region, done: Applied) -> None:

@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli._asking import ask, check_terminal
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._progress import RunProgress
 
 if TYPE_CHECKING:
     from scs_deploy.operations.backup.manifest import Manifest
@@ -53,15 +52,16 @@ def create(
 
     The database is copied from a member that does not write. A copy goes on from the one before when it can.
     """
-    from scs_deploy.operations.backup import create as making
+    from scs_deploy.operations.backup.create import BackupRequest, CreateBackup
     from scs_deploy.operations.backup.stream import mebibytes
     from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
-    with Progress(as_json) as progress:
-        made, old = making.create(region, progress, full, tuple(only or ()))
+    request = BackupRequest(full=full, only=tuple(only or ()))
+    with RunProgress(errors if as_json else console) as progress:
+        done = CreateBackup(Region.load(environment), request).run(progress)
+    made = done.backup
     if as_json:
-        print_json({**_row(made), "removed": list(old)})
+        print_json({**_row(made), "removed": list(done.removed)})
     else:
         console.print(f"[green]done[/]: backup {made.id}, {mebibytes(made.size)} in {made.seconds:.0f} s")
 
@@ -116,7 +116,7 @@ def verify(
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
-    with Progress(as_json) as progress:
+    with RunProgress(errors if as_json else console) as progress:
         chosen = choose.choose(region, backup, tuple(only or ()), progress)
         proved = proving.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, progress, identity)
     if as_json:
@@ -147,31 +147,28 @@ def restore(
 
     The region's description is extracted beside the present one. Safe to run again: it begins anew.
     """
-    from scs_deploy.operations.backup import choose
-    from scs_deploy.operations.backup import restore as restoring
+    from scs_deploy.operations.backup.restore import Restore, RestoreRequest
     from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
     if not plan:
-        nobody_to_ask(yes, as_json, "backup restore")
-    with Progress(as_json) as progress:
-        chosen = choose.choose(region, backup, tuple(only or ()), progress)
-        options = restoring.Options(host=host, copies=not no_copy, identity=identity)
+        check_terminal(yes, as_json)
+    request = RestoreRequest(
+        backup=backup, only=tuple(only or ()), host=host, copies=not no_copy, identity=identity
+    )  # fmt: skip
+    operation = Restore(Region.load(environment), request)
+    with RunProgress(errors if as_json else console) as progress:
+        if plan:
+            _show_plan(operation.plan(progress), as_json)
+            return
 
         def confirm(made: RestorePlan) -> bool:
-            progress.pause()
-            if not as_json:
-                _print_plan(made)
-            elif plan:
-                print_json(made.model_dump(mode="json"))
-            if plan:
-                return False
-            if not yes and not typer.confirm(f"restore {', '.join(made.parts)} of {made.backup}?"):
-                raise typer.Exit(1)
-            progress.go_on()
+            with progress.paused():
+                if not as_json:
+                    _print_plan(made)
+                ask(f"restore {', '.join(made.parts)} of {made.backup}?", yes)
             return True
 
-        done = restoring.restore(region, chosen, options, progress, confirm)
+        done = operation.run(progress, confirm)
     if not done.run:
         return
     if as_json:
@@ -212,6 +209,13 @@ def schedule(
         typer.echo(f"# {timing.FOLDER / file}\n{text}")
 
 
+def _show_plan(made: RestorePlan, as_json: bool) -> None:
+    if as_json:
+        print_json(made.model_dump(mode="json"))
+    else:
+        _print_plan(made)
+
+
 def _print_plan(made: RestorePlan) -> None:
     console.print(f"backup {made.backup}: {', '.join(made.parts)}")
     for number, step in enumerate(made.steps, 1):
@@ -232,43 +236,3 @@ def _row(found: Manifest) -> dict[str, Any]:
         "database": database.model_dump(mode="json", exclude={"tables"}) if database else None,
         "tables": len(database.tables) if database else 0,
     }
-
-
-def nobody_to_ask(yes: bool, as_json: bool, command: str) -> None:
-    """Refuse what asks where nobody answers.
-
-    :raises RefusedError: there is no terminal and no --yes
-    """
-    if not yes and (as_json or not sys.stdin.isatty()):
-        raise RefusedError(f"{command} asks before it changes anything, and there is nobody to ask", "add --yes")
-
-
-class Progress:
-    """What goes on, and a line for each thing that is done; on stderr when stdout is for a script."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._console = Console(stderr=True, highlight=False) if as_json else console
-        self._status = self._console.status("reading")
-
-    def __enter__(self) -> Progress:
-        self.go_on()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.pause()
-
-    def pause(self) -> None:
-        """Nothing moves while somebody reads or answers."""
-        self._status.stop()
-
-    def go_on(self) -> None:
-        """Move again."""
-        self._status.start()
-
-    def __call__(self, kind: str, text: str) -> None:
-        """A scs_deploy.backup.stream.Say."""
-        if kind == "done":
-            self._console.print(f"  [green]done[/]  {escape(text)}", soft_wrap=True)
-        self._status.update(escape(text))

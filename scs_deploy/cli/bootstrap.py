@@ -7,9 +7,9 @@ import time
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._progress import RunProgress
 from scs_deploy.spec.container import Impact
 
 
@@ -33,18 +33,13 @@ def bootstrap(
 
     Safe to run again: a prepared host is left as it is.
     """
-    from scs_deploy.engine.events import Event, TaskStarted
-    from scs_deploy.operations.bootstrap import Bootstrap
+    from scs_deploy.operations.bootstrap import Bootstrap, BootstrapRequest
     from scs_deploy.region.region import Region
 
     started = time.monotonic()
-    with errors.status("reaching the hosts") as status:
-
-        def show(event: Event) -> None:
-            if isinstance(event, TaskStarted):
-                status.update(escape(event.title))
-
-        summary = Bootstrap(Region.load(environment), host or (), allow or ()).run(show)
+    request = BootstrapRequest(hosts=tuple(host or ()), allow=tuple(allow or ()))
+    with RunProgress(errors) as progress:
+        summary = Bootstrap(Region.load(environment), request).run(progress)
     seconds = time.monotonic() - started
     if json:
         print_json(

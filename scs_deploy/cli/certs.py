@@ -96,29 +96,19 @@ def rotate(
 
     Interrupted? The same command goes on where it was.
     """
-    from scs_deploy.operations.bootstrap import Bootstrap
-    from scs_deploy.operations.rotate import certificates, state
-    from scs_deploy.region.certificates import wanted_leaves
+    from scs_deploy.operations.rotate.rotation import RotateRequest
     from scs_deploy.region.region import Region
-    from scs_deploy.secrets import pki
 
     if ca and names:
         raise RefusedError("--ca issues every certificate anew", "leave the names out")
     if users_trust and not ca:
         raise RefusedError("--users-trust belongs to an exchange of the CA", "add --ca")
     probe = measured.options(max_failed_requests, no_probe, None)
-    region = Region.load(environment)
-    chosen = tuple(sorted(set(names or ())))
-    pki.check_names(chosen, wanted_leaves(region.environment, region.inventory))
-    rotation = state.begin(region.environment, "ca" if ca else "certificates", chosen)
-    engine = rotating.engine(region.environment.name, allow, probe, yes, rotation.command)
-
-    def hosts() -> str:
-        done = Bootstrap(Region.load(region.environment.name)).run()
-        return f"changed on {len(done.changed)} of {len(done.hosts)} hosts"
-
-    steps = certificates.ca_steps(engine, hosts) if ca else certificates.leaf_steps(engine, chosen)
-    rotating.run(region.environment, rotation, steps, plan, yes, frozenset({"issue"}) if users_trust else frozenset())
+    request = RotateRequest(
+        kind="ca" if ca else "certificates", names=tuple(names or ()), users_trust=users_trust,
+        allow=tuple(allow or ()), probe=probe,
+    )  # fmt: skip
+    rotating.rotate(Region.load(environment), request, plan, yes)
 
 
 def _collect(environment: str | None, offline: bool) -> list[Entry]:

@@ -11,10 +11,11 @@ from rich.markup import escape
 from scs_deploy.cli import _progress as show
 from scs_deploy.cli._asking import ask, check_terminal
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._plans import print_networks
 from scs_deploy.spec.container import Impact
 
 if TYPE_CHECKING:
-    from scs_deploy.host.network.plan import HostNetwork
+    pass
 
 app = typer.Typer(help="What belongs to a host itself.", no_args_is_help=True)
 network = typer.Typer(
@@ -47,7 +48,7 @@ def plan(
     if as_json:
         print_json({"hosts": [p.model_dump(mode="json") for p in plans.values()]})
     else:
-        print_plans(plans)
+        print_networks(plans)
     if exit_code and not all(p.empty for p in plans.values()):
         raise typer.Exit(3)
 
@@ -67,40 +68,21 @@ def apply(
     A host that the manager does not reach afterwards over a new connection puts its old network back by itself; then
     the command fails, and no further host is touched.
     """
-    from scs_deploy.operations.host_network import ChangeHostNetworks, differing
+    from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest
     from scs_deploy.region.region import Region
 
     check_terminal(yes)
-    operation = ChangeHostNetworks(Region.load(environment), hosts or (), allow or ())
+    request = NetworkRequest(hosts=tuple(hosts or ()), allow=tuple(allow or ()))
+    operation = ChangeHostNetworks(Region.load(environment), request)
     with show.RunProgress() as progress:
-
-        def confirm(plans: dict[str, HostNetwork]) -> bool:
-            with progress.paused():
-                print_plans(plans)
-                ask("apply?", yes)
-            progress.expect(len(differing(plans)))
-            return True
-
-        done = operation.run(progress, confirm)
-    if not done.run:
-        print_plans(operation.plan())
+        plans = operation.plan(progress)
+    print_networks(plans)
+    if not operation.total(plans):
         return
+    operation.check(plans)
+    ask("apply?", yes)
+    with show.RunProgress() as progress:
+        done = operation.run(progress, plan=plans)
     for host, said in done.warnings.items():
         console.print(f"[yellow]{host}[/]: {escape('; '.join(said))}")
     console.print(f"[green]done[/]: {len(done.hosts)} host(s) in run {done.run}, reached again over new connections")
-
-
-def print_plans(plans: dict[str, HostNetwork]) -> None:
-    """What changes, for people: host, file, lines, impact."""
-    from scs_deploy.host.network.plan import text
-
-    if not plans:
-        console.print("no host has links in the inventory: their networks are not scs's")
-    for host, found in plans.items():
-        if found.empty:
-            console.print(f"{host}: [green]no changes[/]")
-            continue
-        console.print(f"[bold]{host}[/] (impact [bold red]{found.impact}[/]):")
-        for line in text(found):
-            colour = {"+": "green", "-": "red"}.get(line.strip()[:1] if line.startswith("    ") else "", "")
-            console.print(f"  [{colour}]{escape(line)}[/]" if colour else f"  {escape(line)}", soft_wrap=True)

@@ -66,9 +66,14 @@ def _scs(
     _version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of scs and exit.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print on stderr what otherwise goes to state/scs.log of the region.")
+    ] = False,
 ) -> None:
-    # without a callback, typer takes the only command that is registered for the whole program
-    pass
+    if debug:
+        from scs_deploy.state.journal import logging_to_terminal
+
+        logging_to_terminal()
 
 
 def needed(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _progress as show
+from scs_deploy.cli._asking import ask, check_terminal
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 
 if TYPE_CHECKING:
@@ -193,28 +192,25 @@ def _run(
     options = Options(leave_guests=leave_guests, force_quorum_loss=force_quorum_loss, purge=purge)
     request = run.NodeRequest(verb=verb, host=host, options=options, fingerprint=fingerprint)
     operation = run.NodeVerb(Region.load(environment), request)
-    if not plan and not yes and (as_json or not sys.stdin.isatty()):
-        raise RefusedError(f"node {verb} asks before it changes anything, and there is nobody to ask", "add --yes")
+    if not plan:
+        check_terminal(yes, as_json)
     with show.RunProgress(errors if as_json else console) as progress:
 
         def confirm(made: NodePlan) -> bool:
-            progress.__exit__()
-            if as_json and (plan or made.refusals or not made.steps):
-                print_json(made.model_dump(mode="json"))
-            elif not as_json:
-                _print(made)
-            if plan or made.refusals or not made.steps:
-                return False
-            if not yes and not typer.confirm(f"{verb} {host}?"):
-                raise typer.Exit(1)
-            progress.expect(len(made.steps))
-            progress.__enter__()
+            with progress.paused():
+                if as_json and (plan or made.refusals or not made.steps):
+                    print_json(made.model_dump(mode="json"))
+                elif not as_json:
+                    _print(made)
+                if plan or made.refusals or not made.steps:
+                    return False
+                ask(f"{verb} {host}?", yes)
             return True
 
         if plan:
-            made = operation.plan()
+            made = operation.plan(progress)
             confirm(made)
-            run.refuse(made)
+            operation.check(made)
             return
         done = operation.run(progress, confirm)
     if as_json and done.run:

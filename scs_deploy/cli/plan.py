@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.cli import _plans as plans
 from scs_deploy.cli import _progress as show
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.spec.container import Impact
@@ -65,10 +66,10 @@ def plan(
     if out:
         saved_plan.save(out, region, selection, found)
     if as_json:
-        print_json({**show.plan_json(found), "inventory": region.inventory.hash})
+        print_json({**plans.plan_json(found), "inventory": region.inventory.hash})
     else:
-        show.print_plan(found)
-        show.print_inventory(region.inventory)
+        plans.print_plan(found)
+        plans.print_inventory(region.inventory)
         if out:
             console.print(f"saved; apply it with `scs apply {out}`", markup=False)
     if exit_code and not found.empty:
@@ -77,11 +78,10 @@ def plan(
 
 def _offline(region: Region, selection: Selection, as_json: bool) -> None:
     from scs_deploy.desired import digest
-    from scs_deploy.engine.events import TaskDone
 
     with show.RunProgress() as progress:
         progress.expect(len(selection.hosts or region.inventory.hosts))
-        found = digest.render(region, selection, lambda: progress(TaskDone("rendering", changes=1)))
+        found = digest.render(region, selection, progress.advance)
     if as_json:
         print_json({"inventory": region.inventory.hash, "hosts": [h.model_dump(mode="json") for h in found]})
         return
@@ -93,4 +93,4 @@ def _offline(region: Region, selection: Selection, as_json: bool) -> None:
         )  # fmt: skip
     console.print(table)
     console.print(f"{len(found)} host(s), {sum(len(h.files) for h in found)} files; no host was asked")
-    show.print_inventory(region.inventory)
+    plans.print_inventory(region.inventory)

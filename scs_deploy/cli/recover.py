@@ -4,19 +4,16 @@
 from __future__ import annotations
 
 import inspect
-import sys
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from scs_deploy.base.errors import RefusedError
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.engine.events import Event, Stage, TaskDone, TaskStarted
+from scs_deploy.cli._asking import check_terminal
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._progress import RunProgress
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -118,26 +115,21 @@ def _recover(
     from scs_deploy.operations.recover import run
     from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
-    operation = run.Recover(region, run.procedure(region, service, options))
-    command = f"scs recover {service}"
-    with _Progress(as_json) as progress:
+    request = run.RecoverRequest(service=service, options=options.model_dump())
+    operation = run.Recover(Region.load(environment), request)
+    if not plan:
+        check_terminal(yes, as_json)
+    with RunProgress(errors if as_json else console) as progress:
         if plan:
             found = operation.plan(progress)
-            progress.pause()
             _print(found, as_json, run="", done=not found.steps)
             return
-        if not yes and (as_json or not sys.stdin.isatty()):
-            raise RefusedError(f"{command} asks before it changes anything, and there is nobody to ask", "add --yes")
 
         def confirm(seen: Recovery) -> bool:
-            progress.pause()
-            if not as_json:
-                _print_plan(seen)
-            if not yes and not typer.confirm("recover?"):
-                return False
-            progress.go_on()
-            return True
+            with progress.paused():
+                if not as_json:
+                    _print_plan(seen)
+                return yes or typer.confirm("recover?")
 
         done = operation.run(progress, confirm)
     if not done.run and done.found.steps:
@@ -182,37 +174,3 @@ def _table(found: Recovery) -> Table:
     for m in found.members:
         table.add_row(*(escape(m[c]) for c in columns))
     return table
-
-
-class _Progress:
-    """The step that runs, and a line for each that is done; on stderr when stdout is for a script."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._console = Console(stderr=True, highlight=False) if as_json else console
-        self._status = self._console.status("reading")
-
-    def __enter__(self) -> _Progress:
-        self.go_on()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.pause()
-
-    def pause(self) -> None:
-        """Nothing moves while somebody reads or answers."""
-        self._status.stop()
-
-    def go_on(self) -> None:
-        """Move again."""
-        self._status.start()
-
-    def __call__(self, event: Event) -> None:
-        """A scs_deploy.engine.events.Watch."""
-        match event:
-            case TaskDone(title):
-                self._console.print(f"  [green]done[/]  {escape(title)}")
-                self._status.update(escape(title))
-            case Stage(title) | TaskStarted(title):
-                self._status.update(escape(title))

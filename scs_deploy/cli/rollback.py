@@ -12,9 +12,8 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _lockdiff as lockdiff
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _progress as show
-from scs_deploy.cli._asking import check_terminal
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.cli.apply import confirming
+from scs_deploy.cli._asking import check_terminal, confirming
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 
 if TYPE_CHECKING:
     from scs_deploy.operations.rollback import RollbackPlan
@@ -56,20 +55,19 @@ def rollback(
         raise RefusedError("--json goes with --plan", "scs runs show --json tells what a rollback did")
     check_terminal(yes or plan)
     region = Region.load(environment)
-    progress = show.RunProgress()
-    agree = confirming(region, progress, "roll back?", yes)
-    operation = rollbacks.Rollback(region, run, tuple(names or ()), images_only, probe, agree)
-    with console.status("comparing with then"):
-        back, reasons = operation.preview()
+    request = rollbacks.RollbackRequest(run=run, services=tuple(names or ()), images_only=images_only, probe=probe)
+    operation = rollbacks.Rollback(region, request)
+    with show.RunProgress(errors) as progress:
+        back = operation.plan(progress)
     if as_json:
-        print_json(_json(back, reasons))
+        print_json(_json(back))
         return
     _show(back)
-    rollbacks.refuse(back, reasons)
+    operation.check(back)
     if plan or back.empty:
         return
-    with progress:
-        done = operation.run(progress)
+    with show.RunProgress() as progress:
+        done = operation.run(progress, confirming(region, progress, "roll back?", yes), back)
     console.print(f"[green]rolled back[/]: {done.changes} changes in run {done.run or '-'}; {_kept(region)}")
     if done.held:
         console.print(f"[yellow]{done.held} changes are held back[/] until `scs apply --allow data-plane`")
@@ -94,6 +92,8 @@ def _show(back: RollbackPlan) -> None:
         console.print(f"[yellow]note[/]: {note}")
 
 
-def _json(back: RollbackPlan, reasons: list[str]) -> dict[str, object]:
-    found: dict[str, object] = json.loads(back.model_dump_json(include={"run", "release", "images", "notes"}))
-    return found | {"overrides": sorted(back.overrides), "refused": reasons}
+def _json(back: RollbackPlan) -> dict[str, object]:
+    found: dict[str, object] = json.loads(
+        back.model_dump_json(include={"run", "release", "images", "notes", "refused"})
+    )
+    return found | {"overrides": sorted(back.overrides)}

@@ -12,7 +12,7 @@ from rich.table import Table
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _progress as shows
-from scs_deploy.cli._asking import check_terminal
+from scs_deploy.cli._asking import check_terminal, confirming
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.environment import environment as environments
 from scs_deploy.state import process, snapshot
@@ -132,17 +132,26 @@ def resume(
     environment: EnvironmentOption = None,
 ) -> None:
     """Go on with a run that was paused, failed or interrupted. Observes first, and does what is left of it."""
-    from scs_deploy.cli.apply import confirming, finished
-    from scs_deploy.operations.apply import Resume
+    from scs_deploy.cli._rotating import print_waiting
+    from scs_deploy.cli.apply import finished
+    from scs_deploy.operations.apply import Applied
+    from scs_deploy.operations.resume import resumption
+    from scs_deploy.operations.rotate.rotation import RotationResult
     from scs_deploy.region.region import Region
 
     given = max_failed_requests is not None or no_probe or ping
     probe = measured.options(max_failed_requests, no_probe, ping) if given else None
     region = Region.load(environment)
     check_terminal(yes)
+    operation, found = resumption(region, run_id, probe)
     with shows.RunProgress() as progress:
-        done = Resume(region, run_id, probe).run(progress, confirming(region, progress, "go on?", yes))
-    finished(region, done)
+        done = operation.run(progress, confirming(region, progress, "go on?", yes), resumed=found)
+    if isinstance(done, Applied):
+        finished(region, done)
+    elif isinstance(done, RotationResult) and done.waits_for:
+        print_waiting(region.environment, operation.command, done)
+    else:
+        console.print(f"[green]done[/]: run {found.id}")
 
 
 @app.command(epilog="Example: scs runs abandon 6h2k9qw3x")
@@ -151,12 +160,12 @@ def abandon(
     environment: EnvironmentOption = None,
 ) -> None:
     """Declare that a run which did not reach its end will not be resumed. Changes nothing in the region."""
-    from scs_deploy.operations import apply as applies
+    from scs_deploy.operations.base import OPEN
 
     region = environments.load(environment)
     with region_lock(region), run_store(region) as store:
         run = store.get(run_id, changing=True)
-        if run.status not in applies.OPEN:
+        if run.status not in OPEN:
             raise RefusedError(f"run {run.id} is {run.status}, there is nothing to abandon", "scs runs list")
         store.abandon(run)
     left = run.changes_total - run.changes_done

@@ -146,25 +146,12 @@ def rotate(
 
     Interrupted? The same command goes on where it was.
     """
-    from scs_deploy.operations.rotate import secrets as rotation_of
-    from scs_deploy.operations.rotate import state
+    from scs_deploy.operations.rotate.rotation import RotateRequest
     from scs_deploy.region.region import Region
 
     probe = measured.options(max_failed_requests, no_probe, None)
-    region = Region.load(environment)
-    chosen = rotation_of.choose(names, region.catalog)
-    rotation_of.refuse_others(region.secrets, chosen)
-    rotation = state.begin(region.environment, "secrets", tuple(sorted(set(names))))
-    engine = rotating.engine(region.environment.name, allow, probe, yes, rotation.command)
-    kept = set(rotation_of.keys(region.catalog)) & set(names)
-    steps = rotation_of.key_steps(engine, kept)
-    if chosen:
-        steps += rotation_of.steps(engine, chosen, rotation.command)
-        table = Table("secret", "services", "the old value", box=None, pad_edge=False, header_style="bold")
-        for secret in chosen:
-            table.add_row(secret.name, ", ".join(secret.services), rotation_of.OLD[secret.how])
-        console.print(table)
-    rotating.run(region.environment, rotation, steps, plan, yes)
+    request = RotateRequest(kind="secrets", names=tuple(names), allow=tuple(allow or ()), probe=probe)
+    rotating.rotate(Region.load(environment), request, plan, yes)
 
 
 def rotate_file_key(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +13,9 @@ from scs_deploy.cli.plan import Allow, Hosts
 from scs_deploy.plan.change import Kind
 
 Which = Annotated[list[str], typer.Argument(metavar="SERVICE|CONTAINER", help="What to act on.")]
+
+
+Verb = Literal[Kind.STOP, Kind.START, Kind.RESTART]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,13 +40,14 @@ def restart(names: Which, host: Hosts = None, allow: Allow = None, environment: 
     _act(Kind.RESTART, names, host, allow, environment)
 
 
-def _act(kind: Kind, names: list[str], host: list[str] | None, allow: Allow, environment: str | None) -> None:
-    from scs_deploy.operations.restart import Restart
+def _act(kind: Verb, names: list[str], host: list[str] | None, allow: Allow, environment: str | None) -> None:
+    from scs_deploy.operations.restart import Restart, RestartRequest
     from scs_deploy.region.region import Region
-    from scs_deploy.region.selection import Selection
 
-    region = Region.load(environment)
-    selection = Selection(tuple(names), tuple(host or ()), tuple(allow or ()))
+    request = RestartRequest(
+        kind=kind, services=tuple(names), hosts=tuple(host or ()), allow=tuple(allow or ())
+    )  # fmt: skip
+    command = f"scs {kind.value} {' '.join(names)}"
     with show.RunProgress() as progress:
-        done = Restart(region, kind, selection, f"scs {kind.value} {' '.join(names)}").run(progress)
+        done = Restart(Region.load(environment), request, command).run(progress)
     console.print(f"[green]done[/]: {kind.value} of {done.changes} container(s) in run {done.run}")

@@ -148,17 +148,11 @@ def _build(region: Environment, images: tuple[str, ...]) -> None:
 
 def _deploy(region: Environment) -> None:
     from scs_deploy.cli._progress import RunProgress
-    from scs_deploy.operations.apply import Apply
-    from scs_deploy.plan.region import Plan
+    from scs_deploy.operations.apply import Apply, ApplyRequest
     from scs_deploy.region.region import Region
 
     with RunProgress() as progress:
-
-        def confirm(plan: Plan) -> bool:
-            progress.planned(plan)
-            return True
-
-        done = Apply(Region.load(region.name), command="scs testbed up").run(progress, confirm)
+        done = Apply(Region.load(region.name), ApplyRequest(), "scs testbed up").run(progress)
     if done.changes:
         console.print(f"  {done.changes} changes in run {done.run}")
     else:

@@ -11,15 +11,14 @@ import typer
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _progress as show
-from scs_deploy.cli import _releasing as releasing
-from scs_deploy.cli._asking import check_terminal
+from scs_deploy.cli._asking import check_terminal, confirming
 from scs_deploy.cli._options import EnvironmentOption, console, errors
-from scs_deploy.cli.apply import confirming
+from scs_deploy.cli._plans import print_any_plan
 from scs_deploy.cli.plan import Allow
 
 if TYPE_CHECKING:
     from scs_deploy.environment.environment import Environment
-    from scs_deploy.operations.apply import ApplyRequest
+    from scs_deploy.operations.apply import Applied
     from scs_deploy.spec.container import Impact
 
 app = typer.Typer(
@@ -67,17 +66,20 @@ def run(
 
     Shows the plan and asks, stops at the first gate that fails, and touches the data plane with consent only.
     """
-    from scs_deploy.environment import environment as environments
-    from scs_deploy.operations.upgrade import daily
+    from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
+    from scs_deploy.region.region import Region
 
-    chosen = environments.load(environment)
+    agreed = yes or unattended
     probe = measured.options(max_failed_requests, no_probe, ping)
-    request = daily.UpgradeRequest(allow=tuple(allow or ()), probe=probe, images=images, unattended=unattended)
-    wanted = daily.prepare(chosen, request)
-    check_terminal(yes or unattended)
-    if images:
-        releasing.build(chosen)
-    _carry_out(chosen, wanted, yes or unattended, no_validate)
+    check_terminal(agreed)
+    request = UpgradeRequest(
+        allow=tuple(allow or ()), probe=probe, images=images, unattended=unattended, validation=not no_validate
+    )
+    region = Region.load(environment)
+    with show.RunProgress() as progress:
+        operation = DailyUpgrade(region, request, command(sys.argv))
+        done = operation.run(progress, confirming(region, progress, "upgrade?", agreed))
+    _finished(done)
 
 
 @app.command(epilog="Example: scs upgrade release 2026.1 --plan; scs upgrade release 2026.1 --images")
@@ -97,28 +99,29 @@ def release(
     environment: EnvironmentOption = None,
 ) -> None:
     """Upgrade to this OpenStack release. All blockers are reported before anything changes."""
-    from scs_deploy.engine.observe import make_plan
-    from scs_deploy.environment import environment as environments
-    from scs_deploy.operations.apply import ApplyRequest
+    from scs_deploy.operations.upgrade.release import ReleaseRequest, ReleaseUpgrade, operation
     from scs_deploy.region.region import Region
 
     if plan and images:
         raise RefusedError("--plan builds no images", f"scs images build --release {name}")
-    chosen = environments.load(environment)
-    request = ApplyRequest(allow=tuple(allow or ()), probe=measured.options(max_failed_requests, no_probe, ping))
     check_terminal(yes or plan)
-    if releasing.begins(chosen, name):
-        wanted = releasing.ReleaseRequest(name, request, images, no_backup, plan, yes, command(sys.argv))
-        done = releasing.go(chosen, wanted)
-        if done and not no_validate:
-            _validate(chosen, done.run)
-        return
-    if images:
-        releasing.build(chosen)
-    if plan:
-        show.print_plan(make_plan(Region.load(chosen.name), request.selection))
-        return
-    _carry_out(chosen, request, yes, no_validate)
+    request = ReleaseRequest(
+        release=name, allow=tuple(allow or ()), probe=measured.options(max_failed_requests, no_probe, ping),
+        images=images, backup=not no_backup, validation=not no_validate,
+    )  # fmt: skip
+    region = Region.load(environment)
+    wanted = operation(region, request, command(sys.argv))
+    goes = isinstance(wanted, ReleaseUpgrade)
+    if not goes:
+        console.print(f"environment.yml names release {name} already: going on")
+    with show.RunProgress() as progress:
+        if plan:
+            found = wanted.plan(progress)
+            with progress.paused():
+                print_any_plan(region, found)
+            return
+        done = wanted.run(progress, confirming(region, progress, "upgrade?", yes))
+    _finished(done, name if goes else "")
 
 
 @app.command(epilog='Example: scs upgrade schedule "*-*-* 03:00"; scs upgrade schedule --remove')
@@ -193,39 +196,25 @@ def _note(instead: str) -> None:
     errors.print(f"note: this spelling ends with the next release of scs; use `{instead}`", markup=False)
 
 
-def _carry_out(environment: Environment, request: ApplyRequest, yes: bool, no_validate: bool) -> None:
-    from scs_deploy.operations.upgrade import daily
+def _finished(done: Applied, release: str = "") -> None:
+    """How it ended.
 
-    operation = daily.upgrade(environment, request, command(sys.argv))
-    with show.RunProgress() as progress:
-        done = operation.run(progress, confirming(operation.region, progress, "upgrade?", yes))
+    :param release: that the region went to
+    """
     if done.held:
         console.print(f"[yellow]{done.held} changes are held back[/] until `scs upgrade run --allow data-plane`")
     if not done.run:
         console.print("[green]nothing to upgrade[/]: the region runs what its release lock says")
         return
-    console.print(f"[green]upgraded[/]: {done.changes} changes in run {done.run}")
-    if not no_validate:
-        _validate(environment, done.run)
+    where = f" to release {release}" if release else ""
+    console.print(f"[green]upgraded[/]{where}: {done.changes} changes in run {done.run}")
+    if release:
+        console.print("environment.yml and release.lock.yml changed: keep them in git")
 
 
 def command(words: list[str]) -> str:
     """What the run's record calls it."""
     return " ".join(["scs", *words[1:]])
-
-
-def _validate(environment: Environment, run_id: str) -> None:
-    """Use the region.
-
-    :raises ScsError: a check failed
-    """
-    from scs_deploy import validate
-    from scs_deploy.cli.validate import _progress
-    from scs_deploy.operations.upgrade import daily
-
-    with errors.status("validating") as status:
-        report = daily.validate_region(environment, run_id, lambda name, result: _progress(status, name, result))
-    console.print(f"[green]validated[/]: {report.count(validate.Verdict.PASSED)} checks passed")
 
 
 def _schedule(environment: Environment, calendar: str | None) -> None:

@@ -12,13 +12,12 @@ from rich.status import Status
 from rich.text import Text
 
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._progress import VERDICTS
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.environment import environment as environments
 
 if TYPE_CHECKING:
     from scs_deploy.validate import Report, Result
-
-STYLES = {"passed": "green", "failed": "red", "skipped": "yellow", "n/a": "dim"}
 
 
 def register(app: typer.Typer) -> None:
@@ -68,7 +67,7 @@ def _progress(status: Status, name: str, result: Result | None) -> None:
         status.update(escape(name))
         return
     took = f"{result.seconds:.1f} s"
-    errors.print(f"[{STYLES[result.verdict]}]{result.verdict:<8}[/]{name:<16} {took:>8}  {escape(result.message)}")
+    errors.print(f"[{VERDICTS[result.verdict]}]{result.verdict:<8}[/]{name:<16} {took:>8}  {escape(result.message)}")
 
 
 def _list(json: bool) -> None:
@@ -96,8 +95,8 @@ def _show(report: Report) -> None:
     measured = (Column(title, leave=n, justify="right") for title, n in times)
     columns = (Column("check", key=True), Column("verdict", key=True), *measured)
     rows = [
-        (r.check, Text(r.verdict, STYLES[r.verdict]), _time(r.p50), _time(r.p95), _time(r.budget) if r.samples else "",
-         _time(r.seconds))
+        (r.check, Text(r.verdict, VERDICTS[r.verdict]), _time(r.p50), _time(r.p95),
+         _time(r.budget) if r.samples else "", _time(r.seconds))
         for r in report.results
     ]  # fmt: skip
     show_table(console, columns, rows)

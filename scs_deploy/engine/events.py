@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from scs_deploy.images.difference import ImageChange
 from scs_deploy.state.measurement import Summary
 
 log = logging.getLogger("scs")
@@ -43,6 +44,8 @@ class TaskDone:
     host: str = ""
     changes: int = 0
     """changes of the plan that it finished"""
+    said: str = ""
+    """what was done, a few words: text, never markup"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,39 @@ class ProbeResult:
     summaries: tuple[Summary, ...]
 
 
-Event = Stage | Expected | TaskStarted | TaskDone | TaskFailed | Note | ProbeNote | ProbeResult
+@dataclass(frozen=True)
+class ImageStep:
+    """The build of an image comes to a step, or ends."""
+
+    image: str
+    state: str
+    """as scs_deploy.images.events has it: `running`, `built`, `pushed` ..."""
+    step: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class ImagesBuilt:
+    """All images are built and pushed."""
+
+    changes: tuple[ImageChange, ...]
+    """against the images that the region has locked so far"""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A check of the validation ended."""
+
+    check: str
+    verdict: str
+    seconds: float
+    message: str = ""
+
+
+Event = (
+    Stage | Expected | TaskStarted | TaskDone | TaskFailed | Note | ProbeNote | ProbeResult | ImageStep | ImagesBuilt
+    | Checked
+)  # fmt: skip
 
 Watch = Callable[[Event], None]
 """A view of an operation: called with each event as it happens."""

@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
 from scs_deploy.engine import runner
-from scs_deploy.engine.events import TaskStarted
+from scs_deploy.engine.events import TaskStarted, Watch, ignore
 from scs_deploy.engine.runner import Event
-from scs_deploy.operations import host_network
-from scs_deploy.operations.base import Operation, Session, Start
+from scs_deploy.operations.base import Operation, Session
+from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest, differing, may
 from scs_deploy.region.region import Region
 from scs_deploy.spec.container import Impact
-from scs_deploy.state.runs import RunRecord, Status
+from scs_deploy.state.runs import Status
 
 PLAYBOOK = "bootstrap.yml"
 
@@ -48,75 +49,89 @@ def facts_of(region: Region) -> dict[str, Any]:
     return {"names": names, "registries": registries}
 
 
-class Bootstrap(Operation[tuple[str, ...], Summary]):
-    """Prepare hosts. Changes nothing on a host that is prepared already.
+class BootstrapRequest(Model):
+    """Which hosts to prepare."""
 
-    :param hosts: host names; empty: all of the inventory
-    :param allow: impacts that the operator consents to; the hosts' networks change with `network` only
-    """
+    hosts: tuple[str, ...] = ()
+    """empty: all of the inventory"""
+    allow: tuple[Impact, ...] = ()
+    """impacts that the operator consents to; the hosts' networks change with `network` only"""
+
+
+class Bootstrap(Operation[BootstrapRequest, tuple[str, ...], Summary]):
+    """Prepares hosts. Changes nothing on a host that is prepared already. A plan is the hosts' names."""
 
     name = "bootstrap"
+    requests = BootstrapRequest
     repeat = "repeat the command: a host that is prepared is left as it is"
+    changing = False
 
-    def __init__(self, region: Region, hosts: Sequence[str] = (), allow: Sequence[Impact] = ()) -> None:
-        super().__init__(region, " ".join(["scs bootstrap", *(f"--host {h}" for h in hosts)]))
-        self.hosts, self.allow = tuple(hosts), tuple(allow)
+    def __init__(self, region: Region, request: BootstrapRequest = BootstrapRequest(), command: str = "") -> None:
+        default = " ".join(["scs bootstrap", *(f"--host {h}" for h in request.hosts)])
+        super().__init__(region, request, command or default)
 
-    def plan(self) -> tuple[str, ...]:
+    def plan(self, watch: Watch = ignore) -> tuple[str, ...]:  # noqa: ARG002 - no host is asked
         """The hosts to prepare.
 
         :raises RefusedError: an unknown host, or scs manages the registry and the region has no CA yet
         """
         known = self.region.inventory.hosts
-        for host in self.hosts:
+        for host in self.request.hosts:
             if host not in known:
                 raise RefusedError(
                     f"{self.region.environment.inventory}: no host '{host}'", f"there are: {', '.join(known)}"
                 )
         facts_of(self.region)
-        return self.hosts or tuple(known)
+        return self.request.hosts or tuple(known)
 
-    def execute(self, session: Session, confirm: Callable[[tuple[str, ...]], bool]) -> Summary:
+    def total(self, plan: tuple[str, ...]) -> int:
+        """See Operation."""
+        return len(plan)
+
+    def nothing(self, plan: tuple[str, ...]) -> Summary:  # noqa: ARG002 - the same for every plan
+        """See Operation."""
+        return Summary(())
+
+    def secrets(self) -> Iterable[str]:
+        """None: a region may have no secrets yet."""
+        return ()
+
+    def carry_out(self, session: Session, plan: tuple[str, ...]) -> Summary:
         """See Operation.
 
         :raises RefusedError: an unreachable host; nothing was changed anywhere
         :raises ScsError: a task failed on a host
         """
-        hosts = self.plan()
-        if not confirm(hosts):
-            return Summary(())
-        start = Start(
-            operation=self.name, command=self.command, total=len(hosts), inventory=self.region.inventory.hash,
-            repeat=self.repeat,
-        )  # fmt: skip
-        with session.recording(start) as record:
-            return self.prepare(session, record)
-
-    def prepare(self, session: Session, record: RunRecord) -> Summary:
-        """The same within a run that is recorded already."""
-        summary = Summary(self.plan())
-        steps = {h: record.step_started("Prepare the host", phase=self.name, host=h) for h in summary.hosts}
+        summary = Summary(plan)
+        record = session.record
+        steps = {h: record.step_started("Prepare the host", phase=self.name, host=h) for h in plan}
 
         def note(event: Event) -> None:
             data = event.get("event_data") or {}
             if event.get("event") == "playbook_on_task_start":
+                session.check()
                 session.emit(TaskStarted(str(data.get("task", "")), self.name))
             if event.get("event") == "runner_on_ok" and (data.get("res") or {}).get("changed"):
                 summary.changed.setdefault(data["host"], []).append(data["task"])
 
         playbook = paths.root() / "playbooks" / PLAYBOOK
-        runner.run_playbook(self.region.environment, playbook, self.hosts, note).raise_for("bootstrap")
+        runner.run_playbook(self.region.environment, playbook, self.request.hosts, note).raise_for("bootstrap")
         for host, step in steps.items():
             record.step_finished(step, Status.DONE, f"{len(summary.changed.get(host, []))} tasks changed something", 1)
-        self._networks(session, record, summary)
+        self._networks(session, summary)
         return summary
 
-    def _networks(self, session: Session, record: RunRecord, summary: Summary) -> None:
+    def _networks(self, session: Session, summary: Summary) -> None:
         """Last, so that a host whose new network fails is prepared all the same."""
-        described = [h for h in summary.hosts if self.region.inventory.hosts[h].links]
-        differ = host_network.differing(host_network.plan(self.region, described)) if described else ()
-        if differ and host_network.may(self.region, self.allow):
-            host_network.change(self.region, differ, session, record)
+        described = tuple(h for h in summary.hosts if self.region.inventory.hosts[h].links)
+        if not described:
+            return
+        change = ChangeHostNetworks(self.region, NetworkRequest(hosts=described, allow=self.request.allow))
+        plans = change.plan()
+        differ = differing(plans)
+        if differ and may(self.region, self.request.allow):
+            session.record.expect(len(differ))
+            change.carry_out(session, plans)
             for host in differ:
                 summary.changed.setdefault(host, []).append("Configure the network")
         else:

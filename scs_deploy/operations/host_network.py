@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.model import Model
 from scs_deploy.engine import runner
+from scs_deploy.engine.events import Stage, Watch, ignore
 from scs_deploy.host.network import action
 from scs_deploy.host.network.plan import HostNetwork
-from scs_deploy.operations.base import Operation, Session, Start, Step
+from scs_deploy.operations.base import Operation, Session, Step
 from scs_deploy.region.region import Region
 from scs_deploy.spec.container import Impact
-from scs_deploy.state.runs import RunRecord
 
 PLAYBOOK = "host_network.yml"
 
@@ -74,79 +74,77 @@ def may(region: Region, allow: Sequence[Impact]) -> bool:
     return Impact.NETWORK in {*region.environment.settings.allow, *allow}
 
 
-class ChangeHostNetworks(Operation[dict[str, HostNetwork], Applied]):
-    """Change the networks of the hosts that differ, one host after the other.
+class NetworkRequest(Model):
+    """Which hosts' networks to bring to what their links say."""
 
-    :param hosts: only these; empty: all that have links
-    :param allow: impacts that the operator consents to: without `network` it is refused
-    """
+    hosts: tuple[str, ...] = ()
+    """empty: all that have links"""
+    allow: tuple[Impact, ...] = ()
+    """impacts that the operator consents to: without `network` it is refused"""
+
+
+class ChangeHostNetworks(Operation[NetworkRequest, dict[str, HostNetwork], Applied]):
+    """Changes the networks of the hosts that differ, one host after the other."""
 
     name = "host network apply"
-    repeat = "repeat the command: hosts whose network is as their links say are left as they are"
+    requests = NetworkRequest
 
-    def __init__(self, region: Region, hosts: Sequence[str] = (), allow: Sequence[Impact] = ()) -> None:
-        super().__init__(region, " ".join(["scs host network apply", *hosts]))
-        self.hosts, self.allow = tuple(hosts), tuple(allow)
+    def __init__(self, region: Region, request: NetworkRequest, command: str = "") -> None:
+        super().__init__(region, request, command or " ".join(["scs host network apply", *request.hosts]))
 
-    def plan(self) -> dict[str, HostNetwork]:
+    def plan(self, watch: Watch = ignore) -> dict[str, HostNetwork]:
         """See Operation; all hosts are asked at the same time."""
-        return plan(self.region, self.hosts)
+        watch(Stage("reading the hosts' networks"))
+        return plan(self.region, self.request.hosts)
 
-    def execute(self, session: Session, confirm: Callable[[dict[str, HostNetwork]], bool]) -> Applied:
+    def total(self, plan: dict[str, HostNetwork]) -> int:
+        """See Operation."""
+        return len(differing(plan))
+
+    def nothing(self, plan: dict[str, HostNetwork]) -> Applied:  # noqa: ARG002 - the same for every plan
+        """See Operation."""
+        return Applied("")
+
+    def check(self, plan: dict[str, HostNetwork]) -> None:
         """See Operation.
 
-        :raises RefusedError: consent is missing, or a host's links do not fit it
-        :raises ScsError: a host took its change back; the hosts after it were not touched
+        :raises RefusedError: consent is missing
         """
-        plans = self.plan()
-        names = differing(plans)
-        if names and not may(self.region, self.allow):
+        if differing(plan) and not may(self.region, self.request.allow):
             raise RefusedError(
                 "these changes may cut hosts off", f"add --allow network, or allow in {self.region.environment.file}"
             )
-        if not names or not confirm(plans):
-            return Applied("")
-        start = Start(
-            operation=self.name, command=self.command, total=len(names), inputs=_inputs(self.region, names),
-            inventory=self.region.inventory.hash, repeat=self.repeat,
-        )  # fmt: skip
-        with session.recording(start) as record:
-            warnings = change(self.region, names, session, record)
-        return Applied(record.id, names, warnings)
+
+    def secrets(self) -> Iterable[str]:
+        """None: a region may have no secrets yet."""
+        return ()
+
+    def carry_out(self, session: Session, plan: dict[str, HostNetwork]) -> Applied:
+        """See Operation.
+
+        :raises RefusedError: a host's links do not fit it
+        :raises ScsError: a host took its change back; the message names those that were not touched after it
+        """
+        names = differing(plan)
+        warnings: dict[str, tuple[str, ...]] = {}
+
+        def do(host: str) -> str:
+            warnings[host] = _one(self.region, host)
+            return "; ".join(warnings[host])
+
+        steps = [Step("links", f"network of {h}", partial(do, h), (h,)) for h in names]
+        try:
+            session.carry_out("network", steps)
+        except ScsError as error:
+            rest = names[len(warnings) + 1 :]
+            left = f"; not touched after it: {', '.join(rest)}" if rest else ""
+            raise type(error)(error.message + left, error.hint) from None
+        return Applied(session.record.id, names, {h: w for h, w in warnings.items() if w})
 
 
 def differing(plans: Mapping[str, HostNetwork]) -> tuple[str, ...]:
     """The hosts whose network is not as their links say."""
     return tuple(host for host, found in plans.items() if not found.empty)
-
-
-def change(region: Region, names: Sequence[str], session: Session, record: RunRecord) -> dict[str, tuple[str, ...]]:
-    """Change these hosts' networks, in a run; returns the links without carrier, by host.
-
-    :raises ScsError: a host took its change back; the message names those that were not touched after it
-    """
-    warnings: dict[str, tuple[str, ...]] = {}
-
-    def do(host: str) -> None:
-        warnings[host] = _one(region, host)
-
-    steps = [Step("links", f"network of {h}", partial(do, h), host=h) for h in names]
-    try:
-        session.carry_out(record, "network", steps)
-    except ScsError as error:
-        rest = names[len(warnings) + 1 :]
-        left = f"; not touched after it: {', '.join(rest)}" if rest else ""
-        raise type(error)(error.message + left, error.hint) from None
-    return {h: w for h, w in warnings.items() if w}
-
-
-def _inputs(region: Region, hosts: Sequence[str]) -> str:
-    """Hash of all that the run goes by: a region's first run has no release lock yet."""
-    digest = hashlib.sha256()
-    for host in hosts:
-        for name, link in sorted(region.inventory.hosts[host].links.items()):
-            digest.update(f"{host} {name} {link.model_dump_json()}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def _one(region: Region, host: str) -> tuple[str, ...]:

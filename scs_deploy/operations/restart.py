@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Literal
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import Model
 from scs_deploy.desired import resolve
 from scs_deploy.engine import execute
+from scs_deploy.engine.events import Watch, ignore
 from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.base import Operation, Session
 from scs_deploy.plan.change import Change, Kind
@@ -18,45 +20,55 @@ from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 
 
-class Restart(Operation[Plan, Applied]):
-    """Stop, start or restart the selected containers.
+class RestartRequest(Model):
+    """Which containers to stop, start or restart."""
 
-    :param kind: STOP, START or RESTART
-    """
+    kind: Literal[Kind.STOP, Kind.START, Kind.RESTART]
+    services: tuple[str, ...] = ()
+    """services, layers or containers; empty: all"""
+    hosts: tuple[str, ...] = ()
+    allow: tuple[Impact, ...] = ()
+
+
+class Restart(Operation[RestartRequest, Plan, Applied]):
+    """Stops, starts or restarts containers, one host after the other."""
 
     name = "restart"
+    requests = RestartRequest
     repeat = "repeat the command: containers that it has restarted already are restarted once more"
 
-    def __init__(self, region: Region, kind: Kind, selection: Selection, command: str) -> None:
-        super().__init__(region, command)
-        self.kind, self.selection = kind, selection
-
-    def plan(self) -> Plan:
-        """See Operation.
+    def plan(self, watch: Watch = ignore) -> Plan:  # noqa: ARG002 - nothing is looked at
+        """One change per container and host.
 
         :raises RefusedError: unknown name or host, nothing selected, data plane without consent
         """
-        plan = Plan(changes=tuple(_changes(self.region, self.kind, self.selection)))
+        kind, request = self.request.kind, self.request
+        selection = Selection(request.services, request.hosts, request.allow)
+        plan = Plan(changes=tuple(_changes(self.region, kind, selection)))
         if not plan.changes:
             raise RefusedError("none of these runs on the chosen hosts", "scs status")
-        allowed = {*self.region.environment.settings.allow, *self.selection.allow}
-        if self.kind is not Kind.START and Impact.DATA_PLANE not in allowed:
+        allowed = {*self.region.environment.settings.allow, *request.allow}
+        if kind is not Kind.START and Impact.DATA_PLANE not in allowed:
             touched = [c.subject for c in plan.changes if c.impact is Impact.DATA_PLANE]
             if touched:
                 raise RefusedError(f"{', '.join(touched)} carries guests' traffic", "add --allow data-plane")
         return plan
 
-    def execute(self, session: Session, confirm: Callable[[Plan], bool]) -> Applied:
+    def total(self, plan: Plan) -> int:
+        """See Operation."""
+        return len(plan.changes)
+
+    def nothing(self, plan: Plan) -> Applied:  # noqa: ARG002 - the same for every plan
+        """See Operation."""
+        return Applied("", 0, 0)
+
+    def carry_out(self, session: Session, plan: Plan) -> Applied:
         """See Operation.
 
         :raises ScsError: a container did not follow
         """
-        plan = self.plan()
-        if not confirm(plan):
-            return Applied("", 0, 0)
-        with session.recording(self.start(len(plan.changes))) as record:
-            execute.execute(self.region, plan, record, session.emit, session.check)
-        return Applied(record.id, len(plan.changes), 0)
+        execute.execute(self.region, plan, session.record, session.emit, session.check)
+        return Applied(session.record.id, len(plan.changes), 0)
 
 
 def _changes(region: Region, kind: Kind, selection: Selection) -> list[Change]:

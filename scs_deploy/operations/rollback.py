@@ -13,13 +13,15 @@ from pydantic import Field
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model, load_model
+from scs_deploy.engine.events import Stage, Watch, ignore
 from scs_deploy.environment import release_lock
+from scs_deploy.environment.environment import Environment
 from scs_deploy.images.difference import ImageChange, difference
 from scs_deploy.operations.apply import Applied, Apply, ApplyRequest
-from scs_deploy.operations.base import Operation, Session
-from scs_deploy.operations.upgrade import release_files as ahead
+from scs_deploy.operations.base import Operation, Session, agree
+from scs_deploy.operations.upgrade import release_files
 from scs_deploy.plan.region import Plan
-from scs_deploy.prober.watch import Options
+from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
 from scs_deploy.shared import revisions
@@ -42,6 +44,7 @@ class RollbackPlan(Model):
     images: tuple[ImageChange, ...] = Field(description="from now to then")
     overrides: dict[str, bytes | None] = Field(repr=False, description="path below config/: content; None: remove it")
     notes: tuple[str, ...] = ()
+    refused: tuple[str, ...] = Field(default=(), description="why data keeps the region from going back")
 
     @property
     def empty(self) -> bool:
@@ -60,7 +63,7 @@ def chosen(runs: Sequence[Run], name: str | None) -> Run:
         if found is None:
             raise RefusedError(f"no run '{name}'", "scs runs list")
     else:
-        found = next((r for r in runs if r.resume and r.before and r.before != r.inputs), None)
+        found = next((r for r in runs if r.follows and r.before and r.before != r.inputs), None)
         if found is None:
             raise RefusedError("no run changed images or overrides", "scs rollback RUN names one; see scs runs list")
     if not found.before:
@@ -78,12 +81,12 @@ def after(runs: Sequence[Run], found: Run) -> list[Run]:
     :param runs: newest first
     """
     first = [r.id for r in runs].index(found.id)
-    while first + 1 < len(runs) and not (runs[first + 1].resume and runs[first + 1].status is Status.DONE):
+    while first + 1 < len(runs) and not (runs[first + 1].follows and runs[first + 1].status is Status.DONE):
         first += 1
     return list(reversed(runs[: first + 1]))
 
 
-def plan(
+def going_back(
     run: str, then: snapshot.Snapshot, now: Lock, overrides: Mapping[str, bytes], about: snapshot.About,
     images: frozenset[str] | None = None, files: frozenset[str] | None = None,
 ) -> RollbackPlan:  # fmt: skip
@@ -196,7 +199,7 @@ def series(version: str, parts: int) -> str:
     return ".".join(re.split(r"[.+~]", upstream)[:parts])
 
 
-def look(region: Region, run: str | None, names: tuple[str, ...], images_only: bool) -> tuple[RollbackPlan, list[str]]:
+def compare(region: Region, run: str | None, names: tuple[str, ...], images_only: bool) -> RollbackPlan:
     """What a rollback would do, and why it must not be done.
 
     :param names: services or layers; empty: all
@@ -214,7 +217,7 @@ def look(region: Region, run: str | None, names: tuple[str, ...], images_only: b
     images = frozenset(c.image or s for s in picked for c in services[s].containers.values())
     files = frozenset(name for s in picked for name in (f"{s}.conf", s, *services[s].containers))
     overrides = snapshot.contents(environment.path / snapshot.CONFIG)
-    back = plan(
+    back = going_back(
         found.id, then, region.lock, overrides, about, images if names else None,
         frozenset() if images_only else files if names else None,
     )  # fmt: skip
@@ -224,7 +227,7 @@ def look(region: Region, run: str | None, names: tuple[str, ...], images_only: b
         for s in picked
         if services[s].data_format
     }
-    reasons = obstacles(
+    refused = obstacles(
         since,
         next((json.loads(r.revisions) for r, _ in since if r.revisions), None),
         revisions.read(region),
@@ -234,7 +237,7 @@ def look(region: Region, run: str | None, names: tuple[str, ...], images_only: b
         frozenset(f"{s}.{n}" for s in picked for n, j in services[s].jobs.items() if j.schema_change is Schema.EXPAND),
         back.release,
     )
-    return back, reasons
+    return back.model_copy(update={"refused": tuple(refused)})
 
 
 def data_series(service: Service, lock: Lock) -> str:
@@ -245,95 +248,107 @@ def data_series(service: Service, lock: Lock) -> str:
     return series(locked.packages.get(service.data_format.package, "") if locked else "", service.data_format.parts)
 
 
-def refuse(back: RollbackPlan, reasons: Sequence[str]) -> None:
-    """Raise where data keeps the region from going back.
+class RollbackRequest(Model):
+    """Which run to take back, and how much of it."""
 
-    :raises RefusedError: with every reason
-    """
-    if reasons:
-        raise RefusedError(
-            f"run {back.run} cannot be taken back: {'; '.join(reasons)}",
-            "restore the backup that was made before it (scs backup list, scs backup restore), or go on with scs apply",
-        )
+    run: str | None = Field(default=None, description="its id; none: the latest that changed something")
+    services: tuple[str, ...] = Field(default=(), description="services or layers; empty: all")
+    images_only: bool = Field(default=False, description="the override files stay as they are")
+    probe: ProbeOptions = ProbeOptions()
 
 
-class Rollback(Operation[RollbackPlan, Applied]):
-    """Write the files of before, then apply; files of a plan that is not agreed to are put back.
+class Rollback(Operation[RollbackRequest, RollbackPlan | Plan, Applied]):
+    """Goes back to the release, images and override files that a region had before a run.
 
-    :param run: its id; None: the latest that changed what the region goes by
-    :param services: services or layers; empty: all
-    :param agree: is shown the changes that follow from the files
+    `plan()` tells what goes back. `confirm` is shown what that changes in the region, once the files are written; they
+    are put back where it is not wanted.
     """
 
     name = "rollback"
+    requests = RollbackRequest
 
-    def __init__(
-        self, region: Region, run: str | None, services: tuple[str, ...] = (), images_only: bool = False,
-        probe: Options = Options(), agree: Callable[[Plan], bool] = lambda _plan: True,
-    ) -> None:  # fmt: skip
-        super().__init__(region, "scs rollback")
-        self.run_id, self.services, self.images_only = run, services, images_only
-        self.probe, self.agree = probe, agree
-
-    def preview(self) -> tuple[RollbackPlan, list[str]]:
-        """What it would do, and why it must not be done.
-
-        :raises RefusedError: no such run or service, or nothing is kept of the time before
-        """
-        return look(self.region, self.run_id, self.services, self.images_only)
-
-    def plan(self) -> RollbackPlan:
+    def plan(self, watch: Watch = ignore) -> RollbackPlan:
         """See Operation."""
-        back, reasons = self.preview()
-        refuse(back, reasons)
-        return back
+        watch(Stage("comparing with then"))
+        return compare(self.region, self.request.run, self.request.services, self.request.images_only)
 
-    def execute(self, session: Session, confirm: Callable[[RollbackPlan], bool]) -> Applied:
-        """See Operation.
+    def total(self, plan: RollbackPlan | Plan) -> int:
+        """See Operation."""
+        return 0 if isinstance(plan, RollbackPlan) and plan.empty else 1
 
-        :raises ScsError: as Apply; the files stay as they were then, and the run can be resumed
+    def nothing(self, plan: RollbackPlan | Plan) -> Applied:  # noqa: ARG002 - the same for every plan
+        """See Operation."""
+        return Applied("", 0, 0)
+
+    def check(self, plan: RollbackPlan | Plan) -> None:
+        """Data may keep the region from going back.
+
+        :raises RefusedError: with every reason
         """
-        back = self.plan()
-        if not confirm(back):
-            return Applied("", 0, 0)
+        if isinstance(plan, RollbackPlan) and plan.refused:
+            raise RefusedError(
+                f"run {plan.run} cannot be taken back: {'; '.join(plan.refused)}",
+                "restore the backup that was made before it (scs backup list, scs backup restore), "
+                "or go on with scs apply",
+            )
+
+    def execute(
+        self,
+        session: Session,
+        confirm: Callable[[RollbackPlan | Plan], bool] = agree,
+        plan: RollbackPlan | Plan | None = None,
+        resumed: Run | None = None,  # noqa: ARG002 - its run is that of an apply
+    ) -> Applied:
+        """See Operation. Its run is that of an apply, as which it is resumed."""
+        back = self.plan(session.emit)
+        if plan is not None:
+            self.check_same(plan, back)
+        self.check(back)
+        if back.empty:
+            return self.nothing(back)
         environment = self.region.environment
         snapshot.keep(environment, inputs(self.region), specs(self.region))
-        held = carry_out(self.region, back)
-        agreed = False
+        earlier = write(environment, back)
+        begun = False
 
-        def ask(plan: Plan) -> bool:
-            nonlocal agreed
-            agreed = self.agree(plan)
-            return agreed
+        def begins(plan: Plan) -> bool:
+            nonlocal begun
+            begun = confirm(plan)
+            if not begun:
+                restore(earlier)
+            return begun
 
         try:
-            region = Region.load(environment.name)
-            request = ApplyRequest(probe=self.probe)
-            return Apply(region, request, f"scs rollback {back.run}").execute(session, ask)
+            request = ApplyRequest(probe=self.request.probe)
+            apply = Apply(Region.load(environment.name), request, f"scs rollback {back.run}")
+            return apply.execute(session, begins)
         except BaseException:
-            if not agreed:
-                restore(held)
+            if not begun:
+                restore(earlier)
             raise
 
+    def carry_out(self, session: Session, plan: RollbackPlan | Plan) -> Applied:
+        """See `execute`."""
+        return self.execute(session, plan=plan)
 
-def carry_out(region: Region, back: RollbackPlan) -> dict[Path, bytes | None]:
+
+def write(environment: Environment, back: RollbackPlan) -> dict[Path, bytes | None]:
     """Write the environment's files; returns what they held, for `restore`."""
-    environment = region.environment
     held: dict[Path, bytes | None] = {environment.lock_file: environment.lock_file.read_bytes()}
     if back.release:
         text = environment.file.read_bytes()
-        changed = ahead.text_with(text.decode(), back.release, str(environment.file)).encode()
+        changed = release_files.text_with(text.decode(), back.release, str(environment.file)).encode()
         held[environment.file] = text
-        ahead.put(environment.file, changed)
+        release_files.put(environment.file, changed)
     for path, content in back.overrides.items():
         file = environment.path / snapshot.CONFIG / path
         held[file] = file.read_bytes() if file.is_file() else None
-        ahead.put(file, content)
+        release_files.put(file, content)
     replace(environment.lock_file, release_lock.text(back.lock))
     return held
 
 
 def restore(held: Mapping[Path, bytes | None]) -> None:
-    """Take `carry_out` back."""
+    """Take `write` back."""
     for file, content in held.items():
-        ahead.put(file, content)
+        release_files.put(file, content)

@@ -113,18 +113,18 @@ def check_inputs(saved: SavedPlan, region: Region, file: Path) -> None:
         for name in sorted(saved.inputs.keys() | now.keys())
         if saved.inputs.get(name) != now.get(name)
     ]
-    _refuse(file, differ)
+    _refuse(f"{file}: ", differ)
 
 
-def check_plan(saved: SavedPlan, now: Plan, file: Path) -> None:
-    """The region itself must still differ from its description as it did.
+def check_same(then: Plan, now: Plan) -> None:
+    """A region must still differ from its description as it did when a plan was made.
 
     :raises RefusedError: naming the changes that came or went since
     """
-    then, present = set(map(_identity, saved.plan.changes)), set(map(_identity, now.changes))
-    gone = [f"{_say(c)} is no longer to be done" for c in saved.plan.changes if _identity(c) not in present]
-    come = [f"{_say(c)} is to be done now" for c in now.changes if _identity(c) not in then]
-    _refuse(file, [*gone, *come])
+    before, present = set(map(_identity, then.changes)), set(map(_identity, now.changes))
+    gone = [f"{_say(c)} is no longer to be done" for c in then.changes if _identity(c) not in present]
+    come = [f"{_say(c)} is to be done now" for c in now.changes if _identity(c) not in before]
+    _refuse("", [*gone, *come])
 
 
 def _identity(change: Change) -> str:
@@ -135,11 +135,11 @@ def _say(change: Change) -> str:
     return f"{change.kind.value} {change.subject} on {change.host} ({change.reason})"
 
 
-def _refuse(file: Path, differ: list[str]) -> None:
+def _refuse(where: str, differ: list[str]) -> None:
     if differ:
         more = f"; and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
         raise RefusedError(
-            f"{file}: the region is not as it was when this was planned: {'; '.join(differ[:SHOWN])}{more}",
+            f"{where}the region is not as it was when this was planned: {'; '.join(differ[:SHOWN])}{more}",
             "scs plan --out FILE, and look again",
         )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -18,6 +18,7 @@ from scs_deploy.engine import events
 from scs_deploy.engine.events import ProbeNote, ProbeResult
 from scs_deploy.prober.model import News, ProbeJob, Target
 from scs_deploy.region.region import Region
+from scs_deploy.state.measurement import Summary
 from scs_deploy.state.runs import RunRecord
 
 FIRST = 60.0
@@ -27,7 +28,7 @@ LAST = 90.0
 """Seconds to finish pending requests and remove resources."""
 
 
-class Options(Model):
+class ProbeOptions(Model):
     """The operator's options for the prober."""
 
     enabled: bool = True
@@ -71,7 +72,7 @@ def probe_job(region: Region, ping: str = "") -> ProbeJob:
 @contextmanager
 def watching(
     job: ProbeJob,
-    options: Options,
+    options: ProbeOptions,
     record: RunRecord,
     show: events.Watch,
     pause: Callable[[str], None],
@@ -93,7 +94,10 @@ def watching(
     assert process.stdin and process.stdout
     ready = threading.Event()
     thread = threading.Thread(
-        target=_listen, args=(process.stdout, watch, options, record, pause, ready), name="prober", daemon=True
+        target=_listen,
+        args=(process.stdout, watch, options, record.measuring(), pause, ready),
+        name="prober",
+        daemon=True,
     )
     thread.start()
     try:
@@ -127,8 +131,8 @@ def watching(
 def _listen(
     lines: Any,
     watch: Watch,
-    options: Options,
-    record: RunRecord,
+    options: ProbeOptions,
+    measured: Callable[[Iterable[Summary]], None],
     pause: Callable[[str], None],
     ready: threading.Event,
 ) -> None:
@@ -143,7 +147,7 @@ def _listen(
             watch.unmeasured = news.unmeasured
             ready.set()
         if news.summaries:
-            record.measured(news.summaries)
+            measured(news.summaries)
         if options.max_failed is not None and news.failed > options.max_failed and not paused:
             paused = True
             pause(explain(news, options.max_failed))

@@ -13,7 +13,8 @@ def inputs(region: Region) -> str:
     """Hash of everything the run goes by: settings, inventory, release lock, specs, overrides."""
     digest = hashlib.sha256()
     folder = region.environment.inventory
-    files = [region.environment.file, region.environment.lock_file]
+    # a region's first run, which prepares its hosts, has no release lock yet
+    files = [f for f in (region.environment.file, region.environment.lock_file) if f.is_file()]
     files += sorted(p for p in ([folder] if folder.is_file() else folder.rglob("*")) if p.is_file())
     files += [region.overrides.directory / f for f in sorted(region.overrides.files)]
     for file in [*files, *_specs(region)]:

@@ -102,3 +102,31 @@ def summary(kind: str, samples: Sequence[Sample], begin: float, end: float) -> S
         gap=longest_gap(kind, own, begin, end),
         errors=dict(sorted(errors.items(), key=lambda e: -e[1])),
     )
+
+
+def together(*parts: Iterable[Summary]) -> list[Summary]:
+    """What several probers saw, one after the other, as one summary for each kind of request.
+
+    Requests, failures and errors add up. Of rates and percentiles the highest counts, of gaps the longest.
+    """
+    found: dict[str, Summary] = {}
+    for summary in itertools.chain.from_iterable(parts):
+        before = found.get(summary.kind)
+        found[summary.kind] = _both(before, summary) if before else summary
+    return list(found.values())
+
+
+def _both(first: Summary, second: Summary) -> Summary:
+    errors = dict(first.errors)
+    for text, count in second.errors.items():
+        errors[text] = errors.get(text, 0) + count
+    return Summary(
+        kind=first.kind,
+        requests=first.requests + second.requests,
+        failed=first.failed + second.failed,
+        per_second=max(first.per_second, second.per_second),
+        p50=max(first.p50, second.p50),
+        p99=max(first.p99, second.p99),
+        gap=max(first.gap, second.gap, key=lambda g: g.seconds),
+        errors=dict(sorted(errors.items(), key=lambda e: -e[1])),
+    )

@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ from scs_deploy.base.model import Model
 from scs_deploy.base.version import version
 from scs_deploy.environment.environment import Environment
 from scs_deploy.state import lock, process, schema
-from scs_deploy.state.measurement import Summary
+from scs_deploy.state.measurement import Summary, together
 
 EPOCH = 1577836800  # 2020-01-01, so that nine characters last for a thousand years
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -82,15 +82,17 @@ class Run(Model):
     attempt: int = 1
     """1, and one more each time that it was resumed"""
     resume: str = ""
-    """what to give the command to go on, JSON; empty: it cannot be resumed"""
+    """the operation's request, JSON; empty: it cannot be resumed"""
     operation: str = ""
     """what was done, e.g. `apply`; empty: a run of an older scs"""
     repeat: str = ""
     """why it is repeated instead of resumed; empty: see `resume`"""
     scs: str = ""
     """version that began it; empty: an older one"""
+    follows: bool = False
+    """the region is as `inputs` say once the run is done: so after an apply, not after a restart"""
     before: str = ""
-    """`inputs` of the run before that reached its end; empty: there is none"""
+    """`inputs` that the region followed before; empty: not known"""
     revisions: str = ""
     """of the databases' schemas when it began, JSON; empty: not known"""
     changing: bool = True
@@ -123,24 +125,25 @@ class RunStore:
     def start(
         self, command: str, *, changes_total: int = 0, inputs: str = "", inventory: str = "",
         secrets: Iterable[str] = (), resume: str = "", revisions: str = "", changing: bool = True,
-        operation: str = "", repeat: str = "",
+        operation: str = "", repeat: str = "", follows: bool = False,
     ) -> RunRecord:  # fmt: skip
         """Begin a record for this process.
 
         :param inputs: hash of all that the run goes by
         :param inventory: hash of the inventory that it goes by
         :param revisions: of the databases' schemas, JSON
-        :param resume: what the command needs to go on after an interruption, JSON; empty: it is repeated instead
+        :param resume: the operation's request, to go on after an interruption, JSON; empty: it is repeated instead
         :param operation: what is done, e.g. `apply`
         :param repeat: one line: why it is repeated instead of resumed
         :param secrets: values that are masked should a message hold one
         :param changing: whether it is to change the region
+        :param follows: whether the region is as `inputs` say once the run is done
         """
         self._settle()
         mask = _secrets(secrets)
         # of the last run that had the region follow them: a restart is done with inputs that nothing follows yet
         before = self.execute(
-            "SELECT inputs FROM runs WHERE status = ? AND resume != '' ORDER BY id DESC LIMIT 1", Status.DONE
+            "SELECT inputs FROM runs WHERE status = ? AND follows ORDER BY id DESC LIMIT 1", Status.DONE
         )
         number = int((time.time() - EPOCH) * 1000)
         while True:
@@ -148,11 +151,12 @@ class RunStore:
             try:
                 self.execute(
                     "INSERT INTO runs (id, command, owner, host, pid, process, started, status, changes_total, inputs, "
-                    "inventory, resume, revisions, before, changing, operation, repeat, scs, changes_done, message) "
-                    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
+                    "inventory, resume, revisions, before, changing, operation, repeat, follows, scs, changes_done, "
+                    "message) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,0,'')",
                     run, _mask(command, mask), process.owner(), process.host(), os.getpid(),
                     process.started(os.getpid()), _now(), Status.RUNNING, changes_total, inputs, inventory,
-                    resume, revisions, before[0]["inputs"] if before else "", changing, operation, repeat, version(),
+                    resume, revisions, before[0]["inputs"] if before else "", changing, operation, repeat, follows,
+                    version(),
                 )  # fmt: skip
             except sqlite3.IntegrityError:
                 number += 1
@@ -305,18 +309,32 @@ class RunRecord:
         if changes_done:
             self._store.execute("UPDATE runs SET changes_done = changes_done + ? WHERE id = ?", changes_done, self.id)
 
-    def measured(self, summaries: Iterable[Summary]) -> None:
-        """Note what the prober has seen so far."""
-        self._store.execute(
-            "INSERT OR REPLACE INTO probes SELECT id, attempt, ? FROM runs WHERE id = ?",
-            json.dumps([s.model_dump() for s in summaries]), self.id,
-        )  # fmt: skip
+    def measuring(self) -> Callable[[Iterable[Summary]], None]:
+        """Begin to note what one prober sees; call it with all that it has seen so far.
 
-    def plan(self, changes_total: int, inputs: str = "") -> None:
-        """Note how much there is to do, once it is known."""
-        self._store.execute(
-            "UPDATE runs SET changes_total = ?, inputs = ? WHERE id = ?", changes_total, inputs, self.id
-        )
+        A run may be measured by several probers, one after the other: what the earlier ones saw is added.
+        """
+        before = self._store.probes(self.id)
+
+        def measured(summaries: Iterable[Summary]) -> None:
+            self._store.execute(
+                "INSERT OR REPLACE INTO probes SELECT id, attempt, ? FROM runs WHERE id = ?",
+                json.dumps([s.model_dump() for s in together(before, summaries)]), self.id,
+            )  # fmt: skip
+
+        return measured
+
+    def expect(self, more: int) -> None:
+        """Note that so many more changes are to be done."""
+        self._store.execute("UPDATE runs SET changes_total = changes_total + ? WHERE id = ?", more, self.id)
+
+    def mask(self, secrets: Iterable[str]) -> None:
+        """Mask these values, too, from here on: they were made during the run."""
+        self._mask = _secrets({*self._mask, *secrets})
+
+    def masked(self, text: str) -> str:
+        """The text without the values that the record masks."""
+        return _hide(text, self._mask)
 
     def finish(self, status: Status | str = Status.DONE, message: str = "") -> None:
         """End the record; steps still open take the run's status."""
@@ -370,9 +388,13 @@ def _secrets(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def _mask(text: str, secrets: tuple[str, ...]) -> str:
+    return _hide(text, secrets)[:MESSAGE_LIMIT]
+
+
+def _hide(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
-    return text[:MESSAGE_LIMIT]
+    return text
 
 
 def _now() -> str:

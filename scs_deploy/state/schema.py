@@ -41,6 +41,12 @@ ALTER TABLE runs ADD COLUMN operation TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN repeat TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN scs TEXT NOT NULL DEFAULT '';
 """,
+    # what could be resumed until here was an apply, after which the region is as its inputs say
+    """
+ALTER TABLE runs ADD COLUMN follows INTEGER NOT NULL DEFAULT 0;
+UPDATE runs SET follows = 1 WHERE resume != '';
+UPDATE runs SET operation = 'apply' WHERE resume != '' AND operation = '';
+""",
 )
 """Each makes one version of the one before; a database tells its own in `PRAGMA user_version`."""
 

@@ -19,6 +19,7 @@ import pytest
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.clusters.galera import backup as physical
+from scs_deploy.engine.events import ignore
 from scs_deploy.operations.backup import chain, crypt, manifest, source, stream, verify
 from scs_deploy.operations.backup.create import load
 from scs_deploy.operations.backup.manifest import Database, Kind, Manifest, Part
@@ -51,10 +52,6 @@ exec mariadbd --defaults-file=/tmp/server.cnf --wsrep-new-cluster
 CLIENT = "[client]\nhost = 127.0.0.1\nport = 3306\nuser = root\n"
 
 MEMBER = "a"
-
-
-def silent(_kind: str, _text: str) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +120,7 @@ def back_up(region: Any, target: Folder, at: datetime, base: Manifest | None) ->
     lsn = base.database.to_lsn if base and base.database else None
     with stream.Remote(region, MEMBER, source.copy_command(lsn), log) as process:
         recipients = [crypt.public(secret, "x")]
-        size, digest = stream.keep(target, backup, "m.age", process.output, recipients, stream.Meter(silent, "m"))
+        size, digest = stream.keep(target, backup, "m.age", process.output, recipients, stream.Meter(ignore, "m"))
     log.check(MEMBER)
     found = Manifest(
         id=backup, region="R", environment="test", started=at, seconds=1, release="2025.1", images={},
@@ -159,7 +156,7 @@ def test_what_changed_comes_back_with_the_chain_and_a_wrong_row_is_noticed(
     good, bad = load(target)
     assert bad == {}
     links = chain.links_of(good, later.id)
-    proved = verify.verify(region, target, later, links, ["mariadb"], silent)
+    proved = verify.verify(region, target, later, links, ["mariadb"], ignore)
     assert (proved.tables, proved.rows, proved.links) == (2, 4992, (full.id, later.id))
     assert proved.position == later.database.position
 
@@ -167,7 +164,7 @@ def test_what_changed_comes_back_with_the_chain_and_a_wrong_row_is_noticed(
     tables = {**later.database.tables, "shop.later": lost}
     other = later.model_copy(update={"database": later.database.model_copy(update={"tables": tables})})
     with pytest.raises(ScsError, match=r"shop\.later has 2, the region had 3"):
-        verify.verify(region, target, other, (full, other), ["mariadb"], silent)
+        verify.verify(region, target, other, (full, other), ["mariadb"], ignore)
     left = subprocess.run(["docker", "ps", "-aq", "--filter", f"label={verify.LABEL}=test"], capture_output=True)
     assert left.stdout == b"", "the trial's container is gone"
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.engine.events import Stage, Watch
 from scs_deploy.operations.backup import chain, parts
 from scs_deploy.operations.backup.create import Damaged, load
 from scs_deploy.operations.backup.manifest import DATABASE, Manifest
-from scs_deploy.operations.backup.stream import Say
 from scs_deploy.operations.backup.target import Target, open_target
 from scs_deploy.region.region import Region
 
@@ -26,14 +26,14 @@ class Chosen:
     parts: tuple[str, ...]
 
 
-def choose(region: Region, backup: str, only: Sequence[str], say: Say) -> Chosen:
+def choose(region: Region, backup: str, only: Sequence[str], watch: Watch) -> Chosen:
     """Find a backup and its chain.
 
     :param backup: its id; '': the last one that has the wanted parts
     :raises RefusedError: no such backup or part, or a backup that it continues is missing
     """
     target = open_target(region.environment)
-    say("now", f"reading {target.where}")
+    watch(Stage(f"reading {target.where}"))
     good, bad = load(target)
     found = pick(good, bad, backup, only, target.where)
     wanted = parts.chosen(region.catalog, only, [p.name for p in found.parts])

@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.desired import resolve
+from scs_deploy.engine.events import Stage, TaskDone, Watch, ignore
 from scs_deploy.operations.backup import chain, crypt, manifest, parts, source, stream
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT, Database, Kind, Manifest, Part
-from scs_deploy.operations.backup.stream import Meter, Say, mebibytes
+from scs_deploy.operations.backup.stream import Meter, mebibytes
 from scs_deploy.operations.backup.target import Target, open_target
-from scs_deploy.operations.base import Session, Start
-from scs_deploy.region.inputs import inputs
+from scs_deploy.operations.base import Operation, Session, Step, session_of
 from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Saved
 from scs_deploy.state.lock import RunLock
-from scs_deploy.state.runs import RunRecord, Status
 
 
 def lock_of(region: Region) -> RunLock:
@@ -64,39 +66,97 @@ def load(target: Target) -> tuple[dict[str, Manifest], dict[str, Damaged]]:
     return good, bad
 
 
-def create(
-    region: Region, say: Say, full: bool = False, only: Sequence[str] = (), command: str = "scs backup create"
-) -> tuple[Manifest, tuple[str, ...]]:
-    """Make a backup; returns it, and the ids of those that were removed because they are too old.
+class BackupRequest(Model):
+    """What to back up."""
 
-    :param full: do not continue an earlier backup of the database
-    :raises RefusedError: another backup runs, no such part, no member to copy, the target cannot be used
-    :raises ScsError: a part could not be written; what was written is removed
-    """
-    environment = region.environment
-    wanted = parts.chosen(region.catalog, only, parts.names(region.catalog))
-    crypt.check_recipients(environment.settings.backup.recipients, str(environment.file))
-    target = open_target(environment)
-    with lock_of(region) as lock:
-        target.prepare()
-        secret, made = crypt.ensure_identity(environment)
+    full: bool = False
+    """do not continue an earlier backup of the database"""
+    only: tuple[str, ...] = ()
+    """parts, or services; empty: all"""
+
+
+@dataclass(frozen=True)
+class Created:
+    """A backup that was made."""
+
+    backup: Manifest
+    removed: tuple[str, ...] = ()
+    """ids of those that were removed because they are too old"""
+
+
+class CreateBackup(Operation[BackupRequest, tuple[str, ...], Created]):
+    """Makes a backup, and forgets what is too old. A plan is the names of its parts."""
+
+    name = "backup create"
+    requests = BackupRequest
+    repeat = "repeat the command: it removes what was interrupted, and makes a backup from its start"
+    changing = False
+
+    def plan(self, watch: Watch = ignore) -> tuple[str, ...]:  # noqa: ARG002 - no host is asked
+        """See Operation.
+
+        :raises RefusedError: no such part, or a recipient that is no key
+        """
+        environment = self.region.environment
+        wanted = parts.chosen(self.region.catalog, self.request.only, parts.names(self.region.catalog))
+        crypt.check_recipients(environment.settings.backup.recipients, str(environment.file))
+        return tuple(wanted)
+
+    def total(self, plan: tuple[str, ...]) -> int:
+        """See Operation."""
+        return len(plan)
+
+    def nothing(self, plan: tuple[str, ...]) -> Created:
+        """See Operation.
+
+        :raises RefusedError: there is nothing that could be backed up
+        """
+        raise RefusedError(f"no backup of {', '.join(plan) or 'nothing'} was made", "scs backup create")
+
+    def session(self, watch: Watch = ignore) -> AbstractContextManager[Session]:
+        """A backup may run beside an apply, but not beside another backup."""
+        return session_of(self.region.environment, watch, lock=lock_of(self.region))
+
+    @cached_property
+    def target(self) -> Target:
+        """Where backups go."""
+        return open_target(self.region.environment)
+
+    @cached_property
+    def identity(self) -> tuple[str, bool]:
+        """The key that can read the backup, and whether it is new."""
+        return crypt.ensure_identity(self.region.environment)
+
+    def secrets(self) -> Iterable[str]:
+        """See Operation."""
+        return [*self.region.secrets.values(), self.identity[0]]
+
+    def check(self, plan: tuple[str, ...]) -> None:  # noqa: ARG002 - the same for every plan
+        """See Operation.
+
+        :raises RefusedError: the target cannot be used
+        """
+        self.target.prepare()
+
+    def carry_out(self, session: Session, plan: tuple[str, ...]) -> Created:
+        """See Operation.
+
+        :raises RefusedError: no member of the database can be copied
+        :raises ScsError: a part could not be written; what was written is removed
+        """
+        secret, made = self.identity
         if made:
-            say("done", f"new key {crypt.SECRET} in {environment.secrets_file}: keep a copy of that file elsewhere")
-        start = Start(
-            operation="backup create", command=command, total=len(wanted), inputs=inputs(region), changing=False,
-            repeat="repeat the command: it removes what was interrupted",
-            secrets=(*region.secrets.values(), secret),
-        )  # fmt: skip
-        with Session(environment, lock).recording(start) as record:
-            known, bad = load(target)
-            for backup in (b for b, damaged in bad.items() if damaged.interrupted):
-                target.remove(backup)
-                say("done", f"removed {backup}, which was interrupted")
-            job = _Job(region, target, record, say, _new_id(known, bad), secret, known, full)
-            done = job.run(wanted)
-            lock.check()
-            old = _forget(region, target, {**known, done.id: done}, say)
-        return done, old
+            file = self.region.environment.secrets_file
+            session.emit(TaskDone(f"new key {crypt.SECRET} in {file}: keep a copy of that file elsewhere"))
+        known, bad = load(self.target)
+        for backup in (b for b, damaged in bad.items() if damaged.interrupted):
+            self.target.remove(backup)
+            session.emit(TaskDone(f"removed {backup}, which was interrupted"))
+        job = _Job(self.region, self.target, session, _new_id(known, bad), secret, known, self.request.full)
+        done = job.run(plan)
+        session.check()
+        old = _forget(self.region, self.target, {**known, done.id: done}, session.emit)
+        return Created(done, old)
 
 
 def _new_id(*taken: object) -> str:
@@ -105,13 +165,13 @@ def _new_id(*taken: object) -> str:
     return backup
 
 
-def _forget(region: Region, target: Target, known: dict[str, Manifest], say: Say) -> tuple[str, ...]:
+def _forget(region: Region, target: Target, known: dict[str, Manifest], watch: Watch) -> tuple[str, ...]:
     settings = region.environment.settings.backup
     old = chain.expired(list(known.values()), settings.daily, settings.weekly)
     # the newest first: a chain is never without its beginning
     for backup in reversed(old):
         target.remove(backup)
-        say("done", f"removed {backup}, which is too old")
+        watch(TaskDone(f"removed {backup}, which is too old"))
     return old
 
 
@@ -119,17 +179,10 @@ class _Job:
     """One backup while it is made."""
 
     def __init__(
-        self, region: Region, target: Target, record: RunRecord, say: Say, backup: str, secret: str,
-        known: dict[str, Manifest], full: bool,
+        self, region: Region, target: Target, session: Session, backup: str, secret: str, known: dict[str, Manifest],
+        full: bool,
     ) -> None:  # fmt: skip
-        self.region, self.target, self.record, self.say, self.id, self.full = (
-            region,
-            target,
-            record,
-            say,
-            backup,
-            full,
-        )
+        self.region, self.target, self.session, self.id, self.full = region, target, session, backup, full
         self.known = known
         self.recipients = (crypt.public(secret, "secrets.yml"), *region.environment.settings.backup.recipients)
         self.database: Database | None = None
@@ -139,7 +192,7 @@ class _Job:
         begin, started = time.monotonic(), datetime.now(UTC)
         declared = parts.declared(self.region.catalog)
         try:
-            written = [self._step(name, declared.get(name)) for name in wanted]
+            written = [self._part(name, declared.get(name)) for name in wanted]
             found = Manifest(
                 id=self.id,
                 region=self.region.environment.settings.region,
@@ -163,11 +216,12 @@ class _Job:
             if self.id in self.target.read_all():
                 self.target.remove(self.id)
         except (ScsError, OSError) as error:
-            self.say("done", f"{self.id} is left behind, the next backup removes it: {error}")
+            self.session.emit(TaskDone(f"{self.id} is left behind, the next backup removes it: {error}"))
 
-    def _step(self, name: str, saved: Saved | None) -> Part:
-        number = self.record.step_started(f"back up {name}", phase="backup", subject=name)
-        try:
+    def _part(self, name: str, saved: Saved | None) -> Part:
+        made: list[Part] = []
+
+        def do() -> str:
             if name == DATABASE:
                 found = self._copy_database()
             elif name == ENVIRONMENT:
@@ -175,12 +229,11 @@ class _Job:
             else:
                 assert saved
                 found = self._save(name, saved)
-        except ScsError as error:
-            self.record.step_finished(number, Status.FAILED, str(error))
-            raise
-        self.record.step_finished(number, Status.DONE, changes_done=1)
-        self.say("done", f"{name}{f' from {found.host}' if found.host else ''}: {mebibytes(found.size)}")
-        return found
+            made.append(found)
+            return f"{f'from {found.host}, ' if found.host else ''}{mebibytes(found.size)}"
+
+        self.session.take("backup", Step(name, f"back up {name}", do))
+        return made[0]
 
     def _save(self, name: str, saved: Saved) -> Part:
         """A service's own command, on the first host that carries it out."""
@@ -188,7 +241,7 @@ class _Job:
         hosts = self.region.inventory.group(self.region.group_of(service, saved.container))
         errors = []
         for attempt, host in enumerate(hosts):
-            self.say("now", f"{name} from {host.name}")
+            self.session.emit(Stage(f"{name} from {host.name}"))
             image = resolve.resolve(self.region, host.name, {service}).containers[saved.container].image
             file = f"{name}.age" if attempt == 0 else f"{name}.{attempt}.age"
             argv = ["bash", "-c", 'set -o pipefail; "$@" | gzip -1', "save", *saved.save]
@@ -200,7 +253,7 @@ class _Job:
         raise ScsError(f"{name}: no host gives it: {'; '.join(errors)}")
 
     def _copy_database(self) -> Part:
-        self.say("now", "looking for a member of the database to copy")
+        self.session.emit(Stage("looking for a member of the database to copy"))
         states, writer = source.members(self.region)
         last = max((m for m in self.known.values() if m.database), key=lambda m: m.id, default=None)
         host = source.pick(states, writer, last.database.host if last and last.database else "")
@@ -209,8 +262,10 @@ class _Job:
         choice = chain.next_base(self.known.values(), about, manifest.time_of(self.id), every)
         base = self.known[choice.base].database if choice.base else None
         kind = Kind.INCREMENTAL if base else Kind.FULL
-        self.say("done", f"{kind} copy of the database on {host}: {'asked for' if self.full else choice.why}")
-        self.say("now", f"counting rows on {host}")
+        self.session.emit(
+            TaskDone(f"{kind} copy of the database on {host}: {'asked for' if self.full else choice.why}")
+        )
+        self.session.emit(Stage(f"counting rows on {host}"))
         since, before = source.clock(self.region, host), source.count(self.region, host)
         log = physical.Log()
         image = resolve.resolve(self.region, host, {DATABASE}).containers[DATABASE].image
@@ -218,7 +273,7 @@ class _Job:
         with stream.Remote(self.region, host, command, log) as process:
             part = self._keep(DATABASE, "mariadb.xb.gz.age", process.output, self.recipients, host, image)
         log.check(host)
-        self.say("now", f"counting rows on {host}")
+        self.session.emit(Stage(f"counting rows on {host}"))
         after, touched = source.count(self.region, host), source.touched(self.region, host, since)
         self.database = Database(
             kind=kind,
@@ -235,6 +290,6 @@ class _Job:
         return part
 
     def _keep(self, name: str, file: str, reads: crypt.Reads, recipients: Sequence[str], host: str, image: str) -> Part:
-        meter = Meter(self.say, f"{name}{f' from {host}' if host else ''}")
+        meter = Meter(self.session.emit, f"{name}{f' from {host}' if host else ''}")
         size, digest = stream.keep(self.target, self.id, file, reads, recipients, meter)
         return Part(name=name, file=file, host=host, image=image, size=size, sha256=digest, encrypted=bool(recipients))

@@ -3,33 +3,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.model import Model
+from scs_deploy.clusters.base import Step as RecoveryStep
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.desired import resolve
+from scs_deploy.engine.access import Access, saying
+from scs_deploy.engine.events import Stage, TaskDone, Watch, guarded, ignore
 from scs_deploy.operations.backup import create, crypt, parts, stream, unpack, verify
-from scs_deploy.operations.backup.choose import Chosen
+from scs_deploy.operations.backup.choose import Chosen, choose
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT
 from scs_deploy.operations.backup.restore_plan import HostFacts, RestorePlan, Target, quiet_containers, refuse, steps
 from scs_deploy.operations.backup.restore_run import Restoring
-from scs_deploy.operations.backup.stream import Say
-from scs_deploy.operations.base import Start, session_of
-from scs_deploy.operations.recover.session import Session
-from scs_deploy.region.inputs import inputs
+from scs_deploy.operations.base import Operation, Session, Step, session_of
 from scs_deploy.region.region import Region
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the operator spelled out."""
+class RestoreRequest(Model):
+    """What to put back, and how."""
 
+    backup: str = ""
+    """its id; '': the last one that has the wanted parts"""
+    only: tuple[str, ...] = ()
+    """parts, or services; empty: all that the backup has"""
     host: str = ""
-    """member that the database is restored on"""
+    """member that the database is restored on; '': the one that it was taken from"""
     copies: bool = True
+    """keep a copy of the data directory"""
     identity: Path | None = None
     """file with an age secret key, instead of the vault's"""
 
@@ -46,51 +53,83 @@ class Restored:
     uncertain: tuple[str, ...] = field(default=())
 
 
-def restore(
-    region: Region,
-    chosen: Chosen,
-    options: Options,
-    say: Say,
-    confirm: Callable[[RestorePlan], bool],
-    command: str = "scs backup restore",
-) -> Restored:
-    """Check, plan, ask, and put back.
+class Restore(Operation[RestoreRequest, RestorePlan, Restored]):
+    """Puts a backup back: services stop, one member gets the data, the others join it, services start."""
 
-    :param confirm: is shown the plan and says whether to go on
-    :raises RefusedError: nothing was changed: a file is damaged or under another key, a host does not answer, ...
-    :raises ScsError: a step failed; repeat it: a restore begins again from the first step
-    """  # fmt: skip
-    with session_of(region.environment) as held, create.lock_of(region):
-        secret = crypt.identity(region.environment, options.identity)
-        check(chosen, secret, say)
-        plan = make_plan(region, chosen, options, say)
-        if not confirm(plan):
-            return Restored(plan)
-        start = Start(
-            operation="backup restore", command=command, total=len(plan.steps), inputs=inputs(region),
-            inventory=region.inventory.hash, repeat="repeat the command: a restore begins again from the first step",
-            secrets=(*region.secrets.values(), secret),
-        )  # fmt: skip
-        restoring = Restoring(region, chosen, plan, secret)
-        with held.recording(start) as record:
-            session = Session(region, say, still_ours=held.check, record=record)
-            for step in plan.steps:
-                session.carry_out(step, restoring.act)
-        return Restored(plan, record.id, restoring.extracted, restoring.uncertain)
+    name = "backup restore"
+    requests = RestoreRequest
+    repeat = "repeat the command: a restore reads the backup again, and begins with its first step"
+
+    def plan(self, watch: Watch = ignore) -> RestorePlan:
+        """Read every file that is needed, look at the hosts, and decide.
+
+        :raises RefusedError: a file is damaged or under another key, a host does not answer, ...
+        """
+        watch = guarded(watch)
+        check(self.chosen(watch), self.secret, watch)
+        return make_plan(self.region, self.chosen(watch), self.request, watch)
+
+    def chosen(self, watch: Watch = ignore) -> Chosen:
+        """The backup that is meant, with all that it needs; found once.
+
+        :raises RefusedError: there is no such backup or part
+        """
+        if self._chosen is None:
+            self._chosen = choose(self.region, self.request.backup, self.request.only, watch)
+        return self._chosen
+
+    _chosen: Chosen | None = None
+
+    @cached_property
+    def secret(self) -> str:
+        """The key that reads the backup."""
+        return crypt.identity(self.region.environment, self.request.identity)
+
+    def total(self, plan: RestorePlan) -> int:
+        """See Operation."""
+        return len(plan.steps)
+
+    def nothing(self, plan: RestorePlan) -> Restored:
+        """See Operation."""
+        return Restored(plan)
+
+    @contextmanager
+    def session(self, watch: Watch = ignore) -> Iterator[Session]:
+        """Neither another run nor a backup may come between."""
+        with session_of(self.region.environment, watch) as session, create.lock_of(self.region):
+            yield session
+
+    def secrets(self) -> Iterable[str]:
+        """See Operation."""
+        return [*self.region.secrets.values(), self.secret]
+
+    def carry_out(self, session: Session, plan: RestorePlan) -> Restored:
+        """See Operation.
+
+        :raises ScsError: a step failed; running it again begins with the first step
+        """
+        restoring = Restoring(self.region, self.chosen(), plan, self.secret, session.emit)
+        access = Access(self.region, saying(session.emit))
+
+        def does(step: RecoveryStep) -> Callable[[], None]:
+            return lambda: restoring.act(access, step)
+
+        session.carry_out("recover", [Step(s.container or s.action, s.what, does(s), s.hosts) for s in plan.steps])
+        return Restored(plan, session.record.id, restoring.extracted, restoring.uncertain)
 
 
-def check(chosen: Chosen, secret: str, say: Say) -> None:
+def check(chosen: Chosen, secret: str, watch: Watch) -> None:
     """Read every file that will be needed.
 
     :raises RefusedError: one is missing, damaged, or under another key
     """
     for owner, part in unpack.files_of(chosen.links, chosen.backup, chosen.parts):
-        unpack.check_file(chosen.target, owner, part, say)
+        unpack.check_file(chosen.target, owner, part, watch)
         unpack.check_key(chosen.target, owner, part, secret)
-    say("done", "checksums and key of all files")
+    watch(TaskDone("checksums and key of all files"))
 
 
-def make_plan(region: Region, chosen: Chosen, options: Options, say: Say) -> RestorePlan:
+def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Watch) -> RestorePlan:
     """Look at the hosts, and decide. Changes nothing.
 
     :raises RefusedError: it cannot be done
@@ -102,7 +141,7 @@ def make_plan(region: Region, chosen: Chosen, options: Options, say: Say) -> Res
     quiet = quiet_containers(region.catalog, chosen.parts, declared)
     involved = {*quiet, *(s.container for s in declared.values()), *([DATABASE] if DATABASE in chosen.parts else [])}
     where = {c: hosts_of(region, c) for c in involved}
-    say("now", "looking at the hosts")
+    watch(Stage("looking at the hosts"))
     hosts = look(region, sorted({h for own in where.values() for h in own}))
     # a container that is not there needs no rest; without its API or conductor, one out of reach cannot write
     resting = {c: there for c in quiet if (there := tuple(h for h in where[c] if c in hosts[h].containers))}
@@ -124,7 +163,7 @@ def make_plan(region: Region, chosen: Chosen, options: Options, say: Say) -> Res
     refuse(chosen.backup, region.release.name, hosts, needed, None)
     host, target = "", None
     if members:
-        host = options.host or _member(chosen, members)
+        host = request.host or _member(chosen, members)
         if host not in members:
             raise RefusedError(f"{DATABASE} has no member on '{host}'", f"it runs on: {', '.join(members)}")
         target = _target(region, chosen, host)
@@ -135,7 +174,7 @@ def make_plan(region: Region, chosen: Chosen, options: Options, say: Say) -> Res
         parts=chosen.parts,
         quiet=resting,
         beside=beside,
-        steps=steps(chosen.links, chosen.parts, declared, where, resting, members, host, options.copies),
+        steps=steps(chosen.links, chosen.parts, declared, where, resting, members, host, request.copies),
         notes=(
             *_notes(region, chosen),
             *([f"stopped now, and started with the others: {', '.join(sorted(beside))}"] if beside else []),

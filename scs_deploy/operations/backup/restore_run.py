@@ -14,13 +14,14 @@ from scs_deploy.clusters.base import Step
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.clusters.galera import procedure as members
 from scs_deploy.desired import resolve
+from scs_deploy.engine.access import Access
+from scs_deploy.engine.events import Stage, Watch
 from scs_deploy.engine.remote import Command
 from scs_deploy.operations.backup import crypt, parts, source, stream, unpack, verify
 from scs_deploy.operations.backup.choose import Chosen
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT
 from scs_deploy.operations.backup.restore_plan import RestorePlan
 from scs_deploy.operations.backup.stream import Meter, Remote
-from scs_deploy.operations.recover.session import Session
 from scs_deploy.region.region import Region
 from scs_deploy.shared import compute_node
 
@@ -44,18 +45,18 @@ WAKE_SECONDS = 900.0
 class Restoring:
     """A restore that is being carried out."""
 
-    def __init__(self, region: Region, chosen: Chosen, plan: RestorePlan, secret: str) -> None:
-        self.region, self.chosen, self.plan, self.secret = region, chosen, plan, secret
+    def __init__(self, region: Region, chosen: Chosen, plan: RestorePlan, secret: str, watch: Watch) -> None:
+        self.region, self.chosen, self.plan, self.secret, self.watch = region, chosen, plan, secret, watch
         self.stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         self.extracted = ""
         self.uncertain: tuple[str, ...] = ()
 
-    def act(self, session: Session, step: Step) -> None:
+    def act(self, access: Access, step: Step) -> None:
         """One step.
 
         :raises ScsError: it failed
         """
-        actions: dict[str, Callable[[Session, Step], None]] = {
+        actions: dict[str, Callable[[Access, Step], None]] = {
             "extract": self._extract,
             "stage": self._stage,
             "quiet": self._quiet,
@@ -69,9 +70,9 @@ class Restoring:
             "identify": self._identify,
             "load": self._load,
         }
-        actions[step.action](session, step)
+        actions[step.action](access, step)
 
-    def _extract(self, _session: Session, _step: Step) -> None:
+    def _extract(self, _access: Access, _step: Step) -> None:
         part = self.chosen.backup.part(ENVIRONMENT)
         assert part
         buffer = io.BytesIO()
@@ -80,20 +81,20 @@ class Restoring:
         folder.mkdir(mode=0o700, parents=True)
         self.extracted = str(extract(folder, buffer.getvalue()))
 
-    def _stage(self, session: Session, step: Step) -> None:
+    def _stage(self, _access: Access, step: Step) -> None:
         host = step.hosts[0]
         run = resolve.resolve(self.region, host, {DATABASE}).containers[DATABASE]
         try:
             for number, owner in enumerate(self.chosen.links):
                 part = owner.part(DATABASE)
                 assert part
-                meter = Meter(session.say, f"unpacking {owner.id} on {host}")
+                meter = Meter(self.watch, f"unpacking {owner.id} on {host}")
                 with Remote(
                     self.region, host, stream.beside(run, physical.extract_argv(physical.STAGE, number))
                 ) as remote:
                     counter = crypt.Counter(remote.input, meter)
                     unpack.plain(self.chosen.target, owner, part, self.secret, counter)
-            session.say("now", f"applying the log on {host}")
+            self.watch(Stage(f"applying the log on {host}"))
             stream.ask(
                 self.region, host, stream.beside(run, physical.prepare_argv(physical.STAGE, len(self.chosen.links)))
             )
@@ -101,20 +102,20 @@ class Restoring:
             stream.ask(self.region, host, stream.beside(run, ["rm", "-rf", physical.STAGE]))
             raise
 
-    def _quiet(self, session: Session, _step: Step) -> None:
-        self._containers(session, "stop", reverse=True)
+    def _quiet(self, access: Access, _step: Step) -> None:
+        self._containers(access, "stop", reverse=True)
 
-    def _wake(self, session: Session, step: Step) -> None:
+    def _wake(self, access: Access, step: Step) -> None:
         """Start all, then wait for all: a service waits for another one by itself."""
-        self._containers(session, "start")
+        self._containers(access, "start")
 
         def ready() -> str:
             waiting = [w for host in step.hosts for w in self._not_ready(host)]
             return f"{len(waiting)} start: {', '.join(waiting[:4])}" if waiting else ""
 
-        session.until(ready, WAKE_SECONDS, "not all services work")
+        access.until(ready, WAKE_SECONDS, "not all services work")
 
-    def _containers(self, session: Session, action: str, reverse: bool = False) -> None:
+    def _containers(self, access: Access, action: str, reverse: bool = False) -> None:
         """On all hosts at once; nothing is drained, for there is nothing that these services could answer."""
         catalog = self.region.catalog
         where = self.plan.quiet if action == "stop" else self.plan.quiet | self.plan.beside
@@ -124,9 +125,9 @@ class Restoring:
             groups.setdefault(where[container], []).append(container)
         for hosts, names in groups.items():
             actions = [{"action": action, "container": c, "wait": False} for c in names]
-            session.say("now", f"{action} {', '.join(names)}")
+            self.watch(Stage(f"{action} {', '.join(names)}"))
             task = {"name": f"{action.capitalize()} containers", "scs.core.containers": {"actions": actions}}
-            session.task(task, hosts)
+            access.task(task, hosts)
 
     def _not_ready(self, host: str) -> list[str]:
         """Quiet containers of a host that do not work yet."""
@@ -139,43 +140,43 @@ class Restoring:
             and (not states[c].startswith("Up") or "starting)" in states[c] or "(unhealthy)" in states[c])
         ]
 
-    def _copy(self, session: Session, step: Step) -> None:
+    def _copy(self, access: Access, step: Step) -> None:
         task = {"volume": DATABASE, "name": self.stamp, "exclude": [*members.REMADE, Path(physical.STAGE).name]}
-        session.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
+        access.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
 
-    def _script(self, session: Session, step: Step, script: str) -> None:
+    def _script(self, access: Access, step: Step, script: str) -> None:
         argv = ("bash", "-ec", f"set -o pipefail\n{script}", "restore")
         command = Command(container=DATABASE, argv=argv, one_shot=True, timeout=SLOW)
-        session.require({h: [command] for h in step.hosts})
+        access.require({h: [command] for h in step.hosts})
 
-    def _start(self, session: Session, step: Step) -> None:
-        session.containers("start", DATABASE, step.hosts)
-        members.wait_synced(session, step.hosts[0], members.START_SECONDS)
+    def _start(self, access: Access, step: Step) -> None:
+        access.containers("start", DATABASE, step.hosts)
+        members.wait_synced(access, step.hosts[0], members.START_SECONDS)
 
-    def _compare(self, session: Session, step: Step) -> None:
+    def _compare(self, _access: Access, step: Step) -> None:
         database = self.chosen.backup.database
         assert database
-        session.say("now", f"counting rows on {step.hosts[0]}")
+        self.watch(Stage(f"counting rows on {step.hosts[0]}"))
         self.uncertain = verify.compare(database, source.count(self.region, step.hosts[0]))
 
-    def _join(self, session: Session, step: Step) -> None:
-        self._script(session, step, physical.FORGET)
-        session.containers("start", DATABASE, step.hosts)
-        members.wait_synced(session, step.hosts[0], members.JOIN_SECONDS)
+    def _join(self, access: Access, step: Step) -> None:
+        self._script(access, step, physical.FORGET)
+        access.containers("start", DATABASE, step.hosts)
+        members.wait_synced(access, step.hosts[0], members.JOIN_SECONDS)
 
-    def _identify(self, session: Session, step: Step) -> None:
+    def _identify(self, access: Access, step: Step) -> None:
         """Fresh hosts have made identities of their own, under names that the restored database knows otherwise."""
         nodes = dict(source.pairs(self.region, step.target, compute_node.QUERY))
         for task in compute_node.tasks(self.region, nodes):
-            session.task(task, step.hosts)
+            access.task(task, step.hosts)
 
-    def _load(self, session: Session, step: Step) -> None:
+    def _load(self, _access: Access, step: Step) -> None:
         saved = parts.declared(self.region.catalog)[step.target]
         part = self.chosen.backup.part(step.target)
         assert part
         argv = ["bash", "-ec", LOAD, "load", *saved.load]
         for host in step.hosts:
-            session.say("now", f"loading {step.target} on {host}")
+            self.watch(Stage(f"loading {step.target} on {host}"))
             if saved.offline:
                 owner = self.region.catalog.owner[saved.container]
                 run = resolve.resolve(self.region, host, {owner}).containers[saved.container]

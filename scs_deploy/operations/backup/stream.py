@@ -13,14 +13,12 @@ from typing import IO
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.desired.model import RunContainer
+from scs_deploy.engine.events import Stage, Watch
 from scs_deploy.inventory.ssh import ssh_command
 from scs_deploy.operations.backup import crypt
 from scs_deploy.operations.backup.crypt import Counter
 from scs_deploy.operations.backup.target import Target
 from scs_deploy.region.region import Region
-
-Say = Callable[[str, str], None]
-"""Called with (`done` or `now`; what); the same as that of scs_deploy.recover.session."""
 
 GUARD = """
 set -o pipefail
@@ -144,8 +142,8 @@ def ask(region: Region, host: str, argv: Sequence[str], text: str = "") -> str:
 class Meter:
     """Says now and then how far a stream came."""
 
-    def __init__(self, say: Say, what: str) -> None:
-        self._say, self._what = say, what
+    def __init__(self, watch: Watch, what: str) -> None:
+        self._watch, self._what = watch, what
         self._begin = self._last = time.monotonic()
 
     def __call__(self, size: int) -> None:
@@ -154,7 +152,7 @@ class Meter:
         if now - self._last >= 0.5:
             self._last = now
             rate = size / max(now - self._begin, 0.1)
-            self._say("now", f"{self._what}: {mebibytes(size)} at {mebibytes(rate)}/s")
+            self._watch(Stage(f"{self._what}: {mebibytes(size)} at {mebibytes(rate)}/s"))
 
 
 def mebibytes(size: float) -> str:

@@ -9,9 +9,10 @@ import io
 from collections.abc import Iterable, Sequence
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.engine.events import Watch
 from scs_deploy.operations.backup import crypt
 from scs_deploy.operations.backup.manifest import DATABASE, Manifest, Part
-from scs_deploy.operations.backup.stream import Meter, Say
+from scs_deploy.operations.backup.stream import Meter
 from scs_deploy.operations.backup.target import Target
 
 
@@ -30,13 +31,13 @@ def files_of(links: Sequence[Manifest], backup: Manifest, wanted: Iterable[str])
     return result
 
 
-def check_file(target: Target, owner: Manifest, part: Part, say: Say) -> None:
+def check_file(target: Target, owner: Manifest, part: Part, watch: Watch) -> None:
     """Compare size and checksum.
 
     :raises RefusedError: the file is missing or damaged
     """
     name = f"{owner.id}/{part.file}"
-    meter = Meter(say, f"checking {name}")
+    meter = Meter(watch, f"checking {name}")
     digest, size = hashlib.sha256(), 0
     with target.reading(owner.id, part.file) as stream:
         while chunk := stream.read(1 << 20):

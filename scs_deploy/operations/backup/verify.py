@@ -15,10 +15,11 @@ from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.clusters.galera import backup as physical
+from scs_deploy.engine.events import Stage, TaskDone, Watch
 from scs_deploy.images import registry
 from scs_deploy.operations.backup import crypt, proofs, source, unpack
 from scs_deploy.operations.backup.manifest import DATABASE, Database, Manifest, Rows
-from scs_deploy.operations.backup.stream import Meter, Say, mebibytes
+from scs_deploy.operations.backup.stream import Meter, mebibytes
 from scs_deploy.operations.backup.target import Target
 from scs_deploy.region.region import Region
 
@@ -73,7 +74,7 @@ def verify(
     backup: Manifest,
     links: Sequence[Manifest],
     wanted: Sequence[str],
-    say: Say,
+    watch: Watch,
     identity: Path | None = None,
 ) -> Verified:
     """Read every file of the wanted parts, and restore the database for a trial.
@@ -86,26 +87,26 @@ def verify(
     begin = time.monotonic()
     secret = crypt.identity(region.environment, identity)
     for owner, part in unpack.files_of(links, backup, wanted):
-        unpack.check_file(target, owner, part, say)
+        unpack.check_file(target, owner, part, watch)
         unpack.check_key(target, owner, part, secret)
-    say("done", "checksums and key")
+    watch(TaskDone("checksums and key"))
     for owner, part in unpack.files_of((), backup, [n for n in wanted if n != DATABASE]):
         size = len(unpack.content(target, owner, part, secret))
         if not size:
             raise ScsError(f"{owner.id}/{part.file}: is empty")
-        say("done", f"{part.name}: {mebibytes(size)} readable")
+        watch(TaskDone(f"{part.name}: {mebibytes(size)} readable"))
     database = backup.database
     if DATABASE not in wanted or database is None:
         return Verified(backup=backup.id, parts=tuple(wanted), seconds=round(time.monotonic() - begin, 1))
-    with _scratch(region, backup, links, say) as container:
-        _fill(container, target, links, secret, say)
+    with _scratch(region, backup, links, watch) as container:
+        _fill(container, target, links, secret, watch)
         position = _run(
             container, ["sh", "-c", physical.POSITION, "info", physical.DATA], "reading the position"
         ).split()[0]
         if position != database.position:
             raise ScsError(f"the restored database is at {position}, the manifest says {database.position}")
-        _start(container, say)
-        say("now", "checking tables")
+        _start(container, watch)
+        watch(Stage("checking tables"))
         _check_tables(container)
         counts = _count(container)
         uncertain = compare(database, counts)
@@ -123,20 +124,20 @@ def verify(
     )
 
 
-def _fill(container: Container, target: Target, links: Sequence[Manifest], secret: str, say: Say) -> None:
+def _fill(container: Container, target: Target, links: Sequence[Manifest], secret: str, watch: Watch) -> None:
     for number, owner in enumerate(links):
         part = owner.part(DATABASE)
         assert part
         with _Input(container, physical.extract_argv(physical.DATA, number)) as stream:
-            unpack.plain(target, owner, part, secret, crypt.Counter(stream, Meter(say, f"unpacking {owner.id}")))
-        say("done", f"unpacked {owner.id}")
-    say("now", "applying the log")
+            unpack.plain(target, owner, part, secret, crypt.Counter(stream, Meter(watch, f"unpacking {owner.id}")))
+        watch(TaskDone(f"unpacked {owner.id}"))
+    watch(Stage("applying the log"))
     _run(container, physical.prepare_argv(physical.DATA, len(links)), "applying the log")
-    say("done", "applied the log")
+    watch(TaskDone("applied the log"))
 
 
-def _start(container: Container, say: Say) -> None:
-    say("now", "starting the server")
+def _start(container: Container, watch: Watch) -> None:
+    watch(Stage("starting the server"))
     container.exec_run(["sh", "-c", f'"$@" > {physical.DATA}/server.log 2>&1', "server", *physical.SERVER], detach=True)
     end = time.monotonic() + START_SECONDS
     while docker_engine.execute(container, *physical.CLIENT, "SELECT 1")[0]:
@@ -145,7 +146,7 @@ def _start(container: Container, say: Say) -> None:
             last = docker_engine.execute(container, "tail", "-n", "3", f"{physical.DATA}/server.log")[1]
             raise ScsError(f"the restored database does not start: {' '.join(last.split())[-400:]}")
         time.sleep(0.3)
-    say("done", "started the server")
+    watch(TaskDone("started the server"))
 
 
 def _check_tables(container: Container) -> None:
@@ -211,13 +212,13 @@ class _Input:
 
 
 @contextmanager
-def _scratch(region: Region, backup: Manifest, links: Sequence[Manifest], say: Say) -> Iterator[Container]:
+def _scratch(region: Region, backup: Manifest, links: Sequence[Manifest], watch: Watch) -> Iterator[Container]:
     """A container without network, removed with its data, whatever happens."""
     part = backup.part(DATABASE)
     assert part
     engine = docker_engine.connect()
     _room(engine, links)
-    say("now", f"looking for image {part.image}")
+    watch(Stage(f"looking for image {part.image}"))
     image = find_image(region, part.image)
     for old in engine.containers.list(all=True, filters={"label": f"{LABEL}={region.environment.name}"}):
         old.remove(force=True, v=True)

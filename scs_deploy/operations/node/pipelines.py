@@ -10,7 +10,7 @@ from scs_deploy.desired import resolve
 from scs_deploy.engine import execute
 from scs_deploy.engine.events import Expected
 from scs_deploy.engine.observe import make_plan
-from scs_deploy.operations.bootstrap import Bootstrap
+from scs_deploy.operations.bootstrap import Bootstrap, BootstrapRequest
 from scs_deploy.operations.node.work import Work
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.region import Plan
@@ -23,7 +23,7 @@ def bootstrap(work: Work, hosts: Sequence[str]) -> None:
 
     :raises ScsError: a task failed
     """
-    summary = Bootstrap(work.region, hosts).prepare(work.session, work.record)
+    summary = Bootstrap(work.region, BootstrapRequest(hosts=tuple(hosts))).execute(work.session)
     for host, tasks in summary.changed.items():
         work.say(f"{host}: {len(tasks)} tasks changed something")
     for host in summary.held:

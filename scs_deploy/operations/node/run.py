@@ -10,9 +10,9 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.engine.events import TaskStarted
+from scs_deploy.engine.events import Expected, Stage, Watch, ignore
 from scs_deploy.inventory.synced import is_synced
-from scs_deploy.operations.base import Operation, Session, Step
+from scs_deploy.operations.base import Operation, Session, Step, agree
 from scs_deploy.operations.node import inventory, observe, plan, trust
 from scs_deploy.operations.node.effects import Effects
 from scs_deploy.operations.node.plan import NodePlan, Options, Refusal
@@ -20,7 +20,7 @@ from scs_deploy.operations.node.plan import Step as PlanStep
 from scs_deploy.operations.node.view import View
 from scs_deploy.operations.node.work import Work
 from scs_deploy.region.region import Region
-from scs_deploy.state.runs import RunRecord
+from scs_deploy.state.runs import Run
 
 TOLERANT = frozenset({"move_guests"})
 """Steps after whose failure the rest is done all the same: what they leave behind, no later step relies on."""
@@ -44,49 +44,78 @@ class NodeRequest(Model):
     fingerprint: str = Field(default="", description="of the SSH key of a host that was installed anew")
 
 
-class NodeVerb(Operation[NodePlan, Done]):
+class NodeVerb(Operation[NodeRequest, NodePlan, Done]):
     """Drains, undrains, replaces, adds or removes a host.
+
+    `confirm` is shown every plan, also one that is refused or has no steps.
 
     :raises RefusedError: there is no such host
     """
 
     name = "node"
+    requests = NodeRequest
     repeat = "repeat the command: it looks at the host again, and leaves out what is done already"
 
-    def __init__(self, region: Region, request: NodeRequest) -> None:
-        super().__init__(region, f"scs node {request.verb} {request.host}")
+    def __init__(self, region: Region, request: NodeRequest, command: str = "") -> None:
+        super().__init__(region, request, command or f"scs node {request.verb} {request.host}")
         check_host(region, request.host)
-        self.request = request
+        self._view: View | None = None
 
-    def plan(self) -> NodePlan:
+    def plan(self, watch: Watch = ignore) -> NodePlan:
         """What the verb would do, or why it is refused. A new SSH key of the host is trusted first.
 
         :raises RefusedError: the host's SSH key is not the known one
         """
-        return self._look()[1]
-
-    def execute(self, session: Session, confirm: Callable[[NodePlan], bool]) -> Done:
-        """See Operation.
-
-        :param confirm: is shown every plan, also a refused one, and says whether to go on
-        :raises RefusedError: a plan that must not be carried out
-        :raises ScsError: a step failed; what came before is done and recorded
-        """
-        session.emit(TaskStarted("looking at all hosts", self.request.verb))
-        view, made = self._look()
-        go_on = confirm(made)
-        refuse(made)
-        if not go_on or not made.steps:
-            return Done(made, "")
-        with session.recording(self.start(len(made.steps))) as record:
-            carry_out(Effects(Work(self.region, view, made, record, session)), made, session, record)
-        return Done(made, record.id)
-
-    def _look(self) -> tuple[View, NodePlan]:
         request = self.request
+        watch(Stage("looking at all hosts"))
         if request.fingerprint:
             trust.trust(self.region, request.host, request.fingerprint)
-        return look(self.region, request.verb, request.host, request.options)
+        self._view, made = look(self.region, request.verb, request.host, request.options)
+        return made
+
+    def total(self, plan: NodePlan) -> int:
+        """See Operation."""
+        return len(plan.steps)
+
+    def nothing(self, plan: NodePlan) -> Done:
+        """See Operation."""
+        return Done(plan, "")
+
+    def check(self, plan: NodePlan) -> None:
+        """See Operation.
+
+        :raises RefusedError: all reasons on one line
+        """
+        refuse(plan)
+
+    def execute(
+        self,
+        session: Session,
+        confirm: Callable[[NodePlan], bool] = agree,
+        plan: NodePlan | None = None,
+        resumed: Run | None = None,  # noqa: ARG002 - a run of it is not resumed
+    ) -> Done:
+        """See Operation."""
+        made = self.plan(session.emit)
+        if plan is not None:
+            self.check_same(plan, made)
+        goes_on = confirm(made)
+        self.check(made)
+        if not goes_on or not made.steps:
+            return self.nothing(made)
+        session.emit(Expected(self.total(made)))
+        with session.recording(lambda store: self.start(store, made)):
+            return self.carry_out(session, made)
+
+    def carry_out(self, session: Session, plan: NodePlan) -> Done:
+        """See Operation.
+
+        :raises ScsError: a step failed; what came before is done and recorded
+        """
+        assert self._view
+        work = Work(self.region, self._view, plan, session.record, session)
+        carry_out(Effects(work), plan, session)
+        return Done(plan, session.record.id)
 
 
 def look(region: Region, verb: str, host: str, options: Options) -> tuple[View, NodePlan]:
@@ -150,7 +179,7 @@ def check_host(region: Region, host: str) -> None:
         raise RefusedError(f"{region.environment.inventory}: no host '{host}'", f"there are: {known}")
 
 
-def carry_out(effects: Effects, made: NodePlan, session: Session, record: RunRecord) -> None:
+def carry_out(effects: Effects, made: NodePlan, session: Session) -> None:
     """Do the steps of a plan. A host counts as drained from before the first one until the last one brings it back.
 
     :raises ScsError: a step failed, or another process took the region
@@ -168,5 +197,5 @@ def carry_out(effects: Effects, made: NodePlan, session: Session, record: RunRec
 
         return do
 
-    steps = (Step(s.name, s.title, does(s), made.host, tolerated=s.name in TOLERANT) for s in made.steps)
-    session.carry_out(record, made.verb, steps)
+    steps = (Step(s.name, s.title, does(s), (made.host,), tolerated=s.name in TOLERANT) for s in made.steps)
+    session.carry_out(made.verb, steps)

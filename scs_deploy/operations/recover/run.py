@@ -8,15 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+
 from scs_deploy import clusters
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.model import Model
 from scs_deploy.clusters.base import Procedure, Recovery, RecoveryOptions
-from scs_deploy.engine.access import INTERVAL, saying
-from scs_deploy.engine.events import Watch, guarded, ignore
-from scs_deploy.operations.base import Operation, Session
-from scs_deploy.operations.recover.session import Session as Hosts
-from scs_deploy.region.inputs import inputs
+from scs_deploy.clusters.base import Step as RecoveryStep
+from scs_deploy.engine.access import INTERVAL, Access, saying
+from scs_deploy.engine.events import Expected, Watch, guarded, ignore
+from scs_deploy.operations.base import Operation, Session, Step, agree
 from scs_deploy.region.region import Region
+from scs_deploy.state.runs import Run
 
 SETTLE = 45.0
 """Seconds in which a member that was started shows whether it comes up."""
@@ -37,26 +40,32 @@ class Recovered:
     """the run's id; '' when nothing was changed"""
 
 
-def procedure(region: Region, service: str, options: RecoveryOptions) -> Procedure:
-    """How a service of the region is recovered.
+class RecoverRequest(Model):
+    """Which service's cluster to bring back, and what the operator spelled out."""
 
-    :raises RefusedError: it has no cluster driver, or the driver has no recovery
+    service: str
+    options: dict[str, Any] = Field(default_factory=dict, description="of the driver's options, where they are given")
+
+
+class Recover(Operation[RecoverRequest, Recovery, Recovered]):
+    """Brings a service's cluster back, and looks again that nothing is left to recover.
+
+    `confirm` is shown what will be done, once more when a partial recovery has read more.
+
+    :param procedure: instead of the one of the service's driver
+    :raises RefusedError: the service has no cluster that is recovered, or the options contradict each other
     """
-    driver = clusters.of(region).get(service)
-    if driver is None:
-        raise RefusedError(f"{service} has no cluster to recover", "scs apply")
-    return driver.recovery(options)
-
-
-class Recover(Operation[Recovery, Recovered]):
-    """Brings a service's cluster back, and looks again that nothing is left to recover."""
 
     name = "recover"
+    requests = RecoverRequest
     repeat = "repeat the command: it reads the members again, and does what is left"
 
-    def __init__(self, region: Region, procedure: Procedure) -> None:
-        super().__init__(region, f"scs recover {procedure.service}")
-        self.procedure = procedure
+    def __init__(
+        self, region: Region, request: RecoverRequest, command: str = "", procedure: Procedure | None = None
+    ) -> None:
+        super().__init__(region, request, command or f"scs recover {request.service}")
+        self.procedure = procedure or procedure_of(region, request)
+        self._confirm: Callable[[Recovery], bool] = agree
 
     def plan(self, watch: Watch = ignore) -> Recovery:
         """What a recovery would do. Changes nothing.
@@ -64,61 +73,85 @@ class Recover(Operation[Recovery, Recovered]):
         :raises RefusedError: it would be refused
         :raises ScsError: reading failed
         """
-        hosts = Hosts(self.region, saying(guarded(watch)))
-        return self.procedure.decide(_settled(hosts, self.procedure))
+        return self.procedure.decide(_settled(Access(self.region, saying(guarded(watch))), self.procedure))
 
-    def execute(self, session: Session, confirm: Callable[[Recovery], bool]) -> Recovered:
+    def total(self, plan: Recovery) -> int:
+        """See Operation."""
+        return len(plan.steps)
+
+    def nothing(self, plan: Recovery) -> Recovered:
+        """See Operation."""
+        return Recovered(plan, plan)
+
+    def execute(
+        self,
+        session: Session,
+        confirm: Callable[[Recovery], bool] = agree,
+        plan: Recovery | None = None,
+        resumed: Run | None = None,
+    ) -> Recovered:
+        """See Operation."""
+        self._confirm = confirm
+        return super().execute(session, confirm, plan, resumed)
+
+    def carry_out(self, session: Session, plan: Recovery) -> Recovered:
         """See Operation.
 
-        :param confirm: is shown what will be done; asked again when a partial recovery has read more
-        :raises RefusedError: the procedure refuses
+        :raises RefusedError: the procedure refuses to go on, or the operator does
         :raises ScsError: a step failed, or something is left to recover
         """
-        hosts = Hosts(self.region, saying(session.emit), still_ours=session.check)
-        found = self.procedure.decide(_settled(hosts, self.procedure))
-        if not found.steps or not confirm(found):
-            return Recovered(found, found)
-        with session.recording(self.start(len(found.steps))) as record:
-            hosts.record = record
-            after = _rounds(hosts, self.procedure, found, confirm)
-        return Recovered(found, after, record.id)
+        access = Access(self.region, saying(session.emit))
+        return Recovered(plan, self._rounds(session, access, plan), session.record.id)
+
+    def _rounds(self, session: Session, access: Access, found: Recovery) -> Recovery:
+        procedure, current = self.procedure, found
+        for _ in range(ROUNDS):
+            session.carry_out("recover", [self._step(access, s) for s in current.steps])
+            try:
+                seen = procedure.decide(_settled(access, procedure))
+                if seen.steps and current.partial and not self._confirm(seen):
+                    raise RefusedError("recovery cancelled", "members that it stopped for inspection are started again")
+            except RefusedError:
+                if current.partial:
+                    procedure.put_back(access)
+                raise
+            if not seen.steps:
+                return seen
+            if not current.partial:
+                raise ScsError(
+                    f"{procedure.service} is not as it should be after the recovery: {seen.summary}",
+                    f"scs recover {procedure.service} --plan",
+                )
+            session.record.expect(len(seen.steps))
+            session.emit(Expected(len(seen.steps)))
+            current = seen
+        raise ScsError(f"{procedure.service}: looking again brings nothing new: {current.summary}")
+
+    def _step(self, access: Access, step: RecoveryStep) -> Step:
+        return Step(step.container or step.action, step.what, lambda: self.procedure.act(access, step), step.hosts)
 
 
-def _rounds(hosts: Hosts, procedure: Procedure, found: Recovery, confirm: Callable[[Recovery], bool]) -> Recovery:
-    current, total = found, len(found.steps)
-    for _ in range(ROUNDS):
-        for step in current.steps:
-            hosts.carry_out(step, procedure.act)
-        try:
-            seen = procedure.decide(_settled(hosts, procedure))
-            if seen.steps and current.partial and not confirm(seen):
-                raise RefusedError("not gone on with", "nothing but what was stopped for reading has been changed")
-        except RefusedError:
-            if current.partial:
-                procedure.put_back(hosts)
-            raise
-        if not seen.steps:
-            return seen
-        if not current.partial:
-            raise ScsError(
-                f"{procedure.service} is not as it should be after the recovery: {seen.summary}",
-                f"scs recover {procedure.service} --plan",
-            )
-        total += len(seen.steps)
-        assert hosts.record
-        hosts.record.plan(total, inputs(hosts.region))
-        current = seen
-    raise ScsError(f"{procedure.service}: looking again brings nothing new: {current.summary}")
+def procedure_of(region: Region, request: RecoverRequest) -> Procedure:
+    """How a service of the region is recovered.
+
+    :raises RefusedError: it has no cluster driver, the driver has no recovery, or the options contradict each other
+    """
+    driver = clusters.of(region).get(request.service)
+    if driver is None:
+        raise RefusedError(f"{request.service} has no cluster to recover", "scs apply")
+    options = (driver.OPTIONS or RecoveryOptions).model_validate(request.options)
+    options.check()
+    return driver.recovery(options)
 
 
-def _settled(hosts: Hosts, procedure: Procedure) -> Any:
+def _settled(access: Access, procedure: Procedure) -> Any:
     """The members, once none is about to change by itself, or after SETTLE seconds."""
     deadline = time.monotonic() + SETTLE
     while True:
-        hosts.say("now", f"reading the members of {procedure.service}")
-        members = procedure.read(hosts)
+        access.say("now", f"reading the members of {procedure.service}")
+        members = procedure.read(access)
         waiting = procedure.settling(members)
         if not waiting or time.monotonic() > deadline:
             return members
-        hosts.say("now", waiting)
+        access.say("now", waiting)
         time.sleep(INTERVAL)

@@ -14,7 +14,7 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.images import registry as registries
 from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.rotate.roll import Engine
-from scs_deploy.operations.rotate.state import Step
+from scs_deploy.operations.rotate.state import RotationStep
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki
@@ -22,7 +22,7 @@ from scs_deploy.secrets import pki
 USERS_ASK = "every user of the APIs has this region's new ca.crt, which holds both CAs"
 
 
-def leaf_steps(engine: Engine, names: Sequence[str]) -> list[Step]:
+def leaf_steps(engine: Engine, names: Sequence[str]) -> list[RotationStep]:
     """Exchange leaves.
 
     :param names: of certificates; empty: all that the region needs
@@ -35,19 +35,21 @@ def leaf_steps(engine: Engine, names: Sequence[str]) -> list[Step]:
         return f"issued: {', '.join(done)}"
 
     steps = [
-        Step("pending", "see that the region is as desired", engine.refuse_pending),
-        Step("issue", f"issue {', '.join(names) or 'every certificate'} anew, the old ones stay valid", issue),
+        RotationStep("pending", "see that the region is as desired", engine.refuse_pending),
+        RotationStep("issue", f"issue {', '.join(names) or 'every certificate'} anew, the old ones stay valid", issue),
     ]
     if not names or "registry" in names:
-        steps.append(Step("registry", "give the registry its new certificate", lambda: registry(engine.region())))
+        steps.append(
+            RotationStep("registry", "give the registry its new certificate", lambda: registry(engine.region()))
+        )
     return [
         *steps,
-        Step("roll", "give servers their new certificates: reload, or restart one by one", engine.roll),
-        Step("verify", "read what every server serves", lambda: verify(engine.region())),
+        RotationStep("roll", "give servers their new certificates: reload, or restart one by one", engine.roll),
+        RotationStep("verify", "read what every server serves", lambda: verify(engine.region())),
     ]
 
 
-def ca_steps(engine: Engine, prepare_hosts: Callable[[], str]) -> list[Step]:
+def ca_steps(engine: Engine, prepare_hosts: Callable[[], str]) -> list[RotationStep]:
     """Exchange the CA.
 
     :param prepare_hosts: has the hosts' Docker engines trust what ca.crt holds
@@ -69,17 +71,19 @@ def ca_steps(engine: Engine, prepare_hosts: Callable[[], str]) -> list[Step]:
         return f"{region.environment.ca_file} holds the new CA only"
 
     return [
-        Step("pending", "see that the region is as desired", engine.refuse_pending),
-        Step("trust", "make the new CA, trusted beside the old one", trust),
-        Step("hosts-trust", "have the hosts trust both for the registry", prepare_hosts),
-        Step("roll-trust", "have every service trust both", engine.roll),
-        Step("issue", "let the new CA issue every certificate", issue, ask=USERS_ASK),
-        Step("registry", "give the registry its new certificate", lambda: registry(engine.region())),
-        Step("roll-issue", "give servers their new certificates: reload, or restart one by one", engine.roll),
-        Step("forget", "see that nobody serves a certificate of the old CA, then trust the new one only", forget),
-        Step("hosts-forget", "have the hosts trust the new CA only", prepare_hosts),
-        Step("roll-forget", "have every service trust the new CA only", engine.roll),
-        Step("verify", "read what every server serves", lambda: verify(engine.region())),
+        RotationStep("pending", "see that the region is as desired", engine.refuse_pending),
+        RotationStep("trust", "make the new CA, trusted beside the old one", trust),
+        RotationStep("hosts-trust", "have the hosts trust both for the registry", prepare_hosts),
+        RotationStep("roll-trust", "have every service trust both", engine.roll),
+        RotationStep("issue", "let the new CA issue every certificate", issue, ask=USERS_ASK),
+        RotationStep("registry", "give the registry its new certificate", lambda: registry(engine.region())),
+        RotationStep("roll-issue", "give servers their new certificates: reload, or restart one by one", engine.roll),
+        RotationStep(
+            "forget", "see that nobody serves a certificate of the old CA, then trust the new one only", forget
+        ),
+        RotationStep("hosts-forget", "have the hosts trust the new CA only", prepare_hosts),
+        RotationStep("roll-forget", "have every service trust the new CA only", engine.roll),
+        RotationStep("verify", "read what every server serves", lambda: verify(engine.region())),
     ]
 
 

@@ -7,7 +7,7 @@ the old one is forgotten. What a step must do follows from secrets.yml, so a pla
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from pydantic import Field
@@ -15,19 +15,15 @@ from pydantic import Field
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.engine import remote
-from scs_deploy.operations.base import Start, session_of
 from scs_deploy.operations.rotate.roll import Engine
-from scs_deploy.operations.rotate.state import Step
-from scs_deploy.plan.change import REGION, Kind, shared_objects
-from scs_deploy.region.inputs import inputs
+from scs_deploy.operations.rotate.state import RotationStep
+from scs_deploy.plan.change import Kind, shared_objects
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import clouds
 from scs_deploy.secrets import store as secrets
 from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.catalog import Catalog
-from scs_deploy.spec.job import Phase
 from scs_deploy.spec.service import KeyRotation, Rotate
-from scs_deploy.state.runs import Status
 
 ALL = "all"
 OLD = {
@@ -90,11 +86,11 @@ def keys(catalog: Catalog) -> dict[str, tuple[str, KeyRotation]]:
     return {n: (s.name, how) for s in catalog.services.values() for n, how in s.key_rotations.items()}
 
 
-def key_steps(engine: Engine, names: Iterable[str]) -> list[Step]:
+def key_steps(engine: Engine, names: Iterable[str]) -> list[RotationStep]:
     """Rotate keys that services keep themselves."""
     found = keys(engine.region().catalog)
     return [
-        Step(f"rotate {n}", f"rotate {n} where {found[n][0]} keeps them", partial(rotate_keys, engine, n))
+        RotationStep(f"rotate {n}", f"rotate {n} where {found[n][0]} keeps them", partial(rotate_keys, engine, n))
         for n in sorted(names)
     ]
 
@@ -108,8 +104,7 @@ def rotate_keys(engine: Engine, name: str) -> str:
     service, how = keys(region.catalog)[name]
     host = region.inventory.group(region.group_of(service, how.container))[0].name
     command = remote.Command(container=how.container, argv=how.command, timeout=how.timeout)
-    with session_of(region.environment):
-        answers = remote.execute(region, {host: [command]})
+    answers = remote.execute(region, {host: [command]})
     if host not in answers.by_host:
         raise ScsError(f"host {host}: {answers.unreachable.get(host, 'no answer')}", f"scs status {service}")
     answer = answers.by_host[host][0]
@@ -129,7 +124,7 @@ def refuse_others(values: Mapping[str, str], chosen: Iterable[Rotated]) -> None:
         raise RefusedError(f"{left[0]} is being rotated", f"finish it first: scs secrets rotate {' '.join(left)}")
 
 
-def steps(engine: Engine, chosen: list[Rotated], command: str) -> list[Step]:
+def steps(engine: Engine, chosen: Sequence[Rotated]) -> list[RotationStep]:
     """Give the chosen secrets new values."""
     names = [r.name for r in chosen]
 
@@ -140,7 +135,7 @@ def steps(engine: Engine, chosen: list[Rotated], command: str) -> list[Step]:
         return f"new: {', '.join(new) or 'all before'}"
 
     def accept() -> str:
-        said = accounts(engine.region(), command)
+        said = accounts(engine.region())
         # the administrator's password is the new one from here on
         clouds.write(engine.region().environment)
         return said
@@ -150,16 +145,18 @@ def steps(engine: Engine, chosen: list[Rotated], command: str) -> list[Step]:
         return f"forgotten: {', '.join(gone) or 'all before'}"
 
     return [
-        Step("pending", "see that the region is as desired", engine.refuse_pending),
-        Step("replace", f"make {len(names)} new value(s), the old ones stay in secrets.yml as *_previous", replace),
-        Step("accept", f"have servers accept the new ones: {_how(chosen)}", accept),
-        Step("roll", "give every service its new values, one member after the other", engine.roll),
-        Step("forget", "forget the old values", forget),
-        Step("roll-forget", "have servers refuse the old ones", engine.roll),
+        RotationStep("pending", "see that the region is as desired", engine.refuse_pending),
+        RotationStep(
+            "replace", f"make {len(names)} new value(s), the old ones stay in secrets.yml as *_previous", replace
+        ),
+        RotationStep("accept", f"have servers accept the new ones: {_how(chosen)}", accept),
+        RotationStep("roll", "give every service its new values, one member after the other", engine.roll),
+        RotationStep("forget", "forget the old values", forget),
+        RotationStep("roll-forget", "have servers refuse the old ones", engine.roll),
     ]
 
 
-def _how(chosen: list[Rotated]) -> str:
+def _how(chosen: Sequence[Rotated]) -> str:
     counts = {how: sum(r.how is how and r.name != clouds.PASSWORD for r in chosen) for how in Rotate}
     said = [
         (counts[Rotate.BOTH], "beside the old value"),
@@ -170,28 +167,16 @@ def _how(chosen: list[Rotated]) -> str:
     return ", ".join(f"{count} {text}" for count, text in said if count)
 
 
-def accounts(region: Region, command: str) -> str:
-    """Bring the accounts of database, broker and Keystone to what secrets.yml says, as a run of its own.
+def accounts(region: Region) -> str:
+    """Bring the accounts of database, broker and Keystone to what secrets.yml says.
 
     :raises ScsError: a server does not answer, or refuses
     """
-    with session_of(region.environment) as session:
-        state = shared_state.read(region)
-        if state.failed:
-            raise ScsError(
-                "; ".join(state.failed.values()), "nothing was changed there: mend it and repeat the command"
-            )
-        changes = [c for c in state.changes if c.kind is Kind.ACCOUNT]
-        subjects = [c.subject for c in changes]
-        if not subjects:
-            return "they do already"
-        start = Start(
-            operation="rotate", command=command, total=len(subjects), inputs=inputs(region),
-            inventory=region.inventory.hash, repeat="repeat the command: a rotation goes on with the step it was at",
-            secrets=tuple(region.secrets.values()),
-        )  # fmt: skip
-        with session.recording(start) as record:
-            step = record.step_started(f"Accounts: {', '.join(subjects)}", phase=Phase.DATABASE.value, host=REGION)
-            shared_state.apply(region, {s.server for s in shared_objects(changes)}, subjects)
-            record.step_finished(step, Status.DONE, "", len(subjects))
-        return f"{len(subjects)} accounts changed in run {record.id}"
+    state = shared_state.read(region)
+    if state.failed:
+        raise ScsError("; ".join(state.failed.values()), "nothing was changed there: fix it and repeat the command")
+    changes = [c for c in state.changes if c.kind is Kind.ACCOUNT]
+    if not changes:
+        return "they do already"
+    shared_state.apply(region, {s.server for s in shared_objects(changes)}, [c.subject for c in changes])
+    return f"{len(changes)} accounts changed"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,14 +13,18 @@ from pydantic import Field, ValidationError
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
+from scs_deploy.engine.events import Note
 from scs_deploy.environment.environment import Environment
+from scs_deploy.operations.base import Session, Step
 from scs_deploy.secrets import vault
+
+Kind = Literal["certificates", "ca", "secrets"]
 
 
 class Rotation(Model):
     """A rotation that began and has not ended."""
 
-    kind: Literal["certificates", "ca", "secrets"]
+    kind: Kind
     names: tuple[str, ...]
     started: str
     done: dict[str, str] = Field(default_factory=dict, description="step: when it ended")
@@ -28,20 +32,20 @@ class Rotation(Model):
     @property
     def command(self) -> str:
         """The command that goes on with it."""
-        if self.kind == "ca":
-            return "scs certs rotate --ca"
-        return f"scs {'certs' if self.kind == 'certificates' else 'secrets'} rotate {' '.join(self.names)}".rstrip()
+        return command(self.kind, self.names)
+
+
+def command(kind: Kind, names: Sequence[str]) -> str:
+    """The command of a rotation."""
+    if kind == "ca":
+        return "scs certs rotate --ca"
+    return f"scs {'certs' if kind == 'certificates' else 'secrets'} rotate {' '.join(names)}".rstrip()
 
 
 @dataclass(frozen=True)
-class Step:
+class RotationStep(Step):
     """One step. It may be repeated without harm: an interrupted rotation begins with the step that it was at."""
 
-    key: str
-    says: str
-    """what it does, for the operator"""
-    do: Callable[[], str]
-    """does it; returns what was done, a few words"""
     ask: str = ""
     """what the operator must have done before; the rotation waits here until told so"""
 
@@ -66,7 +70,7 @@ def load(environment: Environment) -> Rotation | None:
         ) from None
 
 
-def begin(environment: Environment, kind: Literal["certificates", "ca", "secrets"], names: Sequence[str]) -> Rotation:
+def begin(environment: Environment, kind: Kind, names: Sequence[str]) -> Rotation:
     """A new rotation, or the one of these names that was interrupted; nothing is written yet.
 
     :raises RefusedError: another one has not ended
@@ -80,32 +84,24 @@ def begin(environment: Environment, kind: Literal["certificates", "ca", "secrets
 
 
 def carry_out(
-    environment: Environment,
-    rotation: Rotation,
-    steps: Sequence[Step],
-    report: Callable[[str], None],
-    agreed: frozenset[str] = frozenset(),
-) -> Step | None:
+    session: Session, rotation: Rotation, steps: Sequence[RotationStep], agreed: frozenset[str] = frozenset()
+) -> RotationStep | None:
     """Do the steps that are not done yet, each noted as it ends, and forget the rotation after the last.
 
     :param agreed: keys of steps whose `ask` the operator has answered
     :returns: the step that waits for the operator; None when all is done
     :raises ScsError: a step failed; the same rotation goes on with it
     """
-    environment.state.mkdir(mode=0o700, exist_ok=True)
-    for number, step in enumerate(steps, 1):
-        head = f"{number}/{len(steps)} {step.says}"
+    environment = session.environment
+    for step in steps:
         if step.key in rotation.done:
-            report(f"{head}: done before")
+            session.emit(Note(f"{step.title}: done before"))
             continue
         # written first: whoever looks finds that a rotation is under way
         vault.write(file(environment), rotation.model_dump_json(indent=2) + "\n")
         if step.ask and step.key not in agreed:
             return step
-        report(head)
-        said = step.do()
-        if said:
-            report(f"    {said}")
+        session.take("rotate", step)
         rotation = rotation.model_copy(update={"done": {**rotation.done, step.key: _now()}})
         vault.write(file(environment), rotation.model_dump_json(indent=2) + "\n")
     file(environment).unlink(missing_ok=True)

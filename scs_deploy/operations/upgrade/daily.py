@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daily upgrade: images of today, one measured run, then the region is used as its users use it."""
+"""An upgrade: images of today, one run that is measured, and a look whether users are served afterwards."""
 
 from __future__ import annotations
 
@@ -7,62 +7,93 @@ from collections.abc import Callable
 
 from scs_deploy import validate
 from scs_deploy.base.errors import ScsError
+from scs_deploy.engine.events import Checked, ImagesBuilt, ImageStep, Note, Stage, Watch, guarded, ignore
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images.build import RegionImages
-from scs_deploy.images.difference import ImageChange
-from scs_deploy.images.events import Event
-from scs_deploy.operations.apply import Apply, ApplyRequest
-from scs_deploy.operations.upgrade.schedule import FAILED_AT_NIGHT, check_unattended, latest
+from scs_deploy.operations.apply import Applied, ApplyRequest, Converge
+from scs_deploy.operations.base import agree, latest
+from scs_deploy.operations.upgrade.schedule import FAILED_AT_NIGHT, check_unattended
+from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
-from scs_deploy.validate import Report, Result, Verdict
+from scs_deploy.state.runs import Run
 
 
 class UpgradeRequest(ApplyRequest):
-    """What `scs upgrade run` is asked for."""
+    """How to bring a region to its release lock."""
 
     images: bool = False
     """first build images from today's packages"""
     unattended: bool = False
-    """nobody watches: refuse to begin where the last run did not reach its end, pause after too many failed requests"""
+    """nobody is there to judge: refuse to begin where the last run did not reach its end, and pause early"""
+    validation: bool = True
+    """use the region as its users do afterwards"""
 
 
-class DailyUpgrade(Apply):
-    """Bring a region to its release lock."""
+class DailyUpgrade(Converge[UpgradeRequest]):
+    """Brings a region to its release lock, member by member and measured, then validates it."""
 
     name = "upgrade"
+    requests = UpgradeRequest
 
-
-def prepare(environment: Environment, request: UpgradeRequest) -> ApplyRequest:
-    """Check that the upgrade may begin; returns what is to be applied.
-
-    :raises RefusedError: it is unattended, and the last run did not reach its end
-    """
-    probe = request.probe
-    if request.unattended:
-        check_unattended(latest(environment))
-        if probe.max_failed is None and probe.enabled:
+    def __init__(self, region: Region, request: UpgradeRequest, command: str = "") -> None:
+        probe = request.probe
+        if request.unattended and probe.enabled and probe.max_failed is None:
             probe = probe.model_copy(update={"max_failed": FAILED_AT_NIGHT})
-    return ApplyRequest(services=request.services, hosts=request.hosts, allow=request.allow, probe=probe)
+        super().__init__(region, request.model_copy(update={"probe": probe}), command)
+
+    def run(
+        self,
+        watch: Watch = ignore,
+        confirm: Callable[[Plan], bool] = agree,
+        plan: Plan | None = None,
+        resumed: Run | None = None,
+    ) -> Applied:
+        """See Operation.
+
+        :raises ScsError: a change or a check of the validation failed
+        """
+        if resumed is None:
+            self._prepare(guarded(watch))
+        done = super().run(watch, confirm, plan, resumed)
+        if done.run and self.request.validation:
+            check_users_are_served(self.region.environment, done.run, guarded(watch))
+        return done
+
+    def _prepare(self, watch: Watch) -> None:
+        environment = self.region.environment
+        if self.request.unattended:
+            check_unattended(latest(environment))
+        if self.request.images:
+            build_images(environment, watch)
+            # its release lock is another one now
+            self.region = Region.load(environment.name)
 
 
-def build_images(environment: Environment, watch: Callable[[Event], None]) -> tuple[ImageChange, ...]:
-    """Build images from today's packages, and push them; returns what changed in the release lock."""
-    return tuple(RegionImages(environment, watch).build().difference)
+def build_images(environment: Environment, watch: Watch) -> None:
+    """Build and push images from today's packages, and write the release lock.
+
+    :raises ScsError: one cannot be built
+    """
+    watch(Stage("building images"))
+    result = RegionImages(environment, lambda e: watch(ImageStep(e.image, e.state, e.step, e.seconds))).build()
+    watch(ImagesBuilt(tuple(result.difference)))
 
 
-def upgrade(environment: Environment, request: ApplyRequest, command: str) -> DailyUpgrade:
-    """The operation, on the region as its lock says now."""
-    return DailyUpgrade(Region.load(environment.name), request, command)
+def check_users_are_served(environment: Environment, run: str, watch: Watch) -> None:
+    """Use the region as its users do.
 
-
-def validate_region(environment: Environment, run: str, watch: Callable[[str, Result | None], None]) -> Report:
-    """Use the region as its users do, after an upgrade.
-
-    :param run: of the upgrade, for the hint
+    :param run: the run that changed it
     :raises ScsError: a check failed
     """
-    report = validate.run(environment, on_progress=watch)
+
+    def show(name: str, result: validate.Result | None) -> None:
+        if result is None:
+            watch(Stage(f"validating: {name}"))
+        else:
+            watch(Checked(name, result.verdict, result.seconds, result.message))
+
+    report = validate.run(environment, on_progress=show)
     if not report.passed:
-        failed = ", ".join(r.check for r in report.results if r.verdict is Verdict.FAILED)
+        failed = ", ".join(r.check for r in report.results if r.verdict is validate.Verdict.FAILED)
         raise ScsError(f"upgraded, but validation failed: {failed}", f"scs validate; scs rollback {run} goes back")
-    return report
+    watch(Note(f"validated: {report.count(validate.Verdict.PASSED)} checks passed"))

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.base.model import load_model
+from scs_deploy.base.model import Model, load_model
 from scs_deploy.engine import runner
-from scs_deploy.engine.events import Stage, TaskDone, Watch, ignore
+from scs_deploy.engine.events import Note, Stage, TaskDone, Watch, guarded, ignore
 from scs_deploy.engine.observe import make_plan, pinned
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images import registry
-from scs_deploy.operations.apply import Applied, Apply, ApplyRequest
+from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.backup import choose, create, proofs, verify
 from scs_deploy.operations.backup.manifest import time_of
-from scs_deploy.operations.backup.stream import Say
 from scs_deploy.operations.backup.target import open_target
-from scs_deploy.operations.base import Operation, Session
-from scs_deploy.operations.upgrade import path, release_files, schedule
+from scs_deploy.operations.base import Operation, Session, agree, latest
+from scs_deploy.operations.upgrade import daily, path, release_files, schedule
+from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
 from scs_deploy.plan.region import Plan
+from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
@@ -35,6 +37,133 @@ from scs_deploy.spec import release
 from scs_deploy.spec.container import Impact
 from scs_deploy.spec.release import Lock
 from scs_deploy.state import snapshot
+from scs_deploy.state.runs import Run
+
+
+class ReleaseRequest(Model):
+    """Which release to upgrade to, and how."""
+
+    release: str
+    allow: tuple[Impact, ...] = ()
+    probe: ProbeOptions = ProbeOptions()
+    images: bool = False
+    """first build the release's images"""
+    backup: bool = True
+    """only with a verified backup of the database from the last 24 hours; make one if there is none"""
+    validation: bool = True
+    """use the region as its users do afterwards"""
+
+    @property
+    def rest(self) -> UpgradeRequest:
+        """What remains to be done once the region's files name the release."""
+        return UpgradeRequest(allow=self.allow, probe=self.probe, validation=self.validation)
+
+
+class ReleasePlan(Model):
+    """What an upgrade to a release would do."""
+
+    now: str = Field(description="release that the region is at")
+    release: str
+    plan: Plan
+    backup: str = Field(default="", description="id of the verified backup; empty: none is needed, or one is made")
+    backs_up: bool = Field(default=False, description="a backup is made and verified first")
+
+
+class ReleaseUpgrade(Operation[ReleaseRequest, ReleasePlan, Applied]):
+    """Upgrades a region to another release of OpenStack, and validates it."""
+
+    name = "upgrade release"
+    requests = ReleaseRequest
+
+    def plan(self, watch: Watch = ignore) -> ReleasePlan:
+        """Everything that speaks against it, and what would change. New images are pulled to one host of each service.
+
+        :raises RefusedError: something speaks against it
+        """
+        environment, request = self.region.environment, self.request
+        check_path(environment, request.release)
+        check_images(environment, request.release)
+        plan = preview(environment, request.release, request.allow, guarded(watch))
+        backup = backed_up(environment) if request.backup else ""
+        return ReleasePlan(
+            now=environment.settings.release, release=request.release, plan=plan, backup=backup,
+            backs_up=request.backup and not backup,
+        )  # fmt: skip
+
+    def total(self, plan: ReleasePlan) -> int:
+        """See Operation."""
+        return len(plan.plan.changes)
+
+    def nothing(self, plan: ReleasePlan) -> Applied:
+        """See Operation."""
+        return Applied("", 0, len(plan.plan.held))
+
+    def run(
+        self,
+        watch: Watch = ignore,
+        confirm: Callable[[ReleasePlan], bool] = agree,
+        plan: ReleasePlan | None = None,
+        resumed: Run | None = None,
+    ) -> Applied:
+        """See Operation. Its run is that of an upgrade, as which it is resumed."""
+        environment = self.region.environment
+        if self.request.images:
+            daily.build_images(release_files.seen_with(environment, self.request.release), guarded(watch))
+        done = super().run(watch, confirm, plan, resumed)
+        if done.run and self.request.validation:
+            daily.check_users_are_served(environment, done.run, guarded(watch))
+        return done
+
+    def execute(
+        self,
+        session: Session,
+        confirm: Callable[[ReleasePlan], bool] = agree,
+        plan: ReleasePlan | None = None,
+        resumed: Run | None = None,  # noqa: ARG002 - its run is that of an upgrade
+    ) -> Applied:
+        """See Operation."""
+        made = self.plan(session.emit) if plan is None else plan
+        return self.carry_out(session, made) if confirm(made) else self.nothing(made)
+
+    def carry_out(self, session: Session, plan: ReleasePlan) -> Applied:
+        """Back up, write the release into the environment's files, and apply; the files go back when no run began.
+
+        :raises ScsError: as an apply; the files stay, and the run can be resumed or taken back
+        """
+        environment = self.region.environment
+        if plan.backs_up:
+            session.emit(Note(f"verified: backup {back_up(environment, session.emit)}"))
+        snapshot.keep(environment, inputs(self.region), specs(self.region))
+        earlier = release_files.switch(environment, plan.release)
+        begun = False
+
+        def begins(_plan: Plan) -> bool:
+            nonlocal begun
+            begun = True
+            return True
+
+        try:
+            upgrade = DailyUpgrade(Region.load(environment.name), self.request.rest, self.command)
+            return upgrade.execute(session, begins)
+        except BaseException:
+            if not begun:
+                release_files.restore(earlier)
+            raise
+
+
+def operation(region: Region, request: ReleaseRequest, command: str = "") -> ReleaseUpgrade | DailyUpgrade:
+    """The upgrade to a release; where the region's files name it already, what is left of that.
+
+    A change of those files that was interrupted is finished.
+
+    :raises RefusedError: the release cannot be gone to from here
+    """
+    environment = region.environment
+    if check_path(environment, request.release):
+        return ReleaseUpgrade(region, request, command)
+    if release_files.settle(environment):
+        region = Region.load(environment.name)
+    return DailyUpgrade(region, request.rest.model_copy(update={"images": request.images}), command)
 
 
 def check_path(environment: Environment, target: str) -> bool:
@@ -48,7 +177,7 @@ def check_path(environment: Environment, target: str) -> bool:
     names = sorted(p.stem for p in (paths.root() / "releases").glob("*.yml"))
     now = release.load_release(environment.settings.release)
     path.check_step(now, wanted, [release.load_release(n) for n in names])
-    schedule.check_unattended(schedule.latest(environment))
+    schedule.check_unattended(latest(environment))
     return True
 
 
@@ -67,12 +196,9 @@ def check_images(environment: Environment, target: str) -> None:
     path.check_data(region.catalog.services, region.lock, lock)
 
 
-def preview(
-    environment: Environment, target: str, allow: tuple[Impact, ...], watch: Watch = ignore
-) -> tuple[Region, Plan]:
+def preview(environment: Environment, target: str, allow: tuple[Impact, ...], watch: Watch) -> Plan:
     """What the upgrade would change. Changes nothing: new images are pulled to one host, for the questions.
 
-    :returns: the region seen with the release, and the plan
     :raises RefusedError: something is pending, a service says that it is not ready, or consent is missing
     """
     watch(Stage(f"comparing with release {environment.settings.release}"))
@@ -84,7 +210,7 @@ def preview(
     watch(Stage(f"comparing with release {target}"))
     plan = make_plan(region, Selection(allow=allow))
     path.check_consent(target, plan.held)
-    return region, plan
+    return plan
 
 
 def questions(region: Region) -> dict[str, tuple[list[str], list[str]]]:
@@ -119,7 +245,7 @@ def preflight(region: Region, watch: Watch) -> None:
                 "fix what the check names, then upgrade; nothing has changed",
             )
         result.raise_for("asking")
-        watch(TaskDone(f"{', '.join(jobs)} of release {region.release.name}: ready", host))
+        watch(TaskDone(f"{', '.join(jobs)} of release {region.release.name} on {host}: ready"))
 
 
 def backed_up(environment: Environment) -> str:
@@ -132,58 +258,13 @@ def backed_up(environment: Environment) -> str:
     return path.verified_backup(begun, proofs.read(environment), datetime.now(UTC))
 
 
-def back_up(environment: Environment, say: Say) -> str:
+def back_up(environment: Environment, watch: Watch) -> str:
     """Make a backup and prove it; returns its id.
 
     :raises ScsError: it cannot be made, or not be restored
     """
     region = Region.load(environment.name)
-    made, _ = create.create(region, say, command="scs upgrade: backup")
-    chosen = choose.choose(region, made.id, (), say)
-    verify.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, say)
+    made = create.CreateBackup(region, create.BackupRequest(), "scs upgrade: backup").run(watch=watch).backup
+    chosen = choose.choose(region, made.id, (), watch)
+    verify.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, watch)
     return made.id
-
-
-class ReleaseUpgrade(Operation[Plan, Applied]):
-    """Write the release into the environment's files and carry it out; the files go back when no run came of it.
-
-    :param target: the release
-    """
-
-    name = "upgrade release"
-
-    def __init__(self, region: Region, target: str, request: ApplyRequest, command: str) -> None:
-        super().__init__(region, command)
-        self.target, self.request = target, request
-
-    def plan(self) -> Plan:
-        """See Operation; all of `check_path`, `check_images` and `preview`.
-
-        :raises RefusedError: something speaks against it
-        """
-        environment = self.region.environment
-        check_path(environment, self.target)
-        check_images(environment, self.target)
-        return preview(environment, self.target, self.request.allow)[1]
-
-    def execute(self, session: Session, confirm: Callable[[Plan], bool]) -> Applied:
-        """See Operation. The plan was shown and agreed to before: it is not made once more to ask.
-
-        :raises ScsError: as Apply; the files stay, and the run can be resumed or taken back
-        """
-        environment = self.region.environment
-        snapshot.keep(environment, inputs(self.region), specs(self.region))
-        held: dict[Path, bytes | None] = release_files.switch(environment, self.target)
-        begun = False
-
-        def seen(plan: Plan) -> bool:
-            nonlocal begun
-            begun = confirm(plan)
-            return begun
-
-        try:
-            return Apply(Region.load(environment.name), self.request, self.command).execute(session, seen)
-        except BaseException:
-            if not begun:
-                release_files.restore(held)
-            raise

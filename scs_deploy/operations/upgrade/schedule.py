@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An upgrade: images of today, one run that is measured, and a look whether users are served afterwards."""
+"""Upgrades that nobody watches: when they may begin, and the systemd units that begin them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Environment
-from scs_deploy.operations.apply import OPEN
-from scs_deploy.state.runs import Run, run_store
+from scs_deploy.operations.base import OPEN
+from scs_deploy.state.runs import Run
 
 UNITS = Path("/etc/systemd/system")
 FAILED_AT_NIGHT = 10
@@ -27,19 +27,12 @@ def check_unattended(latest: Run | None) -> None:
     :raises RefusedError: the latest run did not reach its end
     """
     if latest and latest.status in OPEN:
-        again = (
-            f"scs runs resume {latest.id}, scs rollback {latest.id}" if latest.resume else f"`{latest.command}` again"
-        )
+        again = f"scs runs resume {latest.id}" if latest.resume else f"`{latest.command}` again"
+        again += f", scs rollback {latest.id}" if latest.follows else ""
         raise RefusedError(
             f"run {latest.id} is {latest.status}: {latest.message or 'its manager ended'}",
             f"{again} or scs runs abandon {latest.id}; then upgrade",
         )
-
-
-def latest(environment: Environment) -> Run | None:
-    """The latest run that changed a region, or meant to; a backup is none."""
-    with run_store(environment) as store:
-        return next(iter(store.list(1, changing=True)), None)
 
 
 def units(environment: str, calendar: str, scs: str, variables: dict[str, str]) -> dict[str, str]:

@@ -149,8 +149,8 @@ class Votes:
         """`scs recover votes --yes`."""
         chosen = clusters.driver_class("votes").OPTIONS
         assert chosen
-        procedure = recover_run.procedure(self.region, "votes", chosen(**options))
-        return recover_run.Recover(self.region, procedure).run()
+        request = recover_run.RecoverRequest(service="votes", options=options)
+        return recover_run.Recover(self.region, request).run()
 
     def runs(self) -> list[tuple[str, Status]]:
         store = RunStore(self.region.environment.state / "runs.sqlite3")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.errors import MarkupError
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.engine import execute
@@ -129,6 +130,32 @@ def test_after_a_failure_only_what_is_out_is_taken_back(
     assert len(done) == failed
     # there is no HAProxy on this machine that could use it again: that is on record, too
     assert sorted((phase, host) for phase, host, _ in steps[failed + 1 :]) == taken_back
+
+
+@pytest.mark.parametrize("error", [MarkupError("closing tag '[/etc/x]' doesn't match"), ValueError("no such style")])
+def test_a_view_that_breaks_keeps_no_server_out_and_hides_no_reason(
+    environment: Environment, store: RunStore, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = store.start("scs apply")
+
+    def broken(_event: Event) -> None:
+        raise error
+
+    fails = Task(
+        title=SAME, module="ansible.builtin.fail", arguments={"msg": "cannot write [/etc/x]"}, changes=(),
+    )  # fmt: skip
+    plays = (
+        play(PlayKind.DRAIN, "ab", task(), drain=DRAINED, together=True),
+        play(PlayKind.ROLL, "a", fails, serial=1, careful=True, together=True),
+        play(PlayKind.USE, "ab", task(), together=True),
+    )
+    with pytest.raises(ScsError, match=r"host a: cannot write \[/etc/x\]") as raised:
+        run(environment, record, *plays, watch=broken)
+    assert raised.value.exit_code == 1
+    steps = said(store.steps(record.id))
+    assert (steps[2][:2], steps[2][2]) == (("roll", "a"), Status.FAILED)
+    assert sorted((phase, host) for phase, host, _ in steps[3:]) == [("use", "a"), ("use", "b")]
+    assert "a view failed to show TaskFailed" in caplog.text
 
 
 def test_a_failed_batch_is_the_last_one(environment: Environment, store: RunStore) -> None:

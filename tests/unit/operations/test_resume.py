@@ -14,9 +14,11 @@ from scs_deploy.base.errors import PausedError, RefusedError
 from scs_deploy.cli import runs as commands
 from scs_deploy.engine import execute
 from scs_deploy.environment.environment import Environment
-from scs_deploy.operations.apply import ApplyRequest, check_resumable
+from scs_deploy.operations.apply import ApplyRequest
+from scs_deploy.operations.base import check_resumable
+from scs_deploy.operations.base import latest as latest_of
 from scs_deploy.operations.upgrade import schedule as upgrade
-from scs_deploy.prober.watch import Options
+from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.secrets import vault
 from scs_deploy.spec.container import Impact
 from scs_deploy.state.lock import RunLock
@@ -24,7 +26,9 @@ from scs_deploy.state.runs import RunStore, Status
 from tests.unit.secrets.test_secrets import SETTINGS
 from tests.unit.state.test_state import child, end
 
-ORDERS = ApplyRequest(services=("keystone",), hosts=("a",), allow=(Impact.DATA_PLANE,), probe=Options(max_failed=3))
+ORDERS = ApplyRequest(
+    services=("keystone",), hosts=("a",), allow=(Impact.DATA_PLANE,), probe=ProbeOptions(max_failed=3)
+)
 
 
 @pytest.fixture
@@ -103,14 +107,14 @@ def test_a_resumed_run_keeps_its_record_and_its_orders(store: RunStore) -> None:
 
 
 def test_a_run_knows_what_the_region_went_by_before(store: RunStore) -> None:
-    store.start("scs apply", inputs="one", resume="{}").finish()
-    store.start("scs apply", inputs="two", resume="{}").finish(Status.FAILED)
+    store.start("scs apply", inputs="one", follows=True).finish()
+    store.start("scs apply", inputs="two", follows=True).finish(Status.FAILED)
     third = store.start("scs apply", inputs="three", resume="{}")
     assert (store.get(third.id).before, store.get(third.id).inputs) == ("one", "three")
 
 
 def test_a_restart_is_no_time_that_a_region_goes_back_to(store: RunStore) -> None:
-    store.start("scs apply", inputs="one", resume="{}").finish()
+    store.start("scs apply", inputs="one", follows=True).finish()
     # images were built meanwhile: it is done with a lock that nothing follows yet
     store.start("scs restart keystone", inputs="two").finish()
     third = store.start("scs upgrade", inputs="two", resume="{}")
@@ -124,7 +128,7 @@ def test_a_backup_does_not_hide_what_is_half_done(store: RunStore, region: Envir
     backup = store.start("scs backup create", inputs="x", changing=False)
     backup.finish(Status.INTERRUPTED)
     assert store.get().id == backup.id
-    assert upgrade.latest(region) == store.get(failed.id)
+    assert latest_of(region) == store.get(failed.id)
     check_resumable(store.get(changing=True), store.list(1, changing=True)[0])
     with pytest.raises(RefusedError, match="no run is under way"):
         scs("pause")
@@ -132,7 +136,7 @@ def test_a_backup_does_not_hide_what_is_half_done(store: RunStore, region: Envir
     assert store.get(failed.id).status is Status.ABANDONED
     assert store.get(backup.id).status is Status.INTERRUPTED
     # and one that did not end keeps no upgrade from beginning
-    latest = upgrade.latest(region)
+    latest = latest_of(region)
     assert latest and latest.id == failed.id
     upgrade.check_unattended(latest)
 

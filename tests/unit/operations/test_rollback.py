@@ -14,7 +14,6 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment import release_lock
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations import rollback
-from scs_deploy.operations.rollback import RollbackPlan
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
 from scs_deploy.state.runs import Run, Status, Step
@@ -28,11 +27,11 @@ def lock(release: str = "2025.1", **digests: str) -> Lock:
     return Lock(release=release, images=images)
 
 
-def run(name: str, before: str = "x", inputs: str = "y", resume: str = "{}") -> Run:
+def run(name: str, before: str = "x", inputs: str = "y", follows: bool = True) -> Run:
     return Run(
         id=name, command="scs upgrade", owner="me@here", host="here", pid=1, process=1, started=datetime.now(UTC),
         finished=None, status=Status.DONE, changes_total=1, changes_done=1, inputs=inputs, message="", before=before,
-        resume=resume,
+        follows=follows,
     )  # fmt: skip
 
 
@@ -42,7 +41,7 @@ def run(name: str, before: str = "x", inputs: str = "y", resume: str = "{}") -> 
         ([run("3"), run("2"), run("1")], None, "3"),
         ([run("3"), run("2"), run("1")], "1", "1"),
         # a restart on demand and a run that changed nothing of it are passed over
-        ([run("3", resume=""), run("2", before="y"), run("1")], None, "1"),
+        ([run("3", follows=False), run("2", before="y"), run("1")], None, "1"),
     ],
 )
 def test_which_run_goes_back(runs: list[Run], name: str | None, found: str) -> None:
@@ -66,7 +65,7 @@ def test_runs_that_cannot_go_back(runs: list[Run], name: str | None, why: str) -
 def test_what_earlier_attempts_did_counts() -> None:
     """A manager that died has run jobs, too; so does one record of the same change each time that it was begun anew."""
     died = [run(n).model_copy(update={"status": Status.INTERRUPTED}) for n in ("5", "3")]
-    restarted = run("4", resume="")
+    restarted = run("4", follows=False)
     runs = [run("7"), run("6"), died[0], restarted, died[1], run("2"), run("1")]
     assert [r.id for r in rollback.after(runs, runs[1])] == ["3", "4", "5", "6", "7"]
     assert [r.id for r in rollback.after(runs, runs[0])] == ["7"]
@@ -101,10 +100,12 @@ def then(environment: Environment) -> snapshot.Snapshot:
     return kept
 
 
-def plan(environment: Environment, then: snapshot.Snapshot, specs: str = "specs-1", **only: Any) -> RollbackPlan:
+def plan(
+    environment: Environment, then: snapshot.Snapshot, specs: str = "specs-1", **only: Any
+) -> rollback.RollbackPlan:
     about = snapshot.about(environment, specs)
     overrides = snapshot.contents(environment.path / "config")
-    return rollback.plan("r", then, lock(nova=NEW, keystone=NEW), overrides, about, **only)
+    return rollback.going_back("r", then, lock(nova=NEW, keystone=NEW), overrides, about, **only)
 
 
 def test_everything_goes_back_and_forward_again(environment: Environment, then: snapshot.Snapshot) -> None:
@@ -116,11 +117,7 @@ def test_everything_goes_back_and_forward_again(environment: Environment, then: 
     }  # fmt: skip
     assert back.notes == ()
 
-    class Region:
-        def __init__(self) -> None:
-            self.environment = environment
-
-    held = rollback.carry_out(Region(), back)  # type: ignore[arg-type]
+    held = rollback.write(environment, back)
     assert environment.lock_file.read_text() == release_lock.text(lock(nova=OLD, keystone=OLD))
     assert (environment.path / "config" / "nova.conf").read_text() == "[DEFAULT]\na = 1\n"
     assert not (environment.path / "config" / "nova_compute" / "nova.conf").exists()
@@ -148,7 +145,7 @@ def test_another_release_goes_back_in_environment_yml_and_the_lock_and_forward_a
     environment.lock_file.write_text(release_lock.text(now))
     environment.file.write_text("# ours\nrelease: '2026.1'  # since May\nregion: x\n")
     before = snapshot.contents(environment.path)
-    back = rollback.plan(
+    back = rollback.going_back(
         "r", then, now, snapshot.contents(environment.path / "config"), snapshot.about(environment, "s")
     )
     assert back.release == "2025.1" and not back.empty
@@ -157,11 +154,7 @@ def test_another_release_goes_back_in_environment_yml_and_the_lock_and_forward_a
         ("skyline", True, False),
     ]
 
-    class Region:
-        def __init__(self) -> None:
-            self.environment = environment
-
-    held = rollback.carry_out(Region(), back)  # type: ignore[arg-type]
+    held = rollback.write(environment, back)
     assert environment.file.read_text() == '# ours\nrelease: "2025.1"  # since May\nregion: x\n'
     assert environment.lock_file.read_text() == release_lock.text(lock(nova=OLD, keystone=OLD))
     rollback.restore(held)
@@ -170,7 +163,7 @@ def test_another_release_goes_back_in_environment_yml_and_the_lock_and_forward_a
 
 def test_one_service_alone_does_not_go_to_another_release(environment: Environment, then: snapshot.Snapshot) -> None:
     with pytest.raises(RefusedError, match=r"release 2025\.1 was locked before run r, now it is 2026\.1"):
-        rollback.plan(
+        rollback.going_back(
             "r", then, lock("2026.1", nova=NEW), {}, snapshot.about(environment, "s"), images=frozenset({"nova"})
         )
 

@@ -46,7 +46,7 @@ def test_it_says_all_that_applying_needs(region: Region, file: Path) -> None:
     assert saved.selection == Selection(("keystone",), ("testbed-1",), (Impact.DATA_PLANE,))
     assert saved.plan == PLAN
     saved_plan.check_inputs(saved, region, file)
-    saved_plan.check_plan(saved, PLAN, file)
+    saved_plan.check_same(saved.plan, PLAN)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -66,7 +66,7 @@ def test_a_changed_a_new_and_a_lost_file_are_named(region: Region, file: Path) -
 def test_a_region_that_changed_meanwhile_is_refused(file: Path) -> None:
     other = RESTART.model_copy(update={"host": "testbed-2"})
     with pytest.raises(RefusedError) as refused:
-        saved_plan.check_plan(saved_plan.load(file), Plan(changes=(FILE, other)), file)
+        saved_plan.check_same(saved_plan.load(file).plan, Plan(changes=(FILE, other)))
     assert "restart keystone on testbed-1 (keystone.conf: [token] expiration 3600 -> 7200) is no longer to be done" in (
         refused.value.message
     )

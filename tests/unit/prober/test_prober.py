@@ -24,7 +24,7 @@ from scs_deploy.prober import watch
 from scs_deploy.prober.client import Client
 from scs_deploy.prober.https import ApiError, Https, say
 from scs_deploy.prober.icmp import Ping
-from scs_deploy.prober.watch import Options
+from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.region.region import Region
 from scs_deploy.state.measurement import percentile
 from scs_deploy.state.runs import RunStore
@@ -105,7 +105,7 @@ def test_a_run_is_measured_and_no_resources_are_left(served: tuple[FakeRegion, P
     events: list[Event] = []
     paused: list[str] = []
     job = region.job(ca)
-    with watch.watching(job, Options(max_failed=2), record, events.append, paused.append):
+    with watch.watching(job, ProbeOptions(max_failed=2), record, events.append, paused.append):
         eventually(lambda: region.requests.count("GET /services") > 3)
         assert "old" not in region.projects
         assert not paused
@@ -127,7 +127,7 @@ def test_an_unresponsive_region_is_not_measured(served: tuple[FakeRegion, Path],
     said: list[str] = []
     store = RunStore(tmp_path / "runs.sqlite3")
     record = store.start("scs apply")
-    with watch.watching(job, Options(max_failed=0), record, lambda event: said.append(str(event)), said.append):
+    with watch.watching(job, ProbeOptions(max_failed=0), record, lambda event: said.append(str(event)), said.append):
         pass
     assert "nothing is measured: Keystone did not respond before the run: HTTP 401" in said[-1]
     assert store.probes(record.id) == []
@@ -139,7 +139,7 @@ def test_a_service_that_failed_before_the_run_is_not_measured(served: tuple[Fake
     said: list[str] = []
     store = RunStore(tmp_path / "runs.sqlite3")
     record = store.start("scs apply")
-    with watch.watching(region.job(ca), Options(), record, lambda event: said.append(str(event)), said.append):
+    with watch.watching(region.job(ca), ProbeOptions(), record, lambda event: said.append(str(event)), said.append):
         eventually(lambda: region.requests.count("POST /auth/tokens") > 2)
     assert any("identity is not measured: HTTP 500" in s for s in said)
     assert [s.kind for s in store.probes(record.id)] == ["token"]
@@ -156,7 +156,7 @@ def test_the_prober_of_a_killed_run_removes_its_resources(served: tuple[FakeRegi
         from scs_deploy.state.runs import RunStore
         record = RunStore(Path({str(tmp_path / "runs.sqlite3")!r})).start("scs apply")
         job = ProbeJob.model_validate_json({region.job(ca).model_dump_json()!r})
-        with watch.watching(job, watch.Options(), record, lambda *a: None, print):
+        with watch.watching(job, watch.ProbeOptions(), record, lambda *a: None, print):
             time.sleep(60)
     """
     run = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env={**os.environ, "MARK": str(ca.parent)})
@@ -185,7 +185,7 @@ def test_a_prober_waits_for_the_prober_of_an_earlier_run(served: tuple[FakeRegio
             fcntl.flock(earlier, fcntl.LOCK_UN)
 
         threading.Timer(2, end).start()
-        with watch.watching(job, Options(), record, lambda *a: None, print):
+        with watch.watching(job, ProbeOptions(), record, lambda *a: None, print):
             eventually(lambda: region.requests.count("POST /auth/tokens") > 1)
     assert asked == [0]
 

@@ -16,6 +16,7 @@ import pyrage
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.engine.events import ignore
 from scs_deploy.environment.environment import Backup, Environment
 from scs_deploy.operations.backup import crypt, parts, schedule, stream, unpack
 from scs_deploy.operations.backup.create import Damaged, load
@@ -32,10 +33,6 @@ case $* in *unreachable*) echo "ssh: connect to host unreachable: No route to ho
 exec sh -c "$last"
 """
 ID = "20261116T023000Z"
-
-
-def silent(_kind: str, _text: str) -> None:
-    pass
 
 
 @pytest.fixture
@@ -126,7 +123,7 @@ def test_an_archive_that_does_not_answer_is_refused(
 
 
 def encrypted(target: Target, content: bytes, *recipients: str) -> Part:
-    meter = stream.Meter(silent, "x")
+    meter = stream.Meter(ignore, "x")
     size, digest = stream.keep(target, ID, "p.age", io.BytesIO(content), recipients, meter)
     return Part(name="p", file="p.age", size=size, sha256=digest, encrypted=True)
 
@@ -136,7 +133,7 @@ def test_each_recipient_can_read_it_and_nobody_else(target: Target) -> None:
     content = random.Random(7).randbytes(300_000)
     part = encrypted(target, content, str(one.to_public()), str(two.to_public()))
     owner = backup(MONDAY)
-    unpack.check_file(target, owner, part, silent)
+    unpack.check_file(target, owner, part, ignore)
     for key in (one, two):
         unpack.check_key(target, owner, part, str(key))
         buffer = io.BytesIO()
@@ -160,7 +157,7 @@ def test_a_damaged_file_is_named(environment: Environment, tmp_path: Path, damag
         del data[150_000:]
     file.write_bytes(data)
     with pytest.raises(RefusedError, match=r"p\.age: is damaged"):
-        unpack.check_file(found, backup(MONDAY), part, silent)
+        unpack.check_file(found, backup(MONDAY), part, ignore)
     # and what the checksum did not see, the encryption does
     with pytest.raises(RefusedError, match="damaged"):
         unpack.plain(found, backup(MONDAY), part, str(key), io.BytesIO())

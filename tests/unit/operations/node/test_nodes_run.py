@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.effects import Effects
 from scs_deploy.operations.node.plan import NodePlan, Step
 from scs_deploy.operations.node.view import Guest
+from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
 from scs_deploy.state.runs import RunStore, Status
 
@@ -126,7 +128,7 @@ def carry_out(recorder: Recorder, store: RunStore, lock: RunLock, verb: str = "d
     made = NodePlan(verb=verb, host="a", steps=tuple(Step(name=n, title=n) for n in names))
     record = store.start("drain")
     with record.recording():
-        run.carry_out(cast("Effects", recorder), made, Session(cast("Environment", None), lock), record)
+        run.carry_out(cast("Effects", recorder), made, Session(cast("Environment", None), lock, record=record))
 
 
 def test_a_guest_that_stays_does_not_stop_the_drain(store: RunStore, tmp_path: Path) -> None:
@@ -169,9 +171,32 @@ def test_every_step_of_a_plan_has_an_effect() -> None:
     assert {n for n in names if not callable(getattr(Effects, n, None))} == set()
 
 
-def test_all_reasons_stand_on_one_line() -> None:
+def test_all_reasons_stand_on_one_line(testbed: Region) -> None:
     from scs_deploy.operations.node.plan import Refusal
 
     refusals = (Refusal(reason="one", hint="do"), Refusal(reason="two", hint="do"))
+    verb = run.NodeVerb(testbed, run.NodeRequest(verb="drain", host="testbed-1"))
     with pytest.raises(RefusedError, match=r"^one; two \(do\)$"):
-        run.refuse(NodePlan(verb="drain", host="a", refusals=refusals))
+        verb.check(NodePlan(verb="drain", host="testbed-1", refusals=refusals))
+
+
+def test_a_refused_plan_is_shown_and_changes_nothing(
+    testbed: Region, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scs_deploy.operations.node.plan import Refusal
+
+    environment = testbed.environment.model_copy(update={"path": tmp_path})
+    region = dataclasses.replace(testbed, environment=environment)
+    refused = NodePlan(verb="drain", host="testbed-1", refusals=(Refusal(reason="no quorum"),))
+    monkeypatch.setattr(run, "look", lambda *_: (None, refused))
+    shown: list[NodePlan] = []
+
+    def confirm(made: NodePlan) -> bool:
+        shown.append(made)
+        return True
+
+    verb = run.NodeVerb(region, run.NodeRequest(verb="drain", host="testbed-1"))
+    with pytest.raises(RefusedError, match="no quorum"):
+        verb.run(confirm=confirm)
+    assert shown == [refused]
+    assert not (environment.state / "runs.sqlite3").exists()

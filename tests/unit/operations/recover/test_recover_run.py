@@ -58,15 +58,18 @@ class Cluster:
 
 @pytest.fixture
 def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for module in (base, run):
-        monkeypatch.setattr(module, "inputs", lambda _region: "0123")
+    monkeypatch.setattr(base, "inputs", lambda _region: "0123")
     surroundings = SimpleNamespace(state=tmp_path / "state")
     return SimpleNamespace(environment=surroundings, inventory=SimpleNamespace(hash="sha256:0"), secrets={})
 
 
+def recovery(region: Any, cluster: Cluster) -> run.Recover:
+    return run.Recover(region, run.RecoverRequest(service="thing"), procedure=cluster)
+
+
 def recover(region: Any, cluster: Cluster, *answers: bool) -> run.Recovered:
     left = list(answers)
-    return run.Recover(region, cluster).run(confirm=lambda _seen: left.pop(0))
+    return recovery(region, cluster).run(confirm=lambda _seen: left.pop(0))
 
 
 def runs(region: Any) -> list[tuple[Status, int, int]]:
@@ -143,6 +146,6 @@ def test_another_run_holds_the_region(region: Any) -> None:
 def test_a_plan_changes_nothing_and_needs_no_lock(region: Any) -> None:
     cluster = Cluster(a="broken")
     with RunLock(region.environment.state / "lock", "scs apply"):
-        found = run.Recover(region, cluster).plan()
+        found = recovery(region, cluster).plan()
     assert [s.action for s in found.steps] == ["stop"]
     assert cluster.members == {"a": "broken"}

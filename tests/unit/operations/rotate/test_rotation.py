@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.engine.events import Event, Note, Watch, ignore
 from scs_deploy.environment.environment import Environment
+from scs_deploy.operations.base import session_of
 from scs_deploy.operations.rotate import state
-from scs_deploy.operations.rotate.state import Step
+from scs_deploy.operations.rotate.state import Rotation, RotationStep
+from scs_deploy.state.runs import Status, run_store
 from tests.unit.secrets.test_secrets import region
 
 
@@ -26,27 +29,43 @@ class Work:
         self.did: list[str] = []
         self.fails = fails
 
-    def step(self, key: str, ask: str = "") -> Step:
+    def step(self, key: str, ask: str = "") -> RotationStep:
         def do() -> str:
             if key == self.fails:
                 raise ScsError("no")
             self.did.append(key)
             return ""
 
-        return Step(key, f"do {key}", do, ask)
+        return RotationStep(key, f"do {key}", do, ask=ask)
+
+
+def carry_out(
+    environment: Environment, rotation: Rotation, steps: list[RotationStep], agreed: frozenset[str] = frozenset(),
+    watch: Watch = ignore,
+) -> RotationStep | None:  # fmt: skip
+    """As a run, which holds the region."""
+    with (
+        session_of(environment, watch) as session,
+        session.recording(lambda store: store.start("scs secrets rotate x", operation="rotate")),
+    ):
+        return state.carry_out(session, rotation, steps, agreed)
 
 
 def test_goes_on_with_the_step_that_failed(environment: Environment) -> None:
     first = Work(fails="b")
     rotation = state.begin(environment, "secrets", ["x"])
     with pytest.raises(ScsError):
-        state.carry_out(environment, rotation, [first.step(k) for k in "abc"], lambda _: None)
+        carry_out(environment, rotation, [first.step(k) for k in "abc"])
     assert first.did == ["a"]
-    again, said = Work(), list[str]()
+    with run_store(environment) as store:
+        run = store.get()
+        assert run.status is Status.FAILED
+        assert [(s.subject, s.status) for s in store.steps(run.id)] == [("a", Status.DONE), ("b", Status.FAILED)]
+    again, said = Work(), list[Event]()
     rotation = state.begin(environment, "secrets", ["x"])
-    assert state.carry_out(environment, rotation, [again.step(k) for k in "abc"], said.append) is None
+    assert carry_out(environment, rotation, [again.step(k) for k in "abc"], watch=said.append) is None
     assert again.did == ["b", "c"]
-    assert said[0] == "1/3 do a: done before"
+    assert said[0] == Note("do a: done before")
     assert state.load(environment) is None
 
 
@@ -57,14 +76,16 @@ def test_killed_before_the_first_step_is_known_as_begun(environment: Environment
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        state.carry_out(environment, rotation, [Step("a", "a", die)], lambda _: None)
+        carry_out(environment, rotation, [RotationStep("a", "a", die)])
     assert state.load(environment) is not None
+    with session_of(environment), run_store(environment) as store:
+        assert store.get().status is Status.INTERRUPTED
 
 
 def test_another_one_is_refused_until_the_first_has_ended(environment: Environment) -> None:
     work = Work(fails="a")
     with pytest.raises(ScsError):
-        state.carry_out(environment, state.begin(environment, "ca", []), [work.step("a")], lambda _: None)
+        carry_out(environment, state.begin(environment, "ca", []), [work.step("a")])
     for kind, names in (("secrets", ["x"]), ("certificates", []), ("ca", ["x"])):
         with pytest.raises(RefusedError, match="scs certs rotate --ca"):
             state.begin(environment, kind, names)  # type: ignore[arg-type]
@@ -74,11 +95,11 @@ def test_another_one_is_refused_until_the_first_has_ended(environment: Environme
 def test_waits_for_the_operator_and_goes_on_when_told(environment: Environment) -> None:
     work = Work()
     steps = [work.step("a"), work.step("b", ask="users have it"), work.step("c")]
-    waits = state.carry_out(environment, state.begin(environment, "ca", []), steps, lambda _: None)
+    waits = carry_out(environment, state.begin(environment, "ca", []), steps)
     assert waits is not None
     assert (waits.key, work.did) == ("b", ["a"])
     rotation = state.begin(environment, "ca", [])
-    assert state.carry_out(environment, rotation, steps, lambda _: None, frozenset({"b"})) is None
+    assert carry_out(environment, rotation, steps, frozenset({"b"})) is None
     assert work.did == ["a", "b", "c"]
 
 

@@ -17,8 +17,9 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.certificates import Target
-from scs_deploy.operations.rotate import certificates, state
+from scs_deploy.operations.rotate import certificates
 from scs_deploy.operations.rotate.roll import Engine
+from scs_deploy.operations.rotate.rotation import RotateRequest, RunRotation
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
@@ -92,23 +93,25 @@ def servers(testbed: Region, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     environment = testbed.environment.model_copy(update={"path": tmp_path, "settings": settings})
     vault.create_password(environment)
     pki.ensure(environment, wanted_leaves(environment, testbed.inventory))
-    fresh = Region(environment, testbed.catalog, testbed.inventory, testbed.release)
+    described = (environment, testbed.catalog, testbed.inventory, testbed.release)
+    secrets = testbed.secrets
     monkeypatch.setattr(
-        Region, "load", lambda _name=None: Region(fresh.environment, fresh.catalog, fresh.inventory, fresh.release)
+        Region, "load", lambda _name=None: Region(*described, load_secrets=lambda _environment: secrets)
     )
+    monkeypatch.setattr(RunRotation, "_prepare_hosts", lambda _self: "")
     monkeypatch.setattr(Engine, "refuse_pending", lambda _self: "")
     monkeypatch.setattr(certificates, "registry", lambda _context: "")
     with ExitStack() as stack:
         found = Servers(environment, tmp_path, stack)
         monkeypatch.setattr(certs, "targets", lambda _context: found.targets)
+        monkeypatch.setattr(RunRotation, "_roll", lambda _self, region, selection: found.apply(region, selection))
         yield found
 
 
-def rotate(servers: Servers, ca: bool = False, agreed: frozenset[str] = frozenset()) -> state.Step | None:
-    engine = Engine("testbed", servers.apply)
-    steps = certificates.ca_steps(engine, lambda: "") if ca else certificates.leaf_steps(engine, [])
-    rotation = state.begin(servers.environment, "ca" if ca else "certificates", ())
-    return state.carry_out(servers.environment, rotation, steps, lambda _: None, agreed)
+def rotate(servers: Servers, ca: bool = False, users_trust: bool = False) -> str:
+    """Rotate as a run; returns what the rotation waits for."""
+    request = RotateRequest(kind="ca" if ca else "certificates", users_trust=users_trust)
+    return RunRotation(Region.load("testbed"), request).run().waits_for
 
 
 def seen(servers: Servers) -> dict[str, bytes]:
@@ -117,7 +120,7 @@ def seen(servers: Servers) -> dict[str, bytes]:
 
 def test_every_server_serves_a_new_certificate(servers: Servers) -> None:
     before, ca = seen(servers), pki.load(servers.environment).ca_pem
-    assert rotate(servers) is None
+    assert rotate(servers) == ""
     after = seen(servers)
     assert all(before[n] != after[n] for n in NAMES)
     assert servers.cut_off == []
@@ -131,23 +134,21 @@ def test_a_server_that_did_not_take_it_fails_the_rotation_which_goes_on_when_it_
     issued = pki.load(servers.environment).leaves
     servers.deaf = set()
     servers.take("testbed-1")
-    assert rotate(servers) is None
+    assert rotate(servers) == ""
     assert pki.load(servers.environment).leaves == issued, "nothing is issued twice"
 
 
 def test_another_ca_comes_without_cutting_anybody_off(servers: Servers) -> None:
     environment = servers.environment
     user, first = environment.ca_file.read_text(), seen(servers)
-    waits = rotate(servers, ca=True)
-    assert waits is not None
-    assert "new ca.crt" in waits.ask
+    assert "new ca.crt" in rotate(servers, ca=True)
     # nobody has noticed yet, and asking again changes nothing
     assert seen(servers) == first
-    assert rotate(servers, ca=True) is not None
+    assert rotate(servers, ca=True) != ""
     assert servers.rolls == 1
     told = environment.ca_file.read_text()
     assert told.startswith(user)
-    assert rotate(servers, ca=True, agreed=frozenset({"issue"})) is None
+    assert rotate(servers, ca=True, users_trust=True) == ""
     assert servers.cut_off == []
     last = pki.load(environment)
     assert last.ca_pem == environment.ca_file.read_text()
@@ -161,6 +162,6 @@ def test_the_old_ca_stays_while_somebody_serves_its_certificate(servers: Servers
     rotate(servers, ca=True)
     servers.deaf = {"testbed-1"}
     with pytest.raises(ScsError, match="testbed-1"):
-        rotate(servers, ca=True, agreed=frozenset({"issue"}))
+        rotate(servers, ca=True, users_trust=True)
     assert pki.exchange(servers.environment) is pki.Exchange.ISSUED
     assert servers.cut_off == []

@@ -20,10 +20,13 @@ from scs_deploy.desired import resolve, scope
 from scs_deploy.engine import remote
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
-from scs_deploy.operations.apply import Applied
+from scs_deploy.operations.apply import Applied, Apply
+from scs_deploy.operations.base import Session
+from scs_deploy.operations.resume import resumption
 from scs_deploy.operations.rotate import roll, state
 from scs_deploy.operations.rotate import secrets as rotation
 from scs_deploy.operations.rotate.roll import Engine
+from scs_deploy.operations.rotate.rotation import RotateRequest, RotationPlan, RunRotation
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
@@ -34,7 +37,7 @@ from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 from scs_deploy.spec.service import Rotate
-from scs_deploy.state.runs import RunStore, Status
+from scs_deploy.state.runs import Status, run_store
 
 DATABASE, BROKER, IDENTITY = "nova_database_password", "nova_rabbitmq_password", "nova_keystone_password"
 ADMIN, SESSIONS, COOKIE = "keystone_admin_password", "horizon_secret_key", "rabbitmq_erlang_cookie"
@@ -252,14 +255,14 @@ class FakeRegion:
         if not self.uses <= self.accepts:
             self.failures.append("a service was refused")
 
-    def accounts(self, _context: Region, _command: str) -> str:
+    def accounts(self, _region: Region) -> str:
         self.accepts = frozenset(credentials.passwords(self.values(), self.secret))
         self.check()
         if self.dies_in == "accept":
             raise InterruptedRunError
         return ""
 
-    def apply(self, _context: Region, _selection: Selection) -> Applied:
+    def apply(self, _region: Region, _selection: Selection) -> Applied:
         # a rolling change: some have the new value, some the old one; then all the new one; accounts before
         self.accepts = frozenset(credentials.passwords(self.values(), self.secret))
         new = self.values()[self.secret]
@@ -272,36 +275,91 @@ class FakeRegion:
         return Applied("r1", 1, 0)
 
 
+@pytest.fixture
+def lock_file(environment: Environment) -> None:
+    """A release lock that nothing reads."""
+    environment.lock_file.write_text("release: '2025.1'\nimages: {}\n")
+
+
 @pytest.mark.parametrize("dies_in", ["", "accept", "roll"])
-def test_rotation_from_end_to_end(dies_in: str, environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rotation_from_end_to_end(
+    dies_in: str, environment: Environment, lock_file: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake = FakeRegion(environment, DATABASE)
     old = fake.values()[DATABASE]
     fake.dies_in = dies_in
     monkeypatch.setattr(rotation, "accounts", fake.accounts)
     monkeypatch.setattr(Engine, "refuse_pending", lambda _self: "")
-    engine = Engine("berlin", fake.apply)
+    monkeypatch.setattr(RunRotation, "_roll", lambda _self, region, selection: fake.apply(region, selection))
+    request = RotateRequest(kind="secrets", names=(DATABASE,))
 
-    def rotate() -> None:
-        chosen = rotation.choose([DATABASE], engine.region().catalog)
-        begun = state.begin(environment, "secrets", (DATABASE,))
-        assert state.carry_out(environment, begun, rotation.steps(engine, chosen, "x"), lambda _: None) is None
+    def runs() -> list[tuple[str, Status, int, int]]:
+        with run_store(environment) as store:
+            return [(r.command, r.status, r.changes_done, r.changes_total) for r in store.list()]
 
+    command = f"scs secrets rotate {DATABASE}"
     if dies_in:
         with pytest.raises(InterruptedRunError):
-            rotate()
+            RunRotation(Region.load("berlin"), request).run()
+        done = 2 if dies_in == "accept" else 3
+        assert runs() == [(command, Status.FAILED, done, 6)]
         assert secrets.being_rotated(fake.values()) == [DATABASE]
         # somebody applies in between, as it is: nobody is refused
         fake.dies_in = ""
-        fake.apply(engine.region(), Selection())
+        fake.apply(Region.load("berlin"), Selection())
         half = fake.values()[DATABASE]
-        rotate()
+        operation, interrupted = resumption(Region.load("berlin"), None)
+        assert operation.run(resumed=interrupted).waits_for == ""
         assert fake.values()[DATABASE] == half
     else:
-        rotate()
+        assert RunRotation(Region.load("berlin"), request).run().waits_for == ""
+    assert runs() == [(command, Status.DONE, 6, 6)]
     assert fake.failures == []
     assert fake.uses == fake.accepts == {fake.values()[DATABASE]}
     assert old not in fake.values().values()
     assert state.load(environment) is None
+
+
+def test_a_roll_is_a_part_of_the_rotations_run(
+    environment: Environment, lock_file: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its changes are counted, its plan is shown, and values that were made on the way are masked."""
+    fake = FakeRegion(environment, DATABASE)
+    shown: list[int] = []
+    change = changed_accounts("nova_api")[0].model_copy(update={"host": "testbed-1", "kind": Kind.RESTART})
+
+    def carry_out(_self: Apply, session: Session, plan: Plan) -> Applied:
+        session.record.step_finished(session.record.step_started(f"{fake.values()[DATABASE]}"), Status.DONE, "", 1)
+        return Applied(session.record.id, len(plan.changes), 0)
+
+    monkeypatch.setattr(rotation, "accounts", lambda _region: "")
+    monkeypatch.setattr(Engine, "refuse_pending", lambda _self: "")
+    monkeypatch.setattr(Apply, "plan", lambda _self, _watch: Plan(changes=(change,)))
+    monkeypatch.setattr(Apply, "carry_out", carry_out)
+
+    def confirm(plan: RotationPlan | Plan) -> bool:
+        shown.append(plan.left if isinstance(plan, RotationPlan) else -len(plan.changes))
+        return True
+
+    done = RunRotation(Region.load("berlin"), RotateRequest(kind="secrets", names=(DATABASE,))).run(confirm=confirm)
+    assert shown == [6, -1, -1]
+    with run_store(environment) as store:
+        (run,) = store.list()
+        assert (run.id, run.status, run.changes_done, run.changes_total) == (done.run, Status.DONE, 8, 8)
+        assert [s.task for s in store.steps(run.id) if not s.subject] == ["***", "***"]
+
+
+def test_a_roll_that_is_not_agreed_to_is_gone_on_with(
+    environment: Environment, lock_file: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rotation, "accounts", lambda _region: "")
+    monkeypatch.setattr(Engine, "refuse_pending", lambda _self: "")
+    monkeypatch.setattr(Apply, "plan", lambda _self, _watch: Plan(changes=tuple(changed_accounts("x"))))
+    rotate = RunRotation(Region.load("berlin"), RotateRequest(kind="secrets", names=(DATABASE,)))
+    with pytest.raises(RefusedError, match=f"scs secrets rotate {DATABASE} goes on with it"):
+        rotate.run(confirm=lambda plan: isinstance(plan, RotationPlan))
+    found = state.load(environment)
+    assert found and sorted(found.done) == ["accept", "pending", "replace"]
 
 
 def test_another_rotation_waits_for_the_first(environment: Environment) -> None:
@@ -379,23 +437,13 @@ def changed_accounts(*subjects: str) -> list[Change]:
     ]  # fmt: skip
 
 
-def test_accounts_are_changed_in_a_run_that_is_on_record(
-    environment: Environment, testbed: Region, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    region = dataclasses.replace(with_secrets(testbed, secrets.load(environment)), environment=environment)
-    region.__dict__["secrets"] = secrets.load(environment)
-    environment.lock_file.write_text("release: '2025.1'\nimages: {}\n")
+def test_accounts_are_changed(environment: Environment, testbed: Region, monkeypatch: pytest.MonkeyPatch) -> None:
     state_of = shared_state.SharedState(changes=changed_accounts("mariadb user nova", "keystone user nova_b"))
     applied: list[str] = []
-    monkeypatch.setattr(shared_state, "read", lambda _context: state_of)
+    monkeypatch.setattr(shared_state, "read", lambda _region: state_of)
     monkeypatch.setattr(shared_state, "apply", lambda _region, _servers, subjects: applied.extend(subjects))
-    assert "2 accounts changed in run" in rotation.accounts(region, "scs secrets rotate nova_database_password")
+    assert rotation.accounts(with_secrets(testbed, secrets.load(environment))) == "2 accounts changed"
     assert applied == ["mariadb user nova", "keystone user nova_b"]
-    store = RunStore(environment.state / "runs.sqlite3")
-    (found,) = store.list()
-    assert (found.command, found.status) == ("scs secrets rotate nova_database_password", Status.DONE)
-    assert [(s.host, s.status) for s in store.steps(found.id)] == [("region", Status.DONE)]
-    store.close()
 
 
 def test_no_account_is_changed_while_a_server_does_not_answer(
@@ -409,4 +457,4 @@ def test_no_account_is_changed_while_a_server_does_not_answer(
     monkeypatch.setattr(shared_state, "read", lambda _context: down)
     monkeypatch.setattr(shared_state, "apply", lambda *_: pytest.fail("an account was changed"))
     with pytest.raises(ScsError, match="keystone at x: refused"):
-        rotation.accounts(region, "x")
+        rotation.accounts(region)

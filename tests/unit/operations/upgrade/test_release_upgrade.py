@@ -19,9 +19,10 @@ from scs_deploy.environment import environment as environments
 from scs_deploy.environment import release_lock
 from scs_deploy.environment.release_lock import load_lock
 from scs_deploy.images import registry
-from scs_deploy.operations.apply import Applied, Apply, ApplyRequest
+from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.backup import proofs
 from scs_deploy.operations.upgrade import release as release_upgrade
+from scs_deploy.operations.upgrade.daily import DailyUpgrade
 from scs_deploy.plan.region import Plan
 from scs_deploy.region import inputs
 from scs_deploy.region.region import Region
@@ -173,9 +174,10 @@ def generated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def perform(monkeypatch: pytest.MonkeyPatch, ends: Callable[[Callable[[Plan], bool]], Applied]) -> Applied:
     """Switch, with another end than that of a run against hosts."""
-    monkeypatch.setattr(Apply, "execute", lambda _self, _session, confirm: ends(confirm))
-    operation = release_upgrade.ReleaseUpgrade(Region.load("berlin"), "2026.1", ApplyRequest(), "scs upgrade release")
-    return operation.run()
+    plan = release_upgrade.ReleasePlan(now="2025.1", release="2026.1", plan=Plan(changes=()))
+    monkeypatch.setattr(DailyUpgrade, "execute", lambda _self, _session, confirm: ends(confirm))
+    request = release_upgrade.ReleaseRequest(release="2026.1", validation=False)
+    return release_upgrade.ReleaseUpgrade(Region.load("berlin"), request).run(plan=plan)
 
 
 def kept(folder: Path) -> dict[str, bytes]:

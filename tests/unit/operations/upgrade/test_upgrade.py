@@ -13,7 +13,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.operations.upgrade import schedule as upgrade
-from scs_deploy.prober.watch import Options
+from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.state.runs import Run, Status
 
 
@@ -21,7 +21,7 @@ def run(status: Status, message: str = "") -> Run:
     return Run(
         id="06afj0awy", command="scs apply", owner="me@here", host="here", pid=1, process=1,
         started=datetime.now(UTC), finished=None, status=status, changes_total=3, changes_done=1, inputs="x",
-        message=message, resume="{}",
+        message=message, resume="{}", follows=True,
     )  # fmt: skip
 
 
@@ -43,7 +43,9 @@ def test_an_unattended_upgrade_judges_no_half_done_run(latest: Run, says: str) -
         upgrade.check_unattended(latest)
     assert "scs runs resume 06afj0awy" in error.value.hint
     with pytest.raises(RefusedError, match=says) as error:
-        upgrade.check_unattended(latest.model_copy(update={"command": "scs node replace a", "resume": ""}))
+        upgrade.check_unattended(
+            latest.model_copy(update={"command": "scs node replace a", "resume": "", "follows": False})
+        )
     assert error.value.hint == "`scs node replace a` again or scs runs abandon 06afj0awy; then upgrade"
 
 
@@ -69,13 +71,13 @@ def test_systemd_accepts_the_units(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "options"),
     [
-        ((None, False, None), Options()),
-        ((0, False, "192.0.2.1"), Options(max_failed=0, ping="192.0.2.1")),
-        ((None, True, None), Options(enabled=False)),
-        ((None, False, "2001:db8::1"), Options(ping="2001:db8::1")),
+        ((None, False, None), ProbeOptions()),
+        ((0, False, "192.0.2.1"), ProbeOptions(max_failed=0, ping="192.0.2.1")),
+        ((None, True, None), ProbeOptions(enabled=False)),
+        ((None, False, "2001:db8::1"), ProbeOptions(ping="2001:db8::1")),
     ],
 )
-def test_options_of_the_prober(given: tuple[int | None, bool, str | None], options: Options) -> None:
+def test_options_of_the_prober(given: tuple[int | None, bool, str | None], options: ProbeOptions) -> None:
     assert measured.options(*given) == options
 
 
