@@ -21,7 +21,7 @@ import typer
 from reference_parts import code, codes, comments, kind, literal, model, page, sentence, table, values
 
 from scs_deploy import validate
-from scs_deploy.base import paths
+from scs_deploy.base import paths, variables
 from scs_deploy.base.model import Model, load_yaml
 from scs_deploy.cli.main import COMMANDS
 from scs_deploy.environment import environment
@@ -396,11 +396,22 @@ def _said(parameter: Any) -> str:
     return f"{parameter.help or ''}{shown}".strip()
 
 
+def variables_page() -> str:
+    """Environment variables."""
+    intro = (
+        "scs and every program it starts see only these environment variables of the shell. `*` stands for any ending. "
+        f"{', '.join(code(f'{n}={v}') for n, v in variables.FIXED.items())} are set for everybody; the umask is "
+        f"`{variables.UMASK:03o}`."
+    )
+    rows = [(code(name), said) for name, said in variables.KEPT.items()]
+    return page("Environment variables", intro, table(("variable", "for"), rows))
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page, "environment.md": environment_page, "hosts.md": hosts_page,
     "inventory.md": inventory_page, "netbox.md": netbox_page, "recipe.md": recipe_page,
     "release.md": release_page, "secrets.md": secrets_page, "service.md": service_page, "services.md": services_page,
-    "settings.md": settings_page, "validate.md": validate_page,
+    "settings.md": settings_page, "validate.md": validate_page, "variables.md": variables_page,
 }  # fmt: skip
 
 

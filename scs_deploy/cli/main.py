@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from scs_deploy.base.errors import ScsError
+from scs_deploy.base import variables
 
 app = typer.Typer(
     name="scs",
@@ -90,18 +90,39 @@ def _words() -> list[str]:
     return sys.argv[1:]
 
 
-def main() -> None:
-    """Entry point: errors are one line on stderr, the exit code tells the truth."""
-    for name in needed(_words()):
-        importlib.import_module(f"scs_deploy.cli.{name}").register(app)
-    try:
-        app()
-    except ScsError as error:
+def _report(error: Exception) -> int:
+    """Print an error on one line, with --json as an object; returns the exit code."""
+    import logging
+
+    from scs_deploy.base.failures import explained
+
+    said = explained(error)
+    if said is not error:
+        logging.getLogger("scs").debug("%s", said.message, exc_info=error)
+    if "--json" in sys.argv:
+        import json
+
+        print(json.dumps({"error": said.message, "hint": said.hint, "exit_code": said.exit_code}), file=sys.stderr)
+    else:
         from rich.console import Console
         from rich.markup import escape
 
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {escape(str(error))}")
-        sys.exit(error.exit_code)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]error:[/] {escape(str(said))}")
+    return said.exit_code
+
+
+def main() -> None:
+    """Entry point: errors are one line on stderr, the exit code tells the truth."""
+    variables.adopt()
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that cannot show a character shows a question mark
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        for name in needed(_words()):
+            importlib.import_module(f"scs_deploy.cli.{name}").register(app)
+        app()
+    except Exception as error:  # noqa: BLE001 - no error may reach the operator as a traceback
+        sys.exit(_report(error))
     except SystemExit as end:
         # typer makes this of a KeyboardInterrupt
         if end.code == INTERRUPTED:

@@ -7,6 +7,7 @@ events; the rules are here and in the operation.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from scs_deploy.base.errors import PausedError, RefusedError, ScsError
+from scs_deploy.base.failures import explained
 from scs_deploy.base.model import Model
 from scs_deploy.engine import execute
 from scs_deploy.engine.events import Event, Expected, TaskDone, TaskFailed, TaskStarted, Watch, guarded, ignore
@@ -103,7 +105,7 @@ class Session:
             if self._log:
                 self._log.mask = self._record.masked
             try:
-                with self._record.recording():
+                with self._record.recording(), failing():
                     yield self._record
             finally:
                 self._record = None
@@ -153,6 +155,22 @@ class Session:
         for number in numbers:
             done = status is Status.DONE and number == numbers[0]
             self.record.step_finished(number, status, message, int(done))
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """An error of the system within a run that has begun is a failure, not a refusal.
+
+    :raises ScsError: in place of any other error
+    """
+    try:
+        yield
+    except ScsError:
+        raise
+    except Exception as error:
+        logging.getLogger("scs").exception("the run ends with an error of the system or of scs")
+        said = explained(error)
+        raise ScsError(said.message, said.hint) from error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.variables import without_proxies
 from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import store as secrets
 from scs_deploy.secrets import vault
@@ -80,11 +81,20 @@ def variables(environment: Environment, base: Mapping[str, str] | None = None) -
     :param base: default: the variables of this process
     """
     kept = {k: v for k, v in (os.environ if base is None else base).items() if not k.startswith("OS_")}
-    return kept | {
+    return without_proxies(kept) | {
         "OS_CLOUD": name(environment),
         "OS_CLIENT_CONFIG_FILE": str(clouds_file(environment).resolve()),
         "OS_CLIENT_SECURE_FILE": str(secure_file(environment).resolve()),
     }
+
+
+def _session(*arguments: Any, **options: Any) -> Any:
+    """A keystoneauth1 session that takes neither proxies nor credentials from variables or ~/.netrc."""
+    from keystoneauth1.session import Session
+
+    made = Session(*arguments, **options)
+    made.session.trust_env = False
+    return made
 
 
 def connect(environment: Environment) -> Any:
@@ -106,6 +116,7 @@ def connect(environment: Environment) -> Any:
         secure_files=[str(secure)],
         load_envvars=False,
         load_yaml_config=True,
+        session_constructor=_session,  # type: ignore[arg-type]
     )
     return Connection(config=config.get_one(cloud=name(environment), api_timeout=60))
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from scs_deploy.base.errors import PausedError, RefusedError
+from scs_deploy.base.errors import PausedError, RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.base.version import version
 from scs_deploy.environment.environment import Environment
@@ -108,6 +108,7 @@ class RunStore:
     """The records of one region. Safe for several processes and threads.
 
     :param path: the database, see `run_store`; made when missing
+    :raises ScsError: it cannot be opened
     """
 
     def __init__(self, path: Path) -> None:
@@ -116,11 +117,14 @@ class RunStore:
         self._guard = threading.RLock()
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        schema.migrate(self._db)
+        try:
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            schema.migrate(self._db)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
 
     def start(
         self, command: str, *, changes_total: int = 0, inputs: str = "", inventory: str = "",
@@ -239,9 +243,20 @@ class RunStore:
         return [Summary.model_validate(s) for r in rows for s in json.loads(r["summaries"])]
 
     def execute(self, statement: str, *values: Any) -> builtins.list[sqlite3.Row]:
-        """One statement in a transaction of its own."""
-        with self._guard:
-            return self._db.execute(statement, values).fetchall()
+        """One statement in a transaction of its own.
+
+        :raises ScsError: the database cannot be read or written, e.g. because the disk is full
+        """
+        try:
+            with self._guard:
+                return self._db.execute(statement, values).fetchall()
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def _failed(self, error: sqlite3.Error) -> ScsError:
+        return ScsError(f"{self.path}: {error}", "check the disk that holds it: space, mount options, rights")
 
     def close(self) -> None:
         """Close the database."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import logging
@@ -78,23 +79,24 @@ def test_a_request_is_data(kind: type[Operation[Any, Any, Any]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "status"),
+    ("end", "status", "raised"),
     [
-        (KeyboardInterrupt(), Status.INTERRUPTED),
-        (ScsError("a host is gone"), Status.FAILED),
-        (RefusedError("no"), Status.REFUSED),
-        (MemoryError(), Status.FAILED),
+        (KeyboardInterrupt(), Status.INTERRUPTED, KeyboardInterrupt),
+        (ScsError("a host is gone"), Status.FAILED, ScsError),
+        (RefusedError("no"), Status.REFUSED, RefusedError),
+        (OSError(errno.ENOSPC, "No space left on device"), Status.FAILED, ScsError),
+        (KeyError("x"), Status.FAILED, ScsError),
     ],
 )
 def test_however_it_ends_the_record_says_so_and_the_region_is_free(
-    environment: Environment, end: BaseException, status: Status
+    environment: Environment, end: BaseException, status: Status, raised: type[BaseException]
 ) -> None:
     def dies() -> None:
         raise end
 
     steps = [Step("one", "do one", lambda: None, ("a",)), Step("two", "do two", dies, ("b",))]
     with (
-        pytest.raises(type(end)),
+        pytest.raises(raised),
         session_of(environment) as session,
         session.recording(begin),
     ):

@@ -67,3 +67,13 @@ def test_a_missing_password_is_refused(tmp_path: Path) -> None:
     secrets.ensure(made, ["other"])
     with pytest.raises(RefusedError, match=r"missing secret: keystone_admin_password \(scs secrets init\)"):
         clouds.write(made)
+
+
+def test_the_region_is_never_asked_through_a_proxy(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxies = {"https_proxy": "http://proxy:3128", "ALL_PROXY": "http://proxy:3128"}
+    assert not set(proxies) & set(clouds.variables(environment, proxies))
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    clouds.write(environment)
+    session = clouds.connect(environment).session.session
+    assert session.merge_environment_settings("https://api.example/", {}, None, None, None)["proxies"] == {}
