@@ -10,7 +10,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # The testbed needs root for Docker and /etc/hosts.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_CONFIG)
 
-.PHONY: help setup testbed test lint unit catalog golden golden-update molecule host e2e fault docs format lock clean
+.PHONY: help setup testbed test lint unit catalog golden golden-update molecule host e2e fault docs format wheel lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,10 +63,15 @@ format: ## Format the code
 	ruff format .
 	ruff check --fix .
 
+wheel: ## Build a package for pip, in dist/
+	rm -rf build
+	pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	rm -rf build
+
 lock: ## Generate requirements.lock from pyproject.toml
 	pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra dev --no-emit-index-url \
 	  --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 
 clean: ## Remove the virtual environment and caches; the testbed stays (scs testbed down removes it)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible build *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .ansible build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,15 +6,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+INSTALLED = Path(__file__).resolve().parents[1] / "installed"
+"""Where a wheel has what a checkout has beside scs_deploy/."""
+
 
 def root() -> Path:
-    """The checkout (or installation prefix) that holds collections/, releases/, images/ and environments/.
+    """The folder that holds collections/, releases/, images/ and playbooks/: the checkout, or the installed package's.
 
-    SCS_ROOT overrides it. The default is the checkout that contains this file.
+    SCS_ROOT overrides it.
     """
     if env := os.environ.get("SCS_ROOT"):
         return Path(env).resolve()
-    return Path(__file__).resolve().parents[2]
+    return INSTALLED if is_installed() else Path(__file__).resolve().parents[2]
+
+
+def is_installed() -> bool:
+    """Whether this is a package, installed by pip, and no checkout."""
+    return INSTALLED.is_dir()
 
 
 def collections() -> Path:
@@ -28,7 +36,10 @@ def layer(name: str) -> Path:
 
 
 def environments() -> Path:
-    """The folder that holds the environments. SCS_ENVIRONMENTS overrides it, for environments in another repository."""
+    """The folder that holds the environments: that of the checkout; where scs is installed, the current folder's.
+
+    SCS_ENVIRONMENTS overrides it.
+    """
     if env := os.environ.get("SCS_ENVIRONMENTS"):
         return Path(env).resolve()
-    return root() / "environments"
+    return (Path.cwd() if is_installed() else root()) / "environments"

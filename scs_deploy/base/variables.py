@@ -16,8 +16,11 @@ from scs_deploy.base import paths
 
 KEPT: Mapping[str, str] = {
     "SCS_ENVIRONMENT": "the region, where `-e` names none",
-    "SCS_ENVIRONMENTS": "the folder that holds the regions' folders; default: `environments/` of the checkout",
-    "SCS_ROOT": "the folder with scs's collections, releases and images; default: the checkout",
+    "SCS_ENVIRONMENTS": (
+        "the folder that holds the regions' folders; default: `environments/` in the checkout, or, where pip installed "
+        "scs, in the current folder"
+    ),
+    "SCS_ROOT": "the folder with collections, releases and image recipes; default: that of this scs",
     "SCS_*": "used by scs's own programs and tests",
     "HOME": "the user's folder",
     "USER": "the user's name",

@@ -23,7 +23,8 @@ def version() -> str:
     except importlib.metadata.PackageNotFoundError:
         release = "0"
     commit = _commit()
-    return f"{release}+g{commit}" if commit else release
+    # pip wrote the commit of its own time into the metadata of a checkout
+    return f"{release.partition('+')[0]}+g{commit}" if commit else release
 
 
 def _commit() -> str:

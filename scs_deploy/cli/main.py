@@ -45,6 +45,7 @@ COMMANDS = (
     "validate",
     "openstack",
     "console",
+    "version",
 )
 """Modules of scs_deploy.cli; each has `register(app)`."""
 

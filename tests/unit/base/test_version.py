@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import re
 import subprocess
 import sys
@@ -44,12 +46,22 @@ def test_a_checkout_names_its_commit_and_uncommitted_changes(tmp_path: Path, mon
     assert version().endswith(f"+g{commit}.dirty")
 
 
-def test_an_installation_has_a_release_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installation_has_the_version_of_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCS_ROOT", str(tmp_path))
-    assert re.fullmatch(r"\d+(\.\d+)*", version())
+    assert version() == importlib.metadata.version("scs-deploy")
 
 
-def test_the_command_prints_it() -> None:
+def test_the_command_tells_what_is_installed() -> None:
+    command = [sys.executable, "-c", "from scs_deploy.cli.main import main; main()", "version", "--json"]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert said["version"] == version()
+    assert said["version"] == (f"{said['release']}+g{said['commit']}" if said["commit"] else said["release"])
+    assert "2025.1" in said["releases"]
+    assert {"scs.core", "scs.openstack"} <= said["collections"].keys()
+    assert said["requirements"]["ansible-core"] == importlib.metadata.version("ansible-core")
+
+
+def test_the_option_prints_it() -> None:
     command = [sys.executable, "-c", "from scs_deploy.cli.main import main; main()", "--version"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"scs {version()}\n", "")
