@@ -14,6 +14,8 @@ import pytest
 
 from tests.e2e.blackbox import RegionUnderTest
 
+pytestmark = pytest.mark.e2e
+
 CHECKOUT = Path(__file__).parents[2]
 
 
