@@ -322,7 +322,7 @@ def validate_page() -> str:
          "yes" if c.creates else "no")
         for c in validate.available().values()
     ]  # fmt: skip
-    body = table(("check", "what it tells", "needs", "budget (p95)", "makes things"), rows)
+    body = table(("check", "description", "requires", "budget (p95)", "creates objects"), rows)
     body += ["## JSON", "", "`scs validate --json` prints one Report.", ""]
     for part in (report.Report, report.Result):
         fields = [(code(n), kind(h), part.model_fields[n].description or "") for n, h in _fields(part)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How commands show a plan and ask before they change a region."""
+"""Shows a plan and asks for confirmation before a command changes a region."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ if TYPE_CHECKING:
 
 
 def check_terminal(yes: bool, as_json: bool = False) -> None:
-    """Refuse early a command that would have to ask, where no terminal is attached.
+    """Refuse a command that needs confirmation, before it does anything, if no terminal is attached.
 
-    :param as_json: standard output is for a script: no question may stand there
-    :raises RefusedError: there is no terminal
+    :param as_json: a script reads standard output, so the command cannot ask there
+    :raises RefusedError: no terminal is attached
     """
     if not yes and (as_json or not sys.stdin.isatty()):
         raise RefusedError("confirmation required, but no terminal is attached", "add --yes")
 
 
-def ask(question: str, yes: bool) -> None:
-    """Ask, unless the answer was given on the command line.
+def confirm_or_exit(question: str, yes: bool) -> None:
+    """Ask the question, unless --yes answers it.
 
-    :raises RefusedError: there is no terminal
-    :raises typer.Exit: the answer is no: exit code 1, nothing was changed
+    :raises RefusedError: no terminal is attached
+    :raises typer.Exit: the operator says no; exit code 1
     """
     check_terminal(yes)
     if not yes and not typer.confirm(question):
         raise typer.Exit(1)
 
 
-def confirming(region: Region, progress: RunProgress, question: str, yes: bool) -> Callable[[Any], bool]:
-    """What shows an operation's plan and asks, unless everything is agreed to beforehand.
+def plan_confirmation(region: Region, progress: RunProgress, question: str, yes: bool) -> Callable[[Any], bool]:
+    """A function that shows an operation's plan and asks for confirmation, unless --yes was given.
 
-    :param question: of a plan that is not one of a rotation or a release, which have their own
+    :param question: for plans that have no question of their own
     """
 
     from scs_deploy.cli._plans import print_any_plan
 
     def confirm(plan: object) -> bool:
         with progress.paused():
-            asked = print_any_plan(region, plan)
-            if asked is not None:
-                ask(asked or question, yes)
+            own_question = print_any_plan(region, plan)
+            if own_question is not None:
+                confirm_or_exit(own_question or question, yes)
         return True
 
     return confirm

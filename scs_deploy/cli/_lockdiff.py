@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the difference of two release locks looks."""
+"""Prints the difference between two release locks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import console
 from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.images.difference import Advisory, ImageChange
 
 
 def show(changes: Sequence[ImageChange], to: Console = console) -> None:
-    """Every changed image with its packages."""
+    """Print every changed image with its changed packages."""
     if not changes:
         to.print("no image changed")
         return
     rows: list[tuple[Cell, ...]] = []
     for change in changes:
         if not change.packages:
-            why = "new image" if not change.old else "not in the release any more" if not change.new else ""
+            why = "new image" if not change.old else "no longer in the release" if not change.new else ""
             rows.append((change.image, why or "its recipe or parent changed", "", "", ""))
         for number, package in enumerate(change.packages):
             image = "" if number else change.image
@@ -33,7 +34,10 @@ def show(changes: Sequence[ImageChange], to: Console = console) -> None:
     show_table(to, columns, rows)
     packages = {p.name for c in changes for p in c.packages}
     security = {p.name for c in changes for p in c.packages if p.advisory.security}
-    to.print(f"{len(changes)} images changed, {len(packages)} packages, {len(security)} of them for security")
+    to.print(
+        f"{counted(len(changes), 'image')} changed, {counted(len(packages), 'package')}, "
+        f"{len(security)} with security fixes"
+    )
 
 
 def _advice(advisory: Advisory) -> Cell:

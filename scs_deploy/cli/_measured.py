@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the prober's findings look, and the options that say what it measures."""
+"""Prints the prober's measurements, and has the options that control it."""
 
 from __future__ import annotations
 
@@ -8,64 +8,87 @@ from ipaddress import ip_address
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.console import Console
+from rich.text import Text
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.plural import counted
+from scs_deploy.cli._options import console
+from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.state.measurement import Summary
 
 MaxFailed = Annotated[
     int | None,
-    typer.Option(min=0, help="Pause before the next play when more requests of the prober than these have failed."),
+    typer.Option(min=0, help="Pause before the next play once more than this many prober requests have failed."),
 ]
-NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not measure the region meanwhile.")]
+NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not measure the region during the run.")]
 Ping = Annotated[
-    str | None, typer.Option("--ping", metavar="ADDRESS", help="Address of a test VM that the prober pings meanwhile.")
+    str | None, typer.Option("--ping", metavar="ADDRESS", help="IP address of a test VM for the prober to ping.")
 ]
 
 
 def options(max_failed: int | None, no_probe: bool, ping: str | None) -> ProbeOptions:
-    """What the operator asked for.
+    """The prober's settings from the options of a command.
 
-    :raises RefusedError: no address, or a threshold for what is not measured
+    :raises RefusedError: --ping is no IP address, or an option contradicts --no-probe
     """
     if no_probe and (max_failed is not None or ping):
-        raise RefusedError("--no-probe measures nothing", "leave out --max-failed-requests and --ping")
+        raise RefusedError(
+            "--no-probe cannot be combined with --max-failed-requests or --ping", "leave out one of them"
+        )
     if ping:
         try:
             ip_address(ping)
         except ValueError:
-            raise RefusedError(f"--ping {ping}: no IP address", "give the VM's address, e.g. its floating IP") from None
+            raise RefusedError(
+                f"--ping {ping}: not an IP address", "use the address of the VM, e.g. its floating IP"
+            ) from None
     return ProbeOptions(enabled=not no_probe, max_failed=max_failed, ping=ping or "")
 
 
-def table(summaries: Sequence[Summary]) -> Table:
-    """A line for each kind of request."""
-    found = Table("Measured", box=None, header_style="bold")
-    for heading in ("Requests", "Failed", "Longest gap", "p50", "p99"):
-        found.add_column(heading, justify="right")
-    found.add_column("Errors", overflow="fold")
-    for s in summaries:
-        gap = f"{s.gap.seconds:.1f} s" if regular(s) else ""
-        errors = ", ".join(f"{text} x{count}" for text, count in s.errors.items())
-        found.add_row(
-            s.kind, str(s.requests), f"[red]{s.failed}[/]" if s.failed else "0", gap, _time(s.p50), _time(s.p99), errors
-        )
-    return found
+COLUMNS = (
+    Column("measured", key=True),
+    Column("requests", leave=2, justify="right"),
+    Column("failed", justify="right"),
+    Column("longest gap", justify="right"),
+    Column("p50", leave=3, justify="right"),
+    Column("p99", leave=1, justify="right"),
+    Column("errors"),
+)
+
+
+def show_measured(summaries: Sequence[Summary], to: Console = console) -> None:
+    """Print a line for each kind of request, then the total."""
+    show_table(to, COLUMNS, map(row, summaries))
+    to.print(total(summaries), highlight=False, soft_wrap=True)
+
+
+def row(summary: Summary) -> tuple[Cell, ...]:
+    """The cells of `COLUMNS` for one kind of request."""
+    return (
+        summary.kind,
+        str(summary.requests),
+        Text(str(summary.failed), "red" if summary.failed else ""),
+        f"{summary.gap.seconds:.1f} s" if regular(summary) else "",
+        _time(summary.p50),
+        _time(summary.p99),
+        ", ".join(f"{text} x{count}" for text, count in summary.errors.items()),
+    )
 
 
 def total(summaries: Sequence[Summary]) -> str:
-    """The sum of all, on one line."""
+    """The total of all kinds of requests, on one line."""
     requests, failed = sum(s.requests for s in summaries), sum(s.failed for s in summaries)
     gap = max((s.gap for s in summaries if regular(s)), key=lambda g: g.seconds, default=None)
     style = "red" if failed else "green"
     rate = sum(s.per_second for s in summaries)
-    text = f"[{style}]{failed} of {requests} requests failed[/] ({rate:.1f} per second)"
+    text = f"[{style}]{failed} of {counted(requests, 'request')} failed[/] ({rate:.1f} per second)"
     return text + (f"; longest gap {gap}" if gap else "")
 
 
 def regular(summary: Summary) -> bool:
-    """Whether it was asked often enough for a gap to say something: writes are made once a minute."""
+    """Whether requests are frequent enough for a meaningful gap; the prober writes only once a minute."""
     return not summary.kind.endswith(" write")
 
 

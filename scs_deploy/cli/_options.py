@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands share: options, output and the console."""
+"""Options, JSON output and the console that commands share."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ EnvironmentOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 def print_json(value: Any) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the plans of operations look."""
+"""Prints the plans of operations."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import console
-from scs_deploy.cli._tables import Column, show_table
+from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.plan.change import Change
 from scs_deploy.plan.region import Plan
@@ -21,6 +21,7 @@ from scs_deploy.spec.container import Impact
 if TYPE_CHECKING:
     from scs_deploy.host.network.plan import HostNetwork
     from scs_deploy.operations.rotate.rotation import RotationPlan
+    from scs_deploy.operations.upgrade.release import ReleasePlan
     from scs_deploy.region.region import Region
 
 COLOURS = {
@@ -34,7 +35,7 @@ COLOURS = {
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
-    """A plan for scripts."""
+    """A plan as JSON for scripts."""
     return {
         "changes": [c.model_dump(mode="json") for c in plan.changes],
         "held": [c.model_dump(mode="json") for c in plan.held],
@@ -43,50 +44,52 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def print_plan(plan: Plan) -> None:
-    """A plan for people: every change with host, reason and impact, then the sum."""
+    """Print a plan: every change with its host, reason and impact, then the totals."""
     print_drained(plan.drained)
     if plan.empty:
-        console.print("[green]no changes[/]: the region is as desired")
+        console.print("[green]no changes[/]: the region is in its desired state")
         return
     if plan.changes:
-        console.print(_table(plan.changes))
+        show_table(console, COLUMNS, map(_cells, plan.changes))
     if plan.held:
-        console.print("held back until allowed with [bold]--allow data-plane[/]:")
-        console.print(_table(plan.held))
+        console.print("held back; allow with [bold]--allow data-plane[/]:")
+        show_table(console, COLUMNS, map(_cells, plan.held))
     kinds = ", ".join(f"{n} {k}" for k, n in Counter(c.kind.value for c in plan.changes).items())
     hosts = len({c.host for c in plan.changes})
-    console.print(f"[bold]{len(plan.changes)} changes[/] on {hosts} host(s): {kinds or 'none'}")
+    total = f"[bold]{counted(len(plan.changes), 'change')}[/]"
+    console.print(f"{total} on {counted(hosts, 'host')}: {kinds}" if plan.changes else total)
 
 
 def print_inventory(inventory: Inventory) -> None:
-    """Which inventory a plan goes by; `scs runs show` and --json have the hash in full."""
-    console.print(f"[dim]inventory {inventory.hash[:23]}, {len(inventory.hosts)} host(s)[/]")
+    """Print the inventory of a plan. The hash is shortened; `scs runs show` and --json have all of it."""
+    console.print(f"[dim]inventory {inventory.hash[:23]}, {counted(len(inventory.hosts), 'host')}[/]")
 
 
 def print_drained(hosts: Iterable[str]) -> None:
-    """Which hosts are out of use, for information."""
+    """Print which hosts are drained."""
     for host in hosts:
-        console.print(f"[yellow]{host} is drained[/] until `scs node undrain {host}`")
+        console.print(f"[yellow]{host} is drained[/]; `scs node undrain {host}` returns it to service")
 
 
-def _table(changes: tuple[Change, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("host", "phase", "change"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("what", overflow="fold", min_width=12)
-    table.add_column("impact", no_wrap=True)
-    table.add_column("why", overflow="fold", min_width=16)
-    for c in changes:
-        table.add_row(
-            c.host, c.phase.value, c.kind.value, c.subject, Text(c.impact.value, COLOURS[c.impact]), Text(c.reason)
-        )
-    return table
+COLUMNS = (
+    Column("host", key=True),
+    Column("phase", key=True, leave=1),
+    Column("change", key=True),
+    Column("subject", key=True),
+    Column("impact", key=True),
+    Column("reason"),
+)
+
+
+def _cells(change: Change) -> tuple[Cell, ...]:
+    impact = Text(change.impact.value, COLOURS[change.impact])
+    return change.host, change.phase.value, change.kind.value, change.subject, impact, change.reason
 
 
 def print_any_plan(region: Region, plan: object) -> str | None:
     """Print a plan of any operation.
 
-    :returns: the question that it raises, '' for the command's own; None: there is nothing to ask about
+    :returns: the plan's own question, '' to ask the command's question; None: there is nothing to confirm
     """
     from scs_deploy.operations.rotate.rotation import RotationPlan
     from scs_deploy.operations.upgrade.release import ReleasePlan
@@ -98,7 +101,7 @@ def print_any_plan(region: Region, plan: object) -> str | None:
             return "" if plan.changes else None
         case ReleasePlan():
             print_plan(plan.plan)
-            console.print(_about(plan))
+            console.print(_backup_line(plan))
             return f"upgrade from {plan.now} to {plan.release}?"
         case RotationPlan():
             print_steps(plan)
@@ -107,39 +110,39 @@ def print_any_plan(region: Region, plan: object) -> str | None:
             print_networks(plan)
             return ""
         case _:
-            raise TypeError(f"a plan that nobody can show: {plan!r}")
+            raise TypeError(f"no view for a plan of type {type(plan).__name__}")
 
 
-def _about(plan: Any) -> str:
+def _backup_line(plan: ReleasePlan) -> str:
     if plan.backup:
         return f"backup {plan.backup} is verified"
     if plan.backs_up:
-        return "a backup is made and verified first: none of the last 24 hours was verified"
-    return "[yellow]no backup is made[/]: --no-backup"
+        return "makes and verifies a backup first: there is no verified backup from the last 24 hours"
+    return "[yellow]makes no backup[/]: --no-backup"
 
 
 def print_networks(plans: dict[str, HostNetwork]) -> None:
-    """What changes, for people: host, file, lines, impact."""
+    """Print the changes to hosts' networks: host, impact, files, lines."""
     from scs_deploy.host.network.plan import text
 
     if not plans:
-        console.print("no host has links in the inventory: their networks are not scs's")
-    for host, found in plans.items():
-        if found.empty:
+        console.print("no host has links in the inventory: scs does not manage their networks")
+    for host, network in plans.items():
+        if network.empty:
             console.print(f"{host}: [green]no changes[/]")
             continue
-        console.print(f"[bold]{host}[/] (impact [bold red]{found.impact}[/]):")
-        for line in text(found):
+        console.print(f"[bold]{host}[/] (impact [bold red]{network.impact}[/]):")
+        for line in text(network):
             colour = {"+": "green", "-": "red"}.get(line.strip()[:1] if line.startswith("    ") else "", "")
             console.print(f"  [{colour}]{escape(line)}[/]" if colour else f"  {escape(line)}", soft_wrap=True)
 
 
 def print_steps(plan: RotationPlan) -> None:
-    """The secrets, where there are some, and the steps with those that are done."""
+    """Print the secrets of a rotation, if any, and its steps with the time when each was done."""
     from scs_deploy.operations.rotate.secrets import OLD
 
     if plan.secrets:
-        columns = (Column("secret", key=True), Column("services"), Column("the old value"))
+        columns = (Column("secret", key=True), Column("services"), Column("old value"))
         rows = [(s.name, ", ".join(s.services), OLD[s.how]) for s in plan.secrets]
         show_table(console, columns, rows)
     for number, step in enumerate(plan.steps, 1):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How plans and their progress look on a terminal."""
+"""Shows the progress of an operation on a terminal."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ VERDICTS = {"passed": "green", "failed": "red", "skipped": "yellow", "n/a": "dim
 
 
 class RunProgress:
-    """The view of every operation: a bar over its changes and the task that runs, and a line for each that is done.
+    """Shows the events of any operation: a bar with the current task, and a line for each finished task.
 
-    Where there is no terminal, the lines alone.
+    Without a terminal it prints the lines only.
 
-    :param to: stderr where stdout is for a script
+    :param to: stderr if a script reads stdout
     """
 
     def __init__(self, to: Console = console) -> None:
@@ -63,7 +63,7 @@ class RunProgress:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """`with progress.paused():` - the terminal is free for a table or a question."""
+        """`with progress.paused():` - hides the bar, so that a table or a question can be printed."""
         self._bar.stop()
         try:
             yield
@@ -71,16 +71,16 @@ class RunProgress:
             self._bar.start()
 
     def expect(self, more: int) -> None:
-        """So many more steps are to be done."""
+        """Add steps to the total."""
         self._total += more
         self._bar.update(self._task, total=self._total)
 
     def advance(self, by: int = 1) -> None:
-        """So many steps are done, without a line for each."""
+        """Count steps as done without a line for each."""
         self._bar.advance(self._task, by)
 
     def __call__(self, event: Event) -> None:
-        """A scs_deploy.engine.events.Watch. What hosts say is shown as text, never read as markup."""
+        """Show an event (see scs_deploy.engine.events.Watch). Text from hosts is never interpreted as markup."""
         match event:
             case Stage(title):
                 self._bar.update(self._task, description=escape(title))
@@ -98,8 +98,7 @@ class RunProgress:
             case ProbeNote(text):
                 self._line("", "", f"prober: {text}")
             case ProbeResult(summaries):
-                self._bar.console.print(measured.table(summaries))
-                self._bar.console.print(measured.total(summaries), highlight=False)
+                measured.show_measured(summaries, self._bar.console)
             case ImageStep():
                 self._image(event)
             case ImagesBuilt(changes=images):
@@ -108,7 +107,7 @@ class RunProgress:
                 self._line(VERDICTS[verdict], verdict, f"{check:<16} {seconds:>6.1f} s  {message}".rstrip())
 
     def _image(self, event: ImageStep) -> None:
-        """A step is shown while it lasts; an image that was there already gets no line."""
+        """Show a build step while it runs. An image that was already present gets no line."""
         if event.state == "running":
             self._bar.update(self._task, description=escape(f"{event.image}: {event.step}"))
         elif event.state != "present":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the two `rotate` commands share: the steps are shown, agreed to, and carried out."""
+"""Shows, confirms and runs a rotation, for both `rotate` commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from scs_deploy.cli._asking import check_terminal, confirming
+from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import console
 from scs_deploy.cli._plans import print_steps
 from scs_deploy.cli._progress import RunProgress
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from scs_deploy.operations.rotate.rotation import RotateRequest, RotationResult
     from scs_deploy.region.region import Region
 
-PlanOption = Annotated[bool, typer.Option("--plan", help="Show the steps, and which of them are done; change nothing.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Show the steps and which are done; change nothing.")]
 
 
 def rotate(region: Region, request: RotateRequest, plan: bool, yes: bool) -> None:
     """Show the steps, and carry them out unless only the plan is wanted.
 
-    :raises RefusedError: no terminal is attached to ask
+    :raises RefusedError: confirmation is required, but no terminal is attached
     """
     from scs_deploy.operations.rotate.rotation import RunRotation
 
@@ -37,7 +36,7 @@ def rotate(region: Region, request: RotateRequest, plan: bool, yes: bool) -> Non
 
         def confirm(shown: object) -> bool:
             check_terminal(yes)
-            return confirming(region, progress, "go on?", yes)(shown)
+            return plan_confirmation(region, progress, "continue?", yes)(shown)
 
         done = operation.run(progress, confirm)
     if done.waits_for:
@@ -47,6 +46,6 @@ def rotate(region: Region, request: RotateRequest, plan: bool, yes: bool) -> Non
 
 
 def print_waiting(environment: Environment, command: str, done: RotationResult) -> None:
-    """What the operator must do, and how the rotation goes on then."""
-    console.print(f"[yellow]waits[/] until {escape(done.waits_for)} ({environment.ca_file})")
-    console.print(f"then: {command} --users-trust")
+    """Print what the operator must do, and the command that continues the rotation."""
+    console.print(f"[yellow]waiting[/] until {escape(done.waits_for)} ({environment.ca_file})")
+    console.print(f"then run: {command} --users-trust")

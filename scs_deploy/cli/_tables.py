@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables that stay readable in a narrow terminal: what names a thing is never cut."""
+"""Tables that stay readable in a narrow terminal: names are never cut."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 GAP = 2
-"""Blanks between columns."""
+"""Spaces between columns."""
 
 NARROW = 12
-"""Cells to which a column may shrink before other columns are left out."""
+"""Width to which a column may shrink before other columns are left out."""
 
 Cell = str | Text
-"""A string is plain text, never markup; a Text has a style."""
+"""A string is plain text, never markup; a Text carries a style."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Column:
 
     title: str
     key: bool = False
-    """names a thing: on one line, never cut"""
+    """names a thing: printed on one line, never cut"""
     leave: int = 0
-    """left out where there is no room, the highest number first; 0: stays"""
+    """order in which columns are left out if space is short, the highest number first; 0: never"""
     justify: Literal["left", "right"] = "left"
 
 
 def fitted(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: int) -> RenderableType:
-    """The table for a terminal of this many cells.
+    """The table for a terminal of this width.
 
-    Columns fold first, then those that may leave are left out. Where even the rest has no room, each row becomes a
+    Columns fold first, then the dispensable ones are left out. If the rest is still too wide, each row becomes a
     paragraph: its keys, and below them the other cells with their titles.
     """
     cells = [[c if isinstance(c, Text) else Text(c) for c in row] for row in rows]
@@ -46,7 +46,7 @@ def fitted(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], width: int
     while sum(needs[i] for i in kept) + GAP * (len(kept) - 1) > width:
         leaving = [i for i in kept if columns[i].leave]
         if not leaving:
-            return Group(*(_paragraph([columns[i] for i in kept], [row[i] for i in kept]) for row in cells))
+            return Group(*(_paragraph([columns[i] for i in kept], [row[i] for i in kept], width) for row in cells))
         kept.remove(max(leaving, key=lambda i: columns[i].leave))
     return _table([columns[i] for i in kept], [[row[i] for i in kept] for row in cells])
 
@@ -71,12 +71,26 @@ def _table(columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> Table:
     return table
 
 
-def _paragraph(columns: Sequence[Column], row: Sequence[Text]) -> RenderableType:
+def _paragraph(columns: Sequence[Column], row: Sequence[Text], width: int) -> RenderableType:
     pairs = list(zip(columns, row, strict=True))
-    lines: list[RenderableType] = [Text(str(cell), "bold", overflow="fold") for column, cell in pairs if column.key]
+    lines: list[RenderableType] = list(_key_lines([cell for column, cell in pairs if column.key], width))
     lines += [
         Padding(Text.assemble(f"{column.title}: ", cell, overflow="fold"), (0, 0, 0, GAP))
         for column, cell in pairs
         if not column.key and cell.plain
     ]
     return Group(*lines)
+
+
+def _key_lines(keys: Sequence[Text], width: int) -> list[Text]:
+    """As many keys on a line as fit; a key that is wider than the terminal folds."""
+    lines: list[Text] = []
+    for key in keys:
+        bold = Text(key.plain, "bold", overflow="fold")
+        bold.stylize(key.style)
+        if lines and lines[-1].cell_len + GAP + bold.cell_len <= width:
+            lines[-1].append(" " * GAP)
+            lines[-1].append_text(bold)
+        elif bold.plain:
+            lines.append(bold)
+    return lines

@@ -10,10 +10,11 @@ import typer
 from rich.markup import escape
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.plural import counted
 from scs_deploy.cli import _measured as measured
-from scs_deploy.cli import _progress as show
-from scs_deploy.cli._asking import check_terminal, confirming
-from scs_deploy.cli._options import EnvironmentOption, console
+from scs_deploy.cli._asking import check_terminal, plan_confirmation
+from scs_deploy.cli._options import EnvironmentOption, YesOption, console
+from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli.plan import Allow, Hosts
 
 if TYPE_CHECKING:
@@ -35,21 +36,21 @@ def apply(
         list[str] | None,
         typer.Argument(
             metavar="SERVICE|LAYER|FILE",
-            help="Only these; default: everything. Or a plan that `scs plan --out` saved: it is applied unless "
-            "something that it was computed from has changed.",
+            help="Only these. Default: everything. A plan saved with `scs plan --out` is applied exactly, and refused "
+            "if its inputs have changed.",
         ),
     ] = None,
     host: Hosts = None,
     allow: Allow = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     max_failed_requests: measured.MaxFailed = None,
     no_probe: measured.NoProbe = False,
     ping: measured.Ping = None,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Change the region to its desired state: exactly what `scs plan` shows, then verify that nothing is left.
+    """Bring the region to its desired state: make the changes that `scs plan` shows, then verify that none remain.
 
-    A region that answers before is measured meanwhile: a token, each API's list call, a small write a minute.
+    If the APIs work before the run, a prober measures them during it: tokens, list calls, and one small write a minute.
     """
     from scs_deploy.operations.apply import Apply, ApplyRequest
     from scs_deploy.region.region import Region
@@ -65,13 +66,13 @@ def apply(
             services=tuple(names or ()), hosts=tuple(host or ()), allow=tuple(allow or ()), probe=probe
         )
         operation = Apply(region, request)
-    with show.RunProgress() as progress:
-        done = operation.run(progress, confirming(region, progress, "apply?", yes), plan)
-    finished(region, done)
+    with RunProgress() as progress:
+        done = operation.run(progress, plan_confirmation(region, progress, "apply?", yes), plan)
+    print_result(region, done)
 
 
 def _plan_file(region: Region, names: list[str]) -> Path | None:
-    """The saved plan that was named instead of services."""
+    """The plan file, if the operator named one instead of services."""
     if len(names) > 1 or names[0] in region.catalog.services or names[0] in region.catalog.owner:
         return None
     file = Path(names[0])
@@ -79,42 +80,52 @@ def _plan_file(region: Region, names: list[str]) -> Path | None:
 
 
 def _saved(region: Region, file: Path, probe: ProbeOptions, narrowed: bool) -> tuple[Apply, Plan]:
-    """Apply exactly the plan of a file.
+    """The operation that applies exactly the plan of a file, and this plan.
 
-    :raises RefusedError: the file is no plan, or something that it was computed from has changed
+    :raises RefusedError: the file is not a plan, or an input of the plan has changed
     """
     from scs_deploy.operations import saved_plan
     from scs_deploy.operations.apply import Apply, ApplyRequest
 
     if narrowed:
-        raise RefusedError(f"{file}: a saved plan says itself what it changes", "leave out --host and --allow")
+        raise RefusedError(
+            f"{file}: a saved plan cannot be combined with --host or --allow", "pass them to scs plan --out FILE"
+        )
     saved = saved_plan.load(file)
     saved_plan.check_inputs(saved, region, file)
     request = ApplyRequest(services=saved.services, hosts=saved.hosts, allow=saved.allow, probe=probe)
     return Apply(region, request, f"scs apply {file}"), saved.plan
 
 
-def finished(region: Region, done: Applied) -> None:
-    """How it ended, on one line."""
+def print_result(region: Region, done: Applied) -> None:
+    """Print how an apply ended, and report it to NetBox if that is enabled."""
     if done.run:
-        console.print(f"[green]done[/]: {done.changes} changes in run {done.run}, nothing left")
-        _tell_netbox(region)
+        console.print(f"[green]done[/]: {counted(done.changes, 'change')} in run {done.run}, none remaining")
+        _update_netbox(region)
     elif not done.held:
-        console.print("[green]no changes[/]: the region is as desired")
-    if done.held:
-        console.print(f"[yellow]{done.held} changes are held back[/] until `scs apply --allow data-plane`")
+        console.print("[green]no changes[/]: the region is in its desired state")
+    print_held(done.held, "scs apply --allow data-plane")
 
 
-def _tell_netbox(region: Region) -> None:
-    """Opt-in, and no part of the run: it is over, and stays done when NetBox does not answer."""
+def print_held(held: int, command: str) -> None:
+    """Print how many changes wait for consent, if any, and the command that gives it."""
+    if held:
+        verb = "is" if held == 1 else "are"
+        console.print(f"[yellow]{counted(held, 'change')} {verb} held back[/]; allow with `{command}`")
+
+
+def _update_netbox(region: Region) -> None:
+    """Report the run to NetBox if that is enabled. The run is over: a failure here does not change its result."""
     from scs_deploy.inventory.netbox import mapping
-    from scs_deploy.operations import netbox_writeback as writeback
+    from scs_deploy.operations import netbox_writeback
 
     if not (region.environment.path / mapping.FILE).is_file():
         return
     try:
         if mapping.load(region.environment).writeback.enabled:
-            told = writeback.report(region, lambda _done, _total: None)
-            console.print(f"NetBox: {len(told.written)} device(s) written")
+            result = netbox_writeback.report(region, lambda _done, _total: None)
+            console.print(f"NetBox: {counted(len(result.written), 'device')} updated")
     except ScsError as error:
-        console.print(f"[yellow]note:[/] NetBox was not told: {escape(str(error))} (scs inventory writeback)")
+        console.print(
+            f"[yellow]note:[/] could not update NetBox: {escape(str(error))} (retry with scs inventory writeback)"
+        )

@@ -3,36 +3,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.cli._asking import ask, check_terminal
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.base.plural import counted
+from scs_deploy.cli._asking import check_terminal, confirm_or_exit
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
     from scs_deploy.operations.backup.manifest import Manifest
     from scs_deploy.operations.backup.restore_plan import RestorePlan
 
 OnlyOption = Annotated[
-    list[str] | None, typer.Option("--only", metavar="PART", help="This part, or this service's; may be repeated.")
+    list[str] | None,
+    typer.Option("--only", metavar="PART", help="Only this part, or the parts of this service; can be repeated."),
 ]
 BackupArgument = Annotated[
-    str, typer.Argument(metavar="[BACKUP]", help="Its id, as in `scs backup list`. Default: the last one.")
+    str, typer.Argument(metavar="[BACKUP]", help="Its id, as in `scs backup list`. Default: the latest.")
 ]
 
 IdentityOption = Annotated[
     Path | None,
-    typer.Option(exists=True, dir_okay=False, metavar="FILE", help="An age secret key, instead of the vault's."),
+    typer.Option(
+        exists=True, dir_okay=False, metavar="FILE", help="Use this age secret key instead of the one in the vault."
+    ),
 ]
 
+COLUMNS = (
+    Column("backup", key=True),
+    Column("release", leave=2),
+    Column("database", key=True),
+    Column("based on", key=True, leave=1),
+    Column("size", key=True, justify="right"),
+    Column("seconds", leave=3, justify="right"),
+    Column("parts"),
+)
+
 commands = typer.Typer(
-    no_args_is_help=True, help="Keep copies of databases, keys and the region's description; check and restore them."
+    no_args_is_help=True, help="Back up databases, keys and the region's configuration; verify and restore backups."
 )
 
 
@@ -43,14 +58,16 @@ def register(app: typer.Typer) -> None:
 
 @commands.command(epilog="Example: scs backup create --full")
 def create(
-    full: Annotated[bool, typer.Option("--full", help="Copy the whole database, not what changed.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Make a full copy of the database, not an incremental one.")
+    ] = False,
     only: OnlyOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a backup, encrypted, and remove those that are too old. The region goes on working meanwhile.
+    """Make an encrypted backup, and remove expired ones. The region keeps working meanwhile.
 
-    The database is copied from a member that does not write. A copy goes on from the one before when it can.
+    The database is copied from a member that takes no writes, incrementally where possible.
     """
     from scs_deploy.operations.backup.create import BackupRequest, CreateBackup
     from scs_deploy.operations.backup.stream import mebibytes
@@ -68,14 +85,13 @@ def create(
 
 @commands.command("list", epilog="Example: scs backup list --json")
 def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """List all backups: when, what, how large, and what a copy of the database continues."""
-    from scs_deploy.environment import environment as environments
-    from scs_deploy.operations.backup import create as making
-    from scs_deploy.operations.backup.stream import mebibytes
+    """List all backups: their time, content and size, and which backup an incremental one is based on."""
+    from scs_deploy.environment.environment import load as load_environment
+    from scs_deploy.operations.backup.create import load as load_backups
     from scs_deploy.operations.backup.target import open_target
 
-    target = open_target(environments.load(environment))
-    good, bad = making.load(target)
+    target = open_target(load_environment(environment))
+    good, bad = load_backups(target)
     if as_json:
         print_json(
             {
@@ -85,18 +101,10 @@ def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
             }
         )
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("backup", "release", "database", "continues", "size", "seconds", "parts"):
-        table.add_column(name, overflow="fold")
-    for m in good.values():
-        kind, base = (m.database.kind.value, m.database.base) if m.database else ("", "")
-        table.add_row(
-            m.id, m.release, kind, base, mebibytes(m.size), f"{m.seconds:.0f}", ", ".join(p.name for p in m.parts)
-        )
-    console.print(table)
+    show_table(console, COLUMNS, map(_cells, good.values()))
     for backup, damaged in bad.items():
-        console.print(f"[yellow]{backup}[/] is no backup: {escape(damaged.why)}", soft_wrap=True)
-    console.print(f"{len(good)} in {escape(target.where)}", soft_wrap=True)
+        console.print(f"[yellow]{backup}[/] is damaged: {escape(damaged.why)}", soft_wrap=True)
+    console.print(f"{counted(len(good), 'backup')} in {escape(target.where)}", soft_wrap=True)
 
 
 @commands.command(epilog="Example: scs backup verify 20260131T023000Z")
@@ -109,23 +117,24 @@ def verify(
 ) -> None:
     """Prove that a backup can be restored: read all its files, start its database in a container, compare every table.
 
-    Nothing of the region is touched.
+    Does not touch the region.
     """
-    from scs_deploy.operations.backup import choose
-    from scs_deploy.operations.backup import verify as proving
+    from scs_deploy.operations.backup.choose import choose
+    from scs_deploy.operations.backup.verify import verify as verify_backup
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
     with RunProgress(errors if as_json else console) as progress:
-        chosen = choose.choose(region, backup, tuple(only or ()), progress)
-        proved = proving.verify(region, chosen.target, chosen.backup, chosen.links, chosen.parts, progress, identity)
+        chosen = choose(region, backup, tuple(only or ()), progress)
+        proof = verify_backup(region, chosen.target, chosen.backup, chosen.links, chosen.parts, progress, identity)
     if as_json:
-        print_json(proved.model_dump(mode="json"))
+        print_json(proof.model_dump(mode="json"))
         return
-    for name in proved.uncertain:
-        console.print(f"[yellow]note[/]: {escape(name)} was written to during the copy, and its count is another one")
-    held = f": {proved.tables} tables, {proved.rows} rows, at {proved.position}" if proved.tables else ""
-    console.print(f"[green]good[/]: backup {proved.backup}{held} in {proved.seconds:.0f} s", soft_wrap=True)
+    _print_uncertain(proof.uncertain)
+    database = (
+        f": {counted(proof.tables, 'table')}, {counted(proof.rows, 'row')}, at {proof.position}" if proof.tables else ""
+    )
+    console.print(f"[green]good[/]: backup {proof.backup}{database} in {proof.seconds:.0f} s", soft_wrap=True)
 
 
 @commands.command(epilog="Example: scs backup restore 20260131T023000Z --only mariadb --plan")
@@ -133,19 +142,21 @@ def restore(
     backup: BackupArgument = "",
     only: OnlyOption = None,
     plan: Annotated[bool, typer.Option("--plan", help="Check everything and show the steps; change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     host: Annotated[
         str,
-        typer.Option(metavar="HOST", help="Restore the database on this member. Default: the one it was taken from."),
+        typer.Option(
+            metavar="HOST", help="Restore the database on this member. Default: the member it was copied from."
+        ),
     ] = "",
-    no_copy: Annotated[bool, typer.Option("--no-copy", help="Keep no copy of the data directory.")] = False,
+    no_copy: Annotated[bool, typer.Option("--no-copy", help="Keep no copy of the current data directory.")] = False,
     identity: IdentityOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a backup back: services stop, one member gets the data, the others join it, services start.
+    """Restore a backup: stop services, restore the data on one member, have the others join it, start services.
 
-    The region's description is extracted beside the present one. Safe to run again: it begins anew.
+    The backed-up configuration is extracted next to the current one. Safe to run again: it starts over.
     """
     from scs_deploy.operations.backup.restore import Restore, RestoreRequest
     from scs_deploy.region.region import Region
@@ -165,7 +176,7 @@ def restore(
             with progress.paused():
                 if not as_json:
                     _print_plan(made)
-                ask(f"restore {', '.join(made.parts)} of {made.backup}?", yes)
+                confirm_or_exit(f"restore {', '.join(made.parts)} of {made.backup}?", yes)
             return True
 
         done = operation.run(progress, confirm)
@@ -174,10 +185,9 @@ def restore(
     if as_json:
         print_json({**done.plan.model_dump(mode="json"), "run": done.run, "extracted": done.extracted})
         return
-    for name in done.uncertain:
-        console.print(f"[yellow]note[/]: {escape(name)} was written to during the copy, and its count is another one")
+    _print_uncertain(done.uncertain)
     if done.extracted:
-        console.print(f"the region's description is in {escape(done.extracted)}", soft_wrap=True)
+        console.print(f"the backed-up configuration is in {escape(done.extracted)}", soft_wrap=True)
     console.print(f"[green]restored[/] {', '.join(done.plan.parts)} of {done.plan.backup} in run {done.run}")
 
 
@@ -189,24 +199,26 @@ def schedule(
     remove: Annotated[bool, typer.Option("--remove", help="Stop the timer and remove the units.")] = False,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Show the systemd units that make a backup by the clock (backup.schedule in environment.yml), or install them."""
-    from scs_deploy.environment import environment as environments
-    from scs_deploy.operations.backup import schedule as timing
+    """Show or install the systemd units that make backups on a schedule (backup.schedule in environment.yml)."""
+    from scs_deploy.environment.environment import load as load_environment
+    from scs_deploy.operations.backup import schedule as backup_schedule
 
-    region = environments.load(environment)
+    region = load_environment(environment)
     if install and remove:
-        raise RefusedError("--install and --remove exclude each other", "choose one")
+        raise RefusedError("--install cannot be combined with --remove", "choose one")
     if remove:
-        files = timing.remove(region)
-        console.print(f"removed {', '.join(map(str, files))}" if files else "there was no timer", soft_wrap=True)
+        files = backup_schedule.remove(region)
+        console.print(f"removed {', '.join(map(str, files))}" if files else "no timer is installed", soft_wrap=True)
         return
     if install:
-        for written in timing.install(region):
+        for written in backup_schedule.install(region):
             console.print(f"wrote {written}", soft_wrap=True)
-        console.print(f"[green]done[/]: the next backup begins {timing.check_calendar(region)}, or a little later")
+        console.print(
+            f"[green]done[/]: the next backup starts at {backup_schedule.check_calendar(region)}, or shortly after"
+        )
         return
-    for file, text in timing.units(region, timing.program(), timing.variables()).items():
-        typer.echo(f"# {timing.FOLDER / file}\n{text}")
+    for file, text in backup_schedule.units(region, backup_schedule.program(), backup_schedule.variables()).items():
+        typer.echo(f"# {backup_schedule.FOLDER / file}\n{text}")
 
 
 def _show_plan(made: RestorePlan, as_json: bool) -> None:
@@ -224,15 +236,29 @@ def _print_plan(made: RestorePlan) -> None:
         console.print(f"  [cyan]note[/]  {escape(note)}", soft_wrap=True)
 
 
-def _row(found: Manifest) -> dict[str, Any]:
-    database = found.database
+def _print_uncertain(tables: Iterable[str]) -> None:
+    for name in tables:
+        console.print(f"[yellow]note[/]: the row count of {escape(name)} differs: it was written to during the copy")
+
+
+def _cells(manifest: Manifest) -> tuple[str, ...]:
+    from scs_deploy.operations.backup.stream import mebibytes
+
+    database = manifest.database
+    kind, base = (database.kind.value, database.base) if database else ("", "")
+    parts = ", ".join(p.name for p in manifest.parts)
+    return manifest.id, manifest.release, kind, base, mebibytes(manifest.size), f"{manifest.seconds:.0f}", parts
+
+
+def _row(manifest: Manifest) -> dict[str, Any]:
+    database = manifest.database
     return {
-        "id": found.id,
-        "started": found.started.isoformat(),
-        "seconds": found.seconds,
-        "release": found.release,
-        "size": found.size,
-        "parts": [p.name for p in found.parts],
+        "id": manifest.id,
+        "started": manifest.started.isoformat(),
+        "seconds": manifest.seconds,
+        "release": manifest.release,
+        "size": manifest.size,
+        "parts": [p.name for p in manifest.parts],
         "database": database.model_dump(mode="json", exclude={"tables"}) if database else None,
         "tables": len(database.tables) if database else 0,
     }

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.spec.container import Impact
@@ -19,19 +20,17 @@ def register(app: typer.Typer) -> None:
 
 
 def bootstrap(
-    host: Annotated[
-        list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")
-    ] = None,
+    host: Annotated[list[str] | None, typer.Option("--host", help="Only this host; can be repeated.")] = None,
     allow: Annotated[
         list[Impact] | None,
-        typer.Option("--allow", help="Consent to an impact: `network` lets the hosts' networks change, too."),
+        typer.Option("--allow", help="Allow changes with this impact; `network` changes the network of hosts."),
     ] = None,
     environment: EnvironmentOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Prepare hosts: Docker engine, time, users, kernel parameters, names, trust in the registry, network.
+    """Prepare hosts: Docker engine, time, users, kernel parameters, host names, registry CA, network.
 
-    Safe to run again: a prepared host is left as it is.
+    Safe to run again: a prepared host stays unchanged.
     """
     from scs_deploy.operations.bootstrap import Bootstrap, BootstrapRequest
     from scs_deploy.region.region import Region
@@ -48,7 +47,7 @@ def bootstrap(
         return
     for name in summary.hosts:
         tasks = summary.changed.get(name, [])
-        console.print(f"{name}: {'; '.join(dict.fromkeys(tasks)) if tasks else 'nothing to change'}", soft_wrap=True)
+        console.print(f"{name}: {'; '.join(dict.fromkeys(tasks)) if tasks else 'no changes'}", soft_wrap=True)
     for name in summary.held:
-        console.print(f"[yellow]{name}: its network is not as its links say[/]: scs host network plan {name}")
-    console.print(f"{len(summary.hosts)} hosts prepared in {seconds:.1f} s")
+        console.print(f"[yellow]{name}: its network differs from its links[/]: scs host network plan {name}")
+    console.print(f"{counted(len(summary.hosts), 'host')} prepared in {seconds:.1f} s")

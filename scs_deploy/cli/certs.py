@@ -7,26 +7,37 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.plural import counted
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _rotating as rotating
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.cli.plan import Allow
 
 if TYPE_CHECKING:
     from scs_deploy.operations.certificates import Entry
 
-Offline = Annotated[bool, typer.Option("--offline", help="Ask no server: what certificates.yml holds only.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Read certificates.yml only, do not connect to servers.")]
 DAYS = 30
-"""Days before its end that a certificate is told of, as `scs secrets init` renews it then."""
+"""A certificate is reported this many days before it expires; `scs secrets init` renews it at the same time."""
+
+
+COLUMNS = (
+    Column("kind", leave=1),
+    Column("name", key=True),
+    Column("where"),
+    Column("days left", justify="right"),
+    Column("problem"),
+)
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
     group = typer.Typer(
-        help="Look at the region's certificates, what servers really serve among them, and exchange them.",
+        help="Inspect the region's certificates, including those that servers present, and rotate them.",
         no_args_is_help=True,
     )
     group.command("list", epilog="Example: scs certs list --json")(list_certificates)
@@ -38,71 +49,67 @@ def register(app: typer.Typer) -> None:
 def list_certificates(
     offline: Offline = False, environment: EnvironmentOption = None, as_json: JsonOption = False
 ) -> None:
-    """List every certificate and when it ends: CAs, what was issued, and what every server really serves."""
-    from scs_deploy.operations import certificates as certs
+    """List every certificate and when it expires: CAs, issued certificates, and those that servers present."""
+    from scs_deploy.operations import certificates
 
     entries = _collect(environment, offline)
     if as_json:
         print_json([_row(e) for e in entries])
         return
-    table = Table("what", "name", "where", "days left", "", box=None, pad_edge=False, header_style="bold")
-    for e in entries:
-        left = e.days(certs.now())
-        days = "" if left is None else f"[red]{left}[/]" if left < DAYS else str(left)
-        table.add_row(e.kind, e.name, escape(e.where), days, f"[red]{escape(e.problem)}[/]" if e.problem else "")
-    console.print(table)
+    now = certificates.now()
+    show_table(console, COLUMNS, [_cells(e, e.days(now)) for e in entries])
 
 
 def check(
-    days: Annotated[int, typer.Option(min=0, help="Tell of what ends within so many days.")] = DAYS,
+    days: Annotated[int, typer.Option(min=0, help="Report certificates that expire within this many days.")] = DAYS,
     offline: Offline = False,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Exit 1 when a certificate ends soon, a server serves another than was issued, or cannot be read."""
-    from scs_deploy.operations import certificates as certs
+    """Exit 1 if a certificate expires soon, or a server cannot be read or presents the wrong certificate."""
+    from scs_deploy.operations import certificates
 
     entries = _collect(environment, offline)
-    found = certs.problems(entries, days, certs.now())
+    problems = certificates.problems(entries, days, certificates.now())
     if as_json:
-        print_json({"ok": not found, "days": days, "problems": found, "certificates": [_row(e) for e in entries]})
+        print_json({"ok": not problems, "days": days, "problems": problems, "certificates": [_row(e) for e in entries]})
     else:
-        for line in found:
+        for line in problems:
             console.print(f"[red]{escape(line)}[/]")
         first = min((e.ends for e in entries if e.ends), default=None)
-        until = f", the first ends on {first:%Y-%m-%d}" if first else ""
-        console.print(f"{len(entries)} certificates, {len(found)} problems{until}")
-    if found:
+        until = f", the first expires on {first:%Y-%m-%d}" if first else ""
+        console.print(f"{counted(len(entries), 'certificate')}, {counted(len(problems), 'problem')}{until}")
+    if problems:
         raise typer.Exit(1)
 
 
 def rotate(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="CERTIFICATE", help="As in `scs certs list`; default: all.")
+        list[str] | None, typer.Argument(metavar="CERTIFICATE", help="Names as in `scs certs list`. Default: all.")
     ] = None,
-    ca: Annotated[bool, typer.Option("--ca", help="Exchange the CA too, with both trusted meanwhile.")] = False,
+    ca: Annotated[bool, typer.Option("--ca", help="Rotate the CA too; both CAs are trusted meanwhile.")] = False,
     users_trust: Annotated[
         bool,
-        typer.Option("--users-trust", help="With --ca: all users of the APIs have the new ca.crt, go on."),
+        typer.Option("--users-trust", help="With --ca: confirm that all API users trust the new ca.crt, and continue."),
     ] = False,
     plan: rotating.PlanOption = False,
-    yes: rotating.YesOption = False,
+    yes: YesOption = False,
     allow: Allow = None,
     max_failed_requests: measured.MaxFailed = None,
     no_probe: measured.NoProbe = False,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Issue certificates anew and have every server serve them, without an interruption.
+    """Issue new certificates and put them into use on every server, without downtime.
 
-    Interrupted? The same command goes on where it was.
+    If interrupted, run the same command again: it continues where it stopped.
     """
     from scs_deploy.operations.rotate.rotation import RotateRequest
     from scs_deploy.region.region import Region
 
     if ca and names:
-        raise RefusedError("--ca issues every certificate anew", "leave the names out")
+        raise RefusedError("--ca replaces every certificate", "leave out the names")
     if users_trust and not ca:
-        raise RefusedError("--users-trust belongs to an exchange of the CA", "add --ca")
+        raise RefusedError("--users-trust requires --ca", "add --ca")
     probe = measured.options(max_failed_requests, no_probe, None)
     request = RotateRequest(
         kind="ca" if ca else "certificates", names=tuple(names or ()), users_trust=users_trust,
@@ -112,19 +119,24 @@ def rotate(
 
 
 def _collect(environment: str | None, offline: bool) -> list[Entry]:
-    from scs_deploy.operations import certificates as certs
+    from scs_deploy.operations import certificates
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
-    entries = certs.known(region)
+    entries = certificates.known(region)
     if not offline:
-        wanted = certs.targets(region)
-        with errors.status(f"reading {len(wanted)} servers"):
-            entries += certs.served(region, wanted)
+        wanted = certificates.targets(region)
+        with errors.status(f"reading certificates of {counted(len(wanted), 'server')}"):
+            entries += certificates.served(region, wanted)
     return entries
 
 
-def _row(entry: Entry) -> dict[str, object]:
-    from scs_deploy.operations import certificates as certs
+def _cells(entry: Entry, left: int | None) -> tuple[Cell, ...]:
+    days = "" if left is None else Text(str(left), "red" if left < DAYS else "")
+    return entry.kind, entry.name, entry.where, days, Text(entry.problem, "red")
 
-    return {**entry.model_dump(mode="json"), "days": entry.days(certs.now())}
+
+def _row(entry: Entry) -> dict[str, object]:
+    from scs_deploy.operations import certificates
+
+    return {**entry.model_dump(mode="json"), "days": entry.days(certificates.now())}

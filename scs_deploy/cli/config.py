@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs config`: what a container's files are made of."""
+"""`scs config`: the configuration files of containers, and the source of each value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def list_files(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="SERVICE|CONTAINER", help="Only these; default: everything.")
+        list[str] | None, typer.Argument(metavar="SERVICE|CONTAINER", help="Only these. Default: everything.")
     ] = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -66,9 +66,9 @@ def show(
     file: FileName,
     host: HostName = None,
     environment: EnvironmentOption = None,
-    secrets: Annotated[bool, typer.Option("--secrets", help="Show secrets instead of ***.")] = False,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Show secrets in plain text.")] = False,
 ) -> None:
-    """Print a file as the container will read it; secrets are hidden unless asked for."""
+    """Print a file as the container reads it. Secrets are hidden by default."""
     region, rendered = _file(environment, container, file, host)
     text = rendered.content
     if not secrets:
@@ -81,12 +81,12 @@ def diff(
     container: ContainerName, file: FileName, host: HostName = None, environment: EnvironmentOption = None
 ) -> None:
     """Show what the operator's overrides change in a file."""
-    from scs_deploy.environment import overrides as config
+    from scs_deploy.environment import overrides
 
     region, rendered = _file(environment, container, file, host)
     _, base = _base(region, rendered, host)
     for line in (
-        config.differences(base, rendered.content, rendered.format, region.secrets.values())
+        overrides.differences(base, rendered.content, rendered.format, region.secrets.values())
         if base != rendered.content
         else ()
     ):
@@ -103,20 +103,22 @@ def explain(
     """Name the source of each key: the template, or the override file that set it last."""
     from pathlib import Path
 
-    from scs_deploy.environment import overrides as config
+    from scs_deploy.environment import overrides
 
     region, rendered = _file(environment, container, file, host)
     template, base = _base(region, rendered, host)
-    sources = dict.fromkeys(config.flatten(base, rendered.format), template)
+    sources = dict.fromkeys(overrides.flatten(base, rendered.format), template)
     for source in rendered.sources:
-        sources.update(dict.fromkeys(config.flatten(Path(source).read_text(encoding="utf-8"), rendered.format), source))
+        sources.update(
+            dict.fromkeys(overrides.flatten(Path(source).read_text(encoding="utf-8"), rendered.format), source)
+        )
     if not sources:
         raise RefusedError(
-            f"{file}: a {rendered.format} file has no keys; it comes whole from {(template, *rendered.sources)[-1]}"
+            f"{file}: a {rendered.format} file has no keys; all of it comes from {(template, *rendered.sources)[-1]}"
         )
     hidden = tuple(region.secrets.values())
-    values = config.flatten(rendered.content, rendered.format)
-    rows = [{"key": k, "value": config.hide(k, values.get(k), hidden), "source": s} for k, s in sources.items()]
+    values = overrides.flatten(rendered.content, rendered.format)
+    rows = [{"key": k, "value": overrides.hide(k, values.get(k), hidden), "source": s} for k, s in sources.items()]
     if as_json:
         print_json(rows)
         return

@@ -12,11 +12,11 @@ import typer
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption
-from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.environment import load as load_environment
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.inventory.ssh import ssh_command
-from scs_deploy.spec import catalog as catalogs
+from scs_deploy.spec.catalog import load as load_catalog
 
 
 def register(app: typer.Typer) -> None:
@@ -28,27 +28,27 @@ def register(app: typer.Typer) -> None:
 def console(
     host: Annotated[str, typer.Argument(metavar="HOST", help="Name in the inventory.")],
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND", help="What to run there. Default: a shell.")
+        list[str] | None, typer.Argument(metavar="COMMAND", help="Command to run. Default: a shell.")
     ] = None,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Open a shell on a host of the region, or run one command there.
+    """Open a shell on a host of the region, or run a command there.
 
-    Options of scs stand before HOST; what follows it is the command.
+    Put options of scs before HOST; everything after it is the command.
     """
-    connect(environments.load(environment), host, command or ())
+    connect(load_environment(environment), host, command or ())
 
 
 def connect(environment: Environment, name: str, command: Sequence[str]) -> NoReturn:
-    """Become ssh.
+    """Replace this process with ssh.
 
-    :raises RefusedError: no such host, no key
+    :raises RefusedError: the inventory has no such host, or the environment has no SSH key
     """
     inventory = load_inventory(environment)
     if name not in inventory.hosts:
         raise RefusedError(f"{environment.inventory}: no host '{name}'", f"there are: {', '.join(inventory.hosts)}")
     if not environment.ssh_key.is_file():
-        hint = "scs testbed up makes it" if environment.settings.testbed else "put the key there, mode 0600"
+        hint = "scs testbed up creates it" if environment.settings.testbed else "put the key there, mode 0600"
         raise RefusedError(f"{environment.ssh_key}: no SSH key", hint)
     arguments = ssh_command(environment, inventory.hosts[name], command, sys.stdin.isatty())
     sys.stdout.flush()
@@ -56,7 +56,7 @@ def connect(environment: Environment, name: str, command: Sequence[str]) -> NoRe
 
 
 def load_inventory(environment: Environment) -> Inventory:
-    """The inventory alone: a shell must be had on a region whose catalog and release disagree, too."""
+    """The inventory alone, so that a shell is available even if the region's catalog and release disagree."""
     from scs_deploy.inventory import source
 
-    return source.load(environment, source.variables(catalogs.load()))
+    return source.load(environment, source.variables(load_catalog()))

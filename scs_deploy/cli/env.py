@@ -9,15 +9,16 @@ import typer
 from rich.text import Text
 
 from scs_deploy.base.errors import ScsError
+from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.cli._tables import Column, show_table
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The region's environment, a folder in environments/.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Environment of the region, a folder in environments/.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Start, choose and check environments; one is one region.", no_args_is_help=True)
+    group = typer.Typer(help="Create, select and check environments. Each describes one region.", no_args_is_help=True)
     group.command(epilog="Example: scs env init berlin --from region")(init)
     group.command("list", epilog="Example: scs env list")(list_environments)
     group.command(epilog="Example: scs env use berlin")(use)
@@ -29,27 +30,29 @@ def init(
     name: Name,
     source: Annotated[str, typer.Option("--from", metavar="EXAMPLE", help="testbed (1 host) or region.")] = "region",
 ) -> None:
-    """Start a new region from a shipped example."""
+    """Create the environment of a new region from an example."""
     from scs_deploy.region import example
 
     for file in example.start(name, source):
         console.print(f"wrote {file}")
-    console.print(f"next: edit them, then: scs env use {name} && scs env check")
+    console.print(f"next: edit these files, then run: scs env use {name} && scs env check")
 
 
 def list_environments(as_json: JsonOption = False) -> None:
-    """List environments; the one in use is marked."""
+    """List environments; an asterisk marks the selected one."""
     from scs_deploy.base.errors import RefusedError
-    from scs_deploy.environment import environment as environments
+    from scs_deploy.environment.environment import current as current_environment
+    from scs_deploy.environment.environment import load as load_environment
+    from scs_deploy.environment.environment import names
 
     try:
-        current = environments.current()
+        current = current_environment()
     except RefusedError:
         current = ""
     rows = []
-    for name in environments.names():
+    for name in names():
         try:
-            settings = environments.load(name).settings
+            settings = load_environment(name).settings
             rows.append(
                 {"name": name, "current": name == current, "region": settings.region, "release": settings.release}
             )
@@ -59,7 +62,7 @@ def list_environments(as_json: JsonOption = False) -> None:
         print_json(rows)
         return
     columns = (Column("", key=True), Column("environment", key=True), Column("region"), Column("release", leave=1))
-    broken = Text("has an error", "red")
+    broken = Text("invalid", "red")
     lines = [
         ("*" if r["current"] else "", str(r["name"]), str(r["region"]) if "region" in r else broken,
          str(r.get("release", "")))
@@ -69,35 +72,36 @@ def list_environments(as_json: JsonOption = False) -> None:
 
 
 def use(name: Name) -> None:
-    """Choose the environment that commands work on when none is named."""
-    from scs_deploy.environment import environment as environments
+    """Select the environment that commands use by default."""
+    from scs_deploy.environment.environment import use as use_environment
 
-    environments.use(name)
+    use_environment(name)
     console.print(f"using {name}")
 
 
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Default: the one in use.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Default: the selected one.")] = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Read all that describes a region and tell what is wrong. Exits 2 when something is. Asks no host."""
-    from scs_deploy.environment import environment as environments
-    from scs_deploy.region import check as checks
+    """Check all files that describe a region, without contacting hosts. Exits 2 if something is wrong."""
+    from scs_deploy.environment.environment import current as current_environment
+    from scs_deploy.region.check import Finding
+    from scs_deploy.region.check import check as check_files
 
     try:
-        chosen = name or environment or environments.current()
-        findings = checks.check(chosen)
+        chosen = name or environment or current_environment()
+        findings = check_files(chosen)
     except ScsError as error:
         chosen = name or environment or ""
-        findings = [checks.Finding(part="environment", error=error.message, hint=error.hint)]
+        findings = [Finding(part="environment", error=error.message, hint=error.hint)]
     bad = [f for f in findings if f.error]
     if as_json:
         print_json({"environment": chosen, "ok": not bad, "parts": [f.model_dump() for f in findings]})
     else:
         for finding in findings:
             _print(finding)
-        console.print(f"[red]{chosen}: {len(bad)} error(s)[/]" if bad else f"[green]{chosen}: ok[/]")
+        console.print(f"[red]{chosen}: {counted(len(bad), 'error')}[/]" if bad else f"[green]{chosen}: ok[/]")
     if bad:
         raise typer.Exit(2)
 

@@ -1,29 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs host network`: the networks of hosts, from the inventory's links."""
+"""`scs host network`: configures the network of hosts from the inventory's links."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from scs_deploy.cli import _progress as show
-from scs_deploy.cli._asking import ask, check_terminal
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.base.plural import counted
+from scs_deploy.cli._asking import check_terminal, confirm_or_exit
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
 from scs_deploy.cli._plans import print_networks
+from scs_deploy.cli._progress import RunProgress
 from scs_deploy.spec.container import Impact
 
-if TYPE_CHECKING:
-    pass
-
-app = typer.Typer(help="What belongs to a host itself.", no_args_is_help=True)
+app = typer.Typer(help="Configure hosts themselves.", no_args_is_help=True)
 network = typer.Typer(
     help="Bonds, VLANs, bridges, addresses and routes, from the links of the inventory.", no_args_is_help=True
 )
 app.add_typer(network, name="network")
 
-Hosts = Annotated[list[str] | None, typer.Argument(metavar="HOST", help="Only these; default: all that have links.")]
+Hosts = Annotated[list[str] | None, typer.Argument(metavar="HOST", help="Only these. Default: all hosts with links.")]
 
 
 def register(parent: typer.Typer) -> None:
@@ -38,13 +36,13 @@ def plan(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what would change in the hosts' network files, line by line. Changes nothing."""
-    from scs_deploy.operations import host_network as run
+    """Show the changes to the hosts' network files, line by line. Changes nothing."""
+    from scs_deploy.operations import host_network
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
     with errors.status("reading the hosts' networks"):
-        plans = run.plan(region, hosts or ())
+        plans = host_network.plan(region, hosts or ())
     if as_json:
         print_json({"hosts": [p.model_dump(mode="json") for p in plans.values()]})
     else:
@@ -58,15 +56,15 @@ def apply(
     hosts: Hosts = None,
     allow: Annotated[
         list[Impact] | None,
-        typer.Option("--allow", help="Consent to an impact for this run: `network` may cut a host off for moments."),
+        typer.Option("--allow", help="Allow changes with this impact; `network` may disconnect a host briefly."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: YesOption = False,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Change the hosts' networks, one host after the other.
+    """Change the network of hosts, one host after the other.
 
-    A host that the manager does not reach afterwards over a new connection puts its old network back by itself; then
-    the command fails, and no further host is touched.
+    If the manager cannot open a new connection to a host after the change, the host restores its old network by itself.
+    The command then fails and changes no further host.
     """
     from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest
     from scs_deploy.region.region import Region
@@ -74,15 +72,17 @@ def apply(
     check_terminal(yes)
     request = NetworkRequest(hosts=tuple(hosts or ()), allow=tuple(allow or ()))
     operation = ChangeHostNetworks(Region.load(environment), request)
-    with show.RunProgress() as progress:
+    with RunProgress() as progress:
         plans = operation.plan(progress)
     print_networks(plans)
     if not operation.total(plans):
         return
     operation.check(plans)
-    ask("apply?", yes)
-    with show.RunProgress() as progress:
+    confirm_or_exit("apply?", yes)
+    with RunProgress() as progress:
         done = operation.run(progress, plan=plans)
     for host, said in done.warnings.items():
         console.print(f"[yellow]{host}[/]: {escape('; '.join(said))}")
-    console.print(f"[green]done[/]: {len(done.hosts)} host(s) in run {done.run}, reached again over new connections")
+    console.print(
+        f"[green]done[/]: {counted(len(done.hosts), 'host')} in run {done.run}, reachable over new connections"
+    )

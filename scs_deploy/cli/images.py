@@ -10,13 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
+from scs_deploy.base.plural import counted
 from scs_deploy.cli import _lockdiff as lockdiff
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.cli._tables import Column, show_table
-from scs_deploy.environment import environment as environments
+from scs_deploy.environment.environment import load as load_environment
 
 ImagesArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="IMAGE", help="Names in the release. Default: all.")
+    list[str] | None, typer.Argument(metavar="IMAGE", help="Names of images in the release. Default: all.")
 ]
 
 ReleaseOption = Annotated[
@@ -24,14 +25,14 @@ ReleaseOption = Annotated[
     typer.Option(
         "--release",
         metavar="NAME",
-        help="Of this release, which the region is yet to be upgraded to; see `scs upgrade`.",
+        help="Use this release instead of the region's, e.g. before an upgrade to it.",
     ),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Build the release's images, push them, say what is in them.", no_args_is_help=True)
+    group = typer.Typer(help="Build and push the release's images, and list their contents.", no_args_is_help=True)
     group.command(epilog="Example: scs images build keystone --environment testbed")(build)
     group.command(epilog="Example: scs images push")(push)
     group.command("list", epilog="Example: scs images list --json")(list_images)
@@ -42,29 +43,31 @@ def register(app: typer.Typer) -> None:
 def build(
     images: ImagesArgument = None,
     environment: EnvironmentOption = None,
-    no_push: Annotated[bool, typer.Option("--no-push", help="Build only; leave registry and lock alone.")] = False,
+    no_push: Annotated[
+        bool, typer.Option("--no-push", help="Build only; do not change the registry or the release lock.")
+    ] = False,
     release: ReleaseOption = None,
     ca_bundle: Annotated[
         Path | None,
         typer.Option(
             "--ca-bundle",
             metavar="FILE",
-            help="Certificates that downloads of Python packages trust, as behind an inspecting proxy; in no image. "
-            "Default: those of this machine.",
+            help="CA certificates to trust when downloading Python packages, e.g. behind a proxy that inspects TLS. "
+            "Not added to images. Default: the CA certificates of this machine.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build images from the newest packages, push them to the region's registry, write the release lock.
+    """Build images from the newest packages, push them to the region's registry, and write the release lock.
 
-    An image whose recipe, parent and packages are what they were is not built again.
+    Skips an image if its recipe, its parent and its packages are unchanged.
     """
     from scs_deploy.images.build import RegionImages
     from scs_deploy.images.progress import Progress
 
     start = time.monotonic()
     with Progress(errors) as progress:
-        result = RegionImages(environments.load(environment, release), progress, ca_bundle).build(
+        result = RegionImages(load_environment(environment, release), progress, ca_bundle).build(
             tuple(images or ()), push=not no_push
         )
     _print(result, time.monotonic() - start, as_json)
@@ -76,23 +79,23 @@ def push(
     release: ReleaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Push images of this manager to the region's registry and write the release lock; builds nothing."""
+    """Push images that are on this manager to the region's registry and write the release lock. Builds nothing."""
     from scs_deploy.images.build import RegionImages
     from scs_deploy.images.progress import Progress
 
     start = time.monotonic()
     with Progress(errors) as progress:
-        result = RegionImages(environments.load(environment, release), progress).push(tuple(images or ()))
+        result = RegionImages(load_environment(environment, release), progress).push(tuple(images or ()))
     _print(result, time.monotonic() - start, as_json)
 
 
 def list_images(
     environment: EnvironmentOption = None, release: ReleaseOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the release's images: here or not, size, digest in the region's lock, age, packages."""
+    """List the release's images: when each was built, its size, its packages, and its digest in the release lock."""
     from scs_deploy.images.build import RegionImages
 
-    rows = RegionImages(environments.load(environment, release)).rows()
+    rows = RegionImages(load_environment(environment, release)).rows()
     if as_json:
         print_json(rows)
         return
@@ -115,10 +118,10 @@ def sbom(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: standard output.", dir_okay=False)
     ] = None,
 ) -> None:
-    """Print the bill of materials of an image on this manager: SPDX 2.3, JSON, from its package databases."""
+    """Print the software bill of materials of an image on this manager, as SPDX 2.3 JSON."""
     from scs_deploy.images.build import RegionImages
 
-    text = json.dumps(RegionImages(environments.load(environment)).sbom(image), indent=2) + "\n"
+    text = json.dumps(RegionImages(load_environment(environment)).sbom(image), indent=2) + "\n"
     if output:
         output.write_text(text, encoding="utf-8")
     else:
@@ -137,8 +140,8 @@ def _print(result: Any, seconds: float, as_json: bool) -> None:
     if result.difference:
         lockdiff.show(result.difference)
     if result.forgotten.images:
-        gone = f"{result.forgotten.images} images of earlier updates"
-        console.print(f"registry: {gone} removed, {result.forgotten.bytes / 1e9:.1f} GB")
+        removed = counted(result.forgotten.images, "old image")
+        console.print(f"registry: {removed} removed, {result.forgotten.bytes / 1e9:.1f} GB")
     made = sum(state == "built" for state in states.values())
     lock = "release lock written" if result.lock_changed else "release lock unchanged"
     console.print(
@@ -149,8 +152,8 @@ def _print(result: Any, seconds: float, as_json: bool) -> None:
 def _age(created: str) -> str:
     from datetime import UTC, datetime
 
-    then = datetime.fromisoformat(created[:19]).replace(tzinfo=UTC)
-    minutes = int((datetime.now(UTC) - then).total_seconds() // 60)
+    built = datetime.fromisoformat(created[:19]).replace(tzinfo=UTC)
+    minutes = int((datetime.now(UTC) - built).total_seconds() // 60)
     if minutes < 120:
         return f"{minutes} min ago"
     return f"{minutes // 60} h ago" if minutes < 48 * 60 else f"{minutes // 1440} days ago"

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.tree import Tree
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.cli._tables import Column, show_table
 
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
 FromOption = Annotated[
     str,
-    typer.Option("--from", metavar="netbox|PATH", help="NetBox (netbox.yml), an Ansible inventory, or a synced file."),
+    typer.Option(
+        "--from", metavar="netbox|PATH", help="Source: NetBox (see netbox.yml), an Ansible inventory, or a synced file."
+    ),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="The hosts that a run goes by, and where they come from.", no_args_is_help=True)
+    group = typer.Typer(help="Sync, compare and show the inventory that runs use.", no_args_is_help=True)
     group.command(epilog="Example: scs inventory sync")(sync)
     group.command(epilog="Example: scs inventory diff --json")(diff)
     group.command(epilog="Example: scs inventory show control-1")(show)
@@ -41,9 +44,9 @@ def register(app: typer.Typer) -> None:
 
 
 def sync(origin: FromOption = "netbox", environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """Write the source's hosts into the environment (inventory.yml), and show what that changes.
+    """Write the source's hosts to inventory.yml of the environment, and show what changes.
 
-    Refused as a whole when anything is wrong: all problems are listed and the old inventory stays.
+    If anything is wrong, lists all problems and keeps the old inventory.
     """
     from scs_deploy.inventory import refresh
 
@@ -61,31 +64,31 @@ def sync(origin: FromOption = "netbox", environment: EnvironmentOption = None, a
 
 def diff(
     origin: FromOption = "netbox",
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when there are differences.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 if there are differences.")] = False,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a sync would change per host, and what that means for services. Writes nothing."""
+    """Show what a sync would change on each host, and its effect on services. Writes nothing."""
     from scs_deploy.inventory import refresh
 
     with _progress() as progress:
-        found = refresh.compare(environment, origin, progress)
+        comparison = refresh.compare(environment, origin, progress)
     if as_json:
-        print_json(found.as_json())
+        print_json(comparison.as_json())
     else:
-        _print_diff(found.diff)
-        _print_source(found)
-        for problem in found.problems:
+        _print_diff(comparison.diff)
+        _print_source(comparison)
+        for problem in comparison.problems:
             errors.print(f"[red]problem:[/] {escape(str(problem))}")
-    if found.problems:
-        raise RefusedError(f"{len(found.problems)} problem(s): a sync would be refused", "mend them in the source")
-    if exit_code and not found.diff.empty:
+    if comparison.problems:
+        raise RefusedError(f"{counted(len(comparison.problems), 'problem')}: a sync would be refused", "fix the source")
+    if exit_code and not comparison.diff.empty:
         raise typer.Exit(3)
 
 
 def show(
     host: Annotated[
-        str | None, typer.Argument(metavar="HOST", help="One host in full; default: all, a line each.")
+        str | None, typer.Argument(metavar="HOST", help="Show this host in full. Default: all hosts, one line each.")
     ] = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -117,58 +120,62 @@ def show(
 
 
 def graph(
-    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG picture instead.")] = None,
+    svg: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG image to this file instead.")
+    ] = None,
     environment: EnvironmentOption = None,
 ) -> None:
     """Show groups, their hosts, and the services that run there."""
-    from scs_deploy.inventory import graph as graphs
+    from scs_deploy.inventory.graph import services as services_of_group
+    from scs_deploy.inventory.graph import svg as draw_svg
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
     if svg is not None:
         try:
-            svg.write_text(graphs.svg(region.environment.name, region.inventory, region.catalog), encoding="utf-8")
+            svg.write_text(draw_svg(region.environment.name, region.inventory, region.catalog), encoding="utf-8")
         except OSError as error:
             raise RefusedError(f"{svg}: cannot be written: {error.strerror}") from None
-        console.print(f"written: {svg}")
+        console.print(f"wrote {svg}")
         return
     tree = Tree(f"[bold]{region.environment.name}[/]")
     for group, hosts in region.inventory.groups.items():
         branch = tree.add(f"[bold]{group}[/]: {', '.join(hosts)}")
-        for service_name, containers in graphs.services(region.catalog, group).items():
+        for service_name, containers in services_of_group(region.catalog, group).items():
             branch.add(f"{service_name}: {', '.join(containers)}")
     console.print(tree)
 
 
 def check(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """Check the inventory in use: all problems at once, and the hash that runs go by."""
+    """Check the current inventory: list all problems, and print its hash."""
     from scs_deploy.inventory import refresh
 
-    found = refresh.check(environment)
+    result = refresh.check(environment)
     if as_json:
-        print_json({"hash": found.hash, "hosts": found.hosts, "problems": [str(p) for p in found.problems]})
+        print_json({"hash": result.hash, "hosts": result.hosts, "problems": [str(p) for p in result.problems]})
     else:
-        console.print(f"{found.file}: {found.hosts} hosts, {found.hash}")
-        for problem in found.problems:
+        console.print(f"{result.file}: {counted(result.hosts, 'host')}, {result.hash}")
+        for problem in result.problems:
             errors.print(f"[red]problem:[/] {escape(str(problem))}")
-    if found.problems:
-        raise RefusedError(f"{found.file}: {len(found.problems)} problem(s)")
+    if result.problems:
+        raise RefusedError(f"{result.file}: {counted(len(result.problems), 'problem')}")
 
 
 def writeback(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """Tell NetBox what was deployed: state, release and last successful run of each device.
+    """Write the state, release and last successful run of each device to NetBox.
 
-    Writes what `writeback` in netbox.yml names, and only what differs; `scs apply` does it by itself where that is set.
+    Writes the fields that `writeback` in netbox.yml names, where they differ. If enabled there, `scs apply` does the
+    same after each run.
     """
-    from scs_deploy.operations import netbox_writeback as writing
+    from scs_deploy.operations import netbox_writeback
     from scs_deploy.region.region import Region
 
-    with _progress("telling NetBox", "devices") as progress:
-        done = writing.report(Region.load(environment), progress)
+    with _progress("updating NetBox", "devices") as progress:
+        done = netbox_writeback.report(Region.load(environment), progress)
     if as_json:
         print_json({"written": list(done.written), "current": done.current, "without_run": list(done.without_run)})
         return
-    console.print(f"{len(done.written)} device(s) written, {done.current} were current")
+    console.print(f"{counted(len(done.written), 'device')} updated, {done.current} already current")
     if done.without_run:
         console.print(f"[dim]no run yet: {escape(', '.join(done.without_run))}[/]")
 
@@ -181,28 +188,28 @@ def _progress(what: str = "reading the source", unit: str = "requests") -> Itera
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _print_source(found: Comparison) -> None:
-    document = found.document
+def _print_source(comparison: Comparison) -> None:
+    document = comparison.document
     console.print(
         f"source: {escape(document.source)}" + (f", NetBox {document.version}" if document.version else "")
         + (f", newest change {document.changed}" if document.changed else "")
-        + (f", {found.requests} requests" if found.requests else "")
+        + (f", {counted(comparison.requests, 'request')}" if comparison.requests else "")
     )  # fmt: skip
-    if found.left_out:
-        listed = ", ".join(f"{count} by {reason}" for reason, count in found.left_out.items())
-        console.print(f"no hosts: {escape(listed)}")
+    if comparison.left_out:
+        listed = ", ".join(f"{count} by {reason}" for reason, count in comparison.left_out.items())
+        console.print(f"devices left out: {escape(listed)}")
     console.print(f"hosts: {len(document.hosts)}, {document.hash}")
 
 
-def _print_diff(found: Diff) -> None:
-    if found.empty:
-        console.print("no host differs")
+def _print_diff(diff: Diff) -> None:
+    if diff.empty:
+        console.print("no differences")
     signs = {"added": "[green]+[/]", "removed": "[red]-[/]", "changed": "[yellow]~[/]"}
-    for change in found.hosts:
+    for change in diff.hosts:
         console.print(f"{signs[change.kind]} [bold]{escape(change.host)}[/]")
         for fact in change.facts:
             console.print(f"    {escape(fact)}")
         for effect in change.effects:
             console.print(f"    [cyan]=>[/] {escape(effect)}")
-    for line in found.region:
+    for line in diff.region:
         console.print(f"[cyan]=>[/] {escape(line)}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs logs`: what containers wrote, from all their hosts, in one stream."""
+"""`scs logs`: the logs of containers on all their hosts, in one stream."""
 
 from __future__ import annotations
 
@@ -43,21 +43,26 @@ def register(app: typer.Typer) -> None:
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="SERVICE|CONTAINER", help="A service means all its containers.")],
+    name: Annotated[str, typer.Argument(metavar="SERVICE|CONTAINER", help="A service stands for all its containers.")],
     environment: EnvironmentOption = None,
-    host: Annotated[str | None, typer.Option("--host", help="On this host only.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as new lines come, until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Last lines of each container.")] = 100,
+    host: Annotated[str | None, typer.Option("--host", help="Only this host.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new lines as they are written, until Ctrl-C.")
+    ] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="Number of lines to show of each container, from the end.")
+    ] = 100,
     previous: Annotated[
-        bool, typer.Option("--previous", "-p", help="Of the container before, which an upgrade or apply replaced.")
+        bool,
+        typer.Option("--previous", "-p", help="Show the log of the container that the last upgrade or apply replaced."),
     ] = False,
 ) -> None:
-    """Show the log of a container, or of all containers of a service, from all their hosts.
+    """Show the log of a container, or of all containers of a service, on all their hosts.
 
-    Lines of several containers are in the order of their time and say where they are from.
+    Lines of several containers are sorted by time and prefixed with their host and container.
     """
     if previous and follow:
-        raise RefusedError("a container that was replaced writes nothing more", "leave out --follow or --previous")
+        raise RefusedError("--previous cannot be combined with --follow", "leave out one of them")
     region = Region.load(environment)
     sources = select(region, name, host)
     with ExitStack() as stack:
@@ -75,15 +80,15 @@ def logs(
 
 
 def select(region: Region, name: str, host: str | None) -> list[Source]:
-    """Which containers on which hosts `name` means.
+    """The containers, with their hosts, that `name` stands for.
 
-    :raises RefusedError: no such service, container or host, or none of them runs there
+    :raises RefusedError: the service, container or host does not exist, or the service does not run on the host
     """
     catalog, inventory = region.catalog, region.inventory
     if name in catalog.services:
         service, containers = name, list(catalog.services[name].containers)
         if name in containers:
-            # a service whose main container has its name still means all of them
+            # a service's name stands for all its containers, also if one of them has the same name
             containers.sort(key=lambda c: c != name)
     elif name in catalog.owner:
         service, containers = catalog.owner[name], [name]
@@ -91,15 +96,15 @@ def select(region: Region, name: str, host: str | None) -> list[Source]:
         raise RefusedError(f"no service or container '{name}'", close_matches(name, catalog))
     if host is not None and host not in inventory.hosts:
         raise RefusedError(f"no host '{host}'", f"there are: {', '.join(sorted(inventory.hosts))}")
-    found = [
+    sources = [
         Source(member, container)
         for container in containers
         for member in inventory.group(region.group_of(service, container))
         if host in (None, member.name)
     ]
-    if not found:
+    if not sources:
         raise RefusedError(f"{name} does not run on {host or 'any host'}", "scs inventory show")
-    return found
+    return sources
 
 
 class Reader:
@@ -110,7 +115,7 @@ class Reader:
     def __init__(self, environment: Environment, source: Source, follow: bool, lines: int) -> None:
         self.source = source
         self.other: list[str] = []
-        # containers write to both of their streams; joined there, their order stays
+        # containers write to stdout and stderr; merging them on the host keeps their order
         joined = ["sh", "-c", f"exec {shlex.join(self.command(follow, lines))} 2>&1"]
         ssh, *arguments = ssh_command(environment, source.host, joined, terminal=False)
         self.process = subprocess.Popen(
@@ -124,17 +129,17 @@ class Reader:
         )
 
     def command(self, follow: bool, lines: int) -> list[str]:
-        """What prints the log on the host."""
+        """The command that prints the log on the host."""
         more = ["--follow"] if follow else []
         return ["docker", "logs", "--timestamps", "--tail", str(lines), *more, self.source.container]
 
     def line(self, text: str) -> str | None:
-        """A line of the log as `<time> <text>`; None: it is none, but a message."""
+        """A line of the log as `<time> <text>`; None: the text is a message of the command itself."""
         stamp = text.partition(" ")[0].rstrip()
         return text if stamp.endswith("Z") and stamp[:4].isdigit() else None
 
     def lines(self) -> Iterator[str]:
-        """The log's lines, each beginning with its time; what else is said is kept for `check`."""
+        """The log's lines, each beginning with its time. Other output is kept for `check`."""
         assert self.process.stdout is not None
         for text in self.process.stdout:
             line = self.line(text.rstrip("\n"))
@@ -144,37 +149,37 @@ class Reader:
                 yield line
 
     def check(self) -> None:
-        """Wait for the end.
+        """Wait for the command to end.
 
-        :raises ScsError: the host was not reached, or it has no such container
+        :raises ScsError: the host is unreachable, or has no such container
         """
         _, error = self.process.communicate()
         code = self.process.returncode
         if code == 255:
             host = self.source.host
-            raise ScsError(f"{host.name} ({host.address}): not reached over SSH: {' '.join(error.split())}")
+            raise ScsError(f"{host.name} ({host.address}): unreachable over SSH: {' '.join(error.split())}")
         if code:
-            said = " ".join(self.other) or f"its log ended with {code}"
-            raise ScsError(f"{self.source}: {said}", self.hint.format(container=self.source.container))
+            message = " ".join(self.other) or f"reading its log failed with exit code {code}"
+            raise ScsError(f"{self.source}: {message}", self.hint.format(container=self.source.container))
 
     def stop(self) -> None:
-        """End it if it still runs."""
+        """Terminate the command if it still runs."""
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait()
 
 
 class Previous(Reader):
-    """What the container before the present one wrote last: the engine's own file, which was kept."""
+    """Reads the log file of the previous container, which the engine keeps."""
 
-    hint = "no run has replaced it yet, if there is no such file"
+    hint = "if the file is missing, no run has replaced the container yet"
 
     def command(self, _follow: bool, lines: int) -> list[str]:
-        """The end of the file."""
+        """Print the end of the file."""
         return ["tail", f"--lines={lines}", f"/var/log/scs/{self.source.container}.log.1"]
 
     def line(self, text: str) -> str | None:
-        """Of JSON with `time` and `log`; times get the width that they have in `docker logs`."""
+        """Parse JSON with `time` and `log`; times are padded to their width in `docker logs`."""
         try:
             entry = json.loads(text)
             second, _, fraction = entry["time"].rstrip("Z").partition(".")
@@ -184,13 +189,13 @@ class Previous(Reader):
 
 
 def _by_time(streams: list[Iterator[str]]) -> Iterable[tuple[int, str]]:
-    # Docker's times have a fixed width, so they sort as text
+    # Docker's timestamps have a fixed width, so they sort as text
     numbered = [zip(repeat(index), stream, strict=False) for index, stream in enumerate(streams)]
     return heapq.merge(*numbered, key=lambda item: item[1].partition(" ")[0])
 
 
 def _interleave(streams: list[Iterator[str]]) -> Iterator[tuple[int, str]]:
-    """Lines of all streams as they come, until every stream has ended."""
+    """Lines of all streams in the order in which they arrive, until every stream has ended."""
     queue: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
 
     def read(index: int, stream: Iterator[str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `scs` command: one file per noun or verb in this package, wired together here."""
+"""The `scs` command. Each subcommand is a module of this package; this module loads them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COMMANDS = (
 
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+"""Exit code after Ctrl-C: 128 + SIGINT, as in shells."""
 
 
 def _version(wanted: bool) -> None:
@@ -68,7 +68,8 @@ def _scs(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of scs and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Print on stderr what otherwise goes to state/scs.log of the region.")
+        bool,
+        typer.Option("--debug", help="Print the log on stderr instead of writing it to state/scs.log of the region."),
     ] = False,
 ) -> None:
     if debug:
@@ -78,14 +79,14 @@ def _scs(
 
 
 def needed(arguments: Sequence[str]) -> tuple[str, ...]:
-    """The modules that a command line needs: where it begins with a module's command, that one, which is quicker."""
+    """The modules to import for a command line: only the command's own one if its name is known, to start faster."""
     if tuple(arguments) == ("--version",):
         return ()
     return (arguments[0],) if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
 def _words() -> list[str]:
-    """The command line so far: of this process, or the one that a shell wants completed, without its last word."""
+    """The arguments of this process, or those that a shell wants to complete, without the last word."""
     if "_SCS_COMPLETE" in os.environ and "COMP_WORDS" in os.environ:
         return os.environ["COMP_WORDS"].split()[1 : int(os.environ.get("COMP_CWORD", "1"))]
     return sys.argv[1:]
@@ -113,7 +114,7 @@ def _report(error: Exception) -> int:
 
 
 def main() -> None:
-    """Entry point: errors are one line on stderr, the exit code tells the truth."""
+    """Entry point. Prints an error as one line on stderr and exits with its code."""
     variables.adopt()
     for stream in (sys.stdout, sys.stderr):
         # a terminal that cannot show a character shows a question mark
@@ -125,7 +126,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - no error may reach the operator as a traceback
         sys.exit(_report(error))
     except SystemExit as end:
-        # typer makes this of a KeyboardInterrupt
+        # typer turns KeyboardInterrupt into this
         if end.code == INTERRUPTED:
             print("interrupted; run the same command again to continue", file=sys.stderr)
         raise

@@ -7,36 +7,47 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
-from scs_deploy.cli import _progress as show
-from scs_deploy.cli._asking import ask, check_terminal
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.base.plural import counted
+from scs_deploy.cli._asking import check_terminal, confirm_or_exit
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._tables import Cell, Column, show_table
 
 if TYPE_CHECKING:
     from scs_deploy.operations.node.plan import NodePlan
     from scs_deploy.operations.node.view import View
 
-app = typer.Typer(help="Hosts of a running region: list, drain, replace, add, remove.", no_args_is_help=True)
+app = typer.Typer(help="List, drain, replace, add and remove hosts of a running region.", no_args_is_help=True)
 
 HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="Name in the inventory.")]
-PlanOption = Annotated[bool, typer.Option("--plan", help="Show what would be done, and stop.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-GuestsOption = Annotated[
-    bool, typer.Option("--leave-guests", help="Go on although guests stay that cannot leave the host.")
-]
+PlanOption = Annotated[bool, typer.Option("--plan", help="Show the steps; change nothing.")]
+GuestsOption = Annotated[bool, typer.Option("--leave-guests", help="Continue even if some guests cannot be migrated.")]
 QuorumOption = Annotated[
     bool,
     typer.Option(
-        "--force-quorum-loss", help="Go on although database, broker or OVN lose, or come to hang on, a vote."
+        "--force-quorum-loss",
+        help="Continue even if the database, the message broker or OVN loses its quorum or its last spare member.",
     ),
 ]
 FingerprintOption = Annotated[
     str,
     typer.Option(
-        "--host-key-fingerprint", metavar="SHA256:...", help="Trust the host's new SSH key if it has this fingerprint."
+        "--host-key-fingerprint",
+        metavar="SHA256:...",
+        help="Trust the host's new SSH key, which must have this fingerprint.",
     ),
 ]
+COLUMNS = (
+    Column("host", key=True),
+    Column("state", key=True),
+    Column("groups", leave=2),
+    Column("guests", leave=1, justify="right"),
+    Column("addresses", key=True, leave=3),
+    Column("gateways", leave=4, justify="right"),
+    Column("member of"),
+)
 
 
 def register(parent: typer.Typer) -> None:
@@ -46,31 +57,30 @@ def register(parent: typer.Typer) -> None:
 
 @app.command("list", epilog="Example: scs node list --json")
 def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """Show every host: roles, whether it is drained, guests, API addresses and router gateways, cluster members."""
+    """Show every host: its state, groups, guests, API addresses, router gateways and cluster memberships."""
     from scs_deploy.operations.node import observe
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
-    with errors.status(f"looking at {len(region.inventory.hosts)} host(s)"):
+    with errors.status(f"observing {counted(len(region.inventory.hosts), 'host')}"):
         view = observe.observe(region)
     rows = [_row(view, host) for host in view.hosts]
     if as_json:
         print_json(rows)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("host", "state", "groups", "guests", "addresses", "gateways", "members of"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        colour = {"in use": "green", "drained": "yellow", "unreachable": "red"}.get(row["state"], "yellow")
-        members = [f"{name}{'' if works else ' (down)'}" for name, works in row["members"].items()]
-        table.add_row(
-            row["host"], f"[{colour}]{row['state']}[/]", ", ".join(row["groups"]),
-            "" if row["guests"] is None else str(row["guests"]), ", ".join(row["addresses"]),
-            str(len(row["gateways"])) if row["gateway"] else "", ", ".join(members),
-        )  # fmt: skip
-    console.print(table)
+    show_table(console, COLUMNS, map(_cells, rows))
     if view.no_compute:
-        errors.print(f"[yellow]Nova does not answer[/]: {escape(view.no_compute)}")
+        errors.print(f"[yellow]Nova does not respond[/]: {escape(view.no_compute)}")
+
+
+def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
+    colour = {"in use": "green", "drained": "yellow", "unreachable": "red"}.get(row["state"], "yellow")
+    members = [f"{name}{'' if works else ' (down)'}" for name, works in row["members"].items()]
+    return (
+        row["host"], Text(row["state"], colour), ", ".join(row["groups"]),
+        "" if row["guests"] is None else str(row["guests"]), "\n".join(row["addresses"]),
+        str(len(row["gateways"])) if row["gateway"] else "", ", ".join(members),
+    )  # fmt: skip
 
 
 def _row(view: View, host: str) -> dict[str, Any]:
@@ -106,9 +116,9 @@ def drain(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take everything off a host, so that it can be stopped: guests, gateways, API requests, API addresses.
+    """Move guests, gateways, API requests and API addresses off a host, so that it can be shut down.
 
-    Safe to run again: it goes on where it stopped. `scs node undrain` gives the host back.
+    Safe to run again: it continues where it stopped. `scs node undrain` returns the host to service.
     """
     _run("drain", host, plan, yes, environment, as_json, leave_guests, force_quorum_loss)
 
@@ -121,7 +131,7 @@ def undrain(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Use a drained host again, once its services work and its cluster members have the others' data."""
+    """Return a drained host to service once its services work and its cluster members are in sync."""
     _run("undrain", host, plan, yes, environment, as_json)
 
 
@@ -136,7 +146,7 @@ def replace(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring back a host that was reinstalled with an empty disk, to full membership, under its old name and address."""
+    """Restore a host that was reinstalled with an empty disk to full membership, under its old name and address."""
     _run(
         "replace", host, plan, yes, environment, as_json, leave_guests, force_quorum_loss,
         fingerprint=host_key_fingerprint,
@@ -152,7 +162,7 @@ def add(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a new host, which the inventory has already, into the region."""
+    """Add a new host to the region. It must already be in the inventory."""
     _run("add", host, plan, yes, environment, as_json, fingerprint=host_key_fingerprint)
 
 
@@ -162,13 +172,13 @@ def remove(
     plan: PlanOption = False,
     yes: YesOption = False,
     force_quorum_loss: QuorumOption = False,
-    purge: Annotated[bool, typer.Option("--purge", help="Remove its volumes and its configuration, too.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Also remove its volumes and its configuration.")] = False,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a host out of the region for good: drain it, remove its containers, have the others forget it.
+    """Remove a host from the region: drain it, remove its containers, and unregister it from services and clusters.
 
-    A host that does not answer any more can be removed, too, once it has no guests.
+    An unreachable host can be removed too, if it has no guests.
     """
     _run("remove", host, plan, yes, environment, as_json, force_quorum_loss=force_quorum_loss, purge=purge)
 
@@ -186,15 +196,15 @@ def _run(
     fingerprint: str = "",
 ) -> None:
     from scs_deploy.operations.node import run
-    from scs_deploy.operations.node.plan import Options
+    from scs_deploy.operations.node.plan import NodeOptions
     from scs_deploy.region.region import Region
 
-    options = Options(leave_guests=leave_guests, force_quorum_loss=force_quorum_loss, purge=purge)
+    options = NodeOptions(leave_guests=leave_guests, force_quorum_loss=force_quorum_loss, purge=purge)
     request = run.NodeRequest(verb=verb, host=host, options=options, fingerprint=fingerprint)
     operation = run.NodeVerb(Region.load(environment), request)
     if not plan:
         check_terminal(yes, as_json)
-    with show.RunProgress(errors if as_json else console) as progress:
+    with RunProgress(errors if as_json else console) as progress:
 
         def confirm(made: NodePlan) -> bool:
             with progress.paused():
@@ -204,7 +214,7 @@ def _run(
                     _print(made)
                 if plan or made.refusals or not made.steps:
                     return False
-                ask(f"{verb} {host}?", yes)
+                confirm_or_exit(f"{verb} {host}?", yes)
             return True
 
         if plan:
@@ -223,7 +233,7 @@ def _run(
 
 def _print(made: NodePlan) -> None:
     if not made.steps and not made.refusals:
-        console.print(f"[green]nothing to do[/]: {made.host} is as {made.verb} leaves it")
+        console.print(f"[green]nothing to do[/]: {made.host} needs no {made.verb}")
     for number, step in enumerate(made.steps, 1):
         console.print(f"{number:>3}. {escape(step.title)}", soft_wrap=True)
     for line in made.stays:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs openstack ...`: OpenStack's own client with this region's credentials."""
+"""`scs openstack ...`: the OpenStack client with this region's credentials."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def register(app: typer.Typer) -> None:
 
 
 def openstack(
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Goes to `openstack`.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Passed on to `openstack`.")] = None,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Run OpenStack's client as the region's administrator; its exit code is this command's.
+    """Run the OpenStack client as the region's administrator, and return its exit code.
 
-    The cloud is in state/clouds.yaml of the environment, its password in state/secure.yaml (both 0600).
+    The cloud is in state/clouds.yaml of the environment, the password in state/secure.yaml (both mode 0600).
     """
-    from scs_deploy.environment import environment as environments
+    from scs_deploy.environment.environment import load as load_environment
     from scs_deploy.secrets import clouds
 
-    region = environments.load(environment)
+    region = load_environment(environment)
     clouds.write(region)
     # the client of this virtual environment, whatever PATH says
     program = Path(sys.executable).with_name("openstack")
     if not program.is_file():
         raise ScsError(f"{program}: no such program", "install python-openstackclient into this virtual environment")
     sys.stdout.flush()
-    # replaces this process: signals, terminal and exit code are the client's
+    # replaces this process, so that signals, terminal and exit code are the client's
     os.execve(program, ["openstack", *(arguments or [])], clouds.variables(region))  # noqa: S606 - no shell is meant

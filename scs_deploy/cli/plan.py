@@ -7,26 +7,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.plural import counted
 from scs_deploy.cli import _plans as plans
-from scs_deploy.cli import _progress as show
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.spec.container import Impact
 
 if TYPE_CHECKING:
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="SERVICE|LAYER", help="Only these; default: everything.")]
-Hosts = Annotated[list[str] | None, typer.Option("--host", help="Only this host; may be given several times.")]
+Names = Annotated[list[str] | None, typer.Argument(metavar="SERVICE|LAYER", help="Only these. Default: everything.")]
+Hosts = Annotated[list[str] | None, typer.Option("--host", help="Only this host; can be repeated.")]
 Allow = Annotated[
     list[Impact] | None,
     typer.Option(
-        "--allow", help="Consent to an impact for this run: `data-plane` restarts what guests' traffic passes through."
+        "--allow",
+        help="Allow changes with this impact; `data-plane` restarts components that carry guest traffic.",
     ),
 ]
+
+
+OFFLINE_COLUMNS = (
+    Column("host", key=True),
+    Column("containers", justify="right"),
+    Column("files", justify="right"),
+    Column("jobs", justify="right"),
+    Column("KiB", leave=1, justify="right"),
+    Column("hash", key=True, leave=2),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -38,59 +50,61 @@ def plan(
     names: Names = None,
     host: Hosts = None,
     allow: Allow = None,
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 when there are changes.")] = False,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 if there are changes.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Save the plan; `scs apply FILE` applies exactly it.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Save the plan to this file, for `scs apply FILE`.")
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask no host: render what every host shall have, and sum it up.")
+        bool,
+        typer.Option(
+            "--offline", help="Render the desired state of each host and summarize it, without contacting hosts."
+        ),
     ] = False,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what an apply would change, and why. Changes nothing."""
+    """Show what `scs apply` would change, and why. Changes nothing."""
     from scs_deploy.engine.observe import make_plan
     from scs_deploy.operations import saved_plan
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
     if offline and (exit_code or allow or out):
-        raise RefusedError("--offline compares with no host", "leave out --exit-code, --allow and --out")
+        raise RefusedError("--offline cannot be combined with --exit-code, --allow or --out", "leave out --offline")
     region = Region.load(environment)
     selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     if offline:
         _offline(region, selection, as_json)
         return
-    with console.status(f"observing {len(region.inventory.hosts)} host(s)"):
-        found = make_plan(region, selection)
+    with console.status(f"observing {counted(len(region.inventory.hosts), 'host')}"):
+        made = make_plan(region, selection)
     if out:
-        saved_plan.save(out, region, selection, found)
+        saved_plan.save(out, region, selection, made)
     if as_json:
-        print_json({**plans.plan_json(found), "inventory": region.inventory.hash})
+        print_json({**plans.plan_json(made), "inventory": region.inventory.hash})
     else:
-        plans.print_plan(found)
+        plans.print_plan(made)
         plans.print_inventory(region.inventory)
         if out:
-            console.print(f"saved; apply it with `scs apply {out}`", markup=False)
-    if exit_code and not found.empty:
+            console.print(f"plan saved; apply it with `scs apply {out}`", markup=False)
+    if exit_code and not made.empty:
         raise typer.Exit(3)
 
 
 def _offline(region: Region, selection: Selection, as_json: bool) -> None:
     from scs_deploy.desired import digest
 
-    with show.RunProgress() as progress:
+    with RunProgress() as progress:
         progress.expect(len(selection.hosts or region.inventory.hosts))
-        found = digest.render(region, selection, progress.advance)
+        hosts = digest.render(region, selection, progress.advance)
     if as_json:
-        print_json({"inventory": region.inventory.hash, "hosts": [h.model_dump(mode="json") for h in found]})
+        print_json({"inventory": region.inventory.hash, "hosts": [h.model_dump(mode="json") for h in hosts]})
         return
-    table = Table("host", "containers", "files", "jobs", "KiB", "hash", box=None, pad_edge=False, header_style="bold")
-    for host in found:
-        table.add_row(
-            host.host, str(len(host.containers)), str(len(host.files)), str(len(host.jobs)),
-            str(-(-host.size // 1024)), host.hash[:23],
-        )  # fmt: skip
-    console.print(table)
-    console.print(f"{len(found)} host(s), {sum(len(h.files) for h in found)} files; no host was asked")
+    rows = [
+        (h.host, str(len(h.containers)), str(len(h.files)), str(len(h.jobs)), str(-(-h.size // 1024)), h.hash[:23])
+        for h in hosts
+    ]
+    show_table(console, OFFLINE_COLUMNS, rows)
+    files = counted(sum(len(h.files) for h in hosts), "file")
+    console.print(f"{counted(len(hosts), 'host')}, {files}; no host was contacted")
     plans.print_inventory(region.inventory)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 from typer.core import TyperGroup
 
 from scs_deploy.cli._asking import check_terminal
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -21,18 +21,17 @@ if TYPE_CHECKING:
     from scs_deploy.clusters.base import Recovery, RecoveryOptions
 
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show the members and the steps; change nothing.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 class Services(TyperGroup):
-    """A command for each service of the catalog whose cluster driver can recover it."""
+    """One command for each service whose cluster driver supports recovery."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's signature
-        """Names of the services."""
+        """The names of these services."""
         return list(self._options())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - typer's signature
-        """The command of one service; its options are the driver's."""
+        """The command of one service, with the options of its driver."""
         options = self._options().get(cmd_name)
         return _command(cmd_name, options) if options else None
 
@@ -45,14 +44,12 @@ class Services(TyperGroup):
         return {name: driver.OPTIONS for name, driver in drivers.items() if driver.OPTIONS}
 
 
-commands = typer.Typer(
-    cls=Services, no_args_is_help=True, help="Bring back a cluster that lost its quorum or a member."
-)
+commands = typer.Typer(cls=Services, no_args_is_help=True, help="Recover a cluster that lost its quorum or a member.")
 
 
 @commands.callback()
-def _one_of_several() -> None:
-    # a group without a command of its own
+def _group() -> None:
+    # typer needs a callback for a group whose commands are added dynamically
     pass
 
 
@@ -72,7 +69,7 @@ def _command(service: str, options: type[RecoveryOptions]) -> Any:
         **chosen: Any,
     ) -> None:
         fields = options.model_fields
-        given = options(**{name: _value(fields[name].default, said) for name, said in chosen.items()})
+        given = options(**{name: _value(fields[name].default, value) for name, value in chosen.items()})
         given.check()
         _recover(service, given, plan, yes, environment, as_json)
 
@@ -92,7 +89,7 @@ def _command(service: str, options: type[RecoveryOptions]) -> Any:
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    """The option of a field: a flag that turns its default over, a word, or several words."""
+    """The option of a field: a flag that inverts its default, a word, or several words."""
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     spelling = str(extra.get("option") or f"--{name.replace('_', '-')}")
     metavar = str(extra["metavar"]) if "metavar" in extra else None
@@ -102,11 +99,11 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
-def _value(default: Any, said: Any) -> Any:
-    """A field's value from what its option said."""
+def _value(default: Any, option: Any) -> Any:
+    """A field's value from its option's value."""
     if isinstance(default, bool):
-        return default != said
-    return tuple(said or ()) if isinstance(default, tuple) else said
+        return default != option
+    return tuple(option or ()) if isinstance(default, tuple) else option
 
 
 def _recover(
@@ -121,14 +118,14 @@ def _recover(
         check_terminal(yes, as_json)
     with RunProgress(errors if as_json else console) as progress:
         if plan:
-            found = operation.plan(progress)
-            _print(found, as_json, run="", done=not found.steps)
+            recovery = operation.plan(progress)
+            _print(recovery, as_json, run="", done=not recovery.steps)
             return
 
-        def confirm(seen: Recovery) -> bool:
+        def confirm(recovery: Recovery) -> bool:
             with progress.paused():
                 if not as_json:
-                    _print_plan(seen)
+                    _print_plan(recovery)
                 return yes or typer.confirm("recover?")
 
         done = operation.run(progress, confirm)
@@ -137,7 +134,7 @@ def _recover(
     if as_json:
         _print(done.after if done.run else done.found, True, run=done.run, done=True)
     elif done.run:
-        console.print(_table(done.after))
+        _print_members(done.after)
         for warning in done.after.warnings:
             console.print(f"[yellow]warning:[/] {escape(warning)}")
         console.print(f"[green]recovered[/] in run {done.run}: {escape(done.after.summary)}")
@@ -145,32 +142,30 @@ def _recover(
         _print_plan(done.found)
 
 
-def _print(found: Recovery, as_json: bool, run: str, done: bool) -> None:
+def _print(recovery: Recovery, as_json: bool, run: str, done: bool) -> None:
     if as_json:
-        print_json({**found.model_dump(mode="json"), "run": run, "healthy": done})
+        print_json({**recovery.model_dump(mode="json"), "run": run, "healthy": done})
     else:
-        _print_plan(found)
+        _print_plan(recovery)
 
 
-def _print_plan(found: Recovery) -> None:
-    console.print(_table(found))
-    for warning in found.warnings:
+def _print_plan(recovery: Recovery) -> None:
+    _print_members(recovery)
+    for warning in recovery.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
-    if not found.steps:
-        console.print(f"[green]nothing to recover[/]: {escape(found.summary)}")
+    if not recovery.steps:
+        console.print(f"[green]nothing to recover[/]: {escape(recovery.summary)}")
         return
-    console.print(escape(found.summary))
-    for number, step in enumerate(found.steps, 1):
-        console.print(f"  {number}. [bold]{', '.join(step.hosts)}[/]: {escape(step.what)}")
-    if found.partial:
-        console.print("  then the members are read again, and what follows is shown before it is done")
+    console.print(escape(recovery.summary))
+    for number, step in enumerate(recovery.steps, 1):
+        console.print(f"  {number}. [bold]{', '.join(step.hosts)}[/]: {escape(step.what)}", soft_wrap=True)
+    if recovery.partial:
+        console.print("  then scs reads the members again, and shows further steps before it takes them")
 
 
-def _table(found: Recovery) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    columns = [c for c in found.members[0] if any(m[c] for m in found.members)] if found.members else []
-    for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for m in found.members:
-        table.add_row(*(escape(m[c]) for c in columns))
-    return table
+def _print_members(recovery: Recovery) -> None:
+    """Print the members, without the columns in which no member has a value."""
+    members = recovery.members
+    names = [c for c in members[0] if any(m[c] for m in members)] if members else []
+    columns = [Column(n.replace("_", " "), key=n == "host") for n in names]
+    show_table(console, columns, [[m[n] for n in names] for m in members])

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.plural import counted
 from scs_deploy.cli import _lockdiff as lockdiff
 from scs_deploy.cli import _measured as measured
-from scs_deploy.cli import _progress as show
-from scs_deploy.cli._asking import check_terminal, confirming
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._asking import check_terminal, plan_confirmation
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli.apply import print_held
 
 if TYPE_CHECKING:
     from scs_deploy.operations.rollback import RollbackPlan
-    from scs_deploy.region.region import Region
 
 
 def register(app: typer.Typer) -> None:
@@ -27,37 +28,38 @@ def register(app: typer.Typer) -> None:
 
 def rollback(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Run to take back. Default: the latest that changed something.")
+        str | None,
+        typer.Argument(metavar="RUN", help="Run to roll back. Default: the latest one that changed something."),
     ] = None,
     names: Annotated[
         list[str] | None,
-        typer.Option("--service", metavar="SERVICE|LAYER", help="Only this; may be given several times."),
+        typer.Option("--service", metavar="SERVICE|LAYER", help="Only this service or layer; can be repeated."),
     ] = None,
-    images_only: Annotated[bool, typer.Option("--images-only", help="Leave the override files as they are.")] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what would go back, and change nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    images_only: Annotated[bool, typer.Option("--images-only", help="Do not roll back override files.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be rolled back; change nothing.")] = False,
+    yes: YesOption = False,
     max_failed_requests: measured.MaxFailed = None,
     no_probe: measured.NoProbe = False,
     ping: measured.Ping = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go back to the release, images and override files that the region had before a run.
+    """Return to the release, images and override files that the region had before a run.
 
-    Writes the earlier release lock and overrides into the environment's folder, then rolls as any apply does. Refuses
-    where a schema changed since, or a program wrote data that the earlier one cannot read.
+    Writes the earlier release lock and overrides to the environment's folder, then applies them. Refused if a database
+    schema has changed since, or a program wrote data that its earlier version cannot read.
     """
-    from scs_deploy.operations import rollback as rollbacks
+    from scs_deploy.operations.rollback import Rollback, RollbackRequest
     from scs_deploy.region.region import Region
 
     probe = measured.options(max_failed_requests, no_probe, ping)
     if as_json and not plan:
-        raise RefusedError("--json goes with --plan", "scs runs show --json tells what a rollback did")
+        raise RefusedError("--json requires --plan", "scs runs show --json shows what a rollback did")
     check_terminal(yes or plan)
     region = Region.load(environment)
-    request = rollbacks.RollbackRequest(run=run, services=tuple(names or ()), images_only=images_only, probe=probe)
-    operation = rollbacks.Rollback(region, request)
-    with show.RunProgress(errors) as progress:
+    request = RollbackRequest(run=run, services=tuple(names or ()), images_only=images_only, probe=probe)
+    operation = Rollback(region, request)
+    with RunProgress(errors) as progress:
         back = operation.plan(progress)
     if as_json:
         print_json(_json(back))
@@ -66,34 +68,30 @@ def rollback(
     operation.check(back)
     if plan or back.empty:
         return
-    with show.RunProgress() as progress:
-        done = operation.run(progress, confirming(region, progress, "roll back?", yes), back)
-    console.print(f"[green]rolled back[/]: {done.changes} changes in run {done.run or '-'}; {_kept(region)}")
-    if done.held:
-        console.print(f"[yellow]{done.held} changes are held back[/] until `scs apply --allow data-plane`")
-
-
-def _kept(region: Region) -> str:
-    return (
-        f"{region.environment.lock_file.name} is the earlier one now: commit it, or the next build goes forward again"
+    with RunProgress() as progress:
+        done = operation.run(progress, plan_confirmation(region, progress, "roll back?", yes), back)
+    console.print(
+        f"[green]rolled back[/]: {counted(done.changes, 'change')} in run {done.run or '-'}; "
+        f"commit {region.environment.lock_file.name}, or the next image build upgrades again"
     )
+    print_held(done.held, "scs apply --allow data-plane")
 
 
 def _show(back: RollbackPlan) -> None:
     if back.empty:
-        console.print(f"[green]nothing to roll back[/]: images and overrides are those from before run {back.run}")
+        console.print(f"[green]nothing to roll back[/]: images and overrides are the same as before run {back.run}")
         return
     if back.release:
         console.print(f"release: {back.release}, in environment.yml and the lock")
     lockdiff.show(back.images)
     for path, content in back.overrides.items():
-        console.print(f"config/{path}: {'removed' if content is None else 'as it was then'}", markup=False)
+        console.print(f"config/{path}: {'removed' if content is None else 'restored'}", markup=False)
     for note in back.notes:
         console.print(f"[yellow]note[/]: {note}")
 
 
 def _json(back: RollbackPlan) -> dict[str, object]:
-    found: dict[str, object] = json.loads(
+    fields: dict[str, object] = json.loads(
         back.model_dump_json(include={"run", "release", "images", "notes", "refused"})
     )
-    return found | {"overrides": sorted(back.overrides)}
+    return fields | {"overrides": sorted(back.overrides)}

@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _rotating as rotating
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, print_json
+from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.cli.plan import Allow
 
 
 def register(app: typer.Typer) -> None:
     """Add the command group."""
-    group = typer.Typer(help="Make, edit and list the region's secrets and certificates.", no_args_is_help=True)
+    group = typer.Typer(help="Create, edit, list and rotate the region's secrets.", no_args_is_help=True)
     group.command(epilog="Example: scs secrets init")(init)
     group.command(epilog="Example: EDITOR=nano scs secrets edit")(edit)
     group.command("list", epilog="Example: scs secrets list --json")(list_secrets)
@@ -31,30 +32,31 @@ def register(app: typer.Typer) -> None:
 def init(
     environment: EnvironmentOption = None,
     create_vault_password: Annotated[
-        bool, typer.Option("--create-vault-password", help="Write a random vault password if its file is missing.")
+        bool, typer.Option("--create-vault-password", help="Create a random vault password if its file is missing.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate missing secrets, and certificates that are missing, outdated or about to end. Keeps all others.
+    """Generate missing secrets, and certificates that are missing, outdated or about to expire. Keeps all others.
 
-    Writes clouds.yaml for OpenStack clients too. Run it again at any time.
+    Also writes clouds.yaml for OpenStack clients. Safe to run again at any time.
     """
     from scs_deploy.region.certificates import wanted_leaves
     from scs_deploy.region.region import Region
-    from scs_deploy.secrets import clouds, pki, vault
-    from scs_deploy.secrets import store as secrets
+    from scs_deploy.secrets import clouds, pki, store, vault
 
     described = Region.load(environment)
     region = described.environment
     password = vault.create_password(region) if create_vault_password else None
-    added = secrets.ensure(region, [*described.catalog.secrets(), clouds.PASSWORD])
+    added = store.ensure(region, [*described.catalog.secrets(), clouds.PASSWORD])
     issued = pki.ensure(region, wanted_leaves(region, described.inventory))
     written = clouds.write(region)
     if as_json:
         print_json({"secrets": added, "certificates": issued, "files": [str(f) for f in written]})
         return
     if password:
-        console.print(f"vault password: new in {password}; keep a copy elsewhere, nothing can be read without it")
+        console.print(
+            f"vault password: created in {password}; keep a copy elsewhere, secrets cannot be decrypted without it"
+        )
     console.print(f"secrets: {len(added)} new{_listed(added)}")
     console.print(f"certificates: {len(issued)} issued{_listed(issued)}")
     for file in written:
@@ -62,13 +64,12 @@ def init(
 
 
 def list_secrets(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """List every secret's name, who needs it, and whether it is there. Exits 1 when one is missing."""
-    from scs_deploy.environment import environment as environments
-    from scs_deploy.secrets import credentials
-    from scs_deploy.secrets import store as secrets
+    """List every secret, the services that use it, and whether it exists. Exits 1 if one is missing."""
+    from scs_deploy.environment.environment import load as load_environment
+    from scs_deploy.secrets import credentials, store
     from scs_deploy.spec import catalog
 
-    present = secrets.load(environments.load(environment))
+    present = store.load(load_environment(environment))
     services = catalog.load()
     users: dict[str, list[str]] = {name: [] for name in [*services.secrets(), *present]}
     for service in services.services.values():
@@ -81,11 +82,15 @@ def list_secrets(environment: EnvironmentOption = None, as_json: JsonOption = Fa
     if as_json:
         print_json(rows)
     else:
-        table = Table("secret", "services", "", box=None, pad_edge=False, header_style="bold")
-        for row in rows:
-            needed = ", ".join(users[str(row["name"])])
-            table.add_row(str(row["name"]), needed or "[dim]none[/]", "" if row["present"] else "[red]missing[/]")
-        console.print(table)
+        columns = (Column("secret", key=True), Column("services"), Column("state", key=True))
+        show_table(
+            console,
+            columns,
+            [
+                (name, ", ".join(users[name]) or Text("none", "dim"), "" if name in present else Text("missing", "red"))
+                for name in sorted(users)
+            ],
+        )
     if not all(row["present"] for row in rows):
         raise typer.Exit(1)
 
@@ -94,12 +99,12 @@ def show(
     name: Annotated[str, typer.Argument(metavar="SECRET", help="Its name, as in `scs secrets list`.")],
     environment: EnvironmentOption = None,
 ) -> None:
-    """Print one secret's value."""
-    from scs_deploy.environment import environment as environments
-    from scs_deploy.secrets import store as secrets
+    """Print the value of a secret."""
+    from scs_deploy.environment.environment import load as load_environment
+    from scs_deploy.secrets import store
 
-    region = environments.load(environment)
-    present = secrets.load(region)
+    region = load_environment(environment)
+    present = store.load(region)
     if name not in present:
         raise RefusedError(f"{region.secrets_file}: no secret '{name}'", "scs secrets list")
     typer.echo(present[name])
@@ -108,22 +113,22 @@ def show(
 def edit(
     environment: EnvironmentOption = None,
     resume: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Go on with an edit that was kept.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Continue a rejected edit from this file."),
     ] = None,
 ) -> None:
-    """Open the secrets in $EDITOR, on a file in memory only; encrypt them again when they are valid.
+    """Edit the secrets in $EDITOR, on a file that is only in memory, and encrypt them if they are valid.
 
-    An edit that is refused is kept: mend it with --resume FILE.
+    A rejected edit is kept: fix it with --resume FILE.
     """
-    from scs_deploy.environment import environment as environments
-    from scs_deploy.secrets import clouds
-    from scs_deploy.secrets import editor as editing
+    from scs_deploy.environment.environment import load as load_environment
+    from scs_deploy.secrets import clouds, editor
 
-    region = environments.load(environment)
-    changed = editing.edit(region, resume)
+    region = load_environment(environment)
+    changed = editor.edit(region, resume)
     if clouds.PASSWORD in changed:
         clouds.write(region)
-    console.print(f"changed: {', '.join(changed)}" if changed else "nothing changed")
+    console.print(f"changed: {', '.join(changed)}" if changed else "no changes")
 
 
 def rotate(
@@ -131,20 +136,20 @@ def rotate(
         list[str],
         typer.Argument(
             metavar="SECRET|all",
-            help="As in `scs secrets list`, keystone_fernet_keys or keystone_credential_keys; "
-            "all: every secret that scs rotates.",
+            help="Names as in `scs secrets list`, keystone_fernet_keys or keystone_credential_keys; "
+            "all: every secret that scs can rotate.",
         ),
     ],
     plan: rotating.PlanOption = False,
-    yes: rotating.YesOption = False,
+    yes: YesOption = False,
     allow: Allow = None,
     max_failed_requests: measured.MaxFailed = None,
     no_probe: measured.NoProbe = False,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Give secrets new values in servers and services, rolling, the old ones accepted as long as somebody has them.
+    """Replace secrets in servers and services one host at a time. The old values stay valid until no service uses them.
 
-    Interrupted? The same command goes on where it was.
+    If interrupted, run the same command again: it continues where it stopped.
     """
     from scs_deploy.operations.rotate.rotation import RotateRequest
     from scs_deploy.region.region import Region
@@ -157,18 +162,21 @@ def rotate(
 def rotate_file_key(
     environment: EnvironmentOption = None,
     new_vault_password_file: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="Default: asks for it.")
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, metavar="FILE", help="File with the new password. Default: ask for it."
+        ),
     ] = None,
 ) -> None:
     """Encrypt secrets.yml and certificates.yml with a new vault password, both or neither.
 
-    The secrets stay as they are. Rewrites vault_password_file too; with vault_password_command, the command must print
-    the new password from then on.
+    The secrets themselves stay the same. Updates vault_password_file too; a vault_password_command must print the new
+    password from then on.
     """
-    from scs_deploy.environment import environment as environments
+    from scs_deploy.environment.environment import load as load_environment
     from scs_deploy.secrets import vault
 
-    region = environments.load(environment)
+    region = load_environment(environment)
     if new_vault_password_file:
         new = vault.read_password(new_vault_password_file, "--new-vault-password-file")
     else:
@@ -176,7 +184,7 @@ def rotate_file_key(
     for file in vault.rotate(region, new):
         console.print(f"wrote {file}")
     if region.settings.vault_password_command:
-        console.print("now let vault_password_command print the new password")
+        console.print("next: make vault_password_command print the new password")
 
 
 def _listed(names: list[str]) -> str:

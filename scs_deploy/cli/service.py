@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from scs_deploy.cli import _progress as show
+from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, console
+from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli.plan import Allow, Hosts
 from scs_deploy.plan.change import Kind
 
-Which = Annotated[list[str], typer.Argument(metavar="SERVICE|CONTAINER", help="What to act on.")]
+Which = Annotated[list[str], typer.Argument(metavar="SERVICE|CONTAINER", help="Services or containers.")]
 
 
 Verb = Literal[Kind.STOP, Kind.START, Kind.RESTART]
@@ -26,12 +27,12 @@ def register(app: typer.Typer) -> None:
 
 
 def stop(names: Which, host: Hosts = None, allow: Allow = None, environment: EnvironmentOption = None) -> None:
-    """Stop containers; they stay stopped, over reboots too, until `scs start` or `scs apply`."""
+    """Stop containers. They stay stopped, also after a reboot, until `scs start` or `scs apply`."""
     _act(Kind.STOP, names, host, allow, environment)
 
 
 def start(names: Which, host: Hosts = None, allow: Allow = None, environment: EnvironmentOption = None) -> None:
-    """Start containers that were stopped, and wait until they are healthy."""
+    """Start stopped containers, and wait until they are healthy."""
     _act(Kind.START, names, host, allow, environment)
 
 
@@ -48,6 +49,6 @@ def _act(kind: Verb, names: list[str], host: list[str] | None, allow: Allow, env
         kind=kind, services=tuple(names), hosts=tuple(host or ()), allow=tuple(allow or ())
     )  # fmt: skip
     command = f"scs {kind.value} {' '.join(names)}"
-    with show.RunProgress() as progress:
+    with RunProgress() as progress:
         done = Restart(Region.load(environment), request, command).run(progress)
-    console.print(f"[green]done[/]: {kind.value} of {done.changes} container(s) in run {done.run}")
+    console.print(f"[green]done[/]: {kind.value} of {counted(done.changes, 'container')} in run {done.run}")

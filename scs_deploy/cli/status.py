@@ -43,7 +43,7 @@ Watch = Annotated[
         "-w",
         min=1,
         metavar="SECONDS",
-        help="Look again every so many seconds, until Ctrl-C. In a pipe, print what differs from the look before.",
+        help="Refresh at this interval, until Ctrl-C. In a pipe, print only containers that changed.",
     ),
 ]
 
@@ -60,7 +60,7 @@ def status(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show every container: state, health, restarts. Exits 1 when one does not run or is unhealthy."""
+    """Show the state, health and restarts of every container. Exits 1 if one is not running or unhealthy."""
     from scs_deploy.region.region import Region
 
     region = Region.load(environment)
@@ -78,7 +78,7 @@ def status(
 
 
 def observe(region: Region, names: tuple[str, ...], hosts: tuple[str, ...]) -> tuple[list[State], list[str]]:
-    """(the chosen containers' states, hosts that an operator drained)."""
+    """(states of the selected containers, hosts that an operator drained)."""
     from scs_deploy.engine.observe import observe_hosts
 
     chosen = region.catalog.select(names)
@@ -104,12 +104,14 @@ def _row(state: State) -> tuple[str | Text, ...]:
 
 
 def _view(states: Sequence[State], drained: Sequence[str], width: int) -> RenderableType:
-    lines = [Text.assemble((f"{h} is drained", "yellow"), f" until `scs node undrain {h}`") for h in drained]
+    lines = [
+        Text.assemble((f"{h} is drained", "yellow"), f"; `scs node undrain {h}` returns it to service") for h in drained
+    ]
     return Group(fitted(COLUMNS, map(_row, states), width), *lines)
 
 
 def _watch(region: Region, names: tuple[str, ...], hosts: tuple[str, ...], seconds: float, as_json: bool) -> None:
-    """Look again and again; a look that fails is shown, and the next one follows."""
+    """Observe at an interval. Prints an error if an observation fails, and continues."""
     before: list[State] | None = None
     live = Live(console=console, auto_refresh=False, screen=console.is_terminal)
     with live if console.is_terminal and not as_json else errors.status(""):
@@ -123,7 +125,7 @@ def _watch(region: Region, names: tuple[str, ...], hosts: tuple[str, ...], secon
                 if as_json:
                     typer.echo(json.dumps({"time": now, "containers": states}, sort_keys=True, default=str))
                 elif console.is_terminal:
-                    title = Text(f"{now}, every {seconds:g} s; Ctrl-C ends", "dim")
+                    title = Text(f"{now}, every {seconds:g} s; stop with Ctrl-C", "dim")
                     live.update(Group(title, _view(states, drained, console.width)), refresh=True)
                 else:
                     changed = [s for s in states if before is None or s not in before]

@@ -11,18 +11,19 @@ from rich.markup import escape
 from rich.text import Text
 
 from scs_deploy.base.errors import ScsError
+from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.cli._tables import Cell, Column, show_table
-from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.environment import load as load_environment
 from scs_deploy.testbed.layout import environment_of
 from scs_deploy.testbed.stages import Stages
 
-app = typer.Typer(help="A region on this machine: hosts made, deployed, validated, removed.", no_args_is_help=True)
+app = typer.Typer(help="Create, deploy, validate and remove a region on this machine.", no_args_is_help=True)
 
 LayoutOption = Annotated[
     str | None,
-    typer.Option("--layout", help="How many hosts: single, ha. Default: that of SCS_ENVIRONMENT, or single."),
+    typer.Option("--layout", help="single (one host) or ha (several). Default: from SCS_ENVIRONMENT, or single."),
 ]
 GIB = 1024**3
 
@@ -33,22 +34,22 @@ def register(parent: typer.Typer) -> None:
 
 
 def _environment(name: str | None, layout: str | None) -> Environment:
-    # not `scs env use`: it may name the region that is no testbed
+    # ignores `scs env use`, which may select a region that is not a testbed
     named = None if layout else os.environ.get("SCS_ENVIRONMENT")
-    return environments.load(name or named or environment_of(layout or "single"))
+    return load_environment(name or named or environment_of(layout or "single"))
 
 
 @app.command(epilog="Example: scs testbed up --layout single")
 def up(
     layout: LayoutOption = None,
     environment: EnvironmentOption = None,
-    deploy: Annotated[bool, typer.Option(help="Apply the region's plan once the hosts are ready.")] = True,
-    validate: Annotated[bool, typer.Option(help="Use the region once it is deployed.")] = True,
-    image: Annotated[list[str] | None, typer.Option("--image", help="Have only these images. Default: all.")] = None,
+    deploy: Annotated[bool, typer.Option(help="Deploy the region once the hosts are ready.")] = True,
+    validate: Annotated[bool, typer.Option(help="Validate the region once it is deployed.")] = True,
+    image: Annotated[list[str] | None, typer.Option("--image", help="Build only these images. Default: all.")] = None,
 ) -> None:
-    """Build images, make hosts, deploy and validate a region; goes on where an earlier run stopped.
+    """Build images, create hosts, deploy and validate a region. Continues where an earlier run stopped.
 
-    Run it again at any time: what is done already is found and left alone.
+    Safe to run again at any time: finished stages are skipped.
     """
     from scs_deploy.testbed import up as testbed
 
@@ -83,17 +84,17 @@ def down(
     environment: EnvironmentOption = None,
     keep_images: Annotated[bool, typer.Option(help="Keep the built images for the next `up`.")] = True,
 ) -> None:
-    """Remove hosts, networks, volumes, registry, state and generated secrets: no trace but the images."""
+    """Remove hosts, networks, volumes, registry, state and generated secrets. Keeps built images by default."""
     from scs_deploy.testbed import up as testbed
 
     region = _environment(environment, layout)
     testbed.down(region, lambda line: console.print(f"  {escape(line)}"), keep_images)
-    console.print(f"{region.name} is gone")
+    console.print(f"removed {region.name}")
 
 
 @app.command(epilog="Example: scs testbed status --json")
 def status(layout: LayoutOption = None, environment: EnvironmentOption = None, json: JsonOption = False) -> None:
-    """Show the hosts: running, stopped or absent, and the memory that their processes use."""
+    """Show the state of the hosts (running, stopped or absent) and the memory that their processes use."""
     from scs_deploy.testbed import up as testbed
 
     region = _environment(environment, layout)
@@ -122,14 +123,14 @@ def status(layout: LayoutOption = None, environment: EnvironmentOption = None, j
 def ssh(
     host: Annotated[str, typer.Argument(metavar="HOST", help="Name in the inventory.")],
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND", help="What to run there. Default: a shell.")
+        list[str] | None, typer.Argument(metavar="COMMAND", help="Command to run. Default: a shell.")
     ] = None,
     layout: LayoutOption = None,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Log in to a host of the testbed, or run one command there.
+    """Open a shell on a host of the testbed, or run a command there.
 
-    Options of scs stand before HOST; what follows it is the command.
+    Put options of scs before HOST; everything after it is the command.
     """
     from scs_deploy.cli.console import connect
 
@@ -143,7 +144,9 @@ def _build(region: Environment, images: tuple[str, ...]) -> None:
     with Progress(errors) as progress:
         result = RegionImages(region, progress).build(images)
     made = sum(built.state == "built" for built in result.images.values())
-    console.print(f"  {made} images built, {len(result.images) - made} unchanged, {len(result.pushed)} pushed")
+    console.print(
+        f"  {counted(made, 'image')} built, {len(result.images) - made} unchanged, {len(result.pushed)} pushed"
+    )
 
 
 def _deploy(region: Environment) -> None:
@@ -154,11 +157,13 @@ def _deploy(region: Environment) -> None:
     with RunProgress() as progress:
         done = Apply(Region.load(region.name), ApplyRequest(), "scs testbed up").run(progress)
     if done.changes:
-        console.print(f"  {done.changes} changes in run {done.run}")
+        console.print(f"  {counted(done.changes, 'change')} in run {done.run}")
     else:
-        console.print("  nothing to change")
+        console.print("  no changes")
     if done.held:
-        raise ScsError(f"{done.held} changes are held back", f"{region.file}: allow, or scs apply --allow data-plane")
+        raise ScsError(
+            f"{counted(done.held, 'change')} held back", f"{region.file}: allow, or scs apply --allow data-plane"
+        )
 
 
 def _validate(region: Environment) -> None:
@@ -174,7 +179,8 @@ def _validate(region: Environment) -> None:
     report = validate.run(region, on_progress=show)
     if not report.passed:
         raise ScsError(
-            f"{report.count(Verdict.FAILED)} of {len(report.results)} checks failed", "scs validate runs them again"
+            f"{report.count(Verdict.FAILED)} of {counted(len(report.results), 'check')} failed",
+            "scs validate runs them again",
         )
 
 

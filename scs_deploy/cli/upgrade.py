@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs upgrade`: today's images, another release, and the timer."""
+"""`scs upgrade`: to the latest images, to another release, or on a schedule."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.plural import counted
 from scs_deploy.cli import _measured as measured
-from scs_deploy.cli import _progress as show
-from scs_deploy.cli._asking import check_terminal, confirming
-from scs_deploy.cli._options import EnvironmentOption, console, errors
+from scs_deploy.cli._asking import check_terminal, plan_confirmation
+from scs_deploy.cli._options import EnvironmentOption, YesOption, console, errors
 from scs_deploy.cli._plans import print_any_plan
+from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli.apply import print_held
 from scs_deploy.cli.plan import Allow
 
 if TYPE_CHECKING:
@@ -22,27 +24,26 @@ if TYPE_CHECKING:
     from scs_deploy.spec.container import Impact
 
 app = typer.Typer(
-    help="Bring the region to its release lock, or to another release, without a break, measured and validated.",
+    help="Upgrade the region to its release lock or to another release without downtime, measured and validated.",
     invoke_without_command=True,
 )
 
 Images = Annotated[
-    bool, typer.Option("--images", help="First build images from today's packages, as `scs images build` does.")
+    bool, typer.Option("--images", help="First build images from the newest packages, as `scs images build` does.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Unattended = Annotated[
     bool,
     typer.Option(
         "--unattended",
-        help="For timers: ask nothing, refuse to begin where the last run did not reach its end, pause when more "
-        "than 10 requests have failed (see --max-failed-requests).",
+        help="For timers: do not ask, refuse to start if the last run is unfinished, and pause once more than 10 "
+        "requests have failed (see --max-failed-requests).",
     ),
 ]
 NoBackup = Annotated[
-    bool, typer.Option("--no-backup", help="Go without a verified backup of the database from the last 24 hours.")
+    bool, typer.Option("--no-backup", help="Do not require a verified backup of the database from the last 24 hours.")
 ]
 NoValidate = Annotated[bool, typer.Option("--no-validate", help="Skip validation after the upgrade.")]
-HIDDEN_HELP = "Old spelling."
+HIDDEN_HELP = "Deprecated."
 
 
 def register(parent: typer.Typer) -> None:
@@ -53,7 +54,7 @@ def register(parent: typer.Typer) -> None:
 @app.command(epilog="Example: scs upgrade run --images --max-failed-requests 20")
 def run(
     images: Images = False,
-    yes: Yes = False,
+    yes: YesOption = False,
     unattended: Unattended = False,
     allow: Allow = None,
     no_validate: NoValidate = False,
@@ -62,9 +63,9 @@ def run(
     ping: measured.Ping = None,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Bring the region to its release lock: today's images, member by member and measured; then validate it.
+    """Upgrade the region to the images of its release lock, host by host and measured, then validate it.
 
-    Shows the plan and asks, stops at the first gate that fails, and touches the data plane with consent only.
+    Shows the plan and asks for confirmation. Stops at the first failed gate. Changes the data plane only if allowed.
     """
     from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
     from scs_deploy.region.region import Region
@@ -76,19 +77,19 @@ def run(
         allow=tuple(allow or ()), probe=probe, images=images, unattended=unattended, validation=not no_validate
     )
     region = Region.load(environment)
-    with show.RunProgress() as progress:
+    with RunProgress() as progress:
         operation = DailyUpgrade(region, request, command(sys.argv))
-        done = operation.run(progress, confirming(region, progress, "upgrade?", agreed))
-    _finished(done)
+        done = operation.run(progress, plan_confirmation(region, progress, "upgrade?", agreed))
+    _print_result(done)
 
 
 @app.command(epilog="Example: scs upgrade release 2026.1 --plan; scs upgrade release 2026.1 --images")
 def release(
     name: Annotated[str, typer.Argument(metavar="RELEASE", help="File name in releases/, without .yml.")],
     images: Images = False,
-    yes: Yes = False,
+    yes: YesOption = False,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Ask and show everything, change nothing, not even environment.yml.")
+        bool, typer.Option("--plan", help="Run all checks and show the plan; change nothing, not even environment.yml.")
     ] = False,
     no_backup: NoBackup = False,
     allow: Allow = None,
@@ -103,25 +104,25 @@ def release(
     from scs_deploy.region.region import Region
 
     if plan and images:
-        raise RefusedError("--plan builds no images", f"scs images build --release {name}")
+        raise RefusedError("--plan cannot be combined with --images", f"scs images build --release {name}")
     check_terminal(yes or plan)
     request = ReleaseRequest(
         release=name, allow=tuple(allow or ()), probe=measured.options(max_failed_requests, no_probe, ping),
         images=images, backup=not no_backup, validation=not no_validate,
     )  # fmt: skip
     region = Region.load(environment)
-    wanted = operation(region, request, command(sys.argv))
-    goes = isinstance(wanted, ReleaseUpgrade)
-    if not goes:
-        console.print(f"environment.yml names release {name} already: going on")
-    with show.RunProgress() as progress:
+    upgrade = operation(region, request, command(sys.argv))
+    changes_release = isinstance(upgrade, ReleaseUpgrade)
+    if not changes_release:
+        console.print(f"environment.yml already names release {name}: continuing the upgrade")
+    with RunProgress() as progress:
         if plan:
-            found = wanted.plan(progress)
+            made = upgrade.plan(progress)
             with progress.paused():
-                print_any_plan(region, found)
+                print_any_plan(region, made)
             return
-        done = wanted.run(progress, confirming(region, progress, "upgrade?", yes))
-    _finished(done, name if goes else "")
+        done = upgrade.run(progress, plan_confirmation(region, progress, "upgrade?", yes))
+    _print_result(done, name if changes_release else "")
 
 
 @app.command(epilog='Example: scs upgrade schedule "*-*-* 03:00"; scs upgrade schedule --remove')
@@ -132,12 +133,12 @@ def schedule(
     remove: Annotated[bool, typer.Option("--remove", help="Remove the timer.")] = False,
     environment: EnvironmentOption = None,
 ) -> None:
-    """Let systemd run `scs upgrade run --unattended --images` at these times."""
-    from scs_deploy.environment import environment as environments
+    """Have systemd run `scs upgrade run --unattended --images` on a schedule."""
+    from scs_deploy.environment.environment import load as load_environment
 
     if bool(calendar) == remove:
-        raise RefusedError("give either a calendar expression or --remove", 'scs upgrade schedule "*-*-* 03:00"')
-    _schedule(environments.load(environment), calendar)
+        raise RefusedError("requires either a calendar expression or --remove", 'scs upgrade schedule "*-*-* 03:00"')
+    _schedule(load_environment(environment), calendar)
 
 
 @app.callback()
@@ -160,14 +161,16 @@ def _old_spelling(
     remove_timer: Annotated[bool, typer.Option("--remove-timer", hidden=True, help=HIDDEN_HELP)] = False,
     environment: Annotated[str | None, typer.Option("--environment", "-e", hidden=True, help=HIDDEN_HELP)] = None,
 ) -> None:
-    """`scs upgrade` without a subcommand: the four commands in one of scs 0.1. Goes with the next release of scs."""
+    """`scs upgrade` without a subcommand, as in scs 0.1. To be removed in the next release of scs."""
     if context.invoked_subcommand:
         return
     impacts = _impacts(allow or ())
     if timer or remove_timer:
         _note('scs upgrade schedule "CALENDAR"' if timer else "scs upgrade schedule --remove")
         if name or unattended:
-            raise RefusedError("--timer and --remove-timer go with no other option", "scs upgrade schedule --help")
+            raise RefusedError(
+                "--timer and --remove-timer cannot be combined with other options", "scs upgrade schedule --help"
+            )
         schedule(timer, remove_timer, environment)
     elif name:
         _note(f"scs upgrade release {name}")
@@ -179,7 +182,10 @@ def _old_spelling(
     else:
         _note("scs upgrade run")
         if plan or no_backup:
-            raise RefusedError(f"{'--plan' if plan else '--no-backup'} goes with a release", "scs plan shows the rest")
+            raise RefusedError(
+                f"{'--plan' if plan else '--no-backup'} requires a release",
+                "scs plan shows an upgrade within a release",
+            )
         run(images, yes, unattended, impacts, no_validate, max_failed_requests, no_probe, ping, environment)
 
 
@@ -193,38 +199,37 @@ def _impacts(names: list[str] | tuple[()]) -> list[Impact]:
 
 
 def _note(instead: str) -> None:
-    errors.print(f"note: this spelling ends with the next release of scs; use `{instead}`", markup=False)
+    errors.print(f"note: deprecated, to be removed in the next release of scs; use `{instead}`", markup=False)
 
 
-def _finished(done: Applied, release: str = "") -> None:
-    """How it ended.
+def _print_result(done: Applied, release: str = "") -> None:
+    """Print how the upgrade ended.
 
-    :param release: that the region went to
+    :param release: the region's new release; empty: it kept its release
     """
-    if done.held:
-        console.print(f"[yellow]{done.held} changes are held back[/] until `scs upgrade run --allow data-plane`")
+    print_held(done.held, "scs upgrade run --allow data-plane")
     if not done.run:
-        console.print("[green]nothing to upgrade[/]: the region runs what its release lock says")
+        console.print("[green]nothing to upgrade[/]: the region matches its release lock")
         return
-    where = f" to release {release}" if release else ""
-    console.print(f"[green]upgraded[/]{where}: {done.changes} changes in run {done.run}")
+    target = f" to release {release}" if release else ""
+    console.print(f"[green]upgraded[/]{target}: {counted(done.changes, 'change')} in run {done.run}")
     if release:
-        console.print("environment.yml and release.lock.yml changed: keep them in git")
+        console.print("environment.yml and release.lock.yml changed: commit them")
 
 
 def command(words: list[str]) -> str:
-    """What the run's record calls it."""
+    """The command line for the run's record."""
     return " ".join(["scs", *words[1:]])
 
 
 def _schedule(environment: Environment, calendar: str | None) -> None:
-    from scs_deploy.operations.upgrade import schedule as timer
+    from scs_deploy.operations.upgrade import schedule as upgrade_schedule
 
     if calendar:
-        for file in timer.schedule(environment, calendar):
-            console.print(f"written: {file}")
-        console.print(f"next: systemctl list-timers {timer.unit(environment.name)}.timer")
-    elif timer.unschedule(environment):
-        console.print(f"removed: {timer.unit(environment.name)}.timer")
+        for file in upgrade_schedule.schedule(environment, calendar):
+            console.print(f"wrote {file}")
+        console.print(f"next: systemctl list-timers {upgrade_schedule.unit(environment.name)}.timer")
+    elif upgrade_schedule.unschedule(environment):
+        console.print(f"removed {upgrade_schedule.unit(environment.name)}.timer")
     else:
         raise RefusedError(f"{environment.name} has no timer", 'scs upgrade schedule "*-*-* 03:00"')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs validate`: does the region do what its users need, and how fast."""
+"""`scs validate`: tests that the region works for its users, and how fast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.cli._progress import VERDICTS
 from scs_deploy.cli._tables import Column, show_table
-from scs_deploy.environment import environment as environments
+from scs_deploy.environment.environment import load as load_environment
 
 if TYPE_CHECKING:
     from scs_deploy.validate import Report, Result
@@ -27,21 +27,25 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     checks: Annotated[
-        list[str] | None, typer.Argument(metavar="CHECK", help="Checks to run, with all they need. Default: all.")
+        list[str] | None,
+        typer.Argument(metavar="CHECK", help="Checks to run, with the checks that they require. Default: all."),
     ] = None,
     environment: EnvironmentOption = None,
     json: JsonOption = False,
     junit: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write JUnit XML there too.", dir_okay=False)
+        Path | None, typer.Option(metavar="FILE", help="Also write a JUnit XML report to this file.", dir_okay=False)
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the server and the rest for a look; the next validation removes it.")
+        bool,
+        typer.Option(
+            "--keep", help="Keep the server and other test objects for inspection. The next validation removes them."
+        ),
     ] = False,
-    list_checks: Annotated[bool, typer.Option("--list", help="List the checks and do nothing.")] = False,
+    list_checks: Annotated[bool, typer.Option("--list", help="List the checks and exit.")] = False,
 ) -> None:
-    """Use the region as its users do: tokens, APIs, a server that boots and is reached. Leaves nothing behind.
+    """Use the region as its users do: get tokens, call APIs, boot a server and connect to it. Cleans up afterwards.
 
-    Exit code 1 when a check failed.
+    Exits 1 if a check fails.
     """
     from scs_deploy import validate as validation
 
@@ -50,7 +54,7 @@ def validate(
         return
     with errors.status("connecting") as status:
         report = validation.run(
-            environments.load(environment), tuple(checks or ()), keep,
+            load_environment(environment), tuple(checks or ()), keep,
             lambda name, result: _progress(status, name, result),
         )  # fmt: skip
     if junit:
@@ -73,18 +77,18 @@ def _progress(status: Status, name: str, result: Result | None) -> None:
 def _list(json: bool) -> None:
     from scs_deploy import validate as validation
 
-    found = validation.available().values()
+    available = validation.available().values()
     if json:
         keys = ("name", "description", "requires", "budget")
-        print_json([{key: getattr(check, key) for key in keys} for check in found])
+        print_json([{key: getattr(check, key) for key in keys} for check in available])
         return
     columns = (
         Column("check", key=True),
-        Column("what it tells"),
-        Column("needs", leave=2),
+        Column("description"),
+        Column("requires", leave=2),
         Column("p95 at most", leave=1),
     )
-    rows = [(c.name, c.description, ", ".join(c.requires), _time(c.budget)) for c in found]
+    rows = [(c.name, c.description, ", ".join(c.requires), _time(c.budget)) for c in available]
     show_table(console, columns, rows)
 
 

@@ -119,7 +119,7 @@ class Seen(Model):
 # recovery
 
 
-class Step(Model):
+class RecoveryStep(Model):
     """One action on one or several hosts at the same time."""
 
     action: str
@@ -139,7 +139,7 @@ class Recovery(Model):
 
     members: tuple[dict[str, str], ...]
     """the table: a row for each member, the same columns in each"""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[RecoveryStep, ...] = ()
     """empty: nothing to recover"""
     summary: str
     warnings: tuple[str, ...] = ()
@@ -164,7 +164,7 @@ class Procedure(Protocol):
         :raises RefusedError: what is right cannot be known, or is the operator's to say
         """
 
-    def act(self, access: Access, step: Step) -> None:
+    def act(self, access: Access, step: RecoveryStep) -> None:
         """Carry out a step.
 
         :raises ScsError: it failed

@@ -55,7 +55,7 @@ def test_a_plan_shows_files_and_lines_and_nothing_changes_without_consent(host: 
 def test_a_host_that_networkd_did_not_run_is_taken_over(host: HostUnderTest) -> None:
     done = host.scs(*APPLY)
     assert done.returncode == 0, done.stderr
-    assert "reached again over new connections" in done.stdout
+    assert "reachable over new connections" in done.stdout
     assert host.link("br0")["mtu"] == 1400
     good(host)
     again = host.scs(*APPLY)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from scs_deploy.clusters.base import Answers, ClusterDriver, ClusterState, Procedure, RecoveryOptions, Seen
 from scs_deploy.clusters.galera import procedure
-from scs_deploy.clusters.galera.recovery import SERVICE, Options
+from scs_deploy.clusters.galera.recovery import SERVICE, GaleraOptions
 from scs_deploy.engine.remote import Command
 
 QUERY = (
@@ -26,7 +26,7 @@ SYNCED = "Primary Synced"
 class Driver(ClusterDriver):
     """A Galera cluster of MariaDB servers."""
 
-    OPTIONS = Options
+    OPTIONS = GaleraOptions
     replicated = True
 
     def questions(self, host: str) -> dict[str, Command]:
@@ -51,7 +51,7 @@ class Driver(ClusterDriver):
 
     def recovery(self, options: RecoveryOptions) -> Procedure:
         """Bootstraps the newest data."""
-        return procedure.Procedure(Options.model_validate(options.model_dump()))
+        return procedure.GaleraProcedure(GaleraOptions.model_validate(options.model_dump()))
 
 
 def parse(text: str) -> Mapping[str, str]:

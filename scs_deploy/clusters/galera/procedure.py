@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.clusters.base import Recovery, Step, running
+from scs_deploy.clusters.base import Recovery, RecoveryStep, running
 from scs_deploy.clusters.galera import recovery
-from scs_deploy.clusters.galera.recovery import SERVICE, Data, Member, Options
+from scs_deploy.clusters.galera.recovery import SERVICE, Data, GaleraOptions, Member
 from scs_deploy.engine.access import Access
 from scs_deploy.engine.remote import Answer, Command, ContainerState
 
@@ -69,10 +69,10 @@ ATTEMPTS = 4
 
 
 @dataclass
-class Procedure:
+class GaleraProcedure:
     """Galera's recovery."""
 
-    options: Options
+    options: GaleraOptions
     stamp: str = field(default_factory=lambda: time.strftime("%Y%m%dT%H%M%S", time.gmtime()))
     service: str = SERVICE
 
@@ -97,7 +97,7 @@ class Procedure:
         """See recovery.decide."""
         return recovery.decide(members, self.options)
 
-    def act(self, access: Access, step: Step) -> None:
+    def act(self, access: Access, step: RecoveryStep) -> None:
         """One step."""
         host = step.hosts[0]
         if step.action == "stop":

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.clusters.base import Recovery, RecoveryOptions, Step, known, names
+from scs_deploy.clusters.base import Recovery, RecoveryOptions, RecoveryStep, known, names
 from scs_deploy.engine.remote import ContainerState
 
 SERVICE = "mariadb"
@@ -67,7 +67,7 @@ class Member(Model):
         return self.status == "Primary"
 
 
-class Options(RecoveryOptions):
+class GaleraOptions(RecoveryOptions):
     """Bring the database back: bootstrap the member with the newest data, join the others."""
 
     bootstrap_from: str = Field(
@@ -113,7 +113,7 @@ def settling(members: Collection[Member]) -> str:
     return f"waiting for mariadb on {names(starting)} to answer" if starting else ""
 
 
-def decide(members: Collection[Member], options: Options) -> Recovery:
+def decide(members: Collection[Member], options: GaleraOptions) -> Recovery:
     """What to do.
 
     :raises RefusedError: a member may have newer data and cannot be asked, or histories differ
@@ -181,7 +181,7 @@ def _join_others(
     reachable: list[Member],
     members: Collection[Member],
     table: tuple[dict[str, str], ...],
-    options: Options,
+    options: GaleraOptions,
 ) -> Recovery:
     """A quorum is there: the others start and copy what they lack from it."""
     if options.bootstrap_from:
@@ -190,7 +190,7 @@ def _join_others(
             "leave --bootstrap-from out",
         )
     uuid = primary[0].uuid
-    steps: list[Step] = []
+    steps: list[RecoveryStep] = []
     warnings = [
         f"{m.host} is not reachable ({m.why}); it joins by itself when it is back"
         for m in members
@@ -201,10 +201,12 @@ def _join_others(
         if m.primary and not _joining(m):
             continue
         if _joining(m) or (donor and m.container is ContainerState.RUNNING and not m.status):
-            steps.append(Step(action="wait", hosts=(m.host,), container=SERVICE, what="wait until it is synchronised"))
+            steps.append(
+                RecoveryStep(action="wait", hosts=(m.host,), container=SERVICE, what="wait until it is synchronised")
+            )
             continue
         if m.container is not ContainerState.STOPPED and m.container is not ContainerState.ABSENT:
-            steps.append(Step(action="stop", hosts=(m.host,), container=SERVICE, what="stop mariadb"))
+            steps.append(RecoveryStep(action="stop", hosts=(m.host,), container=SERVICE, what="stop mariadb"))
         if m.uuid and m.uuid != uuid:
             warnings.append(f"{m.host} has data of another history ({m.uuid}); the cluster's replaces it")
             steps += _copies([m], options, warnings)
@@ -215,7 +217,7 @@ def _join_others(
     return Recovery(members=table, steps=tuple(steps), warnings=tuple(warnings), summary=summary)
 
 
-def _bootstrap(rest: list[Member], table: tuple[dict[str, str], ...], options: Options, found: str) -> Recovery:
+def _bootstrap(rest: list[Member], table: tuple[dict[str, str], ...], options: GaleraOptions, found: str) -> Recovery:
     """Nobody has a quorum: the newest data begins a new cluster, the others join it."""
     lost = [m for m in rest if m.container is ContainerState.UNREACHABLE]
     if lost:
@@ -232,11 +234,11 @@ def _bootstrap(rest: list[Member], table: tuple[dict[str, str], ...], options: O
     source, warnings = _newest(rest, options)
     holders = [m for m in rest if m.data is not Data.EMPTY]
     existing = tuple(m.host for m in rest if m.container is not ContainerState.ABSENT)
-    hold = Step(action="stop", hosts=existing, container=SERVICE, what="keep mariadb stopped")
+    hold = RecoveryStep(action="stop", hosts=existing, container=SERVICE, what="keep mariadb stopped")
     steps = [
         *([hold] if existing else []),
         *_copies(holders, options, warnings),
-        Step(
+        RecoveryStep(
             action="bootstrap",
             hosts=(source.host,),
             container=SERVICE,
@@ -263,7 +265,7 @@ def _stop_and_read(active: list[Member], rest: list[Member], table: tuple[dict[s
     told = [m for m in rest if m.uuid and m.seqno is not None]
     best = max(told, key=lambda m: m.seqno or 0, default=None)
     so_far = f"; newest so far: {best.host}, {_position(best)}" if best else ""
-    step = Step(
+    step = RecoveryStep(
         action="stop",
         hosts=tuple(m.host for m in active),
         container=SERVICE,
@@ -272,7 +274,7 @@ def _stop_and_read(active: list[Member], rest: list[Member], table: tuple[dict[s
     return Recovery(members=table, steps=(step,), summary=found + so_far, partial=True)
 
 
-def _newest(rest: list[Member], options: Options) -> tuple[Member, list[str]]:
+def _newest(rest: list[Member], options: GaleraOptions) -> tuple[Member, list[str]]:
     """The member to bootstrap from, and what is lost by that.
 
     :raises RefusedError: data that cannot be read or histories that differ, and no member was named
@@ -308,7 +310,7 @@ def _newest(rest: list[Member], options: Options) -> tuple[Member, list[str]]:
     return min(candidates, key=lambda m: (-(m.seqno or 0), not m.safe, m.host)), warnings
 
 
-def _copies(holders: list[Member], options: Options, warnings: list[str]) -> list[Step]:
+def _copies(holders: list[Member], options: GaleraOptions, warnings: list[str]) -> list[RecoveryStep]:
     """Copies of data directories that fit; a warning for each that does not."""
     if not options.copies:
         warnings.append("no copy of the data is taken (--no-copy)")
@@ -321,13 +323,13 @@ def _copies(holders: list[Member], options: Options, warnings: list[str]) -> lis
     fit = tuple(m.host for m in holders if m.size_bytes <= m.free_bytes)
     largest = max((m.size_bytes for m in holders), default=0) >> 20
     what = f"copy the data directory to /var/lib/scs/recovery/mariadb ({largest} MiB at most)"
-    return [Step(action="copy", hosts=fit, container=SERVICE, what=what)] if fit else []
+    return [RecoveryStep(action="copy", hosts=fit, container=SERVICE, what=what)] if fit else []
 
 
-def _join(m: Member) -> Step:
+def _join(m: Member) -> RecoveryStep:
     create = m.container is ContainerState.ABSENT
     what = f"{'create' if create else 'start'} mariadb and wait until it has joined and is synchronised"
-    return Step(action="join", hosts=(m.host,), container=SERVICE, create=create, what=what)
+    return RecoveryStep(action="join", hosts=(m.host,), container=SERVICE, create=create, what=what)
 
 
 def _position(m: Member) -> str:

@@ -8,7 +8,7 @@ import json
 from scs_deploy.base.errors import ScsError
 from scs_deploy.clusters.base import Answers, ClusterDriver, ClusterState, Procedure, RecoveryOptions, Seen
 from scs_deploy.clusters.rabbitmq import procedure
-from scs_deploy.clusters.rabbitmq.recovery import SERVICE, Options, host_of
+from scs_deploy.clusters.rabbitmq.recovery import SERVICE, RabbitmqOptions, host_of
 from scs_deploy.engine.access import Access
 from scs_deploy.engine.remote import Command
 from scs_deploy.shared import state as shared_state
@@ -21,7 +21,7 @@ NODES = Command(container=SERVICE, argv=("curl", "--config", "/etc/rabbitmq/node
 class Driver(ClusterDriver):
     """A cluster of RabbitMQ brokers."""
 
-    OPTIONS = Options
+    OPTIONS = RabbitmqOptions
     replicated = True
 
     def questions(self, host: str) -> dict[str, Command]:
@@ -67,7 +67,7 @@ class Driver(ClusterDriver):
 
     def recovery(self, options: RecoveryOptions) -> Procedure:
         """Brings members back, with their data or with none."""
-        return procedure.Procedure(Options.model_validate(options.model_dump()))
+        return procedure.RabbitmqProcedure(RabbitmqOptions.model_validate(options.model_dump()))
 
     def _session(self, but: str = "") -> Messaging:
         """A session with whichever broker answers.

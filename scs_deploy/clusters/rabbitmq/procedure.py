@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.clusters.base import Recovery, Step, running
+from scs_deploy.clusters.base import Recovery, RecoveryStep, running
 from scs_deploy.clusters.rabbitmq import recovery
-from scs_deploy.clusters.rabbitmq.recovery import SERVICE, Data, Member, Options, Queues
+from scs_deploy.clusters.rabbitmq.recovery import SERVICE, Data, Member, Queues, RabbitmqOptions
 from scs_deploy.engine.access import Access
 from scs_deploy.engine.remote import Answer, Command, ContainerState
 
@@ -51,10 +51,10 @@ ATTEMPTS = 6
 
 
 @dataclass
-class Procedure:
+class RabbitmqProcedure:
     """RabbitMQ's recovery."""
 
-    options: Options
+    options: RabbitmqOptions
     stamp: str = field(default_factory=lambda: time.strftime("%Y%m%dT%H%M%S", time.gmtime()))
     service: str = SERVICE
     new: bool = False
@@ -86,7 +86,7 @@ class Procedure:
             return found.model_copy(update={"warnings": (*found.warnings, note)})
         return found
 
-    def act(self, access: Access, step: Step) -> None:
+    def act(self, access: Access, step: RecoveryStep) -> None:
         """One step."""
         hosts = step.hosts
         if step.action == "stop":

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.clusters.base import Recovery, RecoveryOptions, Step, known, names
+from scs_deploy.clusters.base import Recovery, RecoveryOptions, RecoveryStep, known, names
 from scs_deploy.engine.remote import ContainerState
 
 SERVICE = "rabbitmq"
@@ -61,7 +61,7 @@ class Queues(Model):
     """host: queues that lack a replica there"""
 
 
-class Options(RecoveryOptions):
+class RabbitmqOptions(RecoveryOptions):
     """Bring the message broker back: start members, let lost ones join anew, give queues their replicas back."""
 
     force_boot: str = Field(
@@ -135,7 +135,7 @@ def settling(members: Collection[Member]) -> str:
     return f"waiting for rabbitmq on {names(starting)} to answer" if starting else ""
 
 
-def decide(members: Collection[Member], queues: Queues, options: Options) -> Recovery:
+def decide(members: Collection[Member], queues: Queues, options: RabbitmqOptions) -> Recovery:
     """What to do.
 
     :raises RefusedError: what a lost member knew would be given up, and nobody spelled that out
@@ -204,7 +204,7 @@ def _beside(
     here = frozenset(m.host for m in keepers)
     majority = len(here) * 2 > len(members)
     known_there = frozenset[str]().union(*(m.cluster for m in keepers))
-    steps: list[Step] = []
+    steps: list[RecoveryStep] = []
     for m in reachable:
         if m.host in here and m.data in (Data.PRESENT, Data.UNKNOWN):
             continue
@@ -232,7 +232,7 @@ def _beside(
         )
     if not steps:
         steps = [
-            Step(
+            RecoveryStep(
                 action="grow",
                 hosts=(keepers[0].host,),
                 container=SERVICE,
@@ -247,13 +247,15 @@ def _beside(
     return Recovery(members=table, steps=tuple(steps), warnings=tuple(warnings), summary=summary, partial=partial)
 
 
-def _boot(rest: list[Member], reachable: list[Member], table: tuple[dict[str, str], ...], options: Options) -> Recovery:
+def _boot(
+    rest: list[Member], reachable: list[Member], table: tuple[dict[str, str], ...], options: RabbitmqOptions
+) -> Recovery:
     """Nobody runs: members with data start together, then those without join them."""
     holders = [m for m in reachable if m.data is Data.PRESENT]
     hosts = frozenset(m.host for m in holders)
     others = [m for m in reachable if m not in holders]
     lost = [m for m in rest if m.container is ContainerState.UNREACHABLE]
-    steps: list[Step] = []
+    steps: list[RecoveryStep] = []
     warnings: list[str] = []
     if options.force_boot:
         if options.force_boot not in hosts:
@@ -264,7 +266,7 @@ def _boot(rest: list[Member], reachable: list[Member], table: tuple[dict[str, st
         warnings.append(f"queues, accounts and messages that {first.host} did not know when it stopped are lost")
         steps = [
             _stop([m for m in reachable if m.container is not ContainerState.ABSENT]),
-            Step(
+            RecoveryStep(
                 action="force_boot",
                 hosts=(first.host,),
                 container=SERVICE,
@@ -327,15 +329,15 @@ def _refuse_lost(lost: list[Member]) -> None:
     )
 
 
-def _stop(members: list[Member]) -> Step:
-    return Step(action="stop", hosts=tuple(m.host for m in members), container=SERVICE, what="stop rabbitmq")
+def _stop(members: list[Member]) -> RecoveryStep:
+    return RecoveryStep(action="stop", hosts=tuple(m.host for m in members), container=SERVICE, what="stop rabbitmq")
 
 
-def _start(members: list[Member], expected: Iterable[str]) -> Step:
+def _start(members: list[Member], expected: Iterable[str]) -> RecoveryStep:
     """Members with data, at the same time: each may wait for another."""
     target = ",".join(sorted({*expected, *(m.host for m in members)}))
     how = "start rabbitmq together" if len(members) > 1 else "start rabbitmq"
-    return Step(
+    return RecoveryStep(
         action="start",
         hosts=tuple(m.host for m in members),
         container=SERVICE,
@@ -345,11 +347,11 @@ def _start(members: list[Member], expected: Iterable[str]) -> Step:
     )
 
 
-def _rejoin(m: Member, expected: Iterable[str]) -> Step:
+def _rejoin(m: Member, expected: Iterable[str]) -> RecoveryStep:
     target = ",".join(sorted({*expected, m.host}))
     aside = "" if m.data is Data.EMPTY else "set its data aside, "
     where = f"join {names(expected)} as a new member" if expected else "start a new cluster"
-    return Step(
+    return RecoveryStep(
         action="rejoin",
         hosts=(m.host,),
         container=SERVICE,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from scs_deploy.base.errors import ScsError
 from scs_deploy.clusters.base import Answers, ClusterDriver, ClusterState, GatewayHost, Procedure, RecoveryOptions, Seen
 from scs_deploy.clusters.raft import chassis, procedure, status
-from scs_deploy.clusters.raft.recovery import Options
+from scs_deploy.clusters.raft.recovery import RaftOptions
 from scs_deploy.clusters.raft.settings import Database, Settings, cluster_command
 from scs_deploy.clusters.raft.status import Raft
 from scs_deploy.engine.access import Access
@@ -22,7 +22,7 @@ class Driver(ClusterDriver, GatewayHost):
     """Clusters whose servers have ids: one that comes back with an empty disk is another server."""
 
     SETTINGS = Settings
-    OPTIONS = Options
+    OPTIONS = RaftOptions
     replicated = True
 
     @property
@@ -147,4 +147,6 @@ class Driver(ClusterDriver, GatewayHost):
 
     def recovery(self, options: RecoveryOptions) -> Procedure:
         """Replaces lost servers, or makes a new cluster of one member's data."""
-        return procedure.Procedure(Options.model_validate(options.model_dump()), self.service.name, self.settings)
+        return procedure.RaftProcedure(
+            RaftOptions.model_validate(options.model_dump()), self.service.name, self.settings
+        )

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, field
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.clusters.base import Recovery, Step, running
+from scs_deploy.clusters.base import Recovery, RecoveryStep, running
 from scs_deploy.clusters.raft import recovery
-from scs_deploy.clusters.raft.recovery import File, Member, Options
+from scs_deploy.clusters.raft.recovery import File, Member, RaftOptions
 from scs_deploy.clusters.raft.settings import Settings, control
 from scs_deploy.engine.access import Access
 from scs_deploy.engine.remote import Answer, Command, ContainerState
@@ -52,10 +52,10 @@ ATTEMPTS = 6
 
 
 @dataclass
-class Procedure:
+class RaftProcedure:
     """The recovery of OVN's two raft clusters."""
 
-    options: Options
+    options: RaftOptions
     service: str
     settings: Settings
     stamp: str = field(default_factory=lambda: time.strftime("%Y%m%dT%H%M%S", time.gmtime()))
@@ -90,7 +90,7 @@ class Procedure:
             return found.model_copy(update={"warnings": (*found.warnings, note)})
         return found
 
-    def act(self, access: Access, step: Step) -> None:
+    def act(self, access: Access, step: RecoveryStep) -> None:
         """One step."""
         container, hosts = step.container, step.hosts
         if step.action == "stop":
@@ -123,7 +123,7 @@ class Procedure:
             if hosts := sorted(h for h, c in access.stopped if c == container):
                 access.containers("start", container, hosts)
 
-    def _kick(self, access: Access, step: Step) -> None:
+    def _kick(self, access: Access, step: RecoveryStep) -> None:
         """Remove a server; a cluster removes one at a time, so wait until it is gone."""
         host, container = step.hosts[0], step.container
         access.require({host: [self._cluster(container, "kick", step.target)]})

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.clusters.base import Recovery, RecoveryOptions, Step, known, names
+from scs_deploy.clusters.base import Recovery, RecoveryOptions, RecoveryStep, known, names
 from scs_deploy.engine.remote import ContainerState
 
 SERVICE = "ovn"
@@ -75,7 +75,7 @@ class Member(Model):
         return self.server is not None and self.server.status == "cluster member" and self.server.leader != "unknown"
 
 
-class Options(RecoveryOptions):
+class RaftOptions(RecoveryOptions):
     """Bring OVN's databases back: replace a lost member, remove servers that are no more, rebuild a lost quorum.
 
     With --without the cluster forgets that member; without it, an unreachable one stays a member.
@@ -117,7 +117,7 @@ def settling(members: Collection[Member]) -> str:
     return f"waiting for OVN's databases on {names(set(waiting))}" if waiting else ""
 
 
-def decide(databases: dict[str, tuple[Member, ...]], options: Options) -> Recovery:
+def decide(databases: dict[str, tuple[Member, ...]], options: RaftOptions) -> Recovery:
     """What to do, for both databases.
 
     :raises RefusedError: too few members are left for a quorum, and no data was named to go on from
@@ -155,7 +155,7 @@ def row(container: str, m: Member) -> dict[str, str]:
     }
 
 
-def _database(container: str, members: Collection[Member], options: Options) -> Recovery:
+def _database(container: str, members: Collection[Member], options: RaftOptions) -> Recovery:
     reachable = [m for m in members if m.container is not ContainerState.UNREACHABLE and m.host not in options.without]
     leaders = [m for m in reachable if m.server and m.server.role == "leader" and m.working]
     if leaders:
@@ -165,7 +165,7 @@ def _database(container: str, members: Collection[Member], options: Options) -> 
 
 
 def _with_leader(
-    container: str, leader: Member, members: list[Member], reachable: list[Member], options: Options
+    container: str, leader: Member, members: list[Member], reachable: list[Member], options: RaftOptions
 ) -> Recovery:
     """A quorum is there: servers that are no more leave the cluster, lost members join it anew."""
     assert leader.server
@@ -173,7 +173,7 @@ def _with_leader(
     at = Counter(host_address(url) for url in servers.values())
     summary = f"{container}: {leader.host} leads {len(servers)} servers"
     if leader.file in (File.MISSING, File.DAMAGED):
-        step = Step(
+        step = RecoveryStep(
             action="stop",
             hosts=(leader.host,),
             container=container,
@@ -181,7 +181,7 @@ def _with_leader(
         )
         return Recovery(members=(), steps=(step,), summary=summary, partial=True)
     kicks: list[tuple[str, str]] = []
-    steps: list[Step] = []
+    steps: list[RecoveryStep] = []
     warnings: list[str] = []
     expected = {m.address for m in members}
     kicks += [(sid, url) for sid, url in servers.items() if host_address(url) not in expected]
@@ -202,7 +202,7 @@ def _with_leader(
             kicks += own
             steps.append(_rejoin(container, m))
     removal = [
-        Step(
+        RecoveryStep(
             action="kick",
             hosts=(leader.host,),
             container=container,
@@ -213,11 +213,11 @@ def _with_leader(
     ]
     # a server that is removed must not run: it would shut itself down in the middle
     lost = tuple(s.hosts[0] for s in steps if s.action == "rejoin" and not s.create)
-    stop = [Step(action="stop", hosts=lost, container=container, what=f"stop {container}")] if lost else []
+    stop = [RecoveryStep(action="stop", hosts=lost, container=container, what=f"stop {container}")] if lost else []
     return Recovery(members=(), steps=(*stop, *removal, *steps), summary=summary, warnings=tuple(warnings))
 
 
-def _without_leader(container: str, members: list[Member], reachable: list[Member], options: Options) -> Recovery:
+def _without_leader(container: str, members: list[Member], reachable: list[Member], options: RaftOptions) -> Recovery:
     """Nobody leads: enough members start, or the data of one becomes a new cluster."""
     holders = [m for m in reachable if m.file in (File.PRESENT, File.TORN)]
     counted = max((len(m.server.servers) for m in members if m.server), default=0) or len(members)
@@ -254,8 +254,8 @@ def _rebuild(container: str, members: list[Member], reachable: list[Member], sou
     warnings += [f"{container}: {m.host} has a longer log than {source}" for m in ahead]
     existing = tuple(m.host for m in reachable if m.container is not ContainerState.ABSENT)
     steps = [
-        Step(action="stop", hosts=existing, container=container, what=f"stop {container}"),
-        Step(
+        RecoveryStep(action="stop", hosts=existing, container=container, what=f"stop {container}"),
+        RecoveryStep(
             action="rebuild",
             hosts=(source,),
             container=container,
@@ -263,7 +263,7 @@ def _rebuild(container: str, members: list[Member], reachable: list[Member], sou
             what=f"{container}: make a new cluster of its data; the old file is kept beside it",
         ),
         *(_rejoin(container, m) for m in reachable if m is not origin),
-        Step(
+        RecoveryStep(
             action="reset_clients",
             hosts=(source,),
             container=container,
@@ -273,8 +273,8 @@ def _rebuild(container: str, members: list[Member], reachable: list[Member], sou
     return Recovery(members=(), steps=tuple(steps), warnings=tuple(warnings), summary=found)
 
 
-def _start(container: str, members: list[Member]) -> Step:
-    return Step(
+def _start(container: str, members: list[Member]) -> RecoveryStep:
+    return RecoveryStep(
         action="start",
         hosts=tuple(m.host for m in members),
         container=container,
@@ -283,9 +283,9 @@ def _start(container: str, members: list[Member]) -> Step:
     )
 
 
-def _rejoin(container: str, m: Member) -> Step:
+def _rejoin(container: str, m: Member) -> RecoveryStep:
     aside = "" if m.file in (File.MISSING, File.JOINING) else "set its file aside, "
-    return Step(
+    return RecoveryStep(
         action="rejoin",
         hosts=(m.host,),
         container=container,

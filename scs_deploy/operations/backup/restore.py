@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
-from scs_deploy.clusters.base import Step as RecoveryStep
+from scs_deploy.clusters.base import RecoveryStep
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.desired import resolve
 from scs_deploy.engine.access import Access, saying

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.clusters.base import Step, names
+from scs_deploy.clusters.base import RecoveryStep, names
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT, Manifest
 from scs_deploy.operations.backup.stream import mebibytes
 from scs_deploy.shared import compute_node
@@ -50,7 +50,7 @@ class RestorePlan(Model):
     """container that is stopped meanwhile: its hosts"""
     beside: dict[str, tuple[str, ...]]
     """container of the same services that is started with them, for it is stopped already: its hosts"""
-    steps: tuple[Step, ...]
+    steps: tuple[RecoveryStep, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -148,7 +148,7 @@ def steps(
     members: Sequence[str],
     host: str,
     copies: bool,
-) -> tuple[Step, ...]:
+) -> tuple[RecoveryStep, ...]:
     """The steps, in order. What takes long and can fail comes before anything stops.
 
     :param where: container that a part is loaded in: its hosts
@@ -156,10 +156,10 @@ def steps(
     :param host: the member that the database is restored on
     :param copies: keep a copy of the data directory that is replaced
     """  # fmt: skip
-    result: list[Step] = []
+    result: list[RecoveryStep] = []
 
     def add(action: str, hosts: Sequence[str], what: str, container: str = "", target: str = "") -> None:
-        result.append(Step(action=action, hosts=tuple(hosts), what=what, container=container, target=target))
+        result.append(RecoveryStep(action=action, hosts=tuple(hosts), what=what, container=container, target=target))
 
     database = DATABASE in parts
     others = [m for m in members if m != host]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.clusters.base import Step
+from scs_deploy.clusters.base import RecoveryStep
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.clusters.galera import procedure as members
 from scs_deploy.desired import resolve
@@ -51,12 +51,12 @@ class Restoring:
         self.extracted = ""
         self.uncertain: tuple[str, ...] = ()
 
-    def act(self, access: Access, step: Step) -> None:
+    def act(self, access: Access, step: RecoveryStep) -> None:
         """One step.
 
         :raises ScsError: it failed
         """
-        actions: dict[str, Callable[[Access, Step], None]] = {
+        actions: dict[str, Callable[[Access, RecoveryStep], None]] = {
             "extract": self._extract,
             "stage": self._stage,
             "quiet": self._quiet,
@@ -72,7 +72,7 @@ class Restoring:
         }
         actions[step.action](access, step)
 
-    def _extract(self, _access: Access, _step: Step) -> None:
+    def _extract(self, _access: Access, _step: RecoveryStep) -> None:
         part = self.chosen.backup.part(ENVIRONMENT)
         assert part
         buffer = io.BytesIO()
@@ -81,7 +81,7 @@ class Restoring:
         folder.mkdir(mode=0o700, parents=True)
         self.extracted = str(extract(folder, buffer.getvalue()))
 
-    def _stage(self, _access: Access, step: Step) -> None:
+    def _stage(self, _access: Access, step: RecoveryStep) -> None:
         host = step.hosts[0]
         run = resolve.resolve(self.region, host, {DATABASE}).containers[DATABASE]
         try:
@@ -102,10 +102,10 @@ class Restoring:
             stream.ask(self.region, host, stream.beside(run, ["rm", "-rf", physical.STAGE]))
             raise
 
-    def _quiet(self, access: Access, _step: Step) -> None:
+    def _quiet(self, access: Access, _step: RecoveryStep) -> None:
         self._containers(access, "stop", reverse=True)
 
-    def _wake(self, access: Access, step: Step) -> None:
+    def _wake(self, access: Access, step: RecoveryStep) -> None:
         """Start all, then wait for all: a service waits for another one by itself."""
         self._containers(access, "start")
 
@@ -140,37 +140,37 @@ class Restoring:
             and (not states[c].startswith("Up") or "starting)" in states[c] or "(unhealthy)" in states[c])
         ]
 
-    def _copy(self, access: Access, step: Step) -> None:
+    def _copy(self, access: Access, step: RecoveryStep) -> None:
         task = {"volume": DATABASE, "name": self.stamp, "exclude": [*members.REMADE, Path(physical.STAGE).name]}
         access.task({"name": "Copy", "scs.core.volume_copy": task}, step.hosts)
 
-    def _script(self, access: Access, step: Step, script: str) -> None:
+    def _script(self, access: Access, step: RecoveryStep, script: str) -> None:
         argv = ("bash", "-ec", f"set -o pipefail\n{script}", "restore")
         command = Command(container=DATABASE, argv=argv, one_shot=True, timeout=SLOW)
         access.require({h: [command] for h in step.hosts})
 
-    def _start(self, access: Access, step: Step) -> None:
+    def _start(self, access: Access, step: RecoveryStep) -> None:
         access.containers("start", DATABASE, step.hosts)
         members.wait_synced(access, step.hosts[0], members.START_SECONDS)
 
-    def _compare(self, _access: Access, step: Step) -> None:
+    def _compare(self, _access: Access, step: RecoveryStep) -> None:
         database = self.chosen.backup.database
         assert database
         self.watch(Stage(f"counting rows on {step.hosts[0]}"))
         self.uncertain = verify.compare(database, source.count(self.region, step.hosts[0]))
 
-    def _join(self, access: Access, step: Step) -> None:
+    def _join(self, access: Access, step: RecoveryStep) -> None:
         self._script(access, step, physical.FORGET)
         access.containers("start", DATABASE, step.hosts)
         members.wait_synced(access, step.hosts[0], members.JOIN_SECONDS)
 
-    def _identify(self, access: Access, step: Step) -> None:
+    def _identify(self, access: Access, step: RecoveryStep) -> None:
         """Fresh hosts have made identities of their own, under names that the restored database knows otherwise."""
         nodes = dict(source.pairs(self.region, step.target, compute_node.QUERY))
         for task in compute_node.tasks(self.region, nodes):
             access.task(task, step.hosts)
 
-    def _load(self, _access: Access, step: Step) -> None:
+    def _load(self, _access: Access, step: RecoveryStep) -> None:
         saved = parts.declared(self.region.catalog)[step.target]
         part = self.chosen.backup.part(step.target)
         assert part

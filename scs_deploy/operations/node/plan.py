@@ -13,7 +13,7 @@ from scs_deploy.operations.node import guests
 from scs_deploy.operations.node.view import BY_US, Compute, Guest, View
 
 
-class Options(Model):
+class NodeOptions(Model):
     """What the operator spelled out."""
 
     leave_guests: bool = False
@@ -21,7 +21,7 @@ class Options(Model):
     purge: bool = False
 
 
-class Step(Model):
+class PlanStep(Model):
     """A part of the work; its name is that of the effect that does it."""
 
     name: str
@@ -40,13 +40,13 @@ class NodePlan(Model):
 
     verb: str
     host: str
-    steps: tuple[Step, ...] = ()
+    steps: tuple[PlanStep, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     stays: tuple[str, ...] = Field(default=(), description="guests that do not move, each with the reason")
     notes: tuple[str, ...] = ()
 
 
-def drain(view: View, host: str, options: Options) -> NodePlan:
+def drain(view: View, host: str, options: NodeOptions) -> NodePlan:
     """Take everything off a host that keeps running; steps that are done already are left out."""
     seen = view.hosts[host]
     if len(view.hosts) == 1:
@@ -76,11 +76,11 @@ def undrain(view: View, host: str) -> NodePlan:
     steps, notes = _back(view, host)
     # that a member stepped down leaves no trace to look for
     if steps or any(c.hands_over and host in c.wanted for c in view.clusters):
-        steps.insert(0, Step(name="verify", title="wait until its containers and cluster members work"))
+        steps.insert(0, PlanStep(name="verify", title="wait until its containers and cluster members work"))
     return NodePlan(verb="undrain", host=host, steps=tuple(steps), notes=notes)
 
 
-def replace(view: View, host: str, options: Options) -> NodePlan:
+def replace(view: View, host: str, options: NodeOptions) -> NodePlan:
     """Bring back a host that lost its disk."""
     seen = view.hosts[host]
     if len(view.hosts) == 1:
@@ -102,17 +102,17 @@ def replace(view: View, host: str, options: Options) -> NodePlan:
     compute = view.computes.get(host)
     steps = []
     if compute and compute.enabled:
-        steps.append(Step(name="disable_compute", title=f"disable its compute service: {BY_US} replace"))
+        steps.append(PlanStep(name="disable_compute", title=f"disable its compute service: {BY_US} replace"))
     if host in view.balancers:
-        steps.append(Step(name="hold_back", title="have the other load balancers leave it out"))
-    steps.append(Step(name="forget", title="have the clusters forget the members that it was"))
-    steps.append(Step(name="bootstrap", title="bootstrap it"))
+        steps.append(PlanStep(name="hold_back", title="have the other load balancers leave it out"))
+    steps.append(PlanStep(name="forget", title="have the clusters forget the members that it was"))
+    steps.append(PlanStep(name="bootstrap", title="bootstrap it"))
     if compute and compute.uuid:
-        steps.append(Step(name="identity", title=f"give it back its compute node's identity {compute.uuid}"))
+        steps.append(PlanStep(name="identity", title=f"give it back its compute node's identity {compute.uuid}"))
     if host in view.balancers:
-        steps.append(Step(name="move_addresses", title="keep the API addresses on other hosts meanwhile"))
-    steps.append(Step(name="apply", title="apply the region's plan to it, then what is left of the region's"))
-    steps.append(Step(name="verify", title="wait until its containers and cluster members work"))
+        steps.append(PlanStep(name="move_addresses", title="keep the API addresses on other hosts meanwhile"))
+    steps.append(PlanStep(name="apply", title="apply the region's plan to it, then what is left of the region's"))
+    steps.append(PlanStep(name="verify", title="wait until its containers and cluster members work"))
     steps += _back_after_all(view, host)
     notes = () if seen.empty else (f"{host} is not empty: what is there stays, and what is missing is added",)
     return NodePlan(verb="replace", host=host, steps=tuple(steps), refusals=tuple(refusals), notes=notes)
@@ -140,16 +140,16 @@ def add(view: View, host: str) -> NodePlan:
         if host in cluster.wanted and others and len(set(cluster.alive) - {host}) <= len(others) // 2:
             refusals.append(Refusal(reason=f"{cluster.name} has no quorum to join", hint="scs status; scs apply"))
     steps = (
-        Step(name="certificates", title="issue its certificates"),
-        Step(name="bootstrap_all", title="bootstrap it, and tell the others its name"),
-        Step(name="apply", title="apply the region's plan to it, then to the others that must know it"),
-        Step(name="verify", title="wait until its containers, cluster members and compute service work"),
+        PlanStep(name="certificates", title="issue its certificates"),
+        PlanStep(name="bootstrap_all", title="bootstrap it, and tell the others its name"),
+        PlanStep(name="apply", title="apply the region's plan to it, then to the others that must know it"),
+        PlanStep(name="verify", title="wait until its containers, cluster members and compute service work"),
     )
     notes = () if seen.empty else (f"{host} is not empty: what is there stays, and what is missing is added",)
     return NodePlan(verb="add", host=host, steps=steps, refusals=tuple(refusals), notes=notes)
 
 
-def remove(view: View, host: str, options: Options) -> NodePlan:
+def remove(view: View, host: str, options: NodeOptions) -> NodePlan:
     """Take a host out of the region for good."""
     seen = view.hosts[host]
     if len(view.hosts) == 1:
@@ -183,14 +183,14 @@ def remove(view: View, host: str, options: Options) -> NodePlan:
     else:
         steps += _traffic_off(view, host)
         if any(host in c.members for c in view.clusters):
-            steps.append(Step(name="leave", title="have its members leave their clusters in good order"))
-        steps.append(Step(name="remove_containers", title="stop and remove its containers"))
+            steps.append(PlanStep(name="leave", title="have its members leave their clusters in good order"))
+        steps.append(PlanStep(name="remove_containers", title="stop and remove its containers"))
         if options.purge:
-            steps.append(Step(name="purge", title="remove its volumes: data that only this host has is lost"))
-    steps.append(Step(name="forget", title="have the clusters forget its members"))
+            steps.append(PlanStep(name="purge", title="remove its volumes: data that only this host has is lost"))
+    steps.append(PlanStep(name="forget", title="have the clusters forget its members"))
     if host in view.computes:
-        steps.append(Step(name="delete_compute", title="delete its compute service and resource provider"))
-    steps.append(Step(name="delete_agents", title="delete its network agents and its chassis"))
+        steps.append(PlanStep(name="delete_compute", title="delete its compute service and resource provider"))
+    steps.append(PlanStep(name="delete_agents", title="delete its network agents and its chassis"))
     return NodePlan(
         verb="remove", host=host, steps=tuple(steps), refusals=tuple(refusals), stays=tuple(stays), notes=tuple(notes)
     )
@@ -203,7 +203,7 @@ def _refused(verb: str, host: str, reason: str, hint: str = "") -> NodePlan:
     return NodePlan(verb=verb, host=host, refusals=(Refusal(reason=reason, hint=hint),))
 
 
-def _quorum(clusters: Iterable[ClusterState], host: str, options: Options) -> list[Refusal]:
+def _quorum(clusters: Iterable[ClusterState], host: str, options: NodeOptions) -> list[Refusal]:
     """Clusters that would have too few members without this host."""
     result = []
     for cluster in clusters:
@@ -246,39 +246,39 @@ def targets(view: View, host: str) -> Mapping[str, Compute]:
     return {n: c for n, c in view.computes.items() if n != host and c.up and c.enabled}
 
 
-def _guests_off(view: View, host: str) -> tuple[list[Step], list[str]]:
+def _guests_off(view: View, host: str) -> tuple[list[PlanStep], list[str]]:
     compute = view.computes.get(host)
     if compute is None:
         return [], []
     steps = []
     if compute.enabled:
-        steps.append(Step(name="disable_compute", title=f"disable its compute service: {BY_US} drain"))
+        steps.append(PlanStep(name="disable_compute", title=f"disable its compute service: {BY_US} drain"))
     own = [g for g in view.guests.get(host, ()) if g.status not in guests.HERE]
     why = guests.stuck(own, targets(view, host))
     moving = [g for g in own if g.id not in why]
     if moving:
         names = ", ".join(g.name for g in moving[:5]) + (f" and {len(moving) - 5} more" if len(moving) > 5 else "")
-        steps.append(Step(name="move_guests", title=f"live-migrate {_count(moving)}: {names}"))
+        steps.append(PlanStep(name="move_guests", title=f"live-migrate {_count(moving)}: {names}"))
     return steps, [_named(g, why[g.id]) for g in own if g.id in why]
 
 
-def _traffic_off(view: View, host: str) -> list[Step]:
+def _traffic_off(view: View, host: str) -> list[PlanStep]:
     seen = view.hosts[host]
     steps = []
     if seen.gateway or seen.gateways:
         ports = f" ({len(seen.gateways)} router ports)" if seen.gateways else ""
-        steps.append(Step(name="release_gateways", title=f"move routers' gateways to other hosts{ports}"))
+        steps.append(PlanStep(name="release_gateways", title=f"move routers' gateways to other hosts{ports}"))
     own = [s for s in view.servers if s.host == host and view.backends.get(s.backend)]
     if any(s.state == "ready" and view.backends[s.backend] == "drain" for s in own):
-        steps.append(Step(name="drain_balancer", title="have every load balancer send it no new request"))
+        steps.append(PlanStep(name="drain_balancer", title="have every load balancer send it no new request"))
     if host in view.balancers and (not seen.marked or seen.addresses):
         held = f" {', '.join(seen.addresses)}" if seen.addresses else ""
-        steps.append(Step(name="move_addresses", title=f"move the API addresses{held} to other hosts"))
+        steps.append(PlanStep(name="move_addresses", title=f"move the API addresses{held} to other hosts"))
     singles = sorted({s.backend for s in own if s.state != "maint" and view.backends[s.backend] == "maint"})
     if singles:
-        steps.append(Step(name="move_writer", title=f"have another host serve {', '.join(singles)}"))
+        steps.append(PlanStep(name="move_writer", title=f"have another host serve {', '.join(singles)}"))
     if led := [c.name for c in led_by(view, host)]:
-        steps.append(Step(name="move_leaders", title=f"have another member lead {', '.join(led)}"))
+        steps.append(PlanStep(name="move_leaders", title=f"have another member lead {', '.join(led)}"))
     return steps
 
 
@@ -291,33 +291,33 @@ def _kept(view: View, host: str) -> list[str]:
     return sorted(b for b, how in view.backends.items() if not how and view.used.get(b) == host)
 
 
-def _back(view: View, host: str) -> tuple[list[Step], tuple[str, ...]]:
+def _back(view: View, host: str) -> tuple[list[PlanStep], tuple[str, ...]]:
     seen = view.hosts[host]
-    steps: list[Step] = []
+    steps: list[PlanStep] = []
     notes: list[str] = []
     if any(s.host == host and s.state != "ready" for s in view.servers) or seen.marked:
-        steps.append(Step(name="use_balancer", title="have every load balancer use it again"))
+        steps.append(PlanStep(name="use_balancer", title="have every load balancer use it again"))
     if "network" in seen.groups and not seen.gateway:
-        steps.append(Step(name="take_gateways", title="let routers' gateways come back"))
+        steps.append(PlanStep(name="take_gateways", title="let routers' gateways come back"))
     compute = view.computes.get(host)
     if compute and not compute.enabled:
         if compute.reason.startswith(BY_US):
-            steps.append(Step(name="enable_compute", title="enable its compute service"))
+            steps.append(PlanStep(name="enable_compute", title="enable its compute service"))
         else:
             notes.append(f"its compute service was disabled otherwise and stays so: {compute.reason or 'no reason'}")
     return steps, tuple(notes)
 
 
-def _back_after_all(view: View, host: str) -> list[Step]:
+def _back_after_all(view: View, host: str) -> list[PlanStep]:
     """Of a host that the steps before will have held back."""
     steps = []
     if host in view.balancers:
-        steps.append(Step(name="use_balancer", title="have every load balancer use it again"))
+        steps.append(PlanStep(name="use_balancer", title="have every load balancer use it again"))
     if "network" in view.hosts[host].groups:
-        steps.append(Step(name="take_gateways", title="let routers' gateways come back"))
+        steps.append(PlanStep(name="take_gateways", title="let routers' gateways come back"))
     compute = view.computes.get(host)
     if compute and (compute.enabled or compute.reason.startswith(BY_US)):
-        steps.append(Step(name="enable_compute", title="enable its compute service"))
+        steps.append(PlanStep(name="enable_compute", title="enable its compute service"))
     return steps
 
 

@@ -15,8 +15,7 @@ from scs_deploy.inventory.synced import is_synced
 from scs_deploy.operations.base import Operation, Session, Step, agree
 from scs_deploy.operations.node import inventory, observe, plan, trust
 from scs_deploy.operations.node.effects import Effects
-from scs_deploy.operations.node.plan import NodePlan, Options, Refusal
-from scs_deploy.operations.node.plan import Step as PlanStep
+from scs_deploy.operations.node.plan import NodeOptions, NodePlan, PlanStep, Refusal
 from scs_deploy.operations.node.view import View
 from scs_deploy.operations.node.work import Work
 from scs_deploy.region.region import Region
@@ -40,7 +39,7 @@ class NodeRequest(Model):
 
     verb: str = Field(description="drain, undrain, replace, add or remove")
     host: str
-    options: Options = Options()
+    options: NodeOptions = NodeOptions()
     fingerprint: str = Field(default="", description="of the SSH key of a host that was installed anew")
 
 
@@ -118,7 +117,7 @@ class NodeVerb(Operation[NodeRequest, NodePlan, Done]):
         return Done(plan, session.record.id)
 
 
-def look(region: Region, verb: str, host: str, options: Options) -> tuple[View, NodePlan]:
+def look(region: Region, verb: str, host: str, options: NodeOptions) -> tuple[View, NodePlan]:
     """Observe, and plan.
 
     :raises RefusedError: the host's SSH key is not the known one

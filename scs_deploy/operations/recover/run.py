@@ -13,8 +13,7 @@ from pydantic import Field
 from scs_deploy import clusters
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
-from scs_deploy.clusters.base import Procedure, Recovery, RecoveryOptions
-from scs_deploy.clusters.base import Step as RecoveryStep
+from scs_deploy.clusters.base import Procedure, Recovery, RecoveryOptions, RecoveryStep
 from scs_deploy.engine.access import INTERVAL, Access, saying
 from scs_deploy.engine.events import Expected, Watch, guarded, ignore
 from scs_deploy.operations.base import Operation, Session, Step, agree

@@ -54,7 +54,7 @@ def test_sync_writes_shows_and_names_the_hash(folder: Path) -> None:
     assert "1 by status planned" in done.stdout
     again = scs(folder, "inventory", "sync")
     assert again.returncode == 0
-    assert "no host differs" in again.stdout
+    assert "no differences" in again.stdout
     assert "unchanged: " in again.stdout
 
 

@@ -13,8 +13,8 @@ from scs_deploy.clusters.galera.procedure import member
 from scs_deploy.clusters.galera.recovery import (
     NOBODY,
     Data,
+    GaleraOptions,
     Member,
-    Options,
     decide,
     parse_grastate,
     parse_position,
@@ -183,7 +183,7 @@ def test_member_from_answers(status: Answer, files: Answer, expected: dict[str, 
 def test_after_a_full_outage_the_newest_data_is_bootstrapped(
     members: list[Member], options: dict[str, Any], expected: list[str]
 ) -> None:
-    found = decide(members, Options(**options))
+    found = decide(members, GaleraOptions(**options))
     assert done(found)[0].startswith("stop "), "nothing may start a member meanwhile"
     assert done(found)[1:] == expected
     assert not found.partial
@@ -200,7 +200,7 @@ def test_members_that_run_without_a_quorum_are_stopped_before_their_positions_co
         seqno=9,
         data=Data.PRESENT,
     )
-    found = decide([looping, alone, stopped("c", 12)], Options())
+    found = decide([looping, alone, stopped("c", 12)], GaleraOptions())
     assert (done(found), found.partial) == (["stop a,b"], True)
     assert "c" in found.summary
     assert f"{U}:12" in found.summary
@@ -221,18 +221,18 @@ def test_members_that_run_without_a_quorum_are_stopped_before_their_positions_co
 )
 def test_beside_a_quorum_the_others_join(others: list[Member], expected: list[str]) -> None:
     size = 1 + sum(m.primary for m in others)
-    assert done(decide([primary("a", size), *others], Options())) == expected
+    assert done(decide([primary("a", size), *others], GaleraOptions())) == expected
 
 
 def test_a_copy_that_is_under_way_is_waited_for() -> None:
     donor = primary("a", 2, state="Donor/Desynced")
     receiver = Member(host="b", container=State.RUNNING, data=Data.EMPTY)
-    assert done(decide([donor, receiver], Options())) == ["wait b"]
-    assert done(decide([primary("a", 1), receiver], Options())) == ["stop b", "join b"]
+    assert done(decide([donor, receiver], GaleraOptions())) == ["wait b"]
+    assert done(decide([primary("a", 1), receiver], GaleraOptions())) == ["stop b", "join b"]
 
 
 def test_nothing_to_do_when_all_are_synchronised() -> None:
-    found = decide([primary("a"), primary("b"), primary("c")], Options())
+    found = decide([primary("a"), primary("b"), primary("c")], GaleraOptions())
     assert done(found) == []
     assert "Primary" in found.summary
     assert [m["host"] for m in found.members] == ["a", "b", "c"]
@@ -262,23 +262,23 @@ def test_nothing_to_do_when_all_are_synchronised() -> None:
 )
 def test_what_would_lose_data_is_refused(members: list[Member], options: dict[str, Any], said: str) -> None:
     with pytest.raises(RefusedError) as refused:
-        decide(members, Options(**options))
+        decide(members, GaleraOptions(**options))
     assert said in str(refused.value)
 
 
 def test_clusters_beside_each_other_are_stopped_once_a_member_is_named() -> None:
-    found = decide([primary("a", 1), primary("b", 1, uuid=V)], Options(bootstrap_from="b"))
+    found = decide([primary("a", 1), primary("b", 1, uuid=V)], GaleraOptions(bootstrap_from="b"))
     assert (done(found), found.partial) == (["stop a,b"], True)
 
 
 def test_losses_are_told_before_they_happen() -> None:
-    behind = decide([stopped("a", 3), stopped("b", 9)], Options(bootstrap_from="a"))
+    behind = decide([stopped("a", 3), stopped("b", 9)], GaleraOptions(bootstrap_from="a"))
     assert any("b is ahead of a: 6 write sets are lost" in w for w in behind.warnings)
-    other = decide([stopped("a", 3), stopped("b", 9, V)], Options(bootstrap_from="a"))
+    other = decide([stopped("a", 3), stopped("b", 9, V)], GaleraOptions(bootstrap_from="a"))
     assert any("another history" in w for w in other.warnings)
-    left = decide([stopped("a", 3), away("b")], Options(without=("b",)))
+    left = decide([stopped("a", 3), away("b")], GaleraOptions(without=("b",)))
     assert any("b is left out" in w for w in left.warnings)
-    full = decide([stopped("a", 3, size_bytes=9 << 20, free_bytes=1 << 20)], Options())
+    full = decide([stopped("a", 3, size_bytes=9 << 20, free_bytes=1 << 20)], GaleraOptions())
     assert any("9 MiB do not fit into 1 MiB" in w for w in full.warnings)
 
 

@@ -14,8 +14,8 @@ from scs_deploy.clusters.rabbitmq.procedure import member
 from scs_deploy.clusters.rabbitmq.recovery import (
     Data,
     Member,
-    Options,
     Queues,
+    RabbitmqOptions,
     decide,
     nodes_in,
     parse_queues,
@@ -86,7 +86,7 @@ def test_data_without_which_no_node_knows_its_cluster(files: str, data: Data) ->
 
 def test_alarms_are_told() -> None:
     text = STATUS.replace('"alarms": []', '"alarms": [{"node": "rabbit@ha-1", "resource": "disk"}]')
-    found = decide([up("a", alarms=("disk on ha-1",)), up("b"), up("c")], Queues(), Options())
+    found = decide([up("a", alarms=("disk on ha-1",)), up("b"), up("c")], Queues(), RabbitmqOptions())
     assert parse_status(text)["alarms"] == ("disk on ha-1",)
     assert any("disk on ha-1" in w for w in found.warnings)
 
@@ -100,7 +100,7 @@ def test_replicas_of_queues() -> None:
     lost = [queue("lost", "abc", "a", ""), queue("classic", "a", "a", kind="classic")]
     found = parse_queues([("nova", json.dumps(some)), ("neutron", json.dumps(lost)), ("/", "[]")], ["a", "b", "c"], 3)
     assert found == Queues(total=4, leaderless=("neutron: lost",), missing={"c": 1})
-    grown = decide([up("a"), up("b"), up("c")], found, Options())
+    grown = decide([up("a"), up("b"), up("c")], found, RabbitmqOptions())
     assert [(s.action, s.target) for s in grown.steps] == [("grow", "c")]
     assert any("neutron: lost" in w for w in grown.warnings)
 
@@ -138,7 +138,7 @@ def test_replicas_of_queues() -> None:
     ],
 )
 def test_steps(members: list[Member], options: dict[str, Any], expected: list[str]) -> None:
-    assert done(decide(members, Queues(), Options(**options))) == expected
+    assert done(decide(members, Queues(), RabbitmqOptions(**options))) == expected
 
 
 @pytest.mark.parametrize(
@@ -159,11 +159,11 @@ def test_steps(members: list[Member], options: dict[str, Any], expected: list[st
 )
 def test_what_would_lose_state_is_refused(members: list[Member], options: dict[str, Any], said: str) -> None:
     with pytest.raises(RefusedError) as refused:
-        decide(members, Queues(), Options(**options))
+        decide(members, Queues(), RabbitmqOptions(**options))
     assert said in str(refused.value)
 
 
 def test_empty_members_never_start_before_those_with_data() -> None:
-    found = decide([empty("a"), down("b", "b"), down("c", "b")], Queues(), Options())
+    found = decide([empty("a"), down("b", "b"), down("c", "b")], Queues(), RabbitmqOptions())
     assert done(found) == ["start b,c", "rejoin a"]
     assert found.steps[1].target == "a,b,c"

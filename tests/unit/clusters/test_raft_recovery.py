@@ -10,7 +10,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.clusters.base import Recovery
 from scs_deploy.clusters.raft.procedure import member
-from scs_deploy.clusters.raft.recovery import File, Member, Options, Server, decide, host_address, parse_status
+from scs_deploy.clusters.raft.recovery import File, Member, RaftOptions, Server, decide, host_address, parse_status
 from scs_deploy.engine.remote import Answer
 from scs_deploy.engine.remote import ContainerState as State
 
@@ -66,7 +66,7 @@ def away(host: str) -> Member:
 
 def plan(*members: Member, **options: Any) -> Recovery:
     healthy = tuple(serving(h) for h in "abc") if options.get("source") is None else members
-    return decide({"ovn_nb": members, "ovn_sb": healthy}, Options(**options))
+    return decide({"ovn_nb": members, "ovn_sb": healthy}, RaftOptions(**options))
 
 
 def done(found: Recovery) -> list[str]:
@@ -162,7 +162,7 @@ def test_an_unreachable_member_stays_one_until_that_is_given_up() -> None:
 
 def test_a_lost_quorum_is_rebuilt_from_the_named_member() -> None:
     members = (serving("a", leader="unknown"), lost("b"), away("c"))
-    found = decide({"ovn_nb": members, "ovn_sb": tuple(serving(h) for h in "abc")}, Options(source="a"))
+    found = decide({"ovn_nb": members, "ovn_sb": tuple(serving(h) for h in "abc")}, RaftOptions(source="a"))
     assert done(found) == ["stop a,b", "rebuild a", "rejoin b", "reset_clients a"]
     assert any("lost" in w for w in found.warnings)
 
@@ -183,13 +183,13 @@ def test_a_lost_quorum_is_rebuilt_from_the_named_member() -> None:
 )
 def test_what_would_lose_changes_is_refused(members: tuple[Member, ...], options: dict[str, Any], said: str) -> None:
     with pytest.raises(RefusedError) as refused:
-        decide({"ovn_nb": members, "ovn_sb": tuple(serving(h) for h in "abc")}, Options(**options))
+        decide({"ovn_nb": members, "ovn_sb": tuple(serving(h) for h in "abc")}, RaftOptions(**options))
     assert said in str(refused.value)
 
 
 def test_both_databases_are_recovered_in_one_go() -> None:
     one, other = (serving("a"), serving("b"), lost("c")), (serving("a"), down("b"), serving("c"))
-    found = decide({"ovn_nb": one, "ovn_sb": other}, Options())
+    found = decide({"ovn_nb": one, "ovn_sb": other}, RaftOptions())
     assert [(s.container, s.action) for s in found.steps] == [
         ("ovn_nb", "stop"), ("ovn_nb", "kick"), ("ovn_nb", "rejoin"), ("ovn_sb", "start"),
     ]  # fmt: skip

@@ -25,7 +25,7 @@ from scs_deploy.images import registry
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.operations.node import observe
 from scs_deploy.operations.node import run as node_run
-from scs_deploy.operations.node.plan import NodePlan, Options
+from scs_deploy.operations.node.plan import NodeOptions, NodePlan
 from scs_deploy.operations.recover import run as recover_run
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, vault
@@ -142,7 +142,7 @@ class Votes:
 
     def node(self, verb: str, host: str, **options: bool) -> NodePlan:
         """`scs node VERB HOST --yes`."""
-        request = node_run.NodeRequest(verb=verb, host=host, options=Options(**options))
+        request = node_run.NodeRequest(verb=verb, host=host, options=NodeOptions(**options))
         return node_run.NodeVerb(self.region, request).run().plan
 
     def recover(self, **options: Any) -> recover_run.Recovered:

@@ -319,7 +319,7 @@ def test_check_fails_when_something_ends_soon() -> None:
     ("arguments", "said"),
     [
         (["nobody"], "no certificate 'nobody'"),
-        (["--ca", "api-internal"], "leave the names out"),
+        (["--ca", "api-internal"], "leave out the names"),
         (["--users-trust"], "add --ca"),
         ([], "add --yes"),
     ],

@@ -19,8 +19,7 @@ from typer.testing import CliRunner
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import env
 from scs_deploy.cli import secrets as secrets_cli
-from scs_deploy.clusters.base import Recovery
-from scs_deploy.clusters.base import Step as RecoveryStep
+from scs_deploy.clusters.base import Recovery, RecoveryStep
 from scs_deploy.engine import execute, runner
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment import release_lock
@@ -38,8 +37,7 @@ from scs_deploy.operations.base import Operation, session_of
 from scs_deploy.operations.bootstrap import Bootstrap, BootstrapRequest
 from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest
 from scs_deploy.operations.node import run as node
-from scs_deploy.operations.node.plan import NodePlan
-from scs_deploy.operations.node.plan import Step as NodeStep
+from scs_deploy.operations.node.plan import NodePlan, PlanStep
 from scs_deploy.operations.recover.run import Recover, RecoverRequest
 from scs_deploy.operations.restart import Restart, RestartRequest
 from scs_deploy.operations.resume import resumption
@@ -199,7 +197,7 @@ def put_back(hosts: Hosts, patch: pytest.MonkeyPatch) -> Operation[Any, Any, Any
 
 
 def drain(hosts: Hosts, patch: pytest.MonkeyPatch) -> Operation[Any, Any, Any]:
-    found = NodePlan(verb="drain", host=HOST, steps=(NodeStep(name="disable_compute", title="disable nova-compute"),))
+    found = NodePlan(verb="drain", host=HOST, steps=(PlanStep(name="disable_compute", title="disable nova-compute"),))
     patch.setattr(node, "look", lambda *_: (SimpleNamespace(), found))
     patch.setattr(node, "Effects", lambda _work: SimpleNamespace(note=lambda drained: None, disable_compute=disable))
 

@@ -130,7 +130,7 @@ def test_a_backup_does_not_hide_what_is_half_done(store: RunStore, region: Envir
     assert store.get().id == backup.id
     assert latest_of(region) == store.get(failed.id)
     check_resumable(store.get(changing=True), store.list(1, changing=True)[0])
-    with pytest.raises(RefusedError, match="no run is under way"):
+    with pytest.raises(RefusedError, match="no run is in progress"):
         scs("pause")
     scs("abandon")
     assert store.get(failed.id).status is Status.ABANDONED
@@ -144,11 +144,11 @@ def test_a_backup_does_not_hide_what_is_half_done(store: RunStore, region: Envir
 def test_abandon(store: RunStore) -> None:
     record = store.start("scs apply", changes_total=3)
     record.finish(Status.FAILED, "host a: no space")
-    assert "3 of its changes were not made" in " ".join(scs("abandon").split())
+    assert "is abandoned, 0 of 3 changes made" in " ".join(scs("abandon").split())
     shown = json.loads(scs("show", "--json"))
     assert shown["status"] == "abandoned"
     assert shown["message"].startswith("host a: no space; abandoned by ")
-    with pytest.raises(RefusedError, match="nothing to abandon"):
+    with pytest.raises(RefusedError, match="cannot be abandoned"):
         scs("abandon", record.id)
 
 
@@ -170,10 +170,10 @@ def test_pause_reaches_the_run_that_is_under_way(store: RunStore, region: Enviro
     try:
         assert "pauses before its next play" in scs("pause")
         file = execute.folder_of(region, store.get().id) / execute.PAUSE
-        assert file.read_text().startswith("asked for by ")
+        assert file.read_text().startswith("requested by ")
         execute.go_on(region, store.get().id)
         assert not file.exists()
     finally:
         end(run)
-    with pytest.raises(RefusedError, match="no run is under way"):
+    with pytest.raises(RefusedError, match="no run is in progress"):
         scs("pause")

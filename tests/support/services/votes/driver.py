@@ -18,8 +18,8 @@ from scs_deploy.clusters.base import (
     Procedure,
     Recovery,
     RecoveryOptions,
+    RecoveryStep,
     Seen,
-    Step,
     known,
     names,
     running,
@@ -148,9 +148,9 @@ def decide(members: list[Member], options: Options) -> Recovery:
     return Recovery(members=table, steps=(_step("rebuild", source), *others), summary=f"{source.host} is to be taken")
 
 
-def _step(action: str, m: Member) -> Step:
+def _step(action: str, m: Member) -> RecoveryStep:
     create = m.container is ContainerState.ABSENT
-    return Step(action=action, hosts=(m.host,), container=NAME, create=create, what=f"{action} votes")
+    return RecoveryStep(action=action, hosts=(m.host,), container=NAME, create=create, what=f"{action} votes")
 
 
 @dataclass
@@ -184,7 +184,7 @@ class Votes:
     def decide(self, members: list[Member]) -> Recovery:
         return decide(members, self.options)
 
-    def act(self, access: Access, step: Step) -> None:
+    def act(self, access: Access, step: RecoveryStep) -> None:
         host = step.hosts[0]
         if not step.create:
             access.containers("stop", NAME, step.hosts)

@@ -16,7 +16,7 @@ from scs_deploy.clusters.raft import status
 from scs_deploy.clusters.raft.chassis import bindings
 from scs_deploy.operations.node import guests, inventory, membership, pipelines, plan, trust
 from scs_deploy.operations.node.cloud import free
-from scs_deploy.operations.node.plan import NodePlan, Options
+from scs_deploy.operations.node.plan import NodeOptions, NodePlan
 from scs_deploy.operations.node.run import refuse
 from scs_deploy.operations.node.view import Compute, Guest, HostView, View
 from scs_deploy.plan.change import REGION, Change, Kind
@@ -236,15 +236,15 @@ ALL_OFF = ["disable_compute", "move_guests", "release_gateways", "drain_balancer
 
 
 def test_drain_takes_everything_off() -> None:
-    made = plan.drain(region(), "c", Options())
+    made = plan.drain(region(), "c", NodeOptions())
     assert names(made) == ALL_OFF
     assert made.refusals == ()
     assert "web" in made.steps[1].title
 
 
 def test_drain_says_what_data_stays() -> None:
-    assert "image stays on a" in plan.drain(region(), "a", Options()).notes[0]
-    assert plan.drain(region(), "b", Options()).notes == ()
+    assert "image stays on a" in plan.drain(region(), "a", NodeOptions()).notes[0]
+    assert plan.drain(region(), "b", NodeOptions()).notes == ()
 
 
 def test_drain_goes_on_where_it_stopped() -> None:
@@ -252,7 +252,7 @@ def test_drain_goes_on_where_it_stopped() -> None:
     view = view.model_copy(
         update={"computes": {**view.computes, "c": ROOM.model_copy(update={"enabled": False})}, "guests": {}}
     )
-    assert names(plan.drain(view, "c", Options())) == ["drain_balancer", "move_addresses", "move_writer"]
+    assert names(plan.drain(view, "c", NodeOptions())) == ["drain_balancer", "move_addresses", "move_writer"]
 
 
 def test_a_drained_host_needs_nothing() -> None:
@@ -262,7 +262,7 @@ def test_a_drained_host_needs_nothing() -> None:
     view = view.model_copy(
         update={"servers": servers, "computes": {**view.computes, "c": ROOM.model_copy(update={"enabled": False})}}
     )
-    assert names(plan.drain(view, "c", Options())) == []
+    assert names(plan.drain(view, "c", NodeOptions())) == []
     assert view.drained("c")
     assert not view.drained("a")
     back = view.model_copy(
@@ -287,21 +287,21 @@ def test_undrain_of_a_host_in_use_does_nothing() -> None:
 @pytest.mark.parametrize(
     ("view", "host", "options", "reason"),
     [
-        (without(region(), "b"), "c", Options(), "Galera would have 1 of 3 members without c and needs 2; already"),
-        (without(region(), "b"), "c", Options(force_quorum_loss=True), ""),
-        (without(region(), "c"), "c", Options(), ""),
-        (region(guests={"c": (guest(status="ERROR"),)}), "c", Options(), "web (id-web): its state is ERROR"),
-        (region(guests={"c": (guest(status="ERROR"),)}), "c", Options(leave_guests=True), ""),
-        (changed(region(), "c", unreachable="No route to host"), "c", Options(), "No route to host"),
-        (region(balancers=("c",)), "c", Options(), "no other host can hold the API addresses"),
-        (changed(changed(region(), "a", gateway=False), "b", gateway=False), "c", Options(), "the only gateway"),
+        (without(region(), "b"), "c", NodeOptions(), "Galera would have 1 of 3 members without c and needs 2; already"),
+        (without(region(), "b"), "c", NodeOptions(force_quorum_loss=True), ""),
+        (without(region(), "c"), "c", NodeOptions(), ""),
+        (region(guests={"c": (guest(status="ERROR"),)}), "c", NodeOptions(), "web (id-web): its state is ERROR"),
+        (region(guests={"c": (guest(status="ERROR"),)}), "c", NodeOptions(leave_guests=True), ""),
+        (changed(region(), "c", unreachable="No route to host"), "c", NodeOptions(), "No route to host"),
+        (region(balancers=("c",)), "c", NodeOptions(), "no other host can hold the API addresses"),
+        (changed(changed(region(), "a", gateway=False), "b", gateway=False), "c", NodeOptions(), "the only gateway"),
         (
             region(hosts={"c": HostView(name="c", groups=("control",))}, clusters=(), servers=(), computes={}),
-            "c", Options(force_quorum_loss=True), "the only host",
+            "c", NodeOptions(force_quorum_loss=True), "the only host",
         ),
     ],
 )  # fmt: skip
-def test_drain_refuses(view: View, host: str, options: Options, reason: str) -> None:
+def test_drain_refuses(view: View, host: str, options: NodeOptions, reason: str) -> None:
     made = plan.drain(view, host, options)
     if not reason:
         assert made.refusals == ()
@@ -315,7 +315,7 @@ def test_drain_refuses(view: View, host: str, options: Options, reason: str) -> 
 
 def test_a_host_with_guests_that_stay_moves_the_others() -> None:
     own = (guest(), guest("broken", status="ERROR"))
-    made = plan.drain(region(guests={"c": own}), "c", Options(leave_guests=True))
+    made = plan.drain(region(guests={"c": own}), "c", NodeOptions(leave_guests=True))
     assert made.steps[1].title == "live-migrate 1 guest: web"
     assert made.stays == ("broken (id-broken): its state is ERROR",)
 
@@ -326,12 +326,12 @@ def test_a_compute_host_has_fewer_steps() -> None:
     clusters = tuple(
         c.model_copy(update={"members": ("a", "b"), "alive": ("a", "b"), "wanted": ("a", "b")}) for c in view.clusters
     )
-    assert names(plan.drain(view.model_copy(update={"clusters": clusters}), "c", Options())) == ALL_OFF[:2]
+    assert names(plan.drain(view.model_copy(update={"clusters": clusters}), "c", NodeOptions())) == ALL_OFF[:2]
 
 
 def test_replace_of_an_empty_host() -> None:
     view = changed(without(region(guests={}), "b"), "b", empty=True, gateway=False)
-    made = plan.replace(view, "b", Options())
+    made = plan.replace(view, "b", NodeOptions())
     assert made.refusals == ()
     assert names(made) == [
         "disable_compute", "hold_back", "forget", "bootstrap", "identity", "move_addresses", "apply", "verify",
@@ -343,14 +343,14 @@ def test_replace_of_an_empty_host() -> None:
 @pytest.mark.parametrize(
     ("view", "options", "reason"),
     [
-        (changed(without(without(region(), "a"), "b"), "b", empty=True), Options(), "already down: a"),
-        (changed(region(guests={"b": (guest(),)}), "b", empty=True), Options(), "without disks now: web"),
-        (changed(region(guests={"b": (guest(),)}), "b", empty=True), Options(leave_guests=True), ""),
-        (region(guests={"b": (guest(),)}), Options(), ""),
-        (changed(region(), "b", unreachable="timed out"), Options(), "timed out"),
+        (changed(without(without(region(), "a"), "b"), "b", empty=True), NodeOptions(), "already down: a"),
+        (changed(region(guests={"b": (guest(),)}), "b", empty=True), NodeOptions(), "without disks now: web"),
+        (changed(region(guests={"b": (guest(),)}), "b", empty=True), NodeOptions(leave_guests=True), ""),
+        (region(guests={"b": (guest(),)}), NodeOptions(), ""),
+        (changed(region(), "b", unreachable="timed out"), NodeOptions(), "timed out"),
     ],
 )
-def test_replace_refuses(view: View, options: Options, reason: str) -> None:
+def test_replace_refuses(view: View, options: NodeOptions, reason: str) -> None:
     assert reason in "".join(r.reason for r in plan.replace(view, "b", options).refusals)
     assert bool(reason) == bool(plan.replace(view, "b", options).refusals)
 
@@ -377,13 +377,13 @@ def test_add_of_a_compute_host() -> None:
 
 
 def test_remove_refuses_an_even_number() -> None:
-    refusals = plan.remove(region(guests={}), "c", Options()).refusals
+    refusals = plan.remove(region(guests={}), "c", NodeOptions()).refusals
     assert "2 members left, an even number" in refusals[0].reason
-    assert plan.remove(region(guests={}), "c", Options(force_quorum_loss=True)).refusals == ()
+    assert plan.remove(region(guests={}), "c", NodeOptions(force_quorum_loss=True)).refusals == ()
 
 
 def test_remove_of_a_member() -> None:
-    made = plan.remove(region(guests={}), "c", Options(force_quorum_loss=True, purge=True))
+    made = plan.remove(region(guests={}), "c", NodeOptions(force_quorum_loss=True, purge=True))
     assert names(made) == [
         *[n for n in ALL_OFF if n != "move_guests"], "leave", "remove_containers", "purge", "forget", "delete_compute",
         "delete_agents",
@@ -392,13 +392,13 @@ def test_remove_of_a_member() -> None:
 
 def test_remove_loses_no_guest() -> None:
     view = region(guests={"c": (guest(status="SHUTOFF"),)})
-    refusals = plan.remove(view, "c", Options(force_quorum_loss=True, leave_guests=True)).refusals
+    refusals = plan.remove(view, "c", NodeOptions(force_quorum_loss=True, leave_guests=True)).refusals
     assert "1 guest would be lost: web" in refusals[0].reason
 
 
 def test_remove_of_a_dead_host_works_without_it() -> None:
     view = changed(without(region(guests={}), "c"), "c", unreachable="No route to host")
-    made = plan.remove(view, "c", Options(force_quorum_loss=True))
+    made = plan.remove(view, "c", NodeOptions(force_quorum_loss=True))
     assert names(made) == ["forget", "delete_compute", "delete_agents"]
     assert "nothing is stopped there" in made.notes[0]
 

@@ -16,7 +16,7 @@ from scs_deploy.operations.base import Session
 from scs_deploy.operations.node import migrate, run
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.effects import Effects
-from scs_deploy.operations.node.plan import NodePlan, Step
+from scs_deploy.operations.node.plan import NodePlan, PlanStep
 from scs_deploy.operations.node.view import Guest
 from scs_deploy.region.region import Region
 from scs_deploy.state.lock import RunLock
@@ -125,7 +125,7 @@ class Recorder:
 
 def carry_out(recorder: Recorder, store: RunStore, lock: RunLock, verb: str = "drain") -> None:
     names = ("disable_compute", "move_guests", "move_addresses")
-    made = NodePlan(verb=verb, host="a", steps=tuple(Step(name=n, title=n) for n in names))
+    made = NodePlan(verb=verb, host="a", steps=tuple(PlanStep(name=n, title=n) for n in names))
     record = store.start("drain")
     with record.recording():
         run.carry_out(cast("Effects", recorder), made, Session(cast("Environment", None), lock, record=record))
@@ -166,7 +166,7 @@ def test_every_step_of_a_plan_has_an_effect() -> None:
     from scs_deploy.operations.node import plan
 
     text = Path(plan.__file__).read_text(encoding="utf-8")
-    names = {part.split('"')[0] for part in text.split('Step(name="')[1:]}
+    names = {part.split('"')[0] for part in text.split('PlanStep(name="')[1:]}
     assert len(names) > 15
     assert {n for n in names if not callable(getattr(Effects, n, None))} == set()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.clusters.base import Recovery, Step, names
+from scs_deploy.clusters.base import Recovery, RecoveryStep, names
 from scs_deploy.engine.access import Access
 from scs_deploy.operations import base
 from scs_deploy.operations.recover import run
@@ -38,14 +38,14 @@ class Cluster:
         broken = tuple(h for h, s in members.items() if s == "broken")
         stopped = tuple(h for h, s in members.items() if s in ("stopped", "stuck"))
         if broken:
-            step = Step(action="stop", hosts=broken, what="stop")
+            step = RecoveryStep(action="stop", hosts=broken, what="stop")
             return Recovery(members=rows, steps=(step,), summary="broken", partial=True)
         if stopped and self.refuses:
             raise RefusedError("histories differ")
-        steps = tuple(Step(action="start", hosts=(h,), what="start") for h in stopped)
+        steps = tuple(RecoveryStep(action="start", hosts=(h,), what="start") for h in stopped)
         return Recovery(members=rows, steps=steps, summary=f"{names(stopped)} stopped" if stopped else "all work")
 
-    def act(self, access: Access, step: Step) -> None:
+    def act(self, access: Access, step: RecoveryStep) -> None:
         for host in step.hosts:
             if self.members[host] == "fails":
                 raise ScsError(f"host {host}: no")
@@ -126,7 +126,7 @@ def test_a_failed_step_is_recorded_and_ends_the_run(region: Any) -> None:
     cluster = Cluster(a="stopped", b="stopped")
     cluster.members["a"] = "stuck"
 
-    def fail(access: Access, step: Step) -> None:
+    def fail(access: Access, step: RecoveryStep) -> None:
         raise ScsError("host a: no space")
 
     cluster.act = fail  # type: ignore[method-assign]

@@ -97,11 +97,14 @@ def refused(*arguments: str) -> str:
         (("release", "2031.1"), "no release '2031.1' | there are: 2025.1, 2026.1, 2027.1"),
         (("release", "2027.1"), "not reached from 2025.1 at once | scs upgrade release 2026.1"),
         (("release", "2026.1"), "images are not built"),
-        (("--plan",), "--plan goes with a release"),
-        (("--no-backup",), "--no-backup goes with a release"),
+        (("--plan",), "--plan requires a release"),
+        (("--no-backup",), "--no-backup requires a release"),
         (("release", "2026.1", "--plan", "--images"), "scs images build --release 2026.1"),
         (("--release", "2026.1", "--unattended"), "--release cannot be combined with --unattended"),
-        (("--release", "2026.1", "--timer", "*-*-* 03:00"), "--timer and --remove-timer go with no other option"),
+        (
+            ("--release", "2026.1", "--timer", "*-*-* 03:00"),
+            "--timer and --remove-timer cannot be combined",
+        ),
         (("--release", "2027.1"), "not reached from 2025.1 at once"),
     ],
 )
@@ -148,7 +151,7 @@ def test_a_series_of_mariadb_that_members_may_not_go_to(monkeypatch: pytest.Monk
 
 
 def test_a_schedule_needs_a_time(folder: Path) -> None:
-    assert "give either a calendar expression or --remove" in refused("schedule")
+    assert "requires either a calendar expression or --remove" in refused("schedule")
 
 
 def test_the_old_spelling_names_the_new_one(folder: Path) -> None:
