@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes what the region shares: schemas, accounts, the catalogue. Works on the manager, no module is sent."""
+"""Changes state that hosts share: schemas, accounts, the catalogue. Runs on the manager; sends no module."""
 
 from __future__ import annotations
 
