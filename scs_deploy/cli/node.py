@@ -236,7 +236,7 @@ def _print(made: NodePlan) -> None:
         console.print(f"[green]nothing to do[/]: {made.host} needs no {made.verb}")
     for number, step in enumerate(made.steps, 1):
         console.print(f"{number:>3}. {escape(step.title)}", soft_wrap=True)
-    for line in made.stays:
-        console.print(f"  [yellow]stays[/]   {escape(line)}", soft_wrap=True)
+    for guest in made.stays:
+        console.print(f"  [yellow]stays[/]   {escape(str(guest))}", soft_wrap=True)
     for note in made.notes:
         console.print(f"  [cyan]note[/]    {escape(note)}", soft_wrap=True)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each host shall run, explicit to the last default."""
+"""The desired state of each host, with all defaults explicit."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A container's definition, with all that its spec leaves unsaid."""
+"""The definition of a container, with all defaults of its spec."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from scs_deploy.spec.release import LockedImage
 from scs_deploy.spec.service import Service
 
 HEALTH_INTERVAL = 30
-"""Seconds between Docker's health checks of a running container; a roll asks by itself, faster."""
+"""Seconds between Docker's health checks of a running container. A roll runs its own checks, more often."""
 
 
 STOP_TIMEOUT = 30
-"""Seconds from a stop to a kill, where a spec does not say."""
+"""Default seconds from a stop to a kill."""
 
 _SYSTEM = ("/dev", "/sys", "/proc", "/etc/")
-"""Host paths that are there, or not for a container to make."""
+"""Host paths that exist, or that a container must not create."""
 
 _SYSTEMPATHS = "systempaths=unconfined"
 
@@ -33,7 +33,7 @@ _SYSTEMPATHS = "systempaths=unconfined"
 def define_container(
     region: Region, service: Service, name: str, spec: Container, files: list[File], scope: Mapping[str, Any]
 ) -> RunContainer:
-    """A container as Docker shall have it.
+    """The desired container in Docker.
 
     :param files: its files
     :raises ScsError: a string of its spec does not render; RefusedError: its image is not in the lock
@@ -97,7 +97,7 @@ def _host_config(spec: Container, binds: list[str], scope: Mapping[str, Any], at
         "Privileged": False,
     }
     if _SYSTEMPATHS in spec.security_opt:
-        # an option of the command line only: the API takes what it stands for
+        # only the command line has this option; the API has its effects
         result |= {"MaskedPaths": [], "ReadonlyPaths": []}
     return result
 
@@ -133,7 +133,7 @@ def _reference(region: Region, locked: LockedImage) -> str:
 
 
 def _bind(volume: str) -> str:
-    """Docker's inspect shows binds as they were given: give them in one form, with explicit options."""
+    """A bind with explicit options, because Docker's inspect shows binds as they were given."""
     parts = volume.split(":")
     return volume if len(parts) == 3 else f"{volume}:rw"
 
@@ -144,13 +144,13 @@ def _config_binds(service: Service, name: str, spec: Container) -> list[str]:
     if spec.tls:
         binds.append(f"{NODE_CONFIG}/{name}/tls:/etc/scs/tls:ro")
     if ((spec.reload and not spec.reload.only) or any(f.live for f in spec.config)) and spec.config:
-        # a single mounted file keeps its inode: only a mounted directory shows a new version to a running process
+        # a mounted file keeps its inode: a running process sees a new version only in a mounted directory
         return [*binds, f"{NODE_CONFIG}/{name}:{directory}:ro"]
     return binds + [f"{NODE_CONFIG}/{name}/{f.name}:{f.path or f'{directory}/{f.name}'}:ro" for f in spec.config]
 
 
 def _health(health: Health | None, ports: tuple[int, ...], address: str) -> Health | None:
-    """As a command, whatever the spec asks for."""
+    """Convert any kind of health check into a command."""
     if health is None or health.command:
         return health
     if health.tcp:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every host shall have, rendered on the manager alone: no host is asked, nothing is compared.
+"""The desired state of every host as hashes, rendered on the manager without contacting a host.
 
-Proves that inventory, settings, secrets, lock and templates fit together, and two such sums tell what a change of any
-of them touches. Contents stay in memory; hashes come out.
+Proves that inventory, settings, secrets, lock and templates fit together. Comparing two digests shows what a change of
+any of them affects. Contents stay in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scs_deploy.region.selection import Selection
 
 
 class RenderedHost(Model):
-    """One host's desired state, by hashes."""
+    """The desired state of one host, as hashes."""
 
     host: str
     containers: dict[str, str] = Field(description="container: hash of its definition")
@@ -31,7 +31,7 @@ class RenderedHost(Model):
 
 
 def render(region: Region, selection: Selection, rendered: Callable[[], None] = lambda: None) -> list[RenderedHost]:
-    """Render all hosts, or those selected, sorted by name.
+    """Render all selected hosts, sorted by name.
 
     :param rendered: called after each host
     :raises RefusedError: unknown host or service; a secret, certificate, image lock or override is wrong
@@ -40,15 +40,15 @@ def render(region: Region, selection: Selection, rendered: Callable[[], None] = 
     chosen = region.catalog.select(selection.services) if selection.services else None
     for name in selection.hosts:
         if name not in region.inventory.hosts:
-            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(region.inventory.hosts)}")
-    found = []
+            raise RefusedError(f"no host '{name}' in the inventory", f"available: {', '.join(region.inventory.hosts)}")
+    hosts = []
     for name in sorted(selection.hosts or region.inventory.hosts):
         desired = resolve.resolve(region, name, chosen)
         containers = {c.name: str(c.body["Labels"]["scs.spec"]) for c in desired.containers.values()}
         files = {f.path: f.sha256 for f in desired.files.values()}
         jobs = {j.name: j.hash for j in desired.jobs.values()}
         whole = hashlib.sha256(repr((sorted(containers.items()), sorted(files.items()), sorted(jobs.items()))).encode())
-        found.append(
+        hosts.append(
             RenderedHost(
                 host=name,
                 containers=containers,
@@ -59,4 +59,4 @@ def render(region: Region, selection: Selection, rendered: Callable[[], None] = 
             )
         )
         rendered()
-    return found
+    return hosts

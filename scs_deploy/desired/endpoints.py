@@ -14,7 +14,7 @@ from scs_deploy.spec.service import Service
 
 
 class Backend(Model):
-    """A member behind HAProxy."""
+    """A server behind HAProxy."""
 
     name: str
     address: str
@@ -22,7 +22,7 @@ class Backend(Model):
 
 
 class ResolvedEndpoint(Model):
-    """An endpoint with its members."""
+    """An endpoint with its backends."""
 
     name: str
     service: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of a container: rendered, with the operator's overrides, and the certificates that it gets."""
+"""The files of a container: rendered templates with the operator's overrides, programs, and certificates."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from scs_deploy.spec.service import Service
 
 
 def define_job(region: Region, service: Service, name: str, run: RunContainer, scope: Mapping[str, Any]) -> RunJob:
-    """A job as Docker shall have it.
+    """The one-shot container of a job.
 
-    :param run: the container whose image, mounts and user it takes
+    :param run: the container whose image, mounts and user it gets
     :raises ScsError: its command does not render
     """
     job = service.jobs[name]

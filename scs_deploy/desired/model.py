@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a host shall run, explicit to the last default."""
+"""The desired state of a host, with all defaults explicit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scs_deploy.spec.container import Health, Impact, Reload, Roll
 from scs_deploy.spec.job import Phase
 
 NODE_CONFIG = "/etc/scs"
-"""Folder of all rendered files on a node, one sub-folder per container."""
+"""Folder of all rendered files on a node, with one subfolder per container."""
 
 
 class File(Model):
@@ -28,11 +28,13 @@ class File(Model):
     container: str
     name: str
     format: str
-    sources: tuple[str, ...] = Field(default=(), description="override files merged over the template, weakest first")
+    sources: tuple[str, ...] = Field(
+        default=(), description="override files merged into the template, lowest precedence first"
+    )
 
 
 class RunContainer(Model):
-    """A container as Docker shall have it, and how it is checked, reloaded and replaced. No Jinja is left in it."""
+    """A desired container in Docker, and how to check, reload and replace it. All Jinja is rendered."""
 
     name: str
     service: str
@@ -42,7 +44,7 @@ class RunContainer(Model):
     health: Health | None = Field(description="always a command, inside the container; None: running is enough")
     reload: Reload | None
     roll: Roll = Field(default=Roll())
-    live: tuple[str, ...] = Field(default=(), description="names of files that are read anew at each use")
+    live: tuple[str, ...] = Field(default=(), description="names of files that are read again at each use")
     volumes: dict[str, tuple[int, int]] = Field(description="named volume: uid, gid of a new one")
     directories: dict[str, tuple[int, int]] = Field(description="host directory: uid, gid of a new one")
     address: str = Field(description="management address of its host")
@@ -63,13 +65,13 @@ class RunJob(Model):
     body: dict[str, Any]
     volumes: dict[str, tuple[int, int]]
     directories: dict[str, tuple[int, int]]
-    schema_change: bool = Field(default=False, description="it changes a database's schema")
-    hash: str = Field(description="of image and command, or of the release: another one means that it is due")
+    schema_change: bool = Field(default=False, description="whether it changes a database's schema")
+    hash: str = Field(description="of image and command, or of the release; the job is due if it changed")
     timeout: int
 
 
 class DesiredHost(Model):
-    """All that one host shall have."""
+    """The desired state of one host."""
 
     host: str
     containers: dict[str, RunContainer]

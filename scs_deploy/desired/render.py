@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rendering: plain Jinja2 with StrictUndefined, templates compiled once a process."""
+"""Rendering: plain Jinja2 with StrictUndefined; templates are compiled once per process."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ T = TypeVar("T")
 
 
 def _compiled() -> jinja2.BytecodeCache | None:
-    """What an earlier process compiled, in the user's cache folder: compiling all templates takes a tenth of a second.
+    """Compiled templates in the user's cache folder; compiling all of them takes a tenth of a second.
 
-    It is code that this process runs: a folder that somebody else could write to is not used.
+    They are code that this process runs, so a folder that other users can write to is not used.
     """
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scs" / "templates"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.stat()
+        owner = folder.stat()
     except (OSError, RuntimeError):
         return None
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    if owner.st_uid != os.geteuid() or stat.S_IMODE(owner.st_mode) & 0o077:
         return None
     return jinja2.FileSystemBytecodeCache(str(folder))
 
@@ -63,7 +63,7 @@ def environment_for(service: Service) -> jinja2.Environment:
 
 @lru_cache(maxsize=256)
 def _directories(directory: Path, layer: str) -> tuple[str, ...]:
-    # asked for once a file and host: finding the folders anew cost a third of the rendering of a large region
+    # called for every file of every host: without the cache, this takes a third of a large region's rendering time
     return str(directory), str(paths.layer(layer) / "templates"), str(paths.layer("core") / "templates")
 
 
@@ -73,9 +73,9 @@ def _leaf(source: str) -> jinja2.Template:
 
 
 def leaf(source: str, scope: Mapping[str, Any], where: str) -> str:
-    """Render a string of a spec; strings without Jinja pass untouched.
+    """Render a string of a spec. Strings without Jinja are returned unchanged.
 
-    :param where: names the string in an error
+    :param where: the string's name in errors
     :raises ScsError: the string does not render
     """
     if "{" not in source or ("{{" not in source and "{%" not in source):
@@ -87,9 +87,9 @@ def leaf(source: str, scope: Mapping[str, Any], where: str) -> str:
 
 
 def leaves(value: T, scope: Mapping[str, Any], where: str) -> T:
-    """Render every string in a part of a spec: in sequences, mappings and models, too.
+    """Render every string in a part of a spec, including those in sequences, mappings and models.
 
-    :param where: names the part in an error
+    :param where: the part's name in errors
     :raises ScsError: a string does not render
     """
     result: Any = value
@@ -105,9 +105,9 @@ def leaves(value: T, scope: Mapping[str, Any], where: str) -> T:
 
 
 def text(service: Service, source: Path, scope: Mapping[str, Any]) -> str:
-    """What a container reads: a template rendered, a program byte for byte.
+    """The content of a container's file: a rendered template, or an unchanged program.
 
-    :param source: as `sources.source` finds it
+    :param source: from `sources.source`
     :raises ScsError: the template does not render, naming file and line
     """
     return template(service, source.name, scope) if source.suffix == ".j2" else _program(source)
@@ -115,7 +115,7 @@ def text(service: Service, source: Path, scope: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=1024)
 def _program(path: Path) -> str:
-    # the same on every host
+    # identical on every host
     return path.read_text(encoding="utf-8")
 
 

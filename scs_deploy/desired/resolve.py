@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""spec + release + environment -> what each host shall run, explicit to the last default."""
+"""spec + release + environment -> the desired state of each host, with all defaults explicit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scs_deploy.region.region import Region
 def resolve(region: Region, host_name: str, services: Collection[str] | None = None) -> DesiredHost:
     """The desired state of one host.
 
-    :param services: only these; None: all. What is left out needs no image, secret or override.
+    :param services: only these; None: all. The others need no image, secret or override.
     :raises ScsError: a template does not render; RefusedError: secret, certificate, image lock or override is wrong
     """
     scopes = template_scope(region)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What templates and leaf strings of service specs see: the only names that a template may use."""
+"""The scope of templates and of leaf strings in service specs: the only names that they may use."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ DATABASE_PORT, BROKER_PORT, CACHE_PORT = 3306, 5671, 11211
 
 
 class TemplateScope:
-    """The names that templates see in one region. What hosts or services share is computed once.
+    """The names available to templates in one region. Names that hosts or services share are computed once.
 
-    Secrets are those of the region; a template reads only what its service, or a service that this one requires,
-    declares.
+    A template can read only the secrets that its service, or a service that it requires, declares.
     """
 
     def __init__(self, region: Region) -> None:
@@ -60,8 +59,8 @@ class TemplateScope:
     def _ids(self, user: str) -> tuple[int, int]:
         if user in ("root", "0"):
             return (0, 0)
-        found = self._region.users[user.partition(":")[0]]
-        return (found.uid or 0, found.gid)
+        account = self._region.users[user.partition(":")[0]]
+        return (account.uid or 0, account.gid)
 
     def _settings_of(self, host: Host) -> dict[str, Any]:
         if host.name not in self._settings:
@@ -71,19 +70,19 @@ class TemplateScope:
 
 @lru_cache(maxsize=8)
 def template_scope(region: Region) -> TemplateScope:
-    """The scope of a region, one for each `Region` that was loaded."""
+    """The scope of a region, one for each loaded `Region`."""
     return TemplateScope(region)
 
 
 class SecretScope(Mapping[str, str]):
-    """A service's view of the secrets; asking for a foreign one is an error that names the spec to mend."""
+    """A service's view of the secrets. Reading another service's secret is an error that names both."""
 
     def __init__(self, secrets: Mapping[str, str], allowed: frozenset[str], service: str) -> None:
         self._secrets, self._allowed, self._service = secrets, allowed, service
 
     def __getitem__(self, key: str) -> str:
         if key not in self._allowed and credentials.base(key) not in self._allowed:
-            raise KeyError(f"secret '{key}' is not declared by {self._service} or by what it requires")
+            raise KeyError(f"secret '{key}' is not declared by {self._service} or by a service that it requires")
         return self._secrets[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -150,13 +149,13 @@ class _ServiceScope:
         return self.endpoint_root(kind, interface) + self.by_name[kind].path
 
     def database_url(self, name: str) -> str:
-        """SQLAlchemy's URL of one of the service's schemas."""
+        """SQLAlchemy URL of one of the service's schemas."""
         password = quote(self.secrets[f"{self.service}_database_password"], safe="")
         server = f"{self.api.internal.name}:{DATABASE_PORT}"
         return f"mysql+pymysql://{self.service}:{password}@{server}/{name}?charset=utf8mb4&ssl_ca={CA_FILE}"
 
     def transport_url(self, of: str = "") -> str:
-        """oslo.messaging's URL of a service's vhost; default: this service's."""
+        """oslo.messaging URL of a service's vhost; default: this service's."""
         of = of or self.service
         password = quote(self.secrets[f"{of}_rabbitmq_password"], safe="")
         user = self.user_of(f"{of}_rabbitmq_password", of)
@@ -164,12 +163,12 @@ class _ServiceScope:
         return "rabbit://" + ",".join(f"{user}:{password}@{h.management}:{BROKER_PORT}" for h in brokers) + f"/{of}"
 
     def user_of(self, secret: str, name: str = "") -> str:
-        """The user that logs in with a secret while it is rotated."""
+        """The user of a secret, which changes during a rotation."""
         _ = self.secrets[secret]
         return credentials.user(self.region.secrets, secret, name or self.service)
 
     def previous(self, secret: str) -> str:
-        """A secret's value before its rotation; empty: it is not being rotated."""
+        """A secret's previous value; empty if it is not being rotated."""
         _ = self.secrets[secret]
         return credentials.previous(self.region.secrets, secret) or ""
 
@@ -182,7 +181,7 @@ class _ServiceScope:
 
 
 class _ApiCertificates:
-    """`certificates.internal.cert`, `.key` and so on, read only by templates that ask."""
+    """`certificates.internal.cert`, `.key` and so on, loaded only for templates that use them."""
 
     def __init__(self, region: Region) -> None:
         self._region = region

@@ -54,7 +54,7 @@ class Module(StrEnum):
     FILES = "scs.core.files"
     IMAGES = "scs.core.images"
     JOBS = "scs.core.jobs"
-    REGION = "scs.core.region"
+    SHARED = "scs.core.shared"
 
 
 class Task(Model):
@@ -318,7 +318,7 @@ def _tasks(changes: list[Change], leaving: Collection[str]) -> list[Task]:
         if own := of(kind):
             servers = list(dict.fromkeys(s.server for s in shared_objects(own)))
             arguments = {"kind": kind.value, "servers": servers, "subjects": _names(own)}
-            result.append(_task(f"{what}: {_list(_names(own))}", Module.REGION, arguments, own))
+            result.append(_task(f"{what}: {_list(_names(own))}", Module.SHARED, arguments, own))
     result += _undrains(of(Kind.UNDRAIN))
     if rolls := of(*ACTIONS):
         result.append(_containers(rolls, leaving))

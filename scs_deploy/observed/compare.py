@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Field by field: a container as Docker shows it against its definition."""
+"""Compare a container in Docker with its definition, field by field."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from scs_deploy.observed.model import ObservedContainer
 
 
 def container_differences(desired: RunContainer, seen: ObservedContainer, images: dict[str, str]) -> list[str]:
-    """Why the container must be replaced; empty when it is as defined. Its files are compared elsewhere.
+    """The reasons to replace a container; empty if it matches its definition. Its files are compared elsewhere.
 
-    :param images: repository@digest: image id, of the node
+    :param images: of the node; repository@digest: image id
     """
     reasons = []
     if images.get(desired.image) != seen.image_id:
@@ -58,7 +58,7 @@ def _normal(key: str, value: Any) -> Any:
     if key in ("CapAdd", "CapDrop"):
         return frozenset(str(c).removeprefix("CAP_") for c in value or ())
     if key == "SecurityOpt":
-        # the engine adds label=disable by itself where a namespace is the host's
+        # the engine itself adds label=disable if a namespace is the host's
         return frozenset(str(o) for o in value or () if o != "label=disable")
     if key == "Binds":
         return frozenset(value or ())
@@ -73,8 +73,8 @@ def _normal(key: str, value: Any) -> Any:
 
 def _difference(have: Any, want: Any) -> str:
     if isinstance(have, frozenset):
-        gone, come = sorted(have - want), sorted(want - have)
-        return " ".join([*(f"-{g}" for g in gone), *(f"+{c}" for c in come)])
+        removed, added = sorted(have - want), sorted(want - have)
+        return " ".join([*(f"-{r}" for r in removed), *(f"+{a}" for a in added)])
     return f"{_value(have)} -> {_value(want)}"
 
 

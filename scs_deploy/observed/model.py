@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the observing module reports of one host."""
+"""The state of one host, as the module `observe` reports it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scs_deploy.base.model import Model
 
 
 class ObservedContainer(BaseModel):
-    """The part of Docker's inspect that is compared, under Docker's names."""
+    """The compared fields of Docker's inspect, under Docker's names."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -37,7 +37,7 @@ class ObservedContainer(BaseModel):
 
     @property
     def started_at(self) -> float:
-        """Seconds since the epoch; 0 when it never started."""
+        """Seconds since the epoch; 0 if it never started."""
         return timestamp(self.started)
 
 
@@ -52,13 +52,13 @@ class BackendServer(Model):
 
 
 class ForcedServer(BackendServer):
-    """A server that somebody took out of use."""
+    """A server that an operator or a run took out of use."""
 
     state: str = Field(description="drain or maint")
 
 
 class Observed(BaseModel):
-    """One host, as it is."""
+    """The state of one host."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -72,31 +72,31 @@ class Observed(BaseModel):
     stopped: list[str] = []
     drained: bool = False
     forced: list[ForcedServer] = Field(default=[], description="out of use in this host's HAProxy")
-    down: list[BackendServer] = Field(default=[], description="servers that do not work, says this host's HAProxy")
+    down: list[BackendServer] = Field(default=[], description="servers that are down according to this host's HAProxy")
     used: dict[str, str] = Field(default={}, description="backend with one server in use: that server")
-    addresses: list[str] = Field(default=[], description="of the region's API, those that are here")
+    addresses: list[str] = Field(default=[], description="addresses of the region's API that this host has")
     listening: list[tuple[str, int]] = []
     free: int = Field(description="bytes free where Docker keeps images")
 
     def job_hash(self, name: str) -> str:
-        """Hash of the job's last success, or ''."""
+        """Hash of the job's last success; empty without one."""
         return str(self._record(name).get("hash", ""))
 
     def superseded(self, name: str, job: str) -> bool:
-        """Whether the job succeeded with this hash before it did so, for the first time, with another one."""
+        """Whether the job succeeded with this hash, and later with another one for the first time."""
         known = self._record(name).get("succeeded")
         return isinstance(known, list) and job in known[:-1]
 
     def _record(self, name: str) -> dict[str, Any]:
         try:
-            found = json.loads(self.jobs[name][0])
+            record = json.loads(self.jobs[name][0])
         except (KeyError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return record if isinstance(record, dict) else {}
 
 
 def timestamp(text: str | None) -> float:
-    """Seconds since the epoch of Docker's RFC 3339 time (nanoseconds are cut); 0 for none."""
+    """Convert Docker's RFC 3339 time, truncated to microseconds, to seconds since the epoch; 0 if empty."""
     if not text or text.startswith("0001"):
         return 0.0
     head, _, fraction = text.rstrip("Z").partition(".")

@@ -1,35 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run goes by, as a hash: runs with the same hash went by the same description."""
+"""The inputs of a run, as a hash: runs with the same hash had the same description of the region."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from scs_deploy.base import paths
 from scs_deploy.region.region import Region
+
+SHARED = ("templates", "files")
+"""Folders of a layer whose files its services share."""
 
 
 def inputs(region: Region) -> str:
     """Hash of everything the run goes by: settings, inventory, release lock, specs, overrides."""
-    digest = hashlib.sha256()
     folder = region.environment.inventory
     # a region's first run, which prepares its hosts, has no release lock yet
-    files = [f for f in (region.environment.file, region.environment.lock_file) if f.is_file()]
-    files += sorted(p for p in ([folder] if folder.is_file() else folder.rglob("*")) if p.is_file())
-    files += [region.overrides.directory / f for f in sorted(region.overrides.files)]
-    for file in [*files, *_specs(region)]:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
+    files = {f.name: f for f in (region.environment.file, region.environment.lock_file) if f.is_file()}
+    files |= {folder.name: folder} if folder.is_file() else {f"inventory/{name}": f for name, f in _below(folder)}
+    files |= {f"config/{f}": region.overrides.directory / f for f in region.overrides.files}
+    return _hash({**files, **spec_files(region)})[:16]
 
 
 def specs(region: Region) -> str:
-    """Hash of the service specs and templates."""
-    digest = hashlib.sha256()
-    for file in _specs(region):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:12]
+    """Hash of the service specs, their templates and their programs."""
+    return _hash(spec_files(region))[:12]
 
 
-def _specs(region: Region) -> list[Path]:
+def spec_files(region: Region) -> dict[str, Path]:
+    """Name and path of every file that describes a service: its directory, and what its layer and core share."""
     services = region.catalog.services.values()
-    return [p for s in services for p in sorted(s.directory.rglob("*")) if p.is_file()]
+    folders = {f"{s.layer}/services/{s.name}": s.directory for s in services}
+    for layer in {"core", *(s.layer for s in services)}:
+        folders |= {f"{layer}/{shared}": paths.layer(layer) / shared for shared in SHARED}
+    return {f"{at}/{name}": file for at, folder in folders.items() for name, file in _below(folder)}
+
+
+def _below(folder: Path) -> Iterator[tuple[str, Path]]:
+    for file in folder.rglob("*"):
+        # Python leaves compiled programs there when tests import them
+        if file.is_file() and "__pycache__" not in file.parts:
+            yield str(file.relative_to(folder)), file
+
+
+def _hash(files: Mapping[str, Path]) -> str:
+    digest = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log of a region, `state/scs.log`: what goes wrong without ending a run, e.g. a view that cannot show an event.
+"""The log of a region, `state/scs.log`: errors that do not end a run, e.g. a view that cannot show an event.
 
-What a run does is in its record.
+The run record has what a run does.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pathlib import Path
 from scs_deploy.environment.environment import Environment
 
 FILE = "scs.log"
-"""In a region's state folder; made when there is something to say."""
+"""In a region's state folder; created with its first line."""
 
 LINE = logging.Formatter("%(asctime)s %(process)d %(levelname)s %(message)s")
 
 
 def log_file(environment: Environment) -> Path:
-    """Where a region's log is."""
+    """The path of a region's log."""
     return environment.state / FILE
 
 
 class Log(logging.FileHandler):
-    """What scs logs, in a file that its owner alone can read."""
+    """The log, in a file that only its owner can read."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(file, delay=True, encoding="utf-8")
@@ -48,7 +48,7 @@ class Log(logging.FileHandler):
 
 @contextmanager
 def logging_to(environment: Environment) -> Iterator[Log]:
-    """Until the block ends, what scs logs is appended to the region's log."""
+    """Append what scs logs to the region's log until the block ends."""
     logger, log = logging.getLogger("scs"), Log(log_file(environment))
     logger.addHandler(log)
     try:
@@ -59,7 +59,7 @@ def logging_to(environment: Environment) -> Iterator[Log]:
 
 
 def logging_to_terminal() -> None:
-    """From here on, print on stderr what scs logs, the least details included."""
+    """From now on, print everything that scs logs on stderr, including debug messages."""
     handler = logging.StreamHandler()
     handler.setFormatter(LINE)
     logger = logging.getLogger("scs")

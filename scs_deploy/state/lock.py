@@ -20,11 +20,11 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.state import process
 
 SETTLE = 1.0
-"""Seconds in which a holder has surely written its name, and somebody who only looks has gone again."""
+"""Seconds after which a holder has certainly written its name, and a process that only looked has released the lock."""
 
 
 class Holder(BaseModel, frozen=True):
-    """Who holds a lock. `token` grows with every holder, so an older one is recognised as stale."""
+    """The holder of a lock. `token` grows with every holder, so an older holder is recognised as stale."""
 
     owner: str
     pid: int
@@ -43,16 +43,16 @@ FILE = "lock"
 def region_lock(environment: Environment, command: str | None = None) -> RunLock:
     """`with region_lock(environment) as lock:` - the lock that a run holds while it changes a region.
 
-    :param command: what the holder does, see RunLock
+    :param command: see RunLock
     """
     return RunLock(environment.state / FILE, command)
 
 
 class RunLock:
-    """`with RunLock(path) as lock:` - what the lock stands for is ours until the block ends.
+    """`with RunLock(path) as lock:` - holds the lock until the block ends.
 
-    :param path: the lock file; its folder is made when missing
-    :param command: what the holder does, for the others' error message; default: this process's command line
+    :param path: the lock file; its folder is created if missing
+    :param command: named in the error message of other processes; default: this process's command line
     """
 
     def __init__(self, path: Path, command: str | None = None) -> None:
@@ -64,7 +64,7 @@ class RunLock:
     def acquire(self) -> None:
         """Take the lock.
 
-        :raises RefusedError: somebody else has it; the message says who and since when
+        :raises RefusedError: another process has it; the message says which and since when
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -87,7 +87,7 @@ class RunLock:
             holder = _read(self.path)
             dead = holder and holder.host == process.host() and not process.alive(holder.pid)
             if (holder is None or dead) and time.monotonic() < deadline:
-                time.sleep(0.02)  # the holder has not written its name yet, or somebody looked who has it
+                time.sleep(0.02)  # the holder has not written its name yet, or another process is looking
                 continue
             who = f"by {holder}" if holder else "by another process"
             raise RefusedError(
@@ -95,9 +95,9 @@ class RunLock:
             )
 
     def check(self) -> None:
-        """Ask again whether the lock is still ours, before doing what cannot be undone.
+        """Check that this process still holds the lock, before a step that cannot be undone.
 
-        :raises ScsError: the file was removed or replaced, or a later holder was let in
+        :raises ScsError: the file was removed or replaced, or another process got the lock
         """
         if self._fd is None:
             raise ScsError(f"{self.path}: the lock is not held")
@@ -109,7 +109,7 @@ class RunLock:
             raise ScsError(f"{self.path}: this run (token {self.token}) lost the region's lock", "see: scs runs list")
 
     def release(self) -> None:
-        """Give the lock back; harmless when it is not held."""
+        """Release the lock; does nothing if it is not held."""
         if self._fd is None:
             return
         os.ftruncate(self._fd, 0)
@@ -129,7 +129,7 @@ class RunLock:
 
 
 def holder(path: Path) -> Holder | None:
-    """Who holds the lock now; None: nobody. Changes nothing."""
+    """The current holder of the lock, or None. Changes nothing."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -169,7 +169,7 @@ def _token(path: Path) -> int:
 
 
 def _next_token(path: Path) -> int:
-    """Count up and keep the count; called by the holder only."""
+    """Increment the token in its file. Only the holder calls this."""
     token = _token(path) + 1
     target = path.with_name(path.name + ".token")
     temporary = target.with_name(target.name + ".new")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a prober saw, and what follows from it. Pure."""
+"""The samples of a prober, and their evaluation. Pure."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Sample(Model):
 
     @property
     def end(self) -> float:
-        """When the answer was there, or the client gave up."""
+        """When the response arrived, or the client gave up."""
         return self.start + self.seconds
 
 
 class Gap(Model):
-    """Time without a success while somebody asked: until the end of the next success."""
+    """Time without a success while requests were sent, until the end of the next success."""
 
     kind: str
     begin: float
@@ -54,14 +54,14 @@ class Summary(Model):
 
 
 def gaps(kind: str, samples: Iterable[Sample], begin: float, end: float) -> list[Gap]:
-    """The gaps of a kind between `begin` and `end` of the probing, in order: while it was asked, nothing succeeded.
+    """The gaps of a kind between `begin` and `end` of the probing, in order.
 
-    Time in which nobody asked is no gap, so that a kind's gaps do not depend on how often it is asked. Both ends count
-    as if something had succeeded there, and was asked from there on: an outage that reaches to the end is not hidden.
+    Time without requests does not count, so that the gaps of a kind do not depend on how often it is requested. Both
+    ends count as successes after which requests continue, so that an outage that lasts until the end is not hidden.
     """
     own = sorted((s for s in samples if s.kind == kind), key=lambda s: s.end)
     successes = [s.end for s in own if not s.error and begin <= s.end <= end]
-    # the earliest start of all requests that ended at a time or later
+    # for each request: the earliest start of the requests that ended when it did or later
     ends = [s.end for s in own]
     earliest = list(itertools.accumulate((s.start for s in reversed(own)), min))[::-1]
     result = []
@@ -80,7 +80,7 @@ def longest_gap(kind: str, samples: Iterable[Sample], begin: float, end: float) 
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """The nearest-rank percentile of values in ascending order; 0 of none."""
+    """The nearest-rank percentile of values in ascending order; 0 without values."""
     return ordered[max(math.ceil(len(ordered) * percent / 100) - 1, 0)] if ordered else 0.0
 
 
@@ -105,15 +105,15 @@ def summary(kind: str, samples: Sequence[Sample], begin: float, end: float) -> S
 
 
 def together(*parts: Iterable[Summary]) -> list[Summary]:
-    """What several probers saw, one after the other, as one summary for each kind of request.
+    """Combine the results of consecutive probers into one summary per kind of request.
 
-    Requests, failures and errors add up. Of rates and percentiles the highest counts, of gaps the longest.
+    Requests, failures and errors are added up. The highest rate and percentiles and the longest gap are kept.
     """
-    found: dict[str, Summary] = {}
+    combined: dict[str, Summary] = {}
     for summary in itertools.chain.from_iterable(parts):
-        before = found.get(summary.kind)
-        found[summary.kind] = _both(before, summary) if before else summary
-    return list(found.values())
+        before = combined.get(summary.kind)
+        combined[summary.kind] = _both(before, summary) if before else summary
+    return list(combined.values())
 
 
 def _both(first: Summary, second: Summary) -> Summary:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which process is this, and does one still live: the part of locks and run records that asks the kernel."""
+"""Identity of this process, and whether another one is still alive: the kernel's part of locks and run records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def host() -> str:
 
 
 def owner() -> str:
-    """`user@host` of whoever runs this process; the user behind sudo where there is one."""
+    """`user@host` of this process's user; with sudo, the user who called it."""
     user = os.environ.get("SUDO_USER")
     if not user:
         try:
@@ -26,9 +26,9 @@ def owner() -> str:
 
 
 def started(pid: int) -> int | None:
-    """When a process of this machine started, in clock ticks since boot; None: there is no such process.
+    """When a process of this machine started, in clock ticks since boot; None if it does not exist.
 
-    A pid alone is reused; pid and start time together are not. Source: proc_pid_stat(5), field 22.
+    The kernel reuses pids, but not a pid together with its start time. Source: proc_pid_stat(5), field 22.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -39,6 +39,6 @@ def started(pid: int) -> int | None:
 
 
 def alive(pid: int, since: int | None = None) -> bool:
-    """Whether a process lives; with `since` (as from `started`), whether it is that very process."""
+    """Whether a process is alive; with `since` (from `started`), whether it is still the same process."""
     now = started(pid)
     return now is not None and (since is None or now == since)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was run in a region, step by step: SQLite in the state folder, written as it happens."""
+"""The records of a region's runs, step by step: an SQLite database in the state folder, written during the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MESSAGE_LIMIT = 4000
 
 
 class Status(StrEnum):
-    """How a run or a step stands."""
+    """The status of a run or a step."""
 
     RUNNING = "running"
     DONE = "done"
@@ -54,11 +54,11 @@ class Step(Model):
     finished: datetime | None
     message: str
     jobs: tuple[str, ...] | None = None
-    """jobs that it ran; None: recorded by an scs that did not keep them"""
+    """jobs that it ran; None: an older scs recorded it, without jobs"""
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None while it runs."""
+        """Its duration; None while it runs."""
         return (self.finished - self.started).total_seconds() if self.finished else None
 
 
@@ -80,34 +80,34 @@ class Run(Model):
     message: str
     inventory: str = ""
     attempt: int = 1
-    """1, and one more each time that it was resumed"""
+    """1, plus the number of times that it was resumed"""
     resume: str = ""
     """the operation's request, JSON; empty: it cannot be resumed"""
     operation: str = ""
-    """what was done, e.g. `apply`; empty: a run of an older scs"""
+    """name of the operation, e.g. `apply`; empty: a run of an older scs"""
     repeat: str = ""
-    """why it is repeated instead of resumed; empty: see `resume`"""
+    """why the command is repeated instead of resumed; empty: see `resume`"""
     scs: str = ""
-    """version that began it; empty: an older one"""
+    """version of scs that started it; empty: an older one"""
     follows: bool = False
-    """the region is as `inputs` say once the run is done: so after an apply, not after a restart"""
+    """whether the region matches `inputs` once the run is done: true for an apply, false for a restart"""
     before: str = ""
-    """`inputs` that the region followed before; empty: not known"""
+    """`inputs` that the region matched before; empty: unknown"""
     revisions: str = ""
-    """of the databases' schemas when it began, JSON; empty: not known"""
+    """of the databases' schemas at the start, JSON; empty: unknown"""
     changing: bool = True
-    """false: it leaves the region as it is, as a backup does"""
+    """false: it does not change the region, e.g. a backup"""
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None when its end is not known."""
+        """Its duration; None if its end is unknown."""
         return (self.finished - self.started).total_seconds() if self.finished else None
 
 
 class RunStore:
     """The records of one region. Safe for several processes and threads.
 
-    :param path: the database, see `run_store`; made when missing
+    :param path: the database, see `run_store`; created if missing
     :raises ScsError: it cannot be opened
     """
 
@@ -131,21 +131,21 @@ class RunStore:
         secrets: Iterable[str] = (), resume: str = "", revisions: str = "", changing: bool = True,
         operation: str = "", repeat: str = "", follows: bool = False,
     ) -> RunRecord:  # fmt: skip
-        """Begin a record for this process.
+        """Start a record for this process.
 
-        :param inputs: hash of all that the run goes by
-        :param inventory: hash of the inventory that it goes by
+        :param inputs: hash of the run's inputs
+        :param inventory: hash of the inventory
         :param revisions: of the databases' schemas, JSON
-        :param resume: the operation's request, to go on after an interruption, JSON; empty: it is repeated instead
-        :param operation: what is done, e.g. `apply`
-        :param repeat: one line: why it is repeated instead of resumed
-        :param secrets: values that are masked should a message hold one
-        :param changing: whether it is to change the region
-        :param follows: whether the region is as `inputs` say once the run is done
+        :param resume: the operation's request, JSON, to resume it after an interruption; empty: it cannot be resumed
+        :param operation: name of the operation, e.g. `apply`
+        :param repeat: why the command is repeated instead of resumed, one line
+        :param secrets: values to mask in messages
+        :param changing: whether the run changes the region
+        :param follows: whether the region matches `inputs` once the run is done
         """
         self._settle()
         mask = _secrets(secrets)
-        # of the last run that had the region follow them: a restart is done with inputs that nothing follows yet
+        # only of a run that made the region match them: a restart uses inputs that may not be applied yet
         before = self.execute(
             "SELECT inputs FROM runs WHERE status = ? AND follows ORDER BY id DESC LIMIT 1", Status.DONE
         )
@@ -168,9 +168,9 @@ class RunStore:
             return RunRecord(self, run, mask)
 
     def resume(self, run: Run, *, changes_left: int, secrets: Iterable[str] = ()) -> RunRecord:
-        """Go on with a run's record as this process: another attempt, whose steps follow those of the last.
+        """Continue a run's record as this process: a new attempt, whose steps follow those of the last one.
 
-        :param changes_left: changes that are still to do
+        :param changes_left: number of remaining changes
         """
         self._settle()
         self.execute(
@@ -186,7 +186,7 @@ class RunStore:
         return RunRecord(self, run.id, _secrets(secrets), last or 0)
 
     def abandon(self, run: Run) -> None:
-        """Note that nobody will resume a run."""
+        """Record that a run will not be resumed."""
         self.execute(
             "UPDATE runs SET status = ?, message = message || ? WHERE id = ?",
             Status.ABANDONED, f"{'; ' if run.message else ''}abandoned by {process.owner()}", run.id,
@@ -195,23 +195,23 @@ class RunStore:
     def list(self, limit: int = 20, changing: bool = False) -> list[Run]:
         """The latest runs, newest first.
 
-        :param changing: without those that leave the region as it is
+        :param changing: only runs that change the region
         """
         rows = self.execute("SELECT * FROM runs WHERE changing >= ? ORDER BY id DESC LIMIT ?", changing, limit)
         holder = lock.holder(self.path.with_name(lock.FILE))
         return [_judge(Run.model_validate(dict(r)), holder) for r in rows]
 
     def get(self, run: str | None = None, changing: bool = False) -> Run:
-        """One run by its id; the latest when none is given.
+        """A run by its id; by default the latest.
 
-        :param changing: the latest that does not leave the region as it is
-        :raises RefusedError: there is no such run
+        :param changing: the latest run that changes the region
+        :raises RefusedError: no such run
         """
         if run is None:
-            found = self.list(1, changing)
-            if not found:
+            runs = self.list(1, changing)
+            if not runs:
                 raise RefusedError("no run was recorded in this region yet", "scs apply")
-            return found[0]
+            return runs[0]
         rows = self.execute("SELECT * FROM runs WHERE id = ?", run)
         if not rows:
             raise RefusedError(f"no run '{run}'", "scs runs list")
@@ -226,7 +226,7 @@ class RunStore:
         return [s.model_copy(update={"status": Status.INTERRUPTED}) if s.status is Status.RUNNING else s for s in steps]
 
     def last_done(self) -> dict[str, Run]:
-        """host: the newest run that ended well and did something there."""
+        """Each host's latest successful run with steps on it."""
         rows = self.execute(
             "SELECT s.host, MAX(r.id) AS run FROM steps s JOIN runs r ON r.id = s.run "
             "WHERE r.status = ? AND r.finished IS NOT NULL AND s.host != '' GROUP BY s.host",
@@ -236,14 +236,14 @@ class RunStore:
         return {row["host"]: runs[row["run"]] for row in rows}
 
     def probes(self, run: str) -> builtins.list[Summary]:
-        """What the prober saw during a run, or during its last attempt when it was resumed."""
+        """The prober's results of a run; of its last attempt if it was resumed."""
         rows = self.execute(
             "SELECT summaries FROM probes WHERE run = ? AND attempt = (SELECT attempt FROM runs WHERE id = ?)", run, run
         )
         return [Summary.model_validate(s) for r in rows for s in json.loads(r["summaries"])]
 
     def execute(self, statement: str, *values: Any) -> builtins.list[sqlite3.Row]:
-        """One statement in a transaction of its own.
+        """Execute a statement in its own transaction.
 
         :raises ScsError: the database cannot be read or written, e.g. because the disk is full
         """
@@ -269,7 +269,7 @@ class RunStore:
         self.close()
 
     def _settle(self) -> None:
-        """Write down what `list` concludes: runs whose process is gone were interrupted."""
+        """Record what `list` concludes: runs whose process no longer exists were interrupted."""
         holder = lock.holder(self.path.with_name(lock.FILE))
         for row in self.execute("SELECT * FROM runs WHERE status = ?", Status.RUNNING):
             run = _judge(Run.model_validate(dict(row)), holder)
@@ -286,7 +286,7 @@ def run_store(environment: Environment) -> RunStore:
 
 
 class RunRecord:
-    """The record of the run that this process is doing."""
+    """The record of this process's run."""
 
     def __init__(self, store: RunStore, run: str, mask: tuple[str, ...] = (), sequence: int = 0) -> None:
         self.id = run
@@ -298,9 +298,9 @@ class RunRecord:
     def step_started(
         self, task: str, *, phase: str = "", host: str = "", subject: str = "", jobs: Sequence[str] = ()
     ) -> int:
-        """Note that a task begins on a host; returns its number for `step_finished`.
+        """Record that a task starts on a host; returns its number for `step_finished`.
 
-        :param jobs: that it runs: what a rollback must know
+        :param jobs: the jobs that it runs, which a rollback must know
         """
         with self._guard:
             self._sequence += 1
@@ -316,7 +316,7 @@ class RunRecord:
     def step_finished(
         self, sequence: int, status: Status | str = Status.DONE, message: str = "", changes_done: int = 0
     ) -> None:
-        """Note how a step ended, and how many of the plan's changes it finished."""
+        """Record how a step ended, and how many of the plan's changes it completed."""
         self._store.execute(
             "UPDATE steps SET status = ?, finished = ?, message = ? WHERE run = ? AND sequence = ?",
             Status(status), _now(), _mask(message, self._mask), self.id, sequence,
@@ -325,9 +325,9 @@ class RunRecord:
             self._store.execute("UPDATE runs SET changes_done = changes_done + ? WHERE id = ?", changes_done, self.id)
 
     def measuring(self) -> Callable[[Iterable[Summary]], None]:
-        """Begin to note what one prober sees; call it with all that it has seen so far.
+        """Returns a function that records all results of one prober so far.
 
-        A run may be measured by several probers, one after the other: what the earlier ones saw is added.
+        Several probers may measure a run, one after the other: the results of the earlier ones are added.
         """
         before = self._store.probes(self.id)
 
@@ -340,19 +340,19 @@ class RunRecord:
         return measured
 
     def expect(self, more: int) -> None:
-        """Note that so many more changes are to be done."""
+        """Add to the number of expected changes."""
         self._store.execute("UPDATE runs SET changes_total = changes_total + ? WHERE id = ?", more, self.id)
 
     def mask(self, secrets: Iterable[str]) -> None:
-        """Mask these values, too, from here on: they were made during the run."""
+        """Mask further values from now on: secrets that were generated during the run."""
         self._mask = _secrets({*self._mask, *secrets})
 
     def masked(self, text: str) -> str:
-        """The text without the values that the record masks."""
+        """A text in which the record's secrets are masked."""
         return _hide(text, self._mask)
 
     def finish(self, status: Status | str = Status.DONE, message: str = "") -> None:
-        """End the record; steps still open take the run's status."""
+        """End the record; unfinished steps get the run's status."""
         now = _now()
         self._store.execute(
             "UPDATE steps SET status = ?, finished = ? WHERE run = ? AND status = ?",
@@ -365,7 +365,7 @@ class RunRecord:
 
     @contextmanager
     def recording(self) -> Iterator[RunRecord]:
-        """`with store.start(...).recording() as run:` - the record ends as the block does, whatever happens."""
+        """`with store.start(...).recording() as run:` - the record ends with the block's outcome."""
         try:
             yield self
         except KeyboardInterrupt:
@@ -388,7 +388,7 @@ class RunRecord:
 
 
 def _judge(run: Run, holder: lock.Holder | None) -> Run:
-    """A record cannot tell that its process died: ask for the process here, for the lock's holder elsewhere."""
+    """A record does not show that its process died: check the process on this machine, elsewhere the lock's holder."""
     if run.status is not Status.RUNNING:
         return run
     if run.host == process.host():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of the run records, and how a database of an earlier version becomes one of this."""
+"""The tables of the run records, and the migration of databases of earlier versions."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ ALTER TABLE runs ADD COLUMN operation TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN repeat TEXT NOT NULL DEFAULT '';
 ALTER TABLE runs ADD COLUMN scs TEXT NOT NULL DEFAULT '';
 """,
-    # what could be resumed until here was an apply, after which the region is as its inputs say
+    # before this version, only an apply could be resumed, and it makes the region match its inputs
     """
 ALTER TABLE runs ADD COLUMN follows INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET follows = 1 WHERE resume != '';
 UPDATE runs SET operation = 'apply' WHERE resume != '' AND operation = '';
 """,
 )
-"""Each makes one version of the one before; a database tells its own in `PRAGMA user_version`."""
+"""Each migrates from one version to the next; `PRAGMA user_version` is the database's version."""
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring a database to the newest version; several processes may try at once.
+    """Migrate a database to the newest version. Several processes may do so at the same time.
 
     :raises RefusedError: a newer scs wrote it
     """
@@ -60,12 +60,13 @@ def migrate(db: sqlite3.Connection) -> None:
         return
     db.execute("BEGIN IMMEDIATE")
     try:
-        found = _version(db)
-        if found > len(STEPS):
+        present = _version(db)
+        if present > len(STEPS):
             raise RefusedError(
-                f"run records are of version {found}, this scs knows {len(STEPS)}", "use the newer scs for this region"
+                f"run records have version {present}, but this scs supports only {len(STEPS)}",
+                "use the newer scs for this region",
             )
-        for number in range(found, len(STEPS)):
+        for number in range(present, len(STEPS)):
             for statement in filter(str.strip, STEPS[number].split(";")):
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {number + 1}")

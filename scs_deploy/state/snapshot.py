@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run goes by, kept so that a rollback finds it: release lock, settings and overrides, named by their hash."""
+"""Snapshots of a run's inputs for rollbacks: release lock, settings and overrides, named by their hash."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from scs_deploy.base.model import Model, load_model
 from scs_deploy.environment.environment import Environment
 
 KEPT = 50
-"""Snapshots that stay; those used last."""
+"""Number of snapshots to keep: the most recently used ones."""
 
 LOCKS = 2
-"""Release locks that count as in use, however long ago: what the region runs by, and what it goes back to."""
+"""Number of release locks that always count as in use: the current one, and the one that a rollback restores."""
 
 LOCK = "release.lock.yml"
 CONFIG = "config"
@@ -32,11 +32,11 @@ class About(Model):
     settings: str
     """of environment.yml"""
     specs: str
-    """of service specs and templates, which belong to scs itself and are not kept"""
+    """of service specs, templates and programs, which belong to scs itself and are not kept"""
 
 
 class Snapshot:
-    """A region's inputs at some time."""
+    """A region's inputs at a point in time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,21 +48,21 @@ class Snapshot:
         return self.folder / LOCK
 
     def overrides(self) -> dict[str, bytes]:
-        """path below config/: content."""
+        """Path below config/: content."""
         return contents(self.folder / CONFIG)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Path below a folder: content, of all its files."""
+    """All files of a folder: path below it, content."""
     if not folder.is_dir():
         return {}
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def about(environment: Environment, specs: str) -> About:
-    """Hashes of a region's present inputs.
+    """Hashes of a region's current inputs.
 
-    :param specs: of service specs and templates
+    :param specs: see `region.inputs.specs`
     """
     config = contents(environment.path / CONFIG)
     return About(
@@ -74,17 +74,17 @@ def about(environment: Environment, specs: str) -> About:
 
 
 def keep(environment: Environment, name: str, specs: str) -> Snapshot:
-    """Keep a region's present inputs.
+    """Keep a region's current inputs.
 
-    :param name: what runs call them: `apply.inputs`
-    :param specs: hash of service specs and templates
+    :param name: the hash in run records, see `region.inputs.inputs`
+    :param specs: see `region.inputs.specs`
     """
     base = environment.state / "inputs"
     folder = base / name
     if not (folder / ABOUT).is_file():
         new = base / f".{name}.new"
         shutil.rmtree(new, ignore_errors=True)
-        # overrides may hold what others must not read
+        # overrides may contain secrets
         new.mkdir(parents=True, mode=0o700)
         shutil.copyfile(environment.lock_file, new / LOCK)
         for path, content in contents(environment.path / CONFIG).items():
@@ -102,29 +102,29 @@ def keep(environment: Environment, name: str, specs: str) -> Snapshot:
 
 
 def locks(environment: Environment, since: float) -> list[Path]:
-    """Release locks that runs went by, newest first: those used since then, and at least the last two.
+    """Release locks that runs used, newest first: those used since then, and at least the last two.
 
     :param since: seconds since the epoch
     """
-    found: dict[str, Path] = {}
+    used: dict[str, Path] = {}
     kept = [f for f in (environment.state / "inputs").glob("*") if (f / ABOUT).is_file()]
     for folder in sorted(kept, key=lambda f: f.stat().st_mtime, reverse=True):
-        if len(found) >= LOCKS and folder.stat().st_mtime < since:
+        if len(used) >= LOCKS and folder.stat().st_mtime < since:
             break
-        found.setdefault(load_model(About, folder / ABOUT).lock, folder / LOCK)
-    return list(found.values())
+        used.setdefault(load_model(About, folder / ABOUT).lock, folder / LOCK)
+    return list(used.values())
 
 
 def load(environment: Environment, name: str) -> Snapshot:
-    """Inputs that were kept.
+    """Load a snapshot.
 
-    :raises RefusedError: they are not there (any more)
+    :raises RefusedError: it does not exist, or no longer
     """
     folder = environment.state / "inputs" / name
     if not name or not (folder / ABOUT).is_file():
         raise RefusedError(
-            f"the inputs {name or 'of the time before'} were not kept on this manager",
-            f"take {LOCK} and config/ of that time from the environment's git, then scs apply",
+            f"this manager has no snapshot of the {f'inputs {name}' if name else 'earlier inputs'}",
+            f"restore {LOCK} and config/ from the environment's git history, then run scs apply",
         )
     return Snapshot(folder)
 

@@ -21,7 +21,8 @@ from scs_deploy.secrets import vault
 SECRET = "backup_age_identity"  # noqa: S105 - a secret's name
 """In secrets.yml: AGE-SECRET-KEY-1..."""
 
-HEADER = b"age-encryption.org/v1"
+NO_KEY = "No matching keys"
+"""How pyrage words that none of the recipients' keys is the given one."""
 
 
 class Reads(Protocol):
@@ -139,22 +140,28 @@ def decrypt(source: Reads, to: Writes, secret: str, name: str) -> None:
 
     :param name: what an error calls the file
     :raises RefusedError: another key, not an age file, or damaged
+    :raises BrokenPipeError: the reader of `to` ended, and knows why
+    :raises ScsError: a read or a write failed
     """
     try:
         pyrage.decrypt_io(source, to, [pyrage.x25519.Identity.from_str(secret)])
     except pyrage.DecryptError as error:
-        raise _refusal(name, str(error)) from None
+        # one exception for a wrong key and for a damaged header; the text decides only which advice is given
+        if NO_KEY in str(error):
+            raise RefusedError(
+                f"{name}: encrypted to another key than {SECRET}", "use the secrets.yml of that time, or --identity"
+            ) from None
+        raise _damaged(name, error) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        # the writer's end is gone, or a chunk of the file is not what was written
-        if "decryption" in str(error) or "invalid" in str(error).lower() or "last chunk" in str(error):
-            raise _refusal(name, str(error)) from None
+        # the library reports a damaged chunk as an OSError without the number that the system's errors have
+        if error.errno is None:
+            raise _damaged(name, error) from None
         raise ScsError(f"{name}: {error}") from None
 
 
-def _refusal(name: str, said: str) -> RefusedError:
-    if "matching keys" in said or "No matching" in said:
-        return RefusedError(
-            f"{name}: encrypted to another key than {SECRET}",
-            "use the secrets.yml of that time, or --identity",
-        )
-    return RefusedError(f"{name}: cannot be decrypted, it is damaged: {said}", "choose another backup: scs backup list")
+def _damaged(name: str, error: Exception) -> RefusedError:
+    return RefusedError(
+        f"{name}: cannot be decrypted, it is damaged: {error}", "choose another backup: scs backup list"
+    )

@@ -32,7 +32,15 @@ trap 'rm -f "$file"' EXIT
 gunzip > "$file"
 timeout 1800 "$@" < "$file"
 """
-"""bash -e; from a file, because some commands seek in their input, and none shall begin with half of it."""
+"""bash -e; from a file, because some commands seek in their input, and none may begin with half of it."""
+
+STATES = """
+docker ps --all --format '{{.Names}} {{.State}}'
+docker ps --filter health=starting --format '{{.Names}} starting'
+docker ps --filter health=unhealthy --format '{{.Names}} unhealthy'
+"""
+"""sh -e; state of each container, then the health of those that are not healthy: a later line replaces an earlier one.
+The formats have no field for the health; the column `Status` has it in a text for people."""
 
 SLOW = 3600
 """Seconds that a step on a host's disk may take."""
@@ -131,14 +139,8 @@ class Restoring:
 
     def _not_ready(self, host: str) -> list[str]:
         """Quiet containers of a host that do not work yet."""
-        text = stream.ask(self.region, host, ["docker", "ps", "--all", "--format", "{{.Names}}\t{{.Status}}"])
-        states = dict(line.partition("\t")[::2] for line in text.splitlines())
-        return [
-            f"{c} on {host}: {states[c]}"
-            for c in self.plan.quiet
-            if c in states
-            and (not states[c].startswith("Up") or "starting)" in states[c] or "(unhealthy)" in states[c])
-        ]
+        states = dict(line.split() for line in stream.ask(self.region, host, ["sh", "-ec", STATES]).splitlines())
+        return [f"{c} on {host}: {states[c]}" for c in self.plan.quiet if states.get(c, "running") != "running"]
 
     def _copy(self, access: Access, step: RecoveryStep) -> None:
         task = {"volume": DATABASE, "name": self.stamp, "exclude": [*members.REMADE, Path(physical.STAGE).name]}

@@ -73,7 +73,7 @@ class Remote:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        broken = isinstance(error, BrokenPipeError) or (isinstance(error, ScsError) and "Broken pipe" in str(error))
+        broken = isinstance(error, BrokenPipeError)
         if error and not broken:
             self.process.kill()
             self.process.wait()

@@ -10,7 +10,7 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.operations.node import membership, pipelines, plan
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.migrate import migrate
-from scs_deploy.operations.node.view import BY_US
+from scs_deploy.operations.node.view import disabled_reason
 from scs_deploy.operations.node.work import Work
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.secrets import pki
@@ -39,7 +39,7 @@ class Effects:
 
     def disable_compute(self) -> None:
         """The scheduler leaves the host out."""
-        self.cloud.disable(self.host, f"{BY_US} {self.plan.verb}")
+        self.cloud.disable(self.host, disabled_reason(self.plan.verb))
 
     def enable_compute(self) -> None:
         """The scheduler uses the host."""
@@ -50,7 +50,7 @@ class Effects:
 
         :raises ScsError: a guest did not; the others did
         """
-        staying = {s.partition("(")[2].partition(")")[0] for s in self.plan.stays}
+        staying = {s.id for s in self.plan.stays}
         moving = [g for g in self.view.guests.get(self.host, ()) if g.id not in staying]
         migrate(self.cloud, self.host, moving, self.work.record, self.work.session.emit)
 

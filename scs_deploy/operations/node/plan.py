@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from pydantic import Field
-
 from scs_deploy.base.model import Model
 from scs_deploy.clusters.base import ClusterState
 from scs_deploy.operations.node import guests
-from scs_deploy.operations.node.view import BY_US, Compute, Guest, View
+from scs_deploy.operations.node.view import Compute, View, disabled_reason
 
 
 class NodeOptions(Model):
@@ -35,6 +33,17 @@ class Refusal(Model):
     hint: str = ""
 
 
+class Stay(Model):
+    """A guest that does not move."""
+
+    id: str
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id}): {self.reason}"
+
+
 class NodePlan(Model):
     """What a verb will do with a host."""
 
@@ -42,7 +51,7 @@ class NodePlan(Model):
     host: str
     steps: tuple[PlanStep, ...] = ()
     refusals: tuple[Refusal, ...] = ()
-    stays: tuple[str, ...] = Field(default=(), description="guests that do not move, each with the reason")
+    stays: tuple[Stay, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -60,7 +69,7 @@ def drain(view: View, host: str, options: NodeOptions) -> NodePlan:
     refusals = _quorum(view.clusters, host, options) + _alone(view, host)
     steps, stays = _guests_off(view, host)
     if stays and not options.leave_guests:
-        refusals.append(Refusal(reason=f"{host}: {_count(stays)} cannot leave: {'; '.join(stays)}", hint=LEAVE))
+        refusals.append(Refusal(reason=f"{host}: {_count(stays)} cannot leave: {_listed(stays)}", hint=LEAVE))
     steps += _traffic_off(view, host)
     notes = tuple(f"{backend} stays on {host}, which has its data" for backend in _kept(view, host))
     return NodePlan(
@@ -102,7 +111,7 @@ def replace(view: View, host: str, options: NodeOptions) -> NodePlan:
     compute = view.computes.get(host)
     steps = []
     if compute and compute.enabled:
-        steps.append(PlanStep(name="disable_compute", title=f"disable its compute service: {BY_US} replace"))
+        steps.append(PlanStep(name="disable_compute", title=f"disable its compute service: {disabled_reason('replace')}"))
     if host in view.balancers:
         steps.append(PlanStep(name="hold_back", title="have the other load balancers leave it out"))
     steps.append(PlanStep(name="forget", title="have the clusters forget the members that it was"))
@@ -168,11 +177,11 @@ def remove(view: View, host: str, options: NodeOptions) -> NodePlan:
     refusals += _alone(view, host)
     steps, stays = _guests_off(view, host)
     if seen.unreachable:
-        stays = [_named(g, "its host does not answer") for g in view.guests.get(host, ())]
+        stays = [Stay(id=g.id, name=g.name, reason="its host does not answer") for g in view.guests.get(host, ())]
     if stays:
         refusals.append(
             Refusal(
-                reason=f"{host}: {_count(stays)} would be lost: {'; '.join(stays)}",
+                reason=f"{host}: {_count(stays)} would be lost: {_listed(stays)}",
                 hint="move, evacuate or delete them first",
             )
         )
@@ -246,20 +255,20 @@ def targets(view: View, host: str) -> Mapping[str, Compute]:
     return {n: c for n, c in view.computes.items() if n != host and c.up and c.enabled}
 
 
-def _guests_off(view: View, host: str) -> tuple[list[PlanStep], list[str]]:
+def _guests_off(view: View, host: str) -> tuple[list[PlanStep], list[Stay]]:
     compute = view.computes.get(host)
     if compute is None:
         return [], []
     steps = []
     if compute.enabled:
-        steps.append(PlanStep(name="disable_compute", title=f"disable its compute service: {BY_US} drain"))
+        steps.append(PlanStep(name="disable_compute", title=f"disable its compute service: {disabled_reason('drain')}"))
     own = [g for g in view.guests.get(host, ()) if g.status not in guests.HERE]
     why = guests.stuck(own, targets(view, host))
     moving = [g for g in own if g.id not in why]
     if moving:
         names = ", ".join(g.name for g in moving[:5]) + (f" and {len(moving) - 5} more" if len(moving) > 5 else "")
         steps.append(PlanStep(name="move_guests", title=f"live-migrate {_count(moving)}: {names}"))
-    return steps, [_named(g, why[g.id]) for g in own if g.id in why]
+    return steps, [Stay(id=g.id, name=g.name, reason=why[g.id]) for g in own if g.id in why]
 
 
 def _traffic_off(view: View, host: str) -> list[PlanStep]:
@@ -301,7 +310,7 @@ def _back(view: View, host: str) -> tuple[list[PlanStep], tuple[str, ...]]:
         steps.append(PlanStep(name="take_gateways", title="let routers' gateways come back"))
     compute = view.computes.get(host)
     if compute and not compute.enabled:
-        if compute.reason.startswith(BY_US):
+        if compute.disabled_by:
             steps.append(PlanStep(name="enable_compute", title="enable its compute service"))
         else:
             notes.append(f"its compute service was disabled otherwise and stays so: {compute.reason or 'no reason'}")
@@ -316,13 +325,13 @@ def _back_after_all(view: View, host: str) -> list[PlanStep]:
     if "network" in view.hosts[host].groups:
         steps.append(PlanStep(name="take_gateways", title="let routers' gateways come back"))
     compute = view.computes.get(host)
-    if compute and (compute.enabled or compute.reason.startswith(BY_US)):
+    if compute and (compute.enabled or compute.disabled_by):
         steps.append(PlanStep(name="enable_compute", title="enable its compute service"))
     return steps
 
 
-def _named(guest: Guest, why: str) -> str:
-    return f"{guest.name} ({guest.id}): {why}"
+def _listed(stays: Iterable[Stay]) -> str:
+    return "; ".join(map(str, stays))
 
 
 def _count(things: Iterable[object]) -> str:

@@ -12,6 +12,8 @@ from scs_deploy.inventory import ssh
 from scs_deploy.region.region import Region
 
 STRANGE = ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED", "host key is known")
+"""How OpenSSH words a wrong or unknown host key. It ends with code 255 for every failure, so only its text tells, which
+it does not translate."""
 
 
 def fingerprint(key: str) -> str:

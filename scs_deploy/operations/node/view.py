@@ -9,7 +9,15 @@ from scs_deploy.base.model import Model
 from scs_deploy.clusters.base import ClusterState, Server
 
 BY_US = "scs node"
-"""Begins the reason of every compute service that these commands disable: only such ones they enable again."""
+"""Begins the reason that these commands give when they disable a compute service."""
+
+DISABLING = ("drain", "replace", "remove")
+"""Commands that disable a compute service."""
+
+
+def disabled_reason(verb: str) -> str:
+    """What Nova stores with a compute service that `scs node VERB` disables; `Compute.disabled_by` reads it."""
+    return f"{BY_US} {verb}"
 
 
 class Guest(Model):
@@ -34,11 +42,22 @@ class Compute(Model):
     service: str = Field(default="", description="id of the nova-compute service")
     enabled: bool = True
     up: bool = True
-    reason: str = Field(default="", description="why it is disabled")
+    reason: str = Field(default="", description="why it is disabled, for people; see disabled_by")
     zone: str = ""
     vcpus: int = Field(default=0, description="free, overcommitment included")
     memory: int = Field(default=0, description="MiB free")
     disk: int = Field(default=0, description="GiB free")
+
+    @property
+    def disabled_by(self) -> str:
+        """The verb of `scs node` that disabled it; '' if it is enabled, or if an operator or another tool disabled it.
+
+        These commands enable again only what they disabled, possibly on another manager that has no record of it.
+        Nova stores nothing with a disabled service except a text, so this text is the marker. It is compared as a
+        whole: an operator's own reason may begin with the same words.
+        https://docs.openstack.org/api-ref/compute/#update-compute-service
+        """
+        return "" if self.enabled else next((v for v in DISABLING if self.reason == disabled_reason(v)), "")
 
 
 class HostView(Model):

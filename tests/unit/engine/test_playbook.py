@@ -91,6 +91,6 @@ def test_waves_and_phases_stay_apart_and_the_region_comes_before_the_hosts() -> 
     plays = rendered(plan, {"db": 0, "web": 1})
     assert [p["name"] for p in plays] == ["pull: db, web", "roll: db", "database: web", "migrate: web", "roll: web"]
     assert plays[2]["hosts"] == "localhost"
-    assert plays[2]["tasks"][0]["scs.core.region"] == {
+    assert plays[2]["tasks"][0]["scs.core.shared"] == {
         "kind": "database", "servers": ["mariadb"], "subjects": ["mariadb schema web"],
     }  # fmt: skip

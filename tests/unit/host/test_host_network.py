@@ -297,12 +297,17 @@ def test_differences_from_the_wanted_state(case: str) -> None:
 
 
 def test_links_that_networkd_considers_configured_are_reconfigured() -> None:
-    problems = ["br0 has no address 192.0.2.1/24", "eth1: no route to default via 192.0.2.1", "bond0 does not exist"]
+    names = ("eth0", "eth1", "eth2", "eth3")
+    links = expected_links(**{name: {"addresses": ["192.0.2.1/24"]} for name in (*names, "bond0")})
+    now = view(link("eth0"), link("eth1"), link("eth2", "192.0.2.1/24"), link("eth3"))
+    files = {name: f"/etc/systemd/network/05-scs-{name}.network" for name in links}
     states = {
-        "br0": {"AdministrativeState": "configured"}, "eth1": {"SetupState": "configured"},
-        "eth2": {"AdministrativeState": "configured"}, "eth0": {"AdministrativeState": "configuring"},
+        "eth0": {"AdministrativeState": "configured"}, "eth1": {"SetupState": "configured"},
+        "eth2": {"AdministrativeState": "configured"}, "eth3": {"AdministrativeState": "configuring"},
+        "docker0": {"AdministrativeState": "configured"},
     }  # fmt: skip
-    assert scs_network_links.stuck([*problems, "eth0 is configuring"], states) == ["br0", "eth1"]
+    states = {name: {**state, "NetworkFile": files.get(name, "")} for name, state in states.items()}
+    assert scs_network_links.stuck(links, now, now, states, files) == ["eth0", "eth1"]
 
 
 def test_a_port_that_never_had_carrier_is_a_warning() -> None:

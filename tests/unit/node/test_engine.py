@@ -46,6 +46,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer()
 
     def answer(self) -> None:
+        # a connection that closes with unread data is reset, and the client loses the answer
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         time.sleep(self.server.slow)
         end = self.path.rpartition("/")[2]
         status, body = self.server.answers.get(end, (200, {}))

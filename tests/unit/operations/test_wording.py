@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -21,6 +22,9 @@ from scs_deploy.engine.events import TaskDone, TaskFailed
 from scs_deploy.engine.playbook import Drain, Play, PlayKind, Task
 from scs_deploy.observed.model import Observed
 from scs_deploy.operations import rollback
+from scs_deploy.operations.node import effects
+from scs_deploy.operations.node import plan as node_plan
+from scs_deploy.operations.node.plan import Options, Refusal, Stay, Step
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import plan_host
 from scs_deploy.plan.ordering import Ordering
@@ -32,10 +36,14 @@ from scs_deploy.shared import state
 from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 from scs_deploy.state.runs import RunStore, Status
+from tests.unit.operations.node.test_nodes import guest
+from tests.unit.operations.node.test_nodes import region as hosts
 from tests.unit.plan.test_release_order import ALL, as_desired, now, planned, then
 from tests.unit.secrets.test_secrets import region as environment_of
 
-TEXTS: dict[type[Any], str] = {Change: "reason", Play: "title", Task: "title"}
+TEXTS: dict[type[Any], str] = {
+    Change: "reason", Play: "title", Task: "title", Stay: "reason", Step: "title", Refusal: "reason",
+}  # fmt: skip
 """What holds a text for people, and in which field."""
 
 Say = Callable[[], str]
@@ -181,6 +189,23 @@ def test_what_keeps_a_region_from_going_back(words: Say, tmp_path: Path) -> None
     unknown = rollback.obstacles(since, None, {}, {}, {}, changing)
     assert [text.partition(" ")[0] for text in unknown] == ["keystone.db_expand", "nova.db_sync"]
     store.close()
+
+
+def test_a_drain_migrates_the_guests_that_can_leave(words: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guests are told apart by their ids, whatever their names and the reasons of the others are."""
+    own = [guest("web (2): x", id="1"), guest("b", id="2"), guest("(1)", id="3", status="ERROR")]
+    view = hosts(guests={"c": tuple(own)})
+    moved: list[str] = []
+    monkeypatch.setattr(effects, "migrate", lambda _cloud, _host, guests, *_: moved.extend(g.id for g in guests))
+    monkeypatch.setattr(effects, "Cloud", lambda _environment: None)
+    expected = [s.name for s in node_plan.drain(view, "c", Options(leave_guests=True)).steps]
+    with Words(words):
+        plan = node_plan.drain(view, "c", Options(leave_guests=True))
+        region, session = SimpleNamespace(environment=None), SimpleNamespace(emit=None)
+        work = SimpleNamespace(region=region, view=view, plan=plan, host="c", record=None, session=session)
+        effects.Effects(cast("Any", work)).move_guests()
+    assert [s.name for s in plan.steps] == expected
+    assert moved == ["1", "2"]
 
 
 def test_carrying_out_and_taking_back(words: Say, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_records_of_an_earlier_version_are_kept(tmp_path: Path) -> None:
 def test_records_of_a_newer_version_are_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "runs.sqlite3")) as db:
         db.execute("PRAGMA user_version = 99")
-    with pytest.raises(RefusedError, match="of version 99"):
+    with pytest.raises(RefusedError, match="have version 99"):
         RunStore(tmp_path / "runs.sqlite3")
 
 

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import tarfile
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.clusters.galera import backup as physical
-from scs_deploy.operations.backup import parts, restore_plan, restore_run, source, verify
+from scs_deploy.operations.backup import parts, restore_plan, restore_run, source, stream, verify
 from scs_deploy.operations.backup.manifest import Manifest, Rows
-from scs_deploy.operations.backup.restore_plan import HostFacts, Target
+from scs_deploy.operations.backup.restore_plan import HostFacts, RestorePlan, Target
 from scs_deploy.region.region import Region
 from tests.conftest import dummy_region
 from tests.unit.operations.backup.test_backup_chain import MONDAY, backup
@@ -107,6 +111,32 @@ def test_what_can_fail_comes_before_anything_stops(region: Region) -> None:
     ]
     assert BACKUP.id in found[0].what
     assert "1 incremental" in found[0].what
+
+
+DOCKER = """#!/bin/sh
+case "$*" in
+"ps --all "*) printf '%s\\n' 'keystone running' 'nova_api exited' 'glance_api running' 'neutron_server running' \
+  'other restarting' ;;
+*health=starting*) echo 'glance_api starting' ;;
+*health=unhealthy*) echo 'neutron_server unhealthy' ;;
+esac
+"""
+
+
+def test_services_that_are_not_healthy_yet_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(
+        stream, "ask", lambda _region, _host, argv: subprocess.run(argv, stdout=subprocess.PIPE, text=True).stdout
+    )
+    names = ("keystone", "nova_api", "glance_api", "neutron_server", "elsewhere")
+    quiet: dict[str, tuple[str, ...]] = dict.fromkeys(names, ("a",))
+    plan = cast("RestorePlan", SimpleNamespace(quiet=quiet))
+    restoring = restore_run.Restoring(cast("Any", None), cast("Any", None), plan, "", print)
+    assert restoring._not_ready("a") == [
+        "nova_api on a: exited", "glance_api on a: starting", "neutron_server on a: unhealthy",
+    ]  # fmt: skip
 
 
 def packed(*members: tuple[str, bytes, str]) -> bytes:

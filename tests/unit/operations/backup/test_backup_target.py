@@ -6,6 +6,7 @@ The `ssh` here is a program that runs what it is given on this machine: the comm
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import random
@@ -24,6 +25,7 @@ from scs_deploy.operations.backup.manifest import NAME, Part, dump
 from scs_deploy.operations.backup.target import Target, open_target
 from scs_deploy.secrets import store as secrets
 from scs_deploy.secrets import vault
+from tests.conftest import dummy_region
 from tests.unit.operations.backup.test_backup_chain import MONDAY, backup
 from tests.unit.secrets.test_secrets import region
 
@@ -161,6 +163,42 @@ def test_a_damaged_file_is_named(environment: Environment, tmp_path: Path, damag
     # and what the checksum did not see, the encryption does
     with pytest.raises(RefusedError, match="damaged"):
         unpack.plain(found, backup(MONDAY), part, str(key), io.BytesIO())
+
+
+class Full(io.BytesIO):
+    """A disk without room, or a reader that ended."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, _data: object) -> int:
+        """Fails as the system does."""
+        raise self.error
+
+
+def test_a_failed_write_does_not_count_as_damage(target: Target) -> None:
+    key = pyrage.x25519.Identity.generate()
+    part = encrypted(target, b"x" * 200_000, str(key.to_public()))
+    # in the words of a damaged file
+    full = OSError(errno.ENOSPC, "invalid last chunk, decryption error")
+    with pytest.raises(ScsError, match="decryption error") as caught:
+        unpack.plain(target, backup(MONDAY), part, str(key), Full(full))
+    assert not isinstance(caught.value, RefusedError)
+
+
+def test_a_command_that_ends_early_is_heard(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own words, not the broken pipe, say why the backup was not read to its end."""
+    key = pyrage.x25519.Identity.generate()
+    part = encrypted(target, random.Random(7).randbytes(3_000_000), str(key.to_public()))
+    (tmp_path / "command").write_text("#!/bin/sh\nexec 0<&-\necho 'mbstream: no space left' >&2\nexit 3\n")
+    (tmp_path / "command").chmod(0o755)
+    monkeypatch.setattr(stream, "ssh_command", lambda *_: [str(tmp_path / "command")])
+    with (
+        pytest.raises(ScsError, match="host ha-1: mbstream: no space left"),
+        stream.Remote(dummy_region("testbed-ha"), "ha-1", ["x"]) as remote,
+    ):
+        unpack.plain(target, backup(MONDAY), part, str(key), remote.input)
 
 
 def test_the_key_is_made_once_and_kept_in_the_vault(environment: Environment) -> None:

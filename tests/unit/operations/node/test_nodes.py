@@ -18,7 +18,7 @@ from scs_deploy.operations.node import guests, inventory, membership, pipelines,
 from scs_deploy.operations.node.cloud import free
 from scs_deploy.operations.node.plan import NodeOptions, NodePlan
 from scs_deploy.operations.node.run import refuse
-from scs_deploy.operations.node.view import Compute, Guest, HostView, View
+from scs_deploy.operations.node.view import Compute, Guest, HostView, View, disabled_reason
 from scs_deploy.plan.change import REGION, Change, Kind
 from scs_deploy.plan.region import Plan
 from scs_deploy.spec.container import Impact
@@ -273,11 +273,18 @@ def test_a_drained_host_needs_nothing() -> None:
     assert names(plan.undrain(back, "c")) == ["verify", "use_balancer", "take_gateways", "enable_compute"]
 
 
-def test_undrain_leaves_what_an_operator_disabled() -> None:
-    view = region(computes={"c": ROOM.model_copy(update={"enabled": False, "reason": "broken fan"})})
+@pytest.mark.parametrize("reason", ["broken fan", "scs node drain: broken fan", "scs nodes are rebuilt", "scs node"])
+def test_undrain_leaves_what_an_operator_disabled(reason: str) -> None:
+    view = region(computes={"c": ROOM.model_copy(update={"enabled": False, "reason": reason})})
     made = plan.undrain(view, "c")
     assert names(made) == []
-    assert "broken fan" in made.notes[0]
+    assert reason in made.notes[0]
+
+
+@pytest.mark.parametrize("verb", ["drain", "replace", "remove"])
+def test_undrain_enables_what_scs_disabled(verb: str) -> None:
+    view = region(computes={"c": ROOM.model_copy(update={"enabled": False, "reason": disabled_reason(verb)})})
+    assert "enable_compute" in names(plan.undrain(view, "c"))
 
 
 def test_undrain_of_a_host_in_use_does_nothing() -> None:
@@ -317,7 +324,7 @@ def test_a_host_with_guests_that_stay_moves_the_others() -> None:
     own = (guest(), guest("broken", status="ERROR"))
     made = plan.drain(region(guests={"c": own}), "c", NodeOptions(leave_guests=True))
     assert made.steps[1].title == "live-migrate 1 guest: web"
-    assert made.stays == ("broken (id-broken): its state is ERROR",)
+    assert [str(s) for s in made.stays] == ["broken (id-broken): its state is ERROR"]
 
 
 def test_a_compute_host_has_fewer_steps() -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -IS
 # SPDX-License-Identifier: Apache-2.0
-"""Health of a process without an API: exits 0 while this container holds a TCP connection to each port given."""
+"""Health check of a process without an API: exits 0 if this container has a TCP connection to each given port."""
 
 import os
 import sys
@@ -9,24 +9,24 @@ ESTABLISHED = "01"
 
 
 def sockets() -> set[str]:
-    """Inodes of the sockets of this container's processes, also where the pid namespace is the host's."""
+    """Inodes of the sockets of this container's processes, even if it shares the host's pid namespace."""
     here = os.readlink("/proc/self/ns/mnt")
-    found: set[str] = set()
+    inodes: set[str] = set()
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
             if os.readlink(f"/proc/{pid}/ns/mnt") == here:
                 for fd in os.listdir(f"/proc/{pid}/fd"):
                     target = os.readlink(f"/proc/{pid}/fd/{fd}")
                     if target.startswith("socket:["):
-                        found.add(target[8:-1])
+                        inodes.add(target[8:-1])
         except OSError:
-            # it ended meanwhile, or belongs to somebody else
+            # it has exited, or belongs to another user
             continue
-    return found
+    return inodes
 
 
 def connected(own: set[str]) -> set[int]:
-    """Remote ports of the established connections among them."""
+    """Remote ports of the established connections among these sockets."""
     ports: set[int] = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:

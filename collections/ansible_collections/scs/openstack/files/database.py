@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads a service's database, as its configuration file says."""
+"""Reads from a service's database, using the connection in its configuration file."""
 
 import configparser
 from typing import Any
@@ -9,9 +9,9 @@ import pymysql
 
 
 def rows(file: str, query: str, values: tuple[str, ...] = ()) -> list[tuple[Any, ...]]:
-    """The rows of one query.
+    """The rows of a query.
 
-    :raises pymysql.MySQLError: the database does not answer, or refuses
+    :raises pymysql.MySQLError: the database does not answer, or rejects the query
     """
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.read(file)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HTTPS between the control hosts. Both sides show their host's certificate and check whose the other one's is.
+"""HTTPS between the control hosts. Both sides present their host's certificate and verify the other side's.
 
-`Peers.serve` answers the members' requests, `ask`, `ask_all` and `download` make them. Standard library only. Every
-step of a connection has a timeout: a host that hangs costs a caller seconds.
+`Peers.serve` answers requests of members; `ask`, `ask_all` and `download` send them. Standard library only. Every step
+of a connection has a timeout, so that a hanging host delays a caller only for seconds.
 """
 
 import http.client
@@ -20,23 +20,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-TIMEOUT = 10  # seconds that one read, write or handshake may take
+TIMEOUT = 10  # seconds for each read, write or handshake
 CONNECT_TIMEOUT = 3
-CONNECTIONS = 32  # served at a time, more are turned away
-LIMIT = 1 << 20  # bytes of an answer that is read as a whole
+CONNECTIONS = 32  # served at a time; further ones are rejected
+LIMIT = 1 << 20  # maximum bytes of a JSON response
 CHUNK = 1 << 20
 
 
 class RefusedError(Exception):
-    """The host is up and nothing listens there."""
+    """The host is up, but nothing listens on the port."""
 
 
 class UnreachableError(Exception):
-    """No usable answer: the host is away, slow, or not who it should be."""
+    """No usable response: the host is down, slow, or has another host's certificate."""
 
 
 def log(text: str) -> None:
-    """A line in the container's log."""
+    """Write a line to the container's log."""
     print(text, flush=True)
 
 
@@ -46,7 +46,7 @@ def _common_name(connection: ssl.SSLSocket) -> str:
 
 
 class File:
-    """An answer that is streamed."""
+    """A streamed response."""
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self.stream, self.size = stream, size
@@ -55,14 +55,14 @@ class File:
 Json = dict[str, Any]
 
 Answer = Callable[[str, str], Json | File | None]
-"""(method, path) -> JSON, file, or None: no such thing"""
+"""(method, path) -> JSON, file, or None if it does not exist"""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: "_Server"
 
     def setup(self) -> None:
-        # In this connection's own thread: a client that never ends its handshake holds up nobody else.
+        # in this connection's own thread, so that a client that never completes its handshake blocks no other client
         self.request.settimeout(self.server.peers.timeout)
         self.request = self.server.tls.wrap_socket(self.request, server_side=True)
         super().setup()
@@ -106,7 +106,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Requests are not logged: there is one every few seconds."""
+        """Requests are not logged, because there is one every few seconds."""
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -123,10 +123,10 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """Of one connection: new certificates count from the next one on."""
+        """The TLS context of one connection, so that new connections use new certificates."""
         return self.peers.context(ssl.Purpose.CLIENT_AUTH)
 
-    # HTTPServer's would look its own name up in DNS.
+    # HTTPServer's own version looks up its name in DNS
     server_bind = socketserver.TCPServer.server_bind
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -148,7 +148,7 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
 @dataclass(frozen=True)
 class Peers:
-    """The control hosts as this one knows them; the first one makes what only one may make."""
+    """The control hosts, as this one knows them. The first one creates what only one host may create."""
 
     own: str
     members: dict[str, str]  # name: address, in the inventory's order
@@ -158,7 +158,7 @@ class Peers:
 
     @classmethod
     def read(cls, file: Path) -> "Peers":
-        """As the rendered settings say.
+        """Read the rendered settings.
 
         :raises OSError: they cannot be read
         """
@@ -173,7 +173,7 @@ class Peers:
         return [name for name in self.members if name != self.own]
 
     def context(self, purpose: ssl.Purpose) -> ssl.SSLContext:
-        """TLS with this host's certificate, which asks for the other side's."""
+        """TLS with this host's certificate. Requires one of the other side."""
         context = ssl.create_default_context(purpose, cafile=f"{self.tls}/ca.crt")
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
@@ -181,11 +181,11 @@ class Peers:
         return context
 
     def member(self, common_name: str) -> str | None:
-        """The control host that a certificate names; X.509 cuts names after 64 characters."""
+        """The control host that a certificate names. X.509 truncates names to 64 characters."""
         return next((name for name in self.members if name[:64] == common_name), None)
 
     def serve(self, port: int, answer: Answer) -> None:
-        """Answer the members' requests, in threads.
+        """Answer requests of members, in threads.
 
         :raises OSError: the port is taken, or a certificate is missing
         """
@@ -196,10 +196,10 @@ class Peers:
     def download(
         self, name: str, port: int, path: str, method: str = "GET"
     ) -> Iterator[http.client.HTTPResponse | None]:
-        """A member's answer to read; None: it has no such thing.
+        """A member's response to read; None if the path does not exist there.
 
-        :raises RefusedError: nothing listens there
-        :raises UnreachableError: anything else, also while the answer is read
+        :raises RefusedError: nothing listens on the port
+        :raises UnreachableError: any other error, also while the response is read
         """
         connection = http.client.HTTPSConnection(
             self.members[name], port, timeout=CONNECT_TIMEOUT, context=self.context(ssl.Purpose.SERVER_AUTH)
@@ -210,9 +210,9 @@ class Peers:
             except ConnectionRefusedError:
                 raise RefusedError(f"{name} refuses the connection") from None
             connection.sock.settimeout(self.timeout)
-            found = _common_name(connection.sock)
-            if self.member(found) != name:
-                raise UnreachableError(f"{name}: its certificate names {found}")
+            common_name = _common_name(connection.sock)
+            if self.member(common_name) != name:
+                raise UnreachableError(f"{name}: its certificate names {common_name}")
             connection.request(method, path)
             response = connection.getresponse()
             if response.status not in (200, 404):
@@ -224,24 +224,24 @@ class Peers:
             connection.close()
 
     def ask(self, name: str, port: int, path: str, method: str = "GET") -> Json | None:
-        """A member's JSON; None: it has no such thing.
+        """A member's JSON; None if the path does not exist there.
 
-        :raises RefusedError: nothing listens there
-        :raises UnreachableError: anything else
+        :raises RefusedError: nothing listens on the port
+        :raises UnreachableError: any other error
         """
         with self.download(name, port, path, method) as response:
             if response is None:
                 return None
             try:
-                found = json.loads(response.read(LIMIT))
+                answer = json.loads(response.read(LIMIT))
             except ValueError:
                 raise UnreachableError(f"{name}: no JSON") from None
-        if not isinstance(found, dict):
+        if not isinstance(answer, dict):
             raise UnreachableError(f"{name}: no JSON object")
-        return found
+        return answer
 
     def ask_all(self, port: int, path: str, method: str = "GET") -> dict[str, Json | Exception]:
-        """What every other control host says, or why it does not, asked at the same time."""
+        """The responses or errors of all other control hosts, requested in parallel."""
 
         def one(name: str) -> Json | Exception:
             try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits until Nova and Neutron know that processes work again. Works on the manager, no module is sent."""
+"""Waits until Nova and Neutron report that processes are alive again. Runs on the manager; sends no module."""
 
 from __future__ import annotations
 

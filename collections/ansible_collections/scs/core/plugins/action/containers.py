@@ -31,7 +31,7 @@ class ActionModule(RegionAction):
 
 
 def _definition(run: RunContainer, endpoints: tuple[ResolvedEndpoint, ...], host: str) -> dict[str, Any]:
-    """What the node's module needs to know of a container: `module_utils/definition.py` takes its part of it."""
+    """A container's definition for the node's module; `module_utils/definition.py` reads the relevant fields."""
     own = [(e, b.name) for e in endpoints for b in e.backends if e.container == run.name and b.name == host]
     servers = [at(b.address, b.port) for e in endpoints if e.protocol == "tcp" for b in e.backends]
     return {

@@ -10,7 +10,7 @@ from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.execute: takes `{host: [command, ...]}` and runs those of the task's host."""
+    """Action of scs.core.execute: takes `{host: [command, ...]}` and runs the commands of the task's host."""
 
     module = "scs.core.execute"
 

@@ -12,7 +12,7 @@ from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.files: takes names `<container>/<file>`, renders and writes them."""
+    """Action of scs.core.files: takes names `<container>/<file>`, and renders and writes these files."""
 
     module = "scs.core.files"
 

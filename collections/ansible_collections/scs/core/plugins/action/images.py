@@ -11,7 +11,7 @@ from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.images: takes container names, pulls what they and their jobs run."""
+    """Action of scs.core.images: takes container names, and pulls the images of these containers and their jobs."""
 
     module = "scs.core.images"
 

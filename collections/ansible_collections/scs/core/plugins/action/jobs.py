@@ -10,7 +10,7 @@ from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.jobs: takes names `<service>.<job>`, to run, or whose success to record; `trial`."""
+    """Action of scs.core.jobs: takes names `<service>.<job>` of jobs to run and of successes to record, and `trial`."""
 
     module = "scs.core.jobs"
 

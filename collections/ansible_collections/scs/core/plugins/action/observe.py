@@ -18,7 +18,7 @@ class ActionModule(RegionAction):
     module = "scs.core.observe"
 
     def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
-        """Changes of this host, and the states of its containers when `states` is asked for."""
+        """Returns the changes of this host; with `states`, also the states of its containers."""
         desired = self.desired(region, variables, self._task.args.get("services"))
         api = region.environment.settings.api
         asked = {
@@ -30,8 +30,8 @@ class ActionModule(RegionAction):
         if answer.get("failed") or answer.get("unreachable"):
             return answer
         observed = Observed.model_validate({k: answer[k] for k in Observed.model_fields if k in answer})
-        found = plan_host(desired, observed, tuple(region.secrets.values()), region.lock)
-        result: dict[str, Any] = {"changed": False, "plan": found.model_dump(mode="json")}
+        plan = plan_host(desired, observed, tuple(region.secrets.values()), region.lock)
+        result: dict[str, Any] = {"changed": False, "plan": plan.model_dump(mode="json")}
         if self._task.args.get("states"):
             result["states"] = container_states(desired, observed)
         return result

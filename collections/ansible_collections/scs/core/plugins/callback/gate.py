@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ends a run before its next play when somebody asked for that: what began is finished, nothing else begins."""
+"""Stops a run before its next play if an operator paused it: started tasks finish, and no other starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAUSED = 75
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
-    """Looks, and ends the process; prints nothing."""
+    """Checks for the file and ends the process; prints nothing."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -31,10 +31,10 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
     CALLBACK_NEEDS_ENABLED = True
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
-        """The play has not begun yet."""
+        """End the process if the run is paused. No task of the play has started yet."""
         gate = os.environ.get("SCS_RUN_PAUSE")
         if play.vars.get("scs_together"):
-            # a server is out of the load balancers: it comes back first
+            # a server is out of the load balancers, and must return first
             return
         if gate and os.path.exists(gate):  # noqa: PTH110
             raise SystemExit(PAUSED)

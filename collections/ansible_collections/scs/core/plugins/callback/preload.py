@@ -19,7 +19,7 @@ author: SCS deploy contributors
 
 
 RENDERING = tuple(f"scs.core.{name}" for name in ("containers", "files", "images", "jobs", "observe"))
-"""Actions that render what a host shall have."""
+"""Actions that render the desired state of a host."""
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
@@ -32,7 +32,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
     warm = False
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
-        """Load what rendering needs, secrets and certificates included."""
+        """Load everything that rendering needs, including secrets and certificates."""
         if name := os.environ.get("SCS_ENVIRONMENT"):
             from scs_deploy.base.errors import ScsError
             from scs_deploy.region.region import shared_region
@@ -41,11 +41,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
                 shared = shared_region(name)
                 _ = shared.secrets, shared.certificates, shared.overrides
             except ScsError as error:
-                # each task says it again, as its own failure, where a run record keeps it
+                # each task reports it again as its own failure, which the run record keeps
                 self._display.warning(str(error))
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
-        """Compile the templates, a tenth of a second, here instead of in each host's worker."""
+        """Compile the templates once here instead of in each host's worker. This takes a tenth of a second."""
         if self.warm or task.action not in RENDERING or "SCS_ENVIRONMENT" not in os.environ:
             return
         self.warm = True
@@ -56,9 +56,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
         try:
             region = shared_region(os.environ["SCS_ENVIRONMENT"])
             kinds = {host.groups: name for name, host in region.inventory.hosts.items()}
-            # where each host is of its own kind, nothing is gained
+            # useless if every host has different groups
             for name in kinds.values() if len(kinds) < len(region.inventory.hosts) else ():
                 resolve.resolve(region, name)
         except ScsError:
-            # what is wrong is said by the tasks that need it
+            # the tasks that need it report the error
             return

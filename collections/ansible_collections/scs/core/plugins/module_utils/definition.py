@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a node is told of a container, and what to do with it: the part of its definition that modules use.
+"""The part of a container's definition that modules on nodes use.
 
-The names are those of the service spec. A key that has no field here is of no use to a node.
+The names are those of the service spec. Keys without a field here are ignored.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Health:
-    """How it shows that it works."""
+    """The health check."""
 
     command: list[str] = field(default_factory=list)
-    """exits 0 inside the container when it works; empty: running is enough"""
+    """exits 0 inside a healthy container; empty: running is enough"""
     timeout: float = 60
     """seconds"""
 
 
 @dataclass(frozen=True)
 class Reload:
-    """How it takes new configuration without a restart: one of the two."""
+    """How it loads a new configuration without a restart: with a signal or a command."""
 
     signal: str = ""
     command: list[str] = field(default_factory=list)
@@ -33,28 +33,28 @@ class Reload:
 
 @dataclass(frozen=True)
 class Roll:
-    """How it makes room for the one that takes its place."""
+    """How its successor takes over."""
 
     gate: list[str] = field(default_factory=list)
-    """exits 0 when the others can do without it"""
+    """exits 0 if the cluster can lose it"""
     leave: list[str] = field(default_factory=list)
-    """ends what it still holds before it stops"""
+    """hands over its work before it stops"""
     handover: bool = False
-    """the new container takes the old one's sockets"""
+    """the successor takes over its sockets"""
     stay: str = ""
-    """file that tells a new one to go on where this one was killed"""
+    """file that tells the successor to continue where this one was killed"""
     timeout: float = 300
-    """seconds that the gate is asked, and that a handover may take"""
+    """seconds to wait for the gate, and for a handover"""
 
 
 @dataclass(frozen=True)
 class Action:
-    """What to do with a container, and how the container shall be; one to remove has no definition."""
+    """An action on a container, and the container's definition, which a removal does not have."""
 
     action: str
     container: str
     wait: bool = True
-    """false: something else waits, for more than its health or for several hosts at once"""
+    """false: the caller waits, for more than its health or for several hosts at once"""
     leave: bool = False
     """run `roll.leave` before it stops"""
     body: dict[str, Any] = field(default_factory=dict)
@@ -71,11 +71,11 @@ class Action:
     copies: list[str] = field(default_factory=list)
     """backends where a new member copies data before HAProxy uses it"""
     servers: list[str] = field(default_factory=list)
-    """`address:port` of every server behind HAProxy's TCP endpoints, for one that hands over"""
+    """`address:port` of every server behind HAProxy's TCP endpoints; only with `roll.handover`"""
 
     @classmethod
     def read(cls, given: dict[str, Any]) -> Action:
-        """An action as a task gives it."""
+        """Parse a task's action."""
         return _read(cls, given)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A thin client of the Docker Engine API over its UNIX socket: only what containers of a node need.
+"""A thin client of the Docker Engine API over its UNIX socket, with only the calls that modules need.
 
 Source: Docker Engine API v1.41, https://docs.docker.com/reference/api/engine/version/v1.41/
-The standard library only, so that a node needs python3 and a Docker engine, nothing else.
+Standard library only, so that a node needs nothing but python3 and a Docker engine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VERSION = "/v1.41"
 
 
 class EngineError(Exception):
-    """The engine refused a request, or does not run; says which request."""
+    """The engine rejected a request or is not running. The message names the request."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -47,9 +47,9 @@ class Engine:
         self.timeout = timeout
 
     def request(self, method: str, path: str, body: object = None, timeout: float | None = None) -> bytes:
-        """One request; returns the answer's body.
+        """Send a request; returns the response's body.
 
-        :raises EngineError: the engine is not there, or answers 400 or above
+        :raises EngineError: the engine does not answer, or with status 400 or above
         """
         connection = _Connection("localhost", timeout=timeout or self.timeout)
         payload = None if body is None else json.dumps(body)
@@ -69,17 +69,17 @@ class Engine:
         return data
 
     def inspect(self, name: str) -> dict[str, Any] | None:
-        """A container's inspect, or None when there is none."""
+        """The inspect of a container; None if it does not exist."""
         try:
-            found: dict[str, Any] = json.loads(self.request("GET", f"/containers/{quote(name)}/json"))
-            return found
+            container: dict[str, Any] = json.loads(self.request("GET", f"/containers/{quote(name)}/json"))
+            return container
         except EngineError as error:
             if error.status == 404:
                 return None
             raise
 
     def own_pid(self) -> int:
-        """Of the engine; 0: it does not say."""
+        """The engine's process; 0 if unknown."""
         try:
             with open(PROCESS) as file:
                 return int(file.read())
@@ -87,16 +87,16 @@ class Engine:
             return 0
 
     def pid(self, name: str) -> int:
-        """Of a container's main process; 0: it does not run."""
+        """A container's main process; 0 if it is not running."""
         state = self.inspect(name)
         return state["State"]["Pid"] if state else 0
 
     def running(self) -> list[str]:
-        """Names of the containers that run."""
+        """Names of the running containers."""
         return [c["Names"][0].lstrip("/") for c in json.loads(self.request("GET", "/containers/json"))]
 
     def has_image(self, reference: str) -> bool:
-        """Whether the engine holds this image."""
+        """Whether the engine has this image."""
         try:
             self.request("GET", f"/images/{quote(reference, safe='/:@')}/json")
         except EngineError as error:
@@ -106,7 +106,7 @@ class Engine:
         return True
 
     def pull(self, reference: str) -> None:
-        """Pull `registry/repository@digest`; the stream's own error ends it.
+        """Pull `registry/repository@digest`; the an error in the response's stream counts too.
 
         :raises EngineError: the registry does not have it, or is not reachable or trusted
         """
@@ -125,7 +125,7 @@ class Engine:
         return [r for image in json.loads(self.request("GET", "/images/json")) for r in image.get("RepoDigests") or []]
 
     def remove_image(self, reference: str) -> bool:
-        """Remove an image, or this name of it; False: a container has it, or there is none."""
+        """Remove an image, or this name of it; returns False if a container uses it or it does not exist."""
         try:
             self.request("DELETE", f"/images/{quote(reference, safe='/:@')}")
         except EngineError as error:
@@ -139,16 +139,16 @@ class Engine:
         self.request("POST", f"/containers/create?name={quote(name)}", body)
 
     def start(self, name: str) -> None:
-        """Start a container; one that runs already is fine."""
+        """Start a container. It may be running already."""
         self.request("POST", f"/containers/{quote(name)}/start")
 
     def stop(self, name: str, seconds: int | None = None) -> None:
-        """Stop a container, kill it after `seconds` (default: its own stop timeout); a stopped one is fine."""
+        """Stop a container, and kill it after `seconds` (default: its own timeout). It may be stopped already."""
         query = "" if seconds is None else f"?t={seconds}"
         self.request("POST", f"/containers/{quote(name)}/stop{query}", timeout=600)
 
     def remove(self, name: str) -> None:
-        """Remove a container by force; none of that name is fine."""
+        """Remove a container by force. It need not exist."""
         try:
             self.request("DELETE", f"/containers/{quote(name)}?force=1")
         except EngineError as error:
@@ -156,7 +156,7 @@ class Engine:
                 raise
 
     def rename(self, name: str, new: str) -> None:
-        """Give a container another name."""
+        """Rename a container."""
         self.request("POST", f"/containers/{quote(name)}/rename?name={quote(new)}")
 
     def restart_policy(self, name: str, policy: str) -> None:
@@ -168,9 +168,9 @@ class Engine:
         self.request("POST", f"/containers/{quote(name)}/kill?signal={quote(signal)}")
 
     def wait(self, name: str, timeout: float) -> int:
-        """Exit code of a container, once it ended.
+        """Wait until a container exits; returns its exit code.
 
-        :raises EngineError: it did not end in `timeout` seconds
+        :raises EngineError: it did not exit within `timeout` seconds
         """
         try:
             answer = json.loads(self.request("POST", f"/containers/{quote(name)}/wait", timeout=timeout))
@@ -186,7 +186,7 @@ class Engine:
     def execute(self, name: str, command: list[str], timeout: float = 60) -> tuple[int, str]:
         """Run a command in a container; returns (exit code, output).
 
-        Exit code -1: the command did not end in `timeout` seconds.
+        Exit code -1: the command did not exit within `timeout` seconds.
         """
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
         created = json.loads(self.request("POST", f"/containers/{quote(name)}/exec", body))
@@ -204,7 +204,7 @@ class Engine:
         return json.loads(self.request("GET", "/volumes"))["Volumes"] or []
 
     def ensure_volume(self, name: str, uid: int, gid: int) -> bool:
-        """A named volume; a new one belongs to uid:gid. True when it was created."""
+        """Create a named volume owned by uid:gid unless it exists; returns whether it was created."""
         try:
             self.request("GET", f"/volumes/{quote(name)}")
             return False
@@ -218,7 +218,7 @@ class Engine:
 
 
 def ensure_directory(path: str, uid: int, gid: int) -> bool:
-    """A host directory; a new one belongs to uid:gid. True when it was created."""
+    """Create a host directory owned by uid:gid unless it exists; returns whether it was created."""
     if os.path.exists(path):
         return False
     os.makedirs(path, mode=0o755)
@@ -245,6 +245,6 @@ def _demultiplex(data: bytes) -> str:
 
 
 def ensure_volume_all(engine: Engine, volumes: dict[str, Any]) -> None:
-    """Each of {name: (uid, gid)}."""
+    """Create all missing volumes of {name: (uid, gid)}."""
     for name, (uid, gid) in volumes.items():
         engine.ensure_volume(name, uid, gid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks this node's HAProxy over its admin socket.
+"""A client of this node's HAProxy over its admin socket.
 
 Source: HAProxy management guide, section 9.3 (unix socket commands), https://docs.haproxy.org/3.0/management.html
 """
@@ -21,7 +21,7 @@ MAINT, DRAIN = 1, 8
 
 
 def command(text: str) -> str:
-    """The answer to one command; empty when HAProxy is not there."""
+    """The response to a command; empty if HAProxy does not answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(10)
         try:
@@ -39,7 +39,7 @@ def command(text: str) -> str:
 
 
 def started() -> float:
-    """When the process that answers was started, seconds since the epoch; 0 when none answers."""
+    """Start time of the process that answers, seconds since the epoch; 0 if none answers."""
     for line in command("show info").splitlines():
         if line.startswith("Start_time_sec:"):
             return float(line.partition(":")[2])
@@ -47,7 +47,7 @@ def started() -> float:
 
 
 def states() -> dict[tuple[str, str], str]:
-    """{(backend, server): status}, status as HAProxy words it: `UP`, `DOWN`, `UP 1/3`, `DRAIN`, `no check` ..."""
+    """{(backend, server): status}, status in HAProxy's words: `UP`, `DOWN`, `UP 1/3`, `DRAIN`, `no check` ..."""
     text = command("show stat -1 4 -1").lstrip("# ")
     return {(row["pxname"], row["svname"]): row["status"] for row in csv.DictReader(text.splitlines())}
 
@@ -62,15 +62,15 @@ def servers() -> list[dict[str, str]]:
 
 
 def forced(server: dict[str, str]) -> str:
-    """What an operator made of a server: ready, drain or maint."""
+    """The state that an operator or a run forced on a server: ready, drain or maint."""
     bits = int(server["srv_admin_state"])
     return "maint" if bits & MAINT else "drain" if bits & DRAIN else "ready"
 
 
 def remember(*paths: str) -> bool:
-    """Write the forced states of all servers where the next start finds them; returns whether they differ.
+    """Write the forced states of all servers to files that the next start reads; returns whether they changed.
 
-    Servers that nobody forced are left out: they start as the configuration has them.
+    Servers without a forced state are left out, and start as configured.
     """
     answer = command("show servers state")
     head = [line for line in answer.splitlines() if line][:2]
@@ -95,9 +95,9 @@ def remember(*paths: str) -> bool:
 
 
 def wait_up(members: Iterable[Sequence[str]], deadline: float) -> list[tuple[str, str]]:
-    """Wait until every (backend, server) that HAProxy knows is up; returns the (backend, server) that are not.
+    """Wait until every (backend, server) that HAProxy knows is up; returns those that are not.
 
-    A server that an operator drained counts: it works, and gets no requests because somebody wants that.
+    A drained server counts as up: it works, but deliberately gets no requests.
 
     :param deadline: of time.monotonic()
     """

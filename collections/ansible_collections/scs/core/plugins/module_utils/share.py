@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of its node's processors a container gets while others want them too, and the engine that unpacks images.
+"""CPU shares of containers on a busy node, and of the engine while it unpacks images.
 
-A container that starts, or a job, computes for seconds, and nobody waits for it; those beside it answer users.
+A starting container or a job uses the CPU for seconds, and no user waits for it; the other containers serve users.
 
-Source: cgroups(7). Written to the kernel's files, not to Docker's configuration: what starts anew has the usual share.
+Source: cgroups(7). Written to the kernel's files, not to Docker's configuration, so a restart resets the share.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from contextlib import contextmanager
 CGROUPS = "/sys/fs/cgroup"
 
 USUAL = {"cpu.shares": 1024, "cpu.weight": 100}
-"""File of control groups of version 1 and 2: what the kernel writes into a new group's."""
+"""File in control groups of version 1 and 2: the kernel's default value."""
 
 LITTLE = 0.25
-"""Part of the usual share for one that nobody waits for."""
+"""Fraction of the usual share for a container that no user waits for."""
 
 
 def give(pid: int, part: float) -> None:
-    """Give a container a part of the usual share; one that has ended needs none.
+    """Give a container a fraction of the usual share. It may have exited.
 
-    :param pid: of its main process
+    :param pid: its main process
     """
     for path in _files(pid):
         _write(path, f"{USUAL[os.path.basename(path)] * part:.0f}")
@@ -32,14 +32,14 @@ def give(pid: int, part: float) -> None:
 
 @contextmanager
 def idle(pid: int, container: int) -> Iterator[None]:
-    """Let a process, and all of its control group, compute only what the containers of its node leave.
+    """Give a process and its whole control group only CPU time that the node's containers do not use.
 
-    One that waits for such a process runs at once, whatever their shares: the kernel's policy SCHED_IDLE for groups.
-    The group that yields is the one beside the containers': of the engine, or of all services where containers are not
-    among those. Kernels before 5.15 have nothing of that.
+    This is the kernel's policy SCHED_IDLE for groups: any other process preempts them at once, regardless of shares.
+    The group that yields is a sibling of the containers' group: that of the engine, or that of all services if these
+    do not include the containers. Kernels before 5.15 do not support this.
 
-    :param pid: 0: there is none
-    :param container: main process of any container; 0: there is none
+    :param pid: 0: none
+    :param container: main process of any container; 0: none
     """
     theirs = _groups(container)
     both = [(own, theirs[top]) for top, own in _groups(pid).items() if top in theirs]
@@ -47,7 +47,7 @@ def idle(pid: int, container: int) -> Iterator[None]:
     shares = {}
     for group in groups:
         for name in USUAL:
-            # what an interrupted run left idle had a share that nobody knows any more
+            # the earlier share of a group that an interrupted run left idle is unknown
             if _read(os.path.join(group, "cpu.idle")) == "0" and (share := _read(os.path.join(group, name))):
                 shares[os.path.join(group, name)] = share
         _write(os.path.join(group, "cpu.idle"), "1")
@@ -61,24 +61,24 @@ def idle(pid: int, container: int) -> Iterator[None]:
 
 
 def _groups(pid: int) -> dict[str, str]:
-    """Folders of a process's control group, by the hierarchies that could have the controller of processors."""
-    found = {}
+    """Folders of a process's control group, by the hierarchies that may have the CPU controller."""
+    groups = {}
     for line in _read(f"/proc/{pid}/cgroup").splitlines() if pid else []:
         _, controllers, path = line.split(":", 2)
         if not controllers or "cpu" in controllers.split(","):
             top = os.path.join(CGROUPS, "cpu") if controllers else CGROUPS
-            found[top] = os.path.normpath(top + path)
-    return found
+            groups[top] = os.path.normpath(top + path)
+    return groups
 
 
 def _files(pid: int) -> list[str]:
-    """The kernel's files for the share of a process's control group; none where it does not have that controller."""
+    """The kernel's files with the CPU share of a process's control group; empty without that controller."""
     paths = [os.path.join(group, name) for group in _groups(pid).values() for name in USUAL]
     return [path for path in paths if os.path.exists(path)]
 
 
 def _beside(own: str, other: str) -> str | None:
-    """A group's path down to where it leaves the other's; None: one is within the other."""
+    """The ancestor of `own` that is a sibling of an ancestor of `other`; None if one group contains the other."""
     common = os.path.commonpath([own, other])
     return None if common in (own, other) else os.path.join(common, os.path.relpath(own, common).split("/")[0])
 
@@ -96,5 +96,5 @@ def _write(path: str, text: str) -> None:
         with open(path, "w") as file:
             file.write(text)
     except OSError:
-        # no reason for a region to stop
+        # not important enough to fail
         return

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Takes the servers of a host out of this node's HAProxy, or gives them back."""
+"""Takes the servers of a host out of this node's HAProxy, or returns them."""
 
 DOCUMENTATION = r"""
 module: balancer
@@ -73,16 +73,16 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.core.plugins.module_utils import haproxy
 
 SETTLED = 3
-"""Looks, 0.2 s apart, that must find a server out of use."""
+"""Number of checks, 0.2 s apart, in which a server must be out of use."""
 
 MARK = "/run/scs/haproxy/drained"
 KEPT = "/var/lib/scs/haproxy-servers"
 TMPFILES = "/etc/tmpfiles.d/scs-drained.conf"
-"""/run is empty after a reboot: systemd-tmpfiles puts back what must outlast one, before the containers start."""
+"""/run is empty after a reboot: systemd-tmpfiles restores what must survive it before the containers start."""
 
 
 def sessions(server: str, backends: list[str]) -> dict[str, int]:
-    """Open sessions of a server by backend; those without one are left out."""
+    """Open sessions of a server by backend, without backends that have none."""
     import csv
 
     text = haproxy.command("show stat -1 4 -1").lstrip("# ")
@@ -95,7 +95,7 @@ def sessions(server: str, backends: list[str]) -> dict[str, int]:
 
 
 def alone(server: str, backends: list[str]) -> list[str]:
-    """Backends in which the server works and no other does: without it, nobody would answer."""
+    """Backends in which this is the only working server, so that nothing would answer without it."""
     up: dict[str, set[str]] = {}
     for row in haproxy.servers():
         if row["srv_op_state"] == "2" and haproxy.forced(row) == "ready":
@@ -104,9 +104,9 @@ def alone(server: str, backends: list[str]) -> list[str]:
 
 
 def moved(server: str, backends: list[str]) -> list[str]:
-    """Have HAProxy forget that a server is the one in use; returns backends where it still is.
+    """Make HAProxy forget that a server is in use; returns the backends where it was.
 
-    A stick table's entry counts for more than a drain. The other load balancers tell theirs, so one round may not do.
+    A stick table's entry overrides a drain. The other load balancers share their entries, so one call may not suffice.
     """
     left = []
     for backend in backends:
@@ -117,15 +117,15 @@ def moved(server: str, backends: list[str]) -> list[str]:
 
 
 def used(backend: str) -> list[str]:
-    """Servers that entries of a backend's stick table name."""
+    """Servers in the entries of a backend's stick table."""
     words = haproxy.command(f"show table {backend}").split()
     return [word.partition("=")[2] for word in words if word.startswith("server_key=")]
 
 
 def wait_gone(server: str, draining: list[str], moves: list[str], deadline: float) -> dict[str, int]:
-    """Until no session is open, and the server has been in use nowhere for a while; sessions that are left.
+    """Wait until no session is open and no backend has used the server for a while; returns the remaining sessions.
 
-    A request that ends names its server in the stick table once more, and load balancers tell each other.
+    The end of a request writes its server to the stick table again, and load balancers share their entries.
     """
     settled = 0
     while True:
@@ -137,9 +137,9 @@ def wait_gone(server: str, draining: list[str], moves: list[str], deadline: floa
 
 
 def set_states(server: str, states: dict[str, str]) -> list[str]:
-    """Backends whose server had another state.
+    """Set states; returns the backends whose server had another one.
 
-    :raises ValueError: HAProxy refuses, with what it said
+    :raises ValueError: HAProxy rejects a state; with its message
     """
     changed = []
     for row in haproxy.servers():
@@ -150,14 +150,14 @@ def set_states(server: str, states: dict[str, str]) -> list[str]:
         if said:
             raise ValueError("{}/{}: {}".format(row["be_name"], server, said))
         if wanted == "maint":
-            # clients that keep connections in a pool would go on using it
+            # clients with connection pools would keep using it
             haproxy.command("shutdown sessions server {}/{}".format(row["be_name"], server))
         changed.append(row["be_name"])
     return changed
 
 
 def write(path: str, text: str) -> bool:
-    """Write a file, or remove it when `text` is empty; returns whether that changed something."""
+    """Write a file, or remove it if `text` is empty; returns whether it changed."""
     try:
         with open(path, encoding="ascii") as file:
             before = file.read()
@@ -176,7 +176,7 @@ def write(path: str, text: str) -> bool:
 
 
 def keep(mark: bool) -> bool:
-    """Have the mark and the forced states outlast a reboot; returns whether that changed something."""
+    """Make the mark and the forced states survive a reboot; returns whether this changed a file."""
     some = any(haproxy.forced(row) != "ready" for row in haproxy.servers())
     lines = [f"d {os.path.dirname(MARK)} 0755 root root"] if mark or some else []
     if mark:
@@ -209,7 +209,7 @@ def main() -> None:
         differ = [r for r in haproxy.servers() if r["srv_name"] == server and states.get(r["be_name"])]
         module.exit_json(changed=any(haproxy.forced(r) != states[r["be_name"]] for r in differ), sessions={})
     if states and not haproxy.servers():
-        # it would come back with these servers in use
+        # it would use these servers once it starts
         module.fail_json(msg="HAProxy does not answer on this host, so its servers cannot be set; scs start haproxy")
     deadline = time.monotonic() + module.params["wait"]
     if module.params["quiet"] is not None:
@@ -239,7 +239,7 @@ def main() -> None:
     draining = [b for b, state in states.items() if state == "drain" and (quiet is None or b in quiet)]
     left = wait_gone(server, draining, module.params["move"], deadline)
     if still := moved(server, module.params["move"]):
-        module.fail_json(msg="HAProxy goes on using {} for {}".format(server, ", ".join(still)))
+        module.fail_json(msg="HAProxy keeps using {} for {}".format(server, ", ".join(still)))
     module.exit_json(changed=changed, sessions=left)
 
 

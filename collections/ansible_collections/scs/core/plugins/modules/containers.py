@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Creates, replaces, restarts, reloads and removes containers, and waits until each works."""
+"""Creates, replaces, restarts, reloads and removes containers, and waits until they are healthy."""
 
 DOCUMENTATION = r"""
 module: containers
@@ -53,16 +53,16 @@ from ansible_collections.scs.core.plugins.module_utils.engine import (
 LOGS, RELOADS, STOPPED, LOCK = "/var/log/scs", "/var/lib/scs/reloads", "/var/lib/scs/stopped", "/run/scs-engine.lock"
 
 NO_COMMAND = (126, 127)
-"""Exit codes of a command that a container does not have: it is older than its gate."""
+"""Exit codes of a command that the container lacks, because it is older than its gate."""
 
 LEAVING = "_leaving"
-"""Ends the name of a container that finishes its work beside the one that took its place."""
+"""Name suffix of a replaced container that finishes its work next to its successor."""
 
 PREVIOUS = ".log.1"
-"""Ends the name of the log of the container that was replaced."""
+"""Name suffix of the log of the replaced container."""
 
 BALANCER = 60
-"""Seconds until HAProxy must have taken up a healthy container; its checks take a few."""
+"""Seconds until HAProxy must use a healthy container. Its checks take a few seconds."""
 
 
 class Roller:
@@ -73,10 +73,10 @@ class Roller:
         self.done: list[str] = []
         self.changed = False
         self.starting: dict[str, int] = {}
-        """container: its main process, of those that do not serve anybody yet"""
+        """containers that do not serve requests yet: their main processes"""
 
     def create(self, spec: Action) -> None:
-        """A new container; whatever had its name goes."""
+        """Create and start a container, replacing any container of that name."""
         name = spec.container
         for path, (uid, gid) in spec.directories.items():
             ensure_directory(path, uid, gid)
@@ -97,7 +97,7 @@ class Roller:
         self.link_log(name)
 
     def retire(self, old: str, name: str) -> None:
-        """Remove a container that another one takes the place of; what it wrote last stays until that one goes, too."""
+        """Remove a replaced container, and keep its log until its successor is replaced."""
         state = self.engine.inspect(old)
         log = state and state.get("LogPath")
         if log and os.path.exists(log):
@@ -106,7 +106,7 @@ class Roller:
 
     @contextmanager
     def beside(self, spec: Action) -> Iterator[None]:
-        """A new container, not started, that has the old one's name; the old one has it again when that goes wrong."""
+        """Create a container under the old one's name without starting it. After an error, the old one gets it back."""
         name, old = spec.container, spec.container + LEAVING
         self.engine.remove(old)
         self.engine.rename(name, old)
@@ -120,9 +120,9 @@ class Roller:
         self.link_log(name)
 
     def hand_over(self, spec: Action) -> None:
-        """A new container beside the old one, whose listening sockets it takes; the old one finishes its requests.
+        """Start a container that takes over the listening sockets of the old one, which finishes its requests.
 
-        Until the new one answers nothing has happened to the old one: one that does not start is removed again.
+        The old one is unaffected until the new one answers. A new one that does not start is removed again.
         Source: HAProxy management guide, section 4 (seamless reload), options -x and `expose-fd listeners`.
 
         :raises EngineError: the new one does not work
@@ -132,7 +132,7 @@ class Roller:
         self.engine.restart_policy(name, "no")
         try:
             with self.beside(spec):
-                # the two are told apart by whole seconds
+                # their start times, in whole seconds, must differ
                 first = haproxy.started()
                 while time.time() < first + 1:
                     time.sleep(0.1)
@@ -141,9 +141,9 @@ class Roller:
         except EngineError:
             self.engine.restart_policy(name, "unless-stopped")
             raise
-        # Sessions of clients that keep them for long: these, and perhaps some that the new one has just begun.
+        # long-lived client sessions: the old one's, and possibly some that the new one has just opened
         mine = set(sessions.established(spec.servers)) if spec.servers else set()
-        # soft stop: finishes what it works on and ends
+        # soft stop: it finishes its requests and exits
         self.engine.signal(old, "SIGUSR1")
         deadline = time.monotonic() + spec.roll.timeout
         while (state := self.engine.inspect(old)) and state["State"]["Running"] and time.monotonic() < deadline:
@@ -153,9 +153,9 @@ class Roller:
         self.retire(old, name)
 
     def go_on(self, spec: Action) -> None:
-        """A new container that goes on with what the old one leaves on the host, as short after it as can be.
+        """Start a container that continues with the old one's state on the host, with the shortest possible gap.
 
-        :raises EngineError: the new one does not start; the old one runs again
+        :raises EngineError: the new one does not start; the old one is running again
         """
         try:
             with self.beside(spec):
@@ -165,7 +165,7 @@ class Roller:
             raise
 
     def kill(self, name: str, stay: str) -> None:
-        """End a container that takes nothing back; the file tells the next one."""
+        """Kill a container, which therefore cleans up nothing. The file `stay` tells its successor."""
         mark(*os.path.split(stay), on=True)
         self.engine.signal(name, "SIGKILL")
         deadline = time.monotonic() + 10
@@ -173,7 +173,7 @@ class Roller:
             time.sleep(0.02)
 
     def wait_taken(self, spec: Action, first: float) -> None:
-        """Until the process that answers at the admin socket is the new one."""
+        """Wait until the new process answers on the admin socket."""
         name, deadline = spec.container, time.monotonic() + spec.health.timeout
         while haproxy.started() <= first:
             state = self.engine.inspect(name)
@@ -182,7 +182,7 @@ class Roller:
             time.sleep(0.1)
 
     def start(self, spec: Action) -> None:
-        """Start, and forget that an operator stopped it; one that goes on where another was ends that one before."""
+        """Start a container and clear its stopped marker. A container with `stay` first kills its predecessor."""
         name, old = spec.container, spec.container + LEAVING
         mark(STOPPED, name, False)
         left = self.engine.inspect(old) if spec.roll.stay else None
@@ -195,16 +195,16 @@ class Roller:
             self.yield_to_others(name)
 
     def yield_to_others(self, name: str) -> None:
-        """While it starts, those that answer users come first."""
+        """Give a starting container less CPU time than containers that serve requests."""
         self.starting[name] = self.engine.pid(name)
         share.give(self.starting[name], share.LITTLE)
 
     def serves(self, name: str) -> None:
-        """It works: it has the same share of the processors as the others."""
+        """Give a healthy container the usual share of CPU time."""
         share.give(self.starting.pop(name, 0), 1)
 
     def restart(self, spec: Action) -> None:
-        """Stop with the container's own timeout and start: mounts are made anew, so replaced files are seen."""
+        """Stop a container with its own timeout and start it. It gets new mounts and therefore sees replaced files."""
         if spec.roll.stay:
             self.kill(spec.container, spec.roll.stay)
         else:
@@ -212,7 +212,7 @@ class Roller:
         self.start(spec)
 
     def reload(self, spec: Action) -> None:
-        """New configuration without a restart."""
+        """Load a new configuration without a restart."""
         name = spec.container
         if spec.reload.command:
             code, output = self.engine.execute(name, spec.reload.command)
@@ -223,12 +223,12 @@ class Roller:
         mark(RELOADS, name, True)
 
     def stop(self, spec: Action) -> None:
-        """Stop and remember that this is wanted, so that nothing starts it again."""
+        """Stop a container and set its stopped marker, so that nothing starts it again."""
         mark(STOPPED, spec.container, True)
         self.engine.stop(spec.container)
 
     def remove(self, spec: Action) -> None:
-        """Stop in good order, then remove; volumes stay."""
+        """Stop a container gracefully and remove it. Volumes are kept."""
         name = spec.container
         if self.engine.inspect(name):
             self.engine.stop(name)
@@ -240,9 +240,9 @@ class Roller:
                 os.unlink(os.path.join(LOGS, log))
 
     def gate(self, spec: Action) -> None:
-        """Until the others can do without this member; one that does not run is missed by nobody.
+        """Wait until the cluster can lose this member. A stopped member is skipped.
 
-        :raises EngineError: they cannot in time; with what the gate said
+        :raises EngineError: not in time; with the gate's output
         """
         name, deadline = spec.container, time.monotonic() + spec.roll.timeout
         while True:
@@ -253,11 +253,13 @@ class Roller:
             if code == 0 or code in NO_COMMAND:
                 return
             if time.monotonic() > deadline:
-                raise EngineError(f"{name} is not stopped: {' '.join(said.split())[-400:] or 'its gate said nothing'}")
+                raise EngineError(
+                    f"{name} is not stopped: {' '.join(said.split())[-400:] or 'its gate printed nothing'}"
+                )
             time.sleep(2)
 
     def leave(self, spec: Action) -> None:
-        """What a member does when nobody sends to it any more, before it stops; that it fails stops nothing."""
+        """Run a member's leave command once it gets no more requests, before it stops. A failure is ignored."""
         state = self.engine.inspect(spec.container)
         if spec.leave and spec.roll.leave and state and state["State"]["Running"]:
             self.engine.execute(spec.container, spec.roll.leave, timeout=60)
@@ -276,9 +278,9 @@ class Roller:
             os.replace(temporary, link)
 
     def wait(self, spec: Action) -> None:
-        """Until the health command exits 0.
+        """Wait until the health command exits 0.
 
-        :raises EngineError: the container ended, or is not healthy in time; with the end of its log
+        :raises EngineError: the container crashes, or is not healthy in time; with the end of its log
         """
         name, deadline = spec.container, time.monotonic() + spec.health.timeout
         restarts = None
@@ -287,12 +289,12 @@ class Roller:
         while True:
             state = self.engine.inspect(name)
             if state is None:
-                raise EngineError(f"{name} is gone")
+                raise EngineError(f"{name} no longer exists")
             count = state["RestartCount"]
             restarts = count if restarts is None else restarts
             if count - restarts >= 5:
                 raise EngineError(
-                    f"{name} ends again and again (exit code {state['State']['ExitCode']}); "
+                    f"{name} keeps crashing (exit code {state['State']['ExitCode']}); "
                     f"its log ends with: {self.tail(name)}"
                 )
             if state["State"]["Running"]:
@@ -316,14 +318,14 @@ class Roller:
             pause = min(pause * 1.5, 2)
 
     def wait_for_balancer(self, spec: Action) -> None:
-        """Until this node's HAProxy, where it has one, sends requests to the container.
+        """Wait until this node's HAProxy, if any, sends requests to the container.
 
-        :raises EngineError: HAProxy does not take it up in time
+        :raises EngineError: not in time
         """
         if not spec.members or not os.path.exists(haproxy.SOCKET):
             return
         down = haproxy.wait_up(spec.members, time.monotonic() + BALANCER)
-        # One that still copies its data is taken up when it has it.
+        # HAProxy uses a member that is still copying data only afterwards
         down = [member for member in down if member[0] not in spec.copies]
         if down:
             names = ", ".join(map("/".join, down))
@@ -338,7 +340,7 @@ class Roller:
 
 
 def keep(log: str, path: str) -> None:
-    """A file under another name as well, where whoever owns the first one does not remove it."""
+    """Link a file under a second name, so that it outlives the first one."""
     temporary = path + ".new"
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if os.path.lexists(temporary):
@@ -351,7 +353,7 @@ def keep(log: str, path: str) -> None:
 
 
 def mark(folder: str, name: str, on: bool) -> None:
-    """Set or clear a marker file whose time stamp counts."""
+    """Create or remove a marker file. Its timestamp matters."""
     path = os.path.join(folder, name)
     if on:
         os.makedirs(folder, exist_ok=True)
@@ -362,9 +364,9 @@ def mark(folder: str, name: str, on: bool) -> None:
 
 
 def run(roller: Roller, actions: list[Action]) -> None:
-    """All actions in order; creations, and starts, next to each other are waited for together.
+    """Run all actions in order. Consecutive creations and starts are waited for together.
 
-    One may need the next: a load balancer takes up a database that another container tells of.
+    One may depend on the next: a load balancer uses a database only once another container reports it healthy.
     """
     pending: list[Action] = []
     for spec in actions:
@@ -396,7 +398,7 @@ def main() -> None:
         module.exit_json(changed=bool(actions), done=[f"{a.action} {a.container}" for a in actions])
     roller = Roller()
     with open(LOCK, "w") as lock:
-        # a module of an interrupted run may still be at work on this node
+        # a module of an interrupted run may still be running on this node
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             run(roller, actions)

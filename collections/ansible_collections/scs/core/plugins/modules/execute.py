@@ -44,7 +44,7 @@ NOT_FOUND, CONFLICT = 404, 409
 
 
 def run(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
-    """One command."""
+    """Run one command."""
     try:
         if not command.get("one_shot"):
             code, output = engine.execute(command["container"], command["argv"], timeout=command["timeout"])
@@ -56,7 +56,7 @@ def run(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
 
 
 def state(engine: Engine, command: dict[str, Any], status: int) -> str:
-    """What a container does in which a command could not be run.
+    """The state of a container in which a command could not run.
 
     Source: Docker Engine API, POST /containers/{id}/exec: 404 no such container, 409 not running, paused or restarting.
 
@@ -65,16 +65,16 @@ def state(engine: Engine, command: dict[str, Any], status: int) -> str:
     if status != CONFLICT:
         return {0: "unreachable", NOT_FOUND: "absent"}.get(status, "running")
     try:
-        found = engine.inspect(command["container"])
+        container = engine.inspect(command["container"])
     except EngineError:
         return "unreachable"
-    if found is None:
+    if container is None:
         return "absent"
-    return "restarting" if found["State"]["Restarting"] else "stopped"
+    return "restarting" if container["State"]["Restarting"] else "stopped"
 
 
 def one_shot(engine: Engine, command: dict[str, Any]) -> dict[str, Any]:
-    """In a container of its own, that is gone afterwards."""
+    """Run a command in a temporary container."""
     name = f"execute_{command['container']}"
     engine.remove(name)
     engine.create(name, command["body"])

@@ -43,7 +43,7 @@ ROOT, LOCK = "/etc/scs", "/run/scs-engine.lock"
 
 
 def write(entry: dict[str, Any], check: bool) -> bool:
-    """Write one file; False when it is right already."""
+    """Write a file; returns False if it is already correct."""
     path, content, mode = entry["path"], base64.b64decode(entry["content"]), int(entry["mode"], 8)
     try:
         info = os.stat(path)
@@ -56,7 +56,7 @@ def write(entry: dict[str, Any], check: bool) -> bool:
     if check:
         return True
     if os.path.isdir(path):
-        # Docker makes a directory where a file to mount was missing
+        # Docker creates a directory in place of a missing file to mount
         os.rmdir(path)
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".scs-")
@@ -75,7 +75,7 @@ def write(entry: dict[str, Any], check: bool) -> bool:
 
 
 def remove(path: str, check: bool) -> bool:
-    """Remove one file and its folder when that becomes empty; False when it is gone already."""
+    """Remove a file, and its folder if it becomes empty; returns False if the file does not exist."""
     if not os.path.realpath(path).startswith(ROOT + "/"):
         raise ValueError(f"{path} is outside {ROOT}")
     if not os.path.lexists(path):
@@ -99,7 +99,7 @@ def main() -> None:
     )
     done = []
     try:
-        # a module of an interrupted run may just be starting a container: it must not get half of the new files
+        # a module of an interrupted run may be starting a container, which must not get only some of the new files
         lock = open(LOCK, "w")  # noqa: SIM115 - held until the process ends
         fcntl.flock(lock, fcntl.LOCK_EX)
         done += [e["path"] for e in module.params["write"] if write(e, module.check_mode)]

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Pulls images by digest, and removes those that no container needs any more."""
+"""Pulls images by digest, and removes images that no container uses any more."""
 
 DOCUMENTATION = r"""
 module: images
@@ -46,18 +46,18 @@ from ansible_collections.scs.core.plugins.module_utils.engine import Engine, Eng
 
 
 def absent(engine: Engine, pull: list[str]) -> list[str]:
-    """Those that the engine does not hold."""
+    """The images that the engine lacks."""
     return [r for r in pull if not engine.has_image(r)]
 
 
 def unneeded(engine: Engine, keep: list[str]) -> list[str]:
-    """Images of the repositories of `keep` that are not of it."""
+    """The images in the repositories of `keep` that are not in `keep`."""
     own = {reference.partition("@")[0] for reference in keep}
     return [r for r in engine.references() if r.partition("@")[0] in own and r not in keep]
 
 
 def bring(engine: Engine, pull: list[str], keep: list[str], pulled: list[str], removed: list[str]) -> None:
-    """Remove what nothing needs, and pull; both lists are filled on the way, for whoever must know after an error."""
+    """Remove unused images and pull missing ones. Fills both lists on the way, so that errors can report them."""
     missing = absent(engine, pull)
     if not missing:
         return

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one-shot containers to their end and records each success."""
+"""Runs one-shot containers until they exit, and records each success."""
 
 DOCUMENTATION = r"""
 module: jobs
@@ -54,13 +54,13 @@ from ansible_collections.scs.core.plugins.module_utils.engine import (
 
 RECORDS, LOCK = "/var/lib/scs/jobs", "/run/scs-engine.lock"
 KEPT = 30
-"""Successes of a job that stay known."""
+"""Number of successes of a job to keep."""
 
 
 def run_job(engine: Engine, job: dict[str, Any], trial: bool) -> float:
-    """Run one job; returns its seconds.
+    """Run one job; returns its duration in seconds.
 
-    :raises EngineError: it ended with another code than 0; with the end of its output
+    :raises EngineError: its exit code is not 0; with the end of its output
     """
     began = time.monotonic()
     name = "job_" + job["name"].replace(".", "_")
@@ -85,10 +85,10 @@ def run_job(engine: Engine, job: dict[str, Any], trial: bool) -> float:
 
 
 def record(name: str, success: dict[str, Any]) -> None:
-    """Remember a job's success, so that it survives a power cut.
+    """Record a job's success durably.
 
-    `succeeded` has the hashes of all that ever did, in the order of their first success: what an image that came later
-    did to a schema is there when an earlier image is back.
+    `succeeded` has the hashes of all successes, in the order of the first one of each: the schema changes of a later
+    image remain when an earlier image returns.
     """
     os.makedirs(RECORDS, exist_ok=True)
     before = succeeded(name)
@@ -102,11 +102,11 @@ def record(name: str, success: dict[str, Any]) -> None:
 
 
 def succeeded(name: str) -> list[str]:
-    """Hashes of a job's successes; a record of an earlier scs has its last one only."""
+    """Hashes of a job's successes. A record of an earlier scs has only the last one."""
     try:
         with open(os.path.join(RECORDS, name)) as stream:
-            found = json.load(stream)
-        return [str(h) for h in found.get("succeeded") or [found["hash"]]]
+            success = json.load(stream)
+        return [str(h) for h in success.get("succeeded") or [success["hash"]]]
     except (OSError, ValueError, KeyError, AttributeError):
         return []
 

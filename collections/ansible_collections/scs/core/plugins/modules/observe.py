@@ -1,8 +1,8 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Observes what a node runs. One file without module_utils, sent as it is: Ansible's packaging costs 200 ms a call.
+"""Observes a node. A single file without module_utils, because Ansible's packaging takes 200 ms per call.
 
-Ansible replaces the marker below by the arguments (module style `jsonargs`).
+Ansible replaces the marker below with the arguments (module style `jsonargs`).
 """
 
 DOCUMENTATION = r"""
@@ -71,7 +71,7 @@ def engine(connection: Connection, path: str) -> Any:
 
 
 def files(wanted: dict[str, str]) -> tuple[dict[str, list[Any]], dict[str, str]]:
-    found: dict[str, list[Any]] = {}
+    present: dict[str, list[Any]] = {}
     texts: dict[str, str] = {}
     for folder, _, names in os.walk(CONFIG):
         for name in names:
@@ -82,10 +82,10 @@ def files(wanted: dict[str, str]) -> tuple[dict[str, list[Any]], dict[str, str]]
             except OSError:
                 continue
             digest = hashlib.sha256(data).hexdigest()
-            found[path] = [digest, "%04o" % (info.st_mode & 0o7777), info.st_uid, info.st_gid, info.st_mtime]
+            present[path] = [digest, "%04o" % (info.st_mode & 0o7777), info.st_uid, info.st_gid, info.st_mtime]
             if path in wanted and wanted[path] != digest:
                 texts[path] = data.decode("utf-8", "replace")
-    return found, texts
+    return present, texts
 
 
 def containers(connection: Connection) -> dict[str, dict[str, Any]]:
@@ -153,7 +153,7 @@ def listening() -> list[list[Any]]:
 
 
 def balancer(text: str) -> str:
-    """One answer of this node's HAProxy over its admin socket; nothing when there is none."""
+    """The response of this node's HAProxy over its admin socket; empty without one."""
     parts = []
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -171,7 +171,7 @@ def balancer(text: str) -> str:
 
 
 def servers() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Servers that somebody took out of use, and servers that are down, of this node's HAProxy.
+    """The servers of this node's HAProxy that an operator or a run took out of use, and those that are down.
 
     HAProxy management guide, `show servers state`: bits of srv_admin_state, srv_op_state 2 is running.
     """
@@ -191,17 +191,17 @@ def servers() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
 
 
 def used(tables: Iterable[str]) -> dict[str, str]:
-    """{backend: server that its only stick table entry names}."""
+    """{backend: server in its only stick table entry}."""
     result = {}
     for table in tables:
-        found = [w[11:] for w in balancer("show table " + table).split() if w.startswith("server_key=")]
-        if found:
-            result[table] = found[-1]
+        entries = [w[11:] for w in balancer("show table " + table).split() if w.startswith("server_key=")]
+        if entries:
+            result[table] = entries[-1]
     return result
 
 
 def here(addresses: Iterable[str]) -> list[str]:
-    """Those of some addresses that this node has: what goes there has it as its source, too. Nothing is sent."""
+    """The given addresses that this node has. Traffic to an own address has it as its source too; nothing is sent."""
     result = []
     for address in addresses:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -252,14 +252,14 @@ def main() -> None:
             )
         )
         sys.exit(1)
-    found, texts = files(wanted)
+    present, texts = files(wanted)
     forced, down = servers()
     space = os.statvfs(root)
     print(
         json.dumps(
             {
                 "changed": False,
-                "files": found,
+                "files": present,
                 "texts": texts,
                 "containers": running,
                 "images": images,

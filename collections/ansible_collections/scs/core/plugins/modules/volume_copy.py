@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Copies a Docker volume's files into a folder of this node, when there is room for them."""
+"""Copies a Docker volume's files into a folder of this node if there is enough space."""
 
 DOCUMENTATION = r"""
 module: volume_copy
@@ -55,11 +55,11 @@ from ansible_collections.scs.core.plugins.module_utils.engine import Engine, Eng
 TARGET, LOCK = "/var/lib/scs/recovery", "/run/scs-engine.lock"
 
 KEEP = 2
-"""Copies of a volume that stay."""
+"""Number of copies of a volume to keep."""
 
 
 def source(volume: str) -> str:
-    """Where a volume's files are; '' when there is no such volume."""
+    """The folder of a volume's files; empty if the volume does not exist."""
     for one in Engine().volumes():
         if one["Name"] == volume:
             return str(one["Mountpoint"])
@@ -67,7 +67,7 @@ def source(volume: str) -> str:
 
 
 def size(folder: str, exclude: list[str]) -> int:
-    """Bytes on disk, as du counts them."""
+    """Bytes on disk, counted as du does."""
     total = 0
     for base, folders, files in os.walk(folder):
         if base == folder:
@@ -82,7 +82,7 @@ def size(folder: str, exclude: list[str]) -> int:
 
 
 def free(folder: str) -> int:
-    """Bytes that may be used below a folder: a tenth of the file system, 10 GiB at most, is left."""
+    """Usable bytes below a folder: a tenth of the file system, at most 10 GiB, stays free."""
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
     state = os.statvfs(folder)
@@ -91,7 +91,7 @@ def free(folder: str) -> int:
 
 
 def copy(module: AnsibleModule, origin: str, target: str, exclude: list[str]) -> None:
-    """All of a folder, complete or not at all."""
+    """Copy a folder completely or not at all."""
     part = target + ".part"
     shutil.rmtree(part, ignore_errors=True)
     os.makedirs(part, mode=0o700)
@@ -106,7 +106,7 @@ def copy(module: AnsibleModule, origin: str, target: str, exclude: list[str]) ->
 
 
 def forget(folder: str) -> None:
-    """Old copies."""
+    """Remove old copies."""
     for name in sorted(os.listdir(folder))[:-KEEP]:
         shutil.rmtree(os.path.join(folder, name))
 

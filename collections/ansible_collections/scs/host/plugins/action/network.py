@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scs.host.network: see plugins/modules/network.py; what it decides is scs_deploy.host_network."""
+"""scs.host.network: see plugins/modules/network.py; scs_deploy.host.network has the logic."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ DEFAULTS = {"renderer": "networkd", "seconds": 60, "replaces": []}
 
 
 class ActionModule(RegionAction):
-    """Hands the module and the connection to the logic."""
+    """Passes the module and the connection to the logic."""
 
     module = "scs.host.network"
 
     def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
-        """Bring the host's network to what its links say, if somebody consented."""
+        """Configure the host's network as its links say, with consent."""
         host = region.inventory.hosts[variables["inventory_hostname"]]
         options = {**DEFAULTS, **{k: v for k, v in self._task.args.items() if k in DEFAULTS}}
 
@@ -38,7 +38,7 @@ class ActionModule(RegionAction):
             if answer.get("failed"):
                 raise ScsError(f"host {host.name}: {answer.get('msg')}")
             if self._connection.transport == "local":
-                # the manager is this host: what sshd says is the operator's session
+                # this host is the manager, so the SSH connection is the operator's session
                 answer.pop("connection", None)
             return answer
 

@@ -57,7 +57,7 @@ DEADLINE = 90
 
 
 def read(path: str) -> str:
-    """A file's text, empty when there is none."""
+    """A file's text; empty if it does not exist."""
     try:
         with open(path) as stream:
             return stream.read()
@@ -66,7 +66,7 @@ def read(path: str) -> str:
 
 
 def write(module: AnsibleModule, path: str, text: str) -> bool:
-    """Write a file that anybody may read; False when it is right already."""
+    """Write a world-readable file; returns False if it is already correct."""
     if read(path) == text:
         return False
     if not module.check_mode:
@@ -80,19 +80,19 @@ def write(module: AnsibleModule, path: str, text: str) -> bool:
 
 
 def prune_registries(module: AnsibleModule, wanted: "set[str]") -> "list[str]":
-    """Take away trust that scs gave to a registry which is no longer the region's."""
-    folder, gone = os.path.join(FOLDER, "certs.d"), []
+    """Remove the CA files that scs wrote for registries that the region no longer uses."""
+    folder, removed = os.path.join(FOLDER, "certs.d"), []
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
         path = os.path.join(folder, name, "scs-ca.crt")
         if name not in wanted and os.path.exists(path):
-            gone.append(f"stopped trusting {name}")
+            removed.append(f"stopped trusting {name}")
             if not module.check_mode:
                 os.unlink(path)
-    return gone
+    return removed
 
 
 def started_at() -> "float | None":
-    """When the engine's process started, seconds since the epoch; None when it does not run."""
+    """Start time of the engine's process, seconds since the epoch; None if it is not running."""
     try:
         with open("/run/docker.pid") as stream:
             pid = int(stream.read())
@@ -109,15 +109,15 @@ def started_at() -> "float | None":
 
 
 def version() -> "str | None":
-    """The engine's version, None when it does not answer."""
+    """The engine's version; None if it does not answer."""
     connection = http.client.HTTPConnection("localhost")
     try:
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(5)
         connection.sock.connect(SOCKET)
         connection.request("GET", "/version")
-        found: str | None = json.loads(connection.getresponse().read()).get("Version")
-        return found
+        answer: str | None = json.loads(connection.getresponse().read()).get("Version")
+        return answer
     except (OSError, ValueError, http.client.HTTPException):
         return None
     finally:
@@ -125,7 +125,7 @@ def version() -> "str | None":
 
 
 def systemctl(module: AnsibleModule, *arguments: str, check: bool = True) -> int:
-    """Run systemctl; its words become the task's failure."""
+    """Run systemctl. If it fails, the task fails with its output."""
     code, out, err = module.run_command(["systemctl", *arguments])
     if check and code:
         journal = module.run_command(
@@ -155,7 +155,7 @@ def main() -> None:
     if write(module, path, text):
         actions.append(f"wrote {path}")
     for registry, authority in sorted(module.params["registries"].items()):
-        # read at every pull: no restart
+        # the engine reads it at every pull, so this needs no restart
         if write(module, os.path.join(FOLDER, "certs.d", registry, "scs-ca.crt"), authority):
             actions.append(f"trusted {registry}")
     actions += prune_registries(module, set(module.params["registries"]))
@@ -165,26 +165,26 @@ def main() -> None:
         if not module.check_mode:
             systemctl(module, "enable", "--quiet", "docker.service")
     start = started_at()
-    # a file without a process, or a process older than its file
+    # not running, or started before the file was written
     stale = start is not None and (f"wrote {path}" in actions or os.path.getmtime(path) > start + 1)
     if start is None or stale:
         actions.append("restarted the engine" if stale else "started the engine")
         if not module.check_mode:
             systemctl(module, "restart" if stale else "start", "docker.service")
-    found = version()
+    answer = version()
     if not module.check_mode:
         end = time.monotonic() + DEADLINE
-        while found is None:
+        while answer is None:
             if time.monotonic() > end:
                 module.fail_json(
                     msg=f"the Docker engine does not answer on {SOCKET} within {DEADLINE} s: journalctl -u docker"
                 )
             time.sleep(0.2)
-            found = version()
+            answer = version()
     module.exit_json(
         changed=bool(actions),
         actions=actions,
-        version=found,
+        version=answer,
         diff={"before": before, "after": text, "before_header": path, "after_header": path},
     )
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the host's network files, starts a try of new ones, and confirms it over another connection."""
+"""Reads the host's network files, starts a trial of new ones, and confirms it over another connection."""
 
 DOCUMENTATION = r"""
 module: network
@@ -104,12 +104,12 @@ def read(path: str) -> str:
 
 
 def systemctl(*arguments: str) -> bool:
-    """Whether systemctl agrees."""
+    """Whether a systemctl command succeeds."""
     return subprocess.run(["systemctl", *arguments], capture_output=True, check=False).returncode == 0
 
 
 def busy() -> bool:
-    """A try is under way, or is being taken back."""
+    """Whether a trial is running or being rolled back."""
     shown = subprocess.run(
         ["systemctl", "show", "--property=ActiveState", "--value", UNIT], capture_output=True, text=True, check=False
     )
@@ -138,7 +138,7 @@ def observe(module: AnsibleModule) -> dict[str, Any]:
 
 
 def faults(expected: dict[str, Any]) -> list[str]:
-    """Links that are not as an earlier run left them; none where none did."""
+    """Links that differ from an earlier run's result; empty without an earlier run."""
     if not expected or not os.path.exists(f"{FOLDER}/current.json"):
         return []
     loader = SourceFileLoader("scs_network", PROGRAM)
@@ -153,7 +153,7 @@ def faults(expected: dict[str, Any]) -> list[str]:
 
 
 def install(module: AnsibleModule) -> None:
-    """Put the program and its unit there."""
+    """Install the program and its unit."""
     for path, text in module.params["program"].items():
         if os.path.exists(path) and read(path) == text:
             continue
@@ -171,7 +171,7 @@ def install(module: AnsibleModule) -> None:
 
 
 def start(module: AnsibleModule) -> None:
-    """Start the try apart from this connection, which it may cut."""
+    """Start the trial independently of this connection, which it may interrupt."""
     install(module)
     attempt = module.params["attempt"]
     path = f"{FOLDER}/try.json"
@@ -182,7 +182,7 @@ def start(module: AnsibleModule) -> None:
     os.replace(path + ".new", path)
     command = [
         "systemd-run", "--quiet", "--collect", f"--unit={UNIT}", "--description=Try of a new network",
-        # however the try ends, killed or stuck too, the old network comes back unless the new one was confirmed
+        # however the trial ends, even killed or stuck, the old network returns unless the new one was confirmed
         f"--property=ExecStopPost={PROGRAM} restore",
         f"--property=RuntimeMaxSec={int(attempt['seconds']) + 3 * SETTLE}", "--property=TimeoutStopSec=120",
         "--property=OOMScoreAdjust=-900", PROGRAM, "try",
@@ -194,23 +194,23 @@ def start(module: AnsibleModule) -> None:
 
 
 def state(module: AnsibleModule) -> dict[str, Any]:
-    """How far the named try is."""
+    """The state of the trial with the given token."""
     try:
         status: dict[str, Any] = json.loads(read(f"{FOLDER}/status.json"))
     except FileNotFoundError:
         status = {}
     if status.get("token") != module.params["token"]:
         if not busy():
-            module.fail_json(msg="the try of the new network ended without a result: journalctl -u " + UNIT)
+            module.fail_json(msg="the trial of the new network ended without a result: journalctl -u " + UNIT)
         status = {"state": "starting", "problems": [], "warnings": []}
     return status
 
 
 def confirm(module: AnsibleModule) -> None:
-    """Say that the manager reaches the host, and wait until that is taken in."""
+    """Confirm that the manager reaches the host, and wait until the program accepts it."""
     not_over = module.params["not_over"]
     if not_over and os.environ.get("SSH_CONNECTION", "") == not_over:
-        module.fail_json(msg="this connection was there before the network changed: it proves nothing")
+        module.fail_json(msg="this connection was opened before the network changed, so it proves nothing")
     if state(module)["state"] == "ready":
         with open(f"{FOLDER}/confirmed", "w", encoding="utf-8") as stream:
             stream.write(module.params["token"])

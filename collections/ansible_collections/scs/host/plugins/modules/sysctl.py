@@ -45,12 +45,12 @@ CONTAINER = "/run/systemd/container"
 
 
 def kernel_path(name: str) -> str:
-    """Where the kernel shows a parameter; a slash in a name stands for a dot in an interface's name."""
+    """The path of a parameter in /proc/sys. A slash in its name means a dot in an interface's name."""
     return "/proc/sys/" + name.translate(str.maketrans("./", "/."))
 
 
 def read(path: str) -> str:
-    """A file's text with blanks collapsed, as the kernel separates several values by tabs."""
+    """A file's text with collapsed white space, because the kernel separates several values by tabs."""
     with open(path) as stream:
         return " ".join(stream.read().split())
 

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Starts again what Docker will not: a managed container that was killed or stopped past `scs`.
+"""Restarts managed containers that Docker does not: those that were killed or stopped without `scs`.
 
-Docker's restart policy brings back a process that ends by itself, but takes `docker kill` and `docker stop` for an
-operator's wish. Only `scs stop` is one: it leaves a marker. Everything else starts again.
+Docker's restart policy restarts a process that exits by itself, but treats `docker kill` and `docker stop` as intended.
+Here only `scs stop` counts as intended: it leaves a marker. All other containers are started again.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ class Connection(http.client.HTTPConnection):
 
 
 def request(method: str, path: str, timeout: float = 60) -> tuple[int, Any]:
-    """One request; (status, parsed answer or None)."""
+    """Send a request; returns (status, parsed response or None)."""
     connection = Connection("localhost", timeout=timeout)
     try:
         connection.request(method, "/v1.41" + path)
@@ -45,13 +45,13 @@ def request(method: str, path: str, timeout: float = 60) -> tuple[int, Any]:
 
 
 def check() -> None:
-    """Start every managed container that has ended and that nobody wants stopped."""
+    """Start every managed container that has exited and was not stopped with `scs stop`."""
     filters = quote(json.dumps({"label": ["scs.container"], "status": list(ENDED)}))
     with open(LOCK, "w") as lock:
-        # an engine module at work may have stopped a container for a moment: wait until it is through
+        # a running module may have stopped a container temporarily: wait until it has finished
         fcntl.flock(lock, fcntl.LOCK_EX)
-        status, found = request("GET", f"/containers/json?all=1&filters={filters}")
-        for container in found if status == 200 else ():
+        status, ended = request("GET", f"/containers/json?all=1&filters={filters}")
+        for container in ended if status == 200 else ():
             name = container["Names"][0].lstrip("/")
             if os.path.exists(os.path.join(STOPPED, name)):
                 continue
@@ -61,7 +61,7 @@ def check() -> None:
 
 
 def follow() -> None:
-    """Check at start and whenever a managed container ends; returns when the engine goes away."""
+    """Check at start and whenever a managed container exits; returns when the engine stops."""
     filters = quote(json.dumps({"type": ["container"], "event": ["die"], "label": ["scs.container"]}))
     connection = Connection("localhost", timeout=None)
     connection.request("GET", f"/v1.41/events?filters={filters}")
@@ -72,12 +72,12 @@ def follow() -> None:
 
 
 def main() -> NoReturn:
-    """Follow the engine for ever; it may be restarted meanwhile."""
+    """Follow the engine forever, including across its restarts."""
     while True:
         try:
             follow()
         except (OSError, http.client.HTTPException) as error:
-            print(f"the Docker engine is away: {error}", file=sys.stderr, flush=True)
+            print(f"the Docker engine does not answer: {error}", file=sys.stderr, flush=True)
         time.sleep(2)
 
 

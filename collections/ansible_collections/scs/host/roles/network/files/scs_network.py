@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Tries a network configuration on this host, and puts the old one back unless somebody confirms the new one.
+"""Applies a network configuration to this host on trial, and restores the old one unless the new one is confirmed.
 
-  scs-network try        applies try.json, waits for the confirmation, puts the old state back when none comes
-  scs-network restore    puts back what an interrupted try left; `restore boot` before the network starts
+  scs-network try        applies try.json, waits for the confirmation, and restores the old state without one
+  scs-network restore    restores the old state after an interrupted trial; `restore boot` before the network starts
 
-The state is in FOLDER: as long as saved.json is there, a try is neither confirmed nor taken back. The unit that runs
-`try` calls `restore` however it ends, and scs-network-restore.service does after a crash of the host.
+The state is in FOLDER: while saved.json exists, a trial is neither confirmed nor rolled back. The unit that runs `try`
+calls `restore` however it ends, and so does scs-network-restore.service after a crash of the host.
 """
 
 import glob
@@ -33,20 +33,20 @@ Files = Mapping[str, str | None]
 """path: text, or None for no file"""
 NETWORKD = "systemd-networkd.service"
 SETTLE = 30.0
-"""Seconds for all links to come up as wanted."""
+"""Seconds until all links must be up as configured."""
 NUDGE = 3.0
-"""Seconds after which a link that networkd takes for configured, and that is not as wanted, is configured again."""
+"""Seconds after which a link that networkd considers configured, but that differs, is configured again."""
 
 
 class FailedError(Exception):
-    """The new configuration cannot stay; the text says why."""
+    """The new configuration cannot be kept; with the reason."""
 
 
 # files
 
 
 def read(path: str) -> str | None:
-    """A file's text, None when there is none."""
+    """A file's text; None if it does not exist."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:
             return stream.read()
@@ -55,13 +55,13 @@ def read(path: str) -> str | None:
 
 
 def load(path: str) -> Any:
-    """A JSON file's value, None when there is none."""
+    """A JSON file's value; None if it does not exist."""
     text = read(path)
     return None if text is None else json.loads(text)
 
 
 def write(path: str, text: str, mode: int = 0o644) -> None:
-    """Write a file so that it is whole after a crash at any point."""
+    """Write a file atomically, even in case of a crash."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".scs-")
     try:
@@ -73,7 +73,7 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
         try:
             os.replace(temporary, path)
         except OSError:
-            # a mount point of its own, as /etc/resolv.conf is in a container
+            # a mount point, such as /etc/resolv.conf in a container
             with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(text)
             os.unlink(temporary)
@@ -87,7 +87,7 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
 
 
 def remove(path: str) -> None:
-    """Remove a file, and the folder of drop-ins that becomes empty."""
+    """Remove a file, and its folder if that is a folder of drop-ins and becomes empty."""
     if os.path.lexists(path):
         os.unlink(path)
     folder = os.path.dirname(path)
@@ -96,12 +96,12 @@ def remove(path: str) -> None:
 
 
 def mode_of(path: str) -> int:
-    """Netplan warns of files that others can read."""
+    """A file's mode. Netplan warns of files that others can read."""
     return 0o600 if path.startswith("/etc/netplan/") else 0o644
 
 
 def put(files: Files) -> list[str]:
-    """Make files as given, path: text, or None for none. Returns those that differed."""
+    """Write or remove files; path: text, or None to remove it. Returns those that differed."""
     changed = [path for path, text in files.items() if read(path) != text]
     for path in changed:
         text = files[path]
@@ -113,7 +113,7 @@ def put(files: Files) -> list[str]:
 
 
 def status(token: str, state: str, problems: Iterable[str] = (), warnings: Iterable[str] = ()) -> None:
-    """Tell how far a try is; the confirming module reads it."""
+    """Write the state of a trial for the confirming module."""
     write(STATUS, json.dumps({"token": token, "state": state, "problems": list(problems), "warnings": list(warnings)}))
 
 
@@ -121,11 +121,14 @@ def status(token: str, state: str, problems: Iterable[str] = (), warnings: Itera
 
 
 def run(*command: str, timeout: float = 30) -> str:
-    """A command's output; FailedError with its last words when it fails."""
+    """Run a command and return its output.
+
+    :raises FailedError: it failed, with the end of its output
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        raise FailedError(f"{' '.join(command)}: no end within {timeout} s") from None
+        raise FailedError(f"{' '.join(command)}: did not end within {timeout} s") from None
     except FileNotFoundError:
         raise FailedError(f"{command[0]}: not installed") from None
     if done.returncode:
@@ -134,7 +137,7 @@ def run(*command: str, timeout: float = 30) -> str:
 
 
 def quiet(*command: str) -> str:
-    """A command whose failure is told in the journal only."""
+    """Run a command. A failure is only logged to the journal."""
     try:
         return run(*command)
     except FailedError as error:
@@ -154,14 +157,14 @@ def kernel() -> Json:
 
 
 def network_states() -> dict[str, Json]:
-    """networkd's view of each link, by name; empty when it does not run."""
+    """networkd's view of each link, by name; empty if it is not running."""
     text = quiet("networkctl", "--json=short", "list")
-    found = json.loads(text).get("Interfaces", []) if text.startswith("{") else []
-    return {link["Name"]: link for link in found}
+    links = json.loads(text).get("Interfaces", []) if text.startswith("{") else []
+    return {link["Name"]: link for link in links}
 
 
 def unit_state() -> dict[str, bool]:
-    """Whether networkd runs and starts at boot."""
+    """Whether networkd is running, and whether it starts at boot."""
     answers = {}
     for verb in ("is-enabled", "is-active"):
         done = subprocess.run(["systemctl", verb, NETWORKD], capture_output=True, text=True, check=False)
@@ -170,66 +173,69 @@ def unit_state() -> dict[str, bool]:
 
 
 def generated() -> dict[str, str | None]:
-    """The .netdev files that netplan made, path: text."""
+    """The .netdev files that netplan generated, path: text."""
     return {path: read(path) for path in glob.glob("/run/systemd/network/10-netplan-*.netdev")}
 
 
-# a try
+# a trial
 
 
 def apply(before: Files, after: Files, renderer: str) -> None:
-    """Let networkd read the files again, after they changed from `before` to `after` (path: text or None)."""
+    """Make networkd read the files again after they changed from `before` to `after` (path: text or None)."""
     made = generated()
     if renderer == "netplan":
         run("netplan", "generate")
     elif any(path.startswith("/etc/netplan/") for path in before):
         quiet("netplan", "generate")
-    gone = remade({**before, **made}, {**after, **generated()})
-    for name in gone:
+    deleted = remade({**before, **made}, {**after, **generated()})
+    for name in deleted:
         if os.path.exists(f"/sys/class/net/{name}"):
             run("ip", "link", "delete", name)
     running = unit_state()["is-active"]
     daemon = "/etc/systemd/networkd.conf.d/05-scs.conf"
-    if gone or not running or before.get(daemon) != after.get(daemon):
+    if deleted or not running or before.get(daemon) != after.get(daemon):
         run("systemctl", "restart", NETWORKD, timeout=60)
     else:
         run("networkctl", "reload")
 
 
 def complaints(since: int, wanted: Json) -> list[str]:
-    """What networkd says of our files and links that no waiting mends: keys it does not know, links it cannot make."""
+    """networkd's permanent errors about our files and links: unknown keys, links that it cannot create."""
     text = quiet("journalctl", "--unit", NETWORKD, "--since", f"@{since}", "--output", "cat", "--no-pager")
     ours = [f"{path}:" for path in wanted["write"]]
-    # systemd 257, and before
+    # systemd 257, and earlier versions
     made = ("Failed to create netdev", "netdev could not be created")
     ours += [f"{name}: {said}" for name in wanted["links"] for said in made]
     return [line for line in dict.fromkeys(text.splitlines()) if any(line.startswith(own) for own in ours)]
 
 
 def settle(wanted: Json, before: Json, started: int) -> list[str]:
-    """Wait until every link is as wanted; returns warnings, FailedError with all that is not."""
+    """Wait until every link is as configured; returns warnings.
+
+    :raises FailedError: not in time, with all differences
+    """
     end, nudge = time.monotonic() + SETTLE, time.monotonic() + NUDGE
     while True:
         said = complaints(started, wanted)
         if said:
             raise FailedError("; ".join(said[:3]))
-        states = network_states()
-        problems, warnings = missing(wanted["links"], before, kernel(), states, wanted["network_files"])
+        view = (wanted["links"], before, kernel(), network_states(), wanted["network_files"])
+        problems, warnings = missing(*view)
         if not problems:
             return warnings
         if time.monotonic() > end:
             raise FailedError("; ".join(problems))
         if time.monotonic() > nudge:
             nudge = end
-            # networkd leaves a link alone whose file stayed, whatever somebody did to the link
-            for name in stuck(problems, states):
+            # networkd ignores changes that others made to a link whose file is unchanged
+            for name in stuck(*view):
                 quiet("networkctl", "reconfigure", name)
         time.sleep(0.5)
 
 
 def attempt() -> int:
-    """Apply try.json; keep it when it is confirmed in time, else leave the rest to `restore`."""
-    restore("an earlier try was left in the middle")
+    """Apply try.json, and keep it if it is confirmed in time; otherwise restore the old state."""
+    restore("an earlier trial was interrupted")
     wanted = load(TRY)
     token, files = wanted["token"], {**wanted["write"], **dict.fromkeys(wanted["remove"])}
     before = kernel()
@@ -249,7 +255,7 @@ def attempt() -> int:
         started = int(time.time())
         put(files)
         run("systemctl", "enable", NETWORKD)
-        # before the new ones come: a second address of a network goes with the first
+        # before adding addresses: deleting a network's first address also deletes its further ones
         for command in leftovers((load(CURRENT) or {}).get("links", {}), wanted["links"], before):
             quiet("ip", *command)
         apply(old, files, wanted["renderer"])
@@ -261,23 +267,23 @@ def attempt() -> int:
         while time.monotonic() < end:
             if (read(CONFIRMED) or "").strip() == token:
                 write(CURRENT, json.dumps({"links": wanted["links"]}))
-                # from here on the new configuration is the host's
+                # from now on the new configuration is permanent
                 os.unlink(SAVED)
                 status(token, "confirmed", warnings=warnings)
                 return 0
             time.sleep(0.2)
-        raise FailedError(f"nobody confirmed within {wanted['seconds']} s that the host is still reached")
-    except Exception as error:  # noqa: BLE001 - whatever it is, the host must be as before
+        raise FailedError(f"no confirmation within {wanted['seconds']} s that the manager still reaches the host")
+    except Exception as error:  # noqa: BLE001 - after any error, the old state must return
         restore(str(error) if isinstance(error, (FailedError, OSError)) else f"{type(error).__name__}: {error}")
         return 1
 
 
 def restore(reason: str, boot: bool = False) -> None:
-    """Make files, networkd and links as they were before the try; can be repeated."""
+    """Restore files, networkd and links to their state before the trial. Can be repeated."""
     saved = load(SAVED)
     if saved is None:
         return
-    print(f"putting the old network back: {reason}", file=sys.stderr)
+    print(f"restoring the old network: {reason}", file=sys.stderr)
     put(saved["files"])
     if not saved["unit"]["is-enabled"]:
         quiet("systemctl", "disable", NETWORKD)
@@ -303,7 +309,7 @@ def _restore_links(saved: Json) -> None:
             run("systemctl", "stop", NETWORKD, "systemd-networkd.socket")
     except FailedError as error:
         print(error, file=sys.stderr)
-    # what networkd did not make, or not yet, is made by hand: reaching the host matters more than who does it
+    # restore without networkd what it has not restored (yet): it matters most that the host is reachable
     for command in way_back(before, kernel(), touched):
         quiet("ip", *command)
 
@@ -323,7 +329,7 @@ def main(arguments: list[str]) -> int:
         return attempt()
     if arguments[:1] == ["restore"]:
         boot = arguments[1:] == ["boot"]
-        restore("the host restarted in the middle" if boot else "the try was interrupted", boot)
+        restore("the host restarted during the trial" if boot else "the trial was interrupted", boot)
         return 0
     print(__doc__, file=sys.stderr)
     return 2

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scs-network decides, from what the kernel and networkd show and what the links shall be; nothing is asked."""
+"""The decisions of scs-network: compares the state of kernel and networkd with the configured links. Pure."""
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 Json = dict[str, Any]
@@ -15,33 +15,33 @@ Commands = list[list[str]]
 
 
 def devices(files: Files) -> dict[str, str]:
-    """Text of the .netdev of each virtual link, by the link's name."""
-    found = {}
+    """The text of each virtual link's .netdev file, by the link's name."""
+    texts = {}
     for path, text in files.items():
         match = re.fullmatch(r"(?:05-scs|10-netplan)-(.+)\.netdev", os.path.basename(path))
         if match and text is not None:
-            found[match[1]] = text
-    return found
+            texts[match[1]] = text
+    return texts
 
 
 def remade(before: Files, after: Files) -> list[str]:
-    """Virtual links that are to be deleted first: gone, or of another make. networkd changes none that exists."""
+    """Virtual links to delete first: removed or changed ones. networkd does not change existing ones."""
     old, new = devices(before), devices(after)
 
     def make(text: str | None) -> list[str]:
-        # networkd sets the MTU of a link that is there
+        # networkd does set the MTU of an existing link
         return [line for line in (text or "").splitlines() if not line.startswith("MTUBytes=")]
 
     return sorted(name for name, text in old.items() if make(new.get(name)) != make(text))
 
 
 def owned(links: Links) -> set[tuple[str, str]]:
-    """(link, address) of every address that `links` gives."""
+    """(link, address) of every address in `links`."""
     return {(name, address) for name, link in links.items() for address in link["addresses"]}
 
 
 def leftovers(old: Links, new: Links, now: Json) -> Commands:
-    """`ip` arguments that take away what an earlier `links` gave and the new one does not: networkd keeps it."""
+    """`ip` arguments that remove addresses and routes of the earlier `links` only, which networkd keeps."""
     wanted = owned(new)
     commands: Commands = []
     there = {(n, f"{a['local']}/{a['prefixlen']}") for n, o in now["links"].items() for a in o.get("addr_info", ())}
@@ -58,7 +58,7 @@ def leftovers(old: Links, new: Links, now: Json) -> Commands:
 
 
 def superseded(new: Links, now: Json) -> Commands:
-    """`ip` arguments that take away routes of an earlier tool (ifupdown, a hand) where the links have their own."""
+    """`ip` arguments that remove routes of other tools (ifupdown, manual ones) to destinations in `links`."""
     own = {to for link in new.values() for to, _ in link["routes"]}
     commands = []
     for route in now["routes"]:
@@ -71,7 +71,7 @@ def superseded(new: Links, now: Json) -> Commands:
 
 
 def way_back(before: Json, now: Json, touched: set[str]) -> Commands:
-    """`ip` arguments that make the touched links as they were.
+    """`ip` arguments that restore the touched links.
 
     :param before, now: what `kernel` returned
     :param touched: names of the links of both configurations
@@ -92,9 +92,9 @@ def way_back(before: Json, now: Json, touched: set[str]) -> Commands:
         had, has = _addresses(old), _addresses(new)
         commands += [["address", "del", address, "dev", name] for address in sorted(has.keys() - had.keys())]
         commands += [["address", "add", *had[address], "dev", name] for address in sorted(had.keys() - has.keys())]
-    gone = {c[2] for c in commands if c[:2] == ["link", "del"]}
-    routes, found = _routes(before, touched), _routes(now, touched - gone)
-    commands += [[route[0], "route", "del", *route[1:]] for route in sorted(found - routes)]
+    deleted = {c[2] for c in commands if c[:2] == ["link", "del"]}
+    routes, present = _routes(before, touched), _routes(now, touched - deleted)
+    commands += [[route[0], "route", "del", *route[1:]] for route in sorted(present - routes)]
     commands += [[route[0], "route", "replace", *route[1:]] for route in sorted(routes, key=lambda r: ("via" in r, r))]
     return commands
 
@@ -115,9 +115,9 @@ def _addresses(link: Json) -> dict[str, list[str]]:
 
 
 def _routes(view: Json, touched: Collection[str]) -> set[tuple[str, ...]]:
-    found: set[tuple[str, ...]] = set()
+    routes: set[tuple[str, ...]] = set()
     for route in view["routes"]:
-        # the kernel makes its own again with the address
+        # the kernel restores its own routes together with the address
         if route.get("dev") not in touched or route.get("protocol") in ("kernel", "ra"):
             continue
         text = [route["family"], route["dst"]]
@@ -125,13 +125,13 @@ def _routes(view: Json, touched: Collection[str]) -> set[tuple[str, ...]]:
         text += ["dev", route["dev"], "proto", str(route.get("protocol", "boot"))]
         text += ["src", route["prefsrc"]] if route.get("prefsrc") else []
         text += ["metric", str(route["metric"])] if route.get("metric") else []
-        found.add(tuple(text))
-    return found
+        routes.add(tuple(text))
+    return routes
 
 
 def unfit(links: Links, now: Json) -> list[str]:
-    """Why the configuration cannot be meant for this host; asked before anything changes."""
-    found = []
+    """The reasons why the configuration cannot be meant for this host, checked before anything changes."""
+    reasons = []
     by_mac = {o.get("permaddr", o.get("address")): n for n, o in now["links"].items() if o.get("link_type") == "ether"}
     for name, link in links.items():
         if link["kind"] != "physical":
@@ -141,22 +141,22 @@ def unfit(links: Links, now: Json) -> list[str]:
         if there is None:
             other = by_mac.get(mac)
             has = ", ".join(n for n in now["links"] if n != "lo")
-            found.append(f"no port {name} here; " + (f"{mac} is {other}" if other else f"there are {has}"))
+            reasons.append(f"no port {name} here; " + (f"{mac} is {other}" if other else f"there are {has}"))
         elif mac and there.get("permaddr", there.get("address")) != mac:
-            found.append(
+            reasons.append(
                 f"{name} has {there.get('permaddr', there.get('address'))}, links.{name}.mac says {mac}"
                 + (f", which is {by_mac[mac]}" if mac in by_mac else "")
             )
-    return found
+    return reasons
 
 
 def missing(
     links: Links, before: Json, now: Json, states: Mapping[str, Json], files: Mapping[str, str]
 ) -> tuple[list[str], list[str]]:
-    """(problems, warnings): what is not yet as wanted.
+    """(problems, warnings): differences from the configuration.
 
-    :param before: the kernel's view before the try: a link that had carrier must have it again
-    :param states: of `network_states`
+    :param before: the kernel's view before the trial: a link that had carrier must have it again
+    :param states: from `network_states`
     :param files: the path of each link's .network file, by name
     """
     problems: list[str] = []
@@ -202,11 +202,7 @@ def missing(
     return problems, warnings
 
 
-def stuck(problems: Iterable[str], states: Mapping[str, Json]) -> list[str]:
-    """Links with a problem that networkd takes for configured.
-
-    :param problems: of `missing`: each begins with the link's name
-    """
-    names = {problem.split()[0].rstrip(":") for problem in problems}
+def stuck(links: Links, before: Json, now: Json, states: Mapping[str, Json], files: Mapping[str, str]) -> list[str]:
+    """Links with problems that networkd considers configured. The parameters are those of `missing`."""
     done = {n for n, s in states.items() if s.get("AdministrativeState", s.get("SetupState")) == "configured"}
-    return sorted(names & done)
+    return sorted(n for n in done & links.keys() if missing({n: links[n]}, before, now, states, files)[0])

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Creates or mends the administrator, its roles and the Identity entry of the catalogue.
+"""Creates or repairs the administrator, its roles and the Identity entry of the catalogue.
 
-keystone-manage reads the password from a variable only. It is set in the running process: the argument list and the
-environment that the kernel shows in /proc do not hold it.
+keystone-manage reads the password only from a variable. It is set in the running process, so that neither the
+arguments nor the environment in /proc contain it.
 """
 
 import os

@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Keystone's keys, the same on every control host: those that sign tokens (fernet) and encrypt credentials.
+"""Synchronises Keystone's keys between the control hosts: keys that sign tokens (fernet) or encrypt credentials.
 
-  keys.py serve           hands this host's keys to the others, takes theirs, rotates on the first control host
-  keys.py setup <kind>    makes the first keys of a new region; takes them from another host when one has them
+  keys.py serve           serves this host's keys, fetches newer ones, rotates on the first control host
+  keys.py setup <kind>    creates the first keys of a new region, or fetches them from a host that has them
   keys.py rotate <kind>   rotates now, on the first control host, and waits until every host has the new key
-  keys.py check           exits 0 when this host's keys are here and up to date
-  keys.py status          versions on all hosts, as JSON
+  keys.py check           exits 0 if this host's keys exist and are up to date
+  keys.py status          prints the versions on all hosts as JSON
 
-Keys only ever move by fetching: a host that is out of step mends itself, and cannot spoil another.
+Keys are only fetched, never pushed: an outdated host repairs itself, and cannot damage another one.
 """
 
 import json
@@ -33,21 +33,21 @@ class Settings:
     port: int  # of the exchange between control hosts
     period: int  # of the rotation
     lifetime: int  # of a token
-    all_lost: bool  # the operator says that no host has keys any more
-    interval: float = 10  # between two looks at the other hosts
-    retry: float = 2  # the same, of a host that is out of step
-    patience: float = 60  # that this host may be out of step
-    setup_timeout: float = 60  # that a setup waits for the other hosts
+    all_lost: bool  # the operator confirms that no host has keys any more
+    interval: float = 10  # between two comparisons with the other hosts
+    retry: float = 2  # the same on a host with outdated keys
+    patience: float = 60  # for which this host's keys may be outdated
+    setup_timeout: float = 60  # for which a setup waits for the other hosts
     folder: str = "/etc/keystone"  # of keystone.conf and of the repositories
 
     @property
     def most(self) -> int:
-        """Keys that Keystone keeps, as in keystone.conf: a token must outlive the rotations of its lifetime."""
+        """Number of keys that Keystone keeps, as in keystone.conf: enough for the rotations in a token's lifetime."""
         return -(-self.lifetime // self.period) + 2
 
 
 def manage(command: str) -> None:
-    """keystone-manage, as the user that runs this program.
+    """Run keystone-manage as the current user.
 
     :raises subprocess.SubprocessError: it failed or hangs
     """
@@ -59,14 +59,14 @@ def manage(command: str) -> None:
 
 
 class Keys:
-    """The keys of this host, and what the other ones say of theirs."""
+    """The keys of this host, and the states of the other hosts' keys."""
 
     def __init__(self, settings: Settings, peers: Peers) -> None:
         self.settings, self.peers = settings, peers
 
     @classmethod
     def read(cls, folder: Path) -> "Keys":
-        """As the rendered settings in a folder say.
+        """Read the rendered settings in a folder.
 
         :raises OSError: they cannot be read
         """
@@ -74,7 +74,7 @@ class Keys:
         return cls(settings, Peers.read(folder / "peers.json"))
 
     def repository(self, kind: str) -> Path:
-        """Where the keys of one kind lie."""
+        """The folder of the keys of one kind."""
         return Path(self.settings.folder) / f"{kind}-keys"
 
     def own(self, kind: str) -> KeySet:
@@ -83,27 +83,27 @@ class Keys:
             return read(self.repository(kind))
 
     def ask_states(self, kind: str) -> dict[str, State | Exception]:
-        """What every other host has of one kind, or why it does not say."""
+        """The states of all other hosts' keys of one kind, or the errors."""
         answers = self.peers.ask_all(self.settings.port, "/state")
         return {name: parse(name, kind, answer) for name, answer in answers.items()}
 
     def fetch(self, kind: str, name: str, announced: State) -> KeySet:
         """A host's keys.
 
-        :raises RefusedError, UnreachableError: it does not hand over what it announced
+        :raises RefusedError, UnreachableError: it does not return the announced keys
         """
         answer = self.peers.ask(name, self.settings.port, f"/keys/{kind}") or {}
         try:
             keys = {int(index): str(key) for index, key in answer["keys"].items()}
-            found = KeySet(keys, {int(index): float(made) for index, made in answer["made"].items()})
+            fetched = KeySet(keys, {int(index): float(made) for index, made in answer["made"].items()})
         except (KeyError, ValueError, AttributeError):
             raise UnreachableError(f"{name}: not a set of keys") from None
-        if found.state != announced:
+        if fetched.state != announced:
             raise UnreachableError(f"{name}: its {kind} keys changed meanwhile")
-        return found
+        return fetched
 
     def take(self, kind: str, own: State, answers: Mapping[str, State | Exception]) -> str:
-        """Take the set that all shall have, when this host has another. Returns what is wrong then; empty: nothing."""
+        """Fetch the right set of keys if this host has another one. Returns the problem; empty without one."""
         states = {name: answer for name, answer in answers.items() if isinstance(answer, State)} | {self.peers.own: own}
         holders = source(states, list(self.peers.members))
         if not holders:
@@ -113,19 +113,19 @@ class Keys:
         wanted, failure = states[holders[0]], ""
         for name in holders:
             try:
-                found = self.fetch(kind, name, wanted)
+                fetched = self.fetch(kind, name, wanted)
             except (RefusedError, UnreachableError) as error:
                 failure = str(error)
                 continue
             with locked(self.repository(kind)):
-                write(self.repository(kind), found)
+                write(self.repository(kind), fetched)
             log(f"{kind} keys: version {own.version} -> {wanted.version}, from {name}")
             return ""
         return f"{kind} keys of version {own.version}, {holders[0]} has {wanted.version}: {failure}"
 
     def has_users(self) -> bool | None:
-        """Whether Keystone has been in use: the administrator is made after the keys. None: not known."""
-        # health checks do without it, and are quicker for that
+        """Whether Keystone has been in use: the administrator is created after the keys. None: unknown."""
+        # not needed by health checks, which are faster without them
         import database
         import pymysql
 
@@ -139,7 +139,7 @@ class Keys:
 
 
 def parse(name: str, kind: str, answer: Json | Exception) -> State | Exception:
-    """A host's answer to /state, of one kind."""
+    """The state of one kind in a host's response to /state."""
     if isinstance(answer, Exception):
         return answer
     try:
@@ -157,8 +157,8 @@ class Keeper:
     def __init__(self, keys: Keys) -> None:
         self.keys, self.settings, self.peers = keys, keys.settings, keys.peers
         self.wake = threading.Event()
-        self.wrong: dict[str, tuple[str, float]] = {}  # kind: what, since when
-        self.waiting = ""  # why a rotation that is due waits
+        self.wrong: dict[str, tuple[str, float]] = {}  # kind: problem, since when
+        self.waiting = ""  # why a due rotation waits
         self.alone: list[str] = []  # hosts that did not answer
         self.looked = time.monotonic()
 
@@ -167,8 +167,8 @@ class Keeper:
             case "GET", ["state"]:
                 return {kind: asdict(self.keys.own(kind).state) for kind in KINDS}
             case "GET", ["keys", kind] if kind in KINDS:
-                found = self.keys.own(kind)
-                return {"keys": found.keys, "made": found.made}
+                own = self.keys.own(kind)
+                return {"keys": own.keys, "made": own.made}
             case "GET", ["health"]:
                 return {"problems": self.problems()}
             case "POST", ["news"]:
@@ -177,9 +177,9 @@ class Keeper:
         return None
 
     def run(self) -> None:
-        """For ever."""
+        """Run forever."""
         while True:
-            # Another host's news that come from here on wake the next look.
+            # news from another host that arrive from now on trigger the next comparison
             self.wake.clear()
             try:
                 self.look()
@@ -188,7 +188,7 @@ class Keeper:
             self.wake.wait(self.settings.retry if self.wrong else self.settings.interval)
 
     def look(self) -> None:
-        """Compare with the other hosts once, mend, rotate."""
+        """Compare with the other hosts once, fetch newer keys, and rotate if due."""
         answers = self.peers.ask_all(self.settings.port, "/state")
         for kind in KINDS:
             states = {name: parse(name, kind, answer) for name, answer in answers.items()}
@@ -207,7 +207,7 @@ class Keeper:
             self.wrong[kind] = wrong, since
 
     def rotate(self) -> None:
-        """The key that every host holds as the next one signs from now on, and a new one becomes the next."""
+        """Rotate: the next key, which every host has, signs from now on, and a new key becomes the next one."""
         repository = self.keys.repository("fernet")
         with locked(repository):
             reason = hold(read(repository).state, self.keys.ask_states("fernet"))
@@ -222,23 +222,23 @@ class Keeper:
             self.peers.ask_all(self.settings.port, "/news", "POST")
 
     def problems(self) -> list[str]:
-        """What an operator must know."""
+        """Problems that need the operator's attention."""
         now = time.monotonic()
-        found = []
+        problems = []
         for kind in KINDS:
             wrong, since = self.wrong.get(kind, ("", now))
             if not read(self.keys.repository(kind)).state.sound:
-                found.append(wrong or f"{kind} keys are missing or damaged")
+                problems.append(wrong or f"{kind} keys are missing or damaged")
             elif now - since > self.settings.patience:
-                found.append(f"{wrong}, for {now - since:.0f} s")
-        # The longest look: both hosts hang at every step.
+                problems.append(f"{wrong}, for {now - since:.0f} s")
+        # the longest comparison: both hosts time out at every step
         if now - self.looked > self.settings.patience + 120:
-            found.append(f"the last look at the other hosts was {now - self.looked:.0f} s ago")
+            problems.append(f"the last look at the other hosts was {now - self.looked:.0f} s ago")
         age = read(self.keys.repository("fernet")).age(time.time())
         if self.peers.own == self.peers.first and age >= 2 * self.settings.period and not self.alone:
             late = f"the last rotation was {age:.0f} s ago, the period is {self.settings.period} s"
-            found.append(f"{late}: {self.waiting}" if self.waiting else late)
-        return found
+            problems.append(f"{late}: {self.waiting}" if self.waiting else late)
+        return problems
 
 
 # ---- commands
@@ -252,7 +252,7 @@ def serve(keys: Keys) -> None:
 
 
 def setup(keys: Keys, kind: str) -> None:
-    """Exits when the keys of one kind are here, made or fetched; fails when it may not make any."""
+    """Create or fetch the keys of one kind. Fails if it must not create them."""
     present, deadline, said = keys.own(kind).state, time.monotonic() + keys.settings.setup_timeout, ""
     while not present.count:
         answers = keys.ask_states(kind)
@@ -276,7 +276,7 @@ def setup(keys: Keys, kind: str) -> None:
 
 
 def rotate(keys: Keys, kind: str) -> None:
-    """Exits when a new key is in use on all hosts; fails, with nothing changed, when it may not rotate."""
+    """Rotate, and wait until all hosts use the new key. Fails without changes if it must not rotate."""
     if keys.peers.own != keys.peers.first:
         sys.exit(f"keys are rotated on {keys.peers.first}")
     repository = keys.repository(kind)
@@ -297,7 +297,7 @@ def rotate(keys: Keys, kind: str) -> None:
             sys.exit(f"{kind} keys are rotated here only yet: {behind}")
         time.sleep(keys.settings.retry)
     if kind == "credential":
-        # the next rotation drops the key that they are encrypted with
+        # the next rotation drops the key that encrypts the credentials now
         manage("credential_migrate")
     log(f"rotated: version {keys.own(kind).state.version} of {kind} keys, on every host")
 

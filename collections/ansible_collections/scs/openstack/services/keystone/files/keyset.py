@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sets of Fernet keys: on disk, and the decisions about them. Keystone's layout: a file per key, named by its index.
+"""Sets of Fernet keys on disk, and the decisions about them. Keystone's layout has a file per key, named by its index.
 
-Index 0 signs next, the highest one signs now, the others still open what they signed.
+The highest index signs now, index 0 signs next, and the others still decrypt what they signed.
 https://docs.openstack.org/keystone/latest/admin/fernet-token-faq.html
 """
 
@@ -19,12 +19,12 @@ from peers import RefusedError
 
 @dataclass(frozen=True)
 class State:
-    """What one may know of a set of keys without being shown a key."""
+    """A description of a set of keys that reveals none of them."""
 
     count: int
-    version: int  # index of the key that signs; every rotation adds one
+    version: int  # index of the key that signs; incremented by every rotation
     digest: str
-    sound: bool  # each is a key, with the one that signs next (index 0) among them
+    sound: bool  # all are valid keys, including the one that signs next (index 0)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class KeySet:
     """The keys of one repository."""
 
     keys: dict[int, str] = field(repr=False)
-    made: dict[int, float] = field(default_factory=dict)  # when, seconds since 1970
+    made: dict[int, float] = field(default_factory=dict)  # creation times, seconds since 1970
 
     @property
     def state(self) -> State:
@@ -45,12 +45,12 @@ class KeySet:
         )
 
     def age(self, now: float) -> float:
-        """Seconds since the last rotation, which made the newest file."""
+        """Seconds since the last rotation, which created the newest file."""
         return max(0.0, now - max(self.made.values(), default=now))
 
 
 def is_key(text: str) -> bool:
-    """Whether it is a Fernet key: 32 bytes, base64 (https://github.com/fernet/spec)."""
+    """Whether a text is a Fernet key: 32 bytes, base64 (https://github.com/fernet/spec)."""
     try:
         return len(urlsafe_b64decode(text.encode())) == 32
     except ValueError:
@@ -58,8 +58,8 @@ def is_key(text: str) -> bool:
 
 
 def source(states: Mapping[str, State], order: list[str]) -> list[str]:
-    """The hosts whose set all shall have: of the sound ones those of the highest version, of these the set that most
-    hosts hold; among equals the one of the host that comes first in `order`. Empty: there is none.
+    """The hosts that have the right set: the sound one with the highest version; if there are several, the one that
+    most hosts have; if equal, that of the first host in `order`. Empty if there is none.
     """
     sound = [name for name in order if name in states and states[name].sound]
     newest = max((states[name].version for name in sound), default=-1)
@@ -67,15 +67,15 @@ def source(states: Mapping[str, State], order: list[str]) -> list[str]:
     for name in sound:
         if states[name].version == newest:
             holders.setdefault(states[name].digest, []).append(name)
-    # max() keeps the first of equals, and the sets stand in the order of their first host
+    # max() returns the first of equals, and the sets are in the order of their first host
     return max(holders.values(), key=len, default=[])
 
 
 def may_create(own: str, first: str, answers: Mapping[str, State | Exception], has_users: bool | None) -> str:
-    """Why this host must not make the first keys of a region; empty: it may.
+    """The reason why this host must not create the first keys of a region; empty if it may.
 
-    :param answers: of every other host
-    :param has_users: what Keystone's database says; None: not known
+    :param answers: of all other hosts
+    :param has_users: according to Keystone's database; None: unknown
     """
     if own != first:
         return f"{first} makes the keys, and no host has any to fetch"
@@ -93,7 +93,7 @@ def may_create(own: str, first: str, answers: Mapping[str, State | Exception], h
 
 
 def hold(own: State, answers: Mapping[str, State | Exception]) -> str:
-    """Why no key may be rotated now; empty: every host has this very set, with the key that is to sign next."""
+    """The reason why keys must not be rotated now; empty if every host has this set, with the key that signs next."""
     if not own.sound:
         return "keys are missing or damaged"
     for name, answer in answers.items():
@@ -105,14 +105,14 @@ def hold(own: State, answers: Mapping[str, State | Exception]) -> str:
 
 
 def needed_for(present: KeySet, most: int, lifetime: float, now: float) -> float:
-    """Seconds that the key which a rotation would drop is needed yet; at most 0: it drops none that is.
+    """Seconds for which the key that a rotation would drop is still needed; 0 or less: a rotation is safe.
 
-    :param most: keys that Keystone keeps
-    :param lifetime: seconds that a token is accepted
+    :param most: number of keys that Keystone keeps
+    :param lifetime: of a token, in seconds
     """
     if len(present.keys) < most:
         return 0
-    # A key begins to stand by when the one before begins to sign: the oldest ended when the third one was made.
+    # a key is created when its predecessor starts to sign: the oldest one stopped when the third one was created
     order = [*sorted(i for i in present.keys if i), 0]
     ended = present.made.get(order[2], now) if len(order) > 2 else now
     return lifetime - (now - ended)
@@ -123,8 +123,8 @@ def needed_for(present: KeySet, most: int, lifetime: float, now: float) -> float
 
 @contextmanager
 def locked(repository: Path) -> Iterator[None]:
-    """One writer or reader at a time, of all threads and containers of this host."""
-    # A folder: Keystone reads every file beside its keys, also while it is being replaced.
+    """Exclusive access, among all threads and containers of this host."""
+    # in a subfolder, because Keystone reads every file next to its keys, even temporary ones
     work = repository / ".incoming"
     work.mkdir(mode=0o700, exist_ok=True)
     with (work / "lock").open("w") as lock:
@@ -143,9 +143,9 @@ def read(repository: Path) -> KeySet:
 
 
 def write(repository: Path, wanted: KeySet) -> None:
-    """Make this host's keys the wanted ones. At any moment, all that it has of them opens what other hosts sign."""
+    """Replace this host's keys. At any moment, the keys on disk decrypt what other hosts sign."""
     present = read(repository).keys
-    # Index 0 last: on the other hosts, what it was signs already.
+    # index 0 last: its old key already signs on the other hosts
     for index in [*sorted(i for i in wanted.keys if i), 0]:
         if present.get(index) != wanted.keys[index]:
             new = repository / ".incoming" / str(index)
@@ -164,7 +164,7 @@ def write(repository: Path, wanted: KeySet) -> None:
 
 
 def settle(repository: Path) -> None:
-    """What is in the repository survives a power failure."""
+    """Flush the repository to disk."""
     for path in (*(p for p in repository.iterdir() if p.name.isdecimal()), repository):
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Maps cell0 and cell1 in the API database, or gives them new URLs: what four calls of nova-manage cell_v2 would do.
+"""Maps cell0 and cell1 in the API database, or updates their URLs, in place of four calls of nova-manage cell_v2.
 
-Arguments: templates of the database URL, up to the schema, and of the message broker's.
+Arguments: templates of the database URL, up to the schema, and of the message broker's URL.
 """
 
 import sys

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Maps compute hosts to their cell, once each of those named has registered itself; only mapped ones get guests.
+"""Maps compute hosts to their cell once all named hosts have registered. Only mapped hosts get guests.
 
-Argument: the hosts' names, with commas.
+Argument: the hosts' names, separated by commas.
 """
 
 import sys
@@ -13,18 +13,18 @@ from nova import config, context, objects
 from nova.objects import host_mapping
 
 DEADLINE = 600
-"""Seconds that hosts may take to register."""
+"""Seconds in which all hosts must register."""
 
 
 def registered(admin: Any) -> set[str]:
     """Hosts with a record of nova-compute in any cell."""
-    found: set[str] = set()
+    hosts: set[str] = set()
     for cell in objects.CellMappingList.get_all(admin):
         if not cell.is_cell0():
             with context.target_cell(admin, cell) as within:
                 services = objects.ServiceList.get_by_binary(within, "nova-compute", include_disabled=True)
-                found |= {s.host for s in services}
-    return found
+                hosts |= {s.host for s in services}
+    return hosts
 
 
 def main(names: str) -> None:

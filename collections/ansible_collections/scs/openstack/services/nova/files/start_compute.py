@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """nova-compute with libvirt's event loop registered first.
 
-On a host's first start Nova connects to libvirt (to see that a new host has no guests) before it registers the loop:
-without this, that process never hears of guests' events, and detaching devices waits for time-outs.
+On a host's first start, Nova connects to libvirt (to check that a new host has no guests) before it registers the loop.
+That process would then get no events of guests, and detaching devices would wait for timeouts.
 """
 
 import sys

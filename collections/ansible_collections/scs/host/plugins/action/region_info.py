@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scs.host.region: what a region says of its hosts, for roles; runs on the manager."""
+"""scs.host.region_info: values of a region that roles need; runs on the manager."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scs_deploy.region.region import Region
 
 
 class ActionModule(RegionAction):
-    """See plugins/modules/region.py."""
+    """See plugins/modules/region_info.py."""
 
     def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """The values; nothing changes."""

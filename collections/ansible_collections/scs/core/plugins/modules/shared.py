@@ -3,8 +3,8 @@
 """Documentation of the action plugin of this name, which does all the work on the manager."""
 
 DOCUMENTATION = r"""
-module: region
-short_description: Change shared state of a region
+module: shared
+short_description: Change what the hosts of a region share
 description: Creates and repairs schemas, broker accounts, Keystone accounts and catalogue entries that a plan names.
 options:
   kind:
@@ -26,7 +26,7 @@ author: SCS deploy contributors
 """
 EXAMPLES = r"""
 - name: Databases
-  scs.core.region:
+  scs.core.shared:
     kind: database
     servers: [mariadb]
     subjects: [mariadb schema keystone]

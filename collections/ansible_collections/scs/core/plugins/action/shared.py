@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes what the region shares: schemas, accounts, the catalogue. Works on the manager, no module is sent."""
+"""Changes state that hosts share: schemas, accounts, the catalogue. Runs on the manager; sends no module."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from scs_deploy.shared import state as shared
 
 
 class ActionModule(RegionAction):
-    """Action of scs.core.region: takes a kind (for people), servers, and the subjects of a plan."""
+    """Action of scs.core.shared: takes a kind (for people), servers, and the subjects of a plan."""
 
     def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
-        """Make the named differences right."""
+        """Apply the named changes."""
         if self._task.check_mode:
             return {"changed": True, "done": []}
         done = shared.apply(region, self._task.args["servers"], self._task.args["subjects"])

@@ -3,7 +3,7 @@
 """Documentation of the action plugin of this name; nothing runs on the host."""
 
 DOCUMENTATION = r"""
-module: region
+module: region_info
 short_description: Read a region's values for its hosts
 description:
   - Returns values that roles need from the region's environment.yml, inventory and CA certificate.
@@ -12,8 +12,8 @@ author: SCS deploy contributors
 """
 EXAMPLES = r"""
 - name: Read the region
-  scs.host.region:
-  register: region
+  scs.host.region_info:
+  register: bootstrap_region
 """
 RETURN = r"""
 names:
