@@ -200,6 +200,8 @@ def schedule(
         files = timing.remove(region)
         console.print(f"removed {', '.join(map(str, files))}" if files else "there was no timer", soft_wrap=True)
         return
+    if skipped := timing.warning(region):
+        errors.print(f"warning: {skipped}", markup=False, soft_wrap=True)
     if install:
         for written in timing.install(region):
             console.print(f"wrote {written}", soft_wrap=True)

@@ -124,10 +124,10 @@ def release(
     _finished(done, name if goes else "")
 
 
-@app.command(epilog='Example: scs upgrade schedule "*-*-* 03:00"; scs upgrade schedule --remove')
+@app.command(epilog='Example: scs upgrade schedule "*-*-* 05:00"; scs upgrade schedule --remove')
 def schedule(
     calendar: Annotated[
-        str | None, typer.Argument(metavar="CALENDAR", help="A systemd calendar expression, e.g. `*-*-* 03:00`.")
+        str | None, typer.Argument(metavar="CALENDAR", help="A systemd calendar expression, e.g. `*-*-* 05:00`.")
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the timer.")] = False,
     environment: EnvironmentOption = None,
@@ -136,7 +136,7 @@ def schedule(
     from scs_deploy.environment import environment as environments
 
     if bool(calendar) == remove:
-        raise RefusedError("give either a calendar expression or --remove", 'scs upgrade schedule "*-*-* 03:00"')
+        raise RefusedError("give either a calendar expression or --remove", 'scs upgrade schedule "*-*-* 05:00"')
     _schedule(environments.load(environment), calendar)
 
 
@@ -223,8 +223,10 @@ def _schedule(environment: Environment, calendar: str | None) -> None:
     if calendar:
         for file in timer.schedule(environment, calendar):
             console.print(f"written: {file}")
+        if skipped := timer.warning(calendar):
+            errors.print(f"warning: {skipped}", markup=False, soft_wrap=True)
         console.print(f"next: systemctl list-timers {timer.unit(environment.name)}.timer")
     elif timer.unschedule(environment):
         console.print(f"removed: {timer.unit(environment.name)}.timer")
     else:
-        raise RefusedError(f"{environment.name} has no timer", 'scs upgrade schedule "*-*-* 03:00"')
+        raise RefusedError(f"{environment.name} has no timer", 'scs upgrade schedule "*-*-* 05:00"')

@@ -134,6 +134,6 @@ def test_no_password_goes_to_a_server_that_does_not(
 ) -> None:
     with serving(certificates[certificate] if certificate else None, tmp_path) as server:
         file = configuration(tmp_path, server.port, certificates["ca"].cert)
-        with pytest.raises(pymysql.MySQLError, match="certificate verify failed|SSL|TLS"):
+        with pytest.raises(pymysql.MySQLError, match=r"certificate verify failed|SSL|TLS"):
             database.rows(file, "SELECT name FROM users")
         assert server.logins == 0
