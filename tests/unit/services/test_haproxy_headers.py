@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client says of its scheme, host and address does not reach a service: a real HAProxy with the rendered rules."""
+"""What a client says of its scheme, host and address reaches no service: a real HAProxy with the rendered rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
