@@ -125,10 +125,10 @@ def release(
     _print_result(done, name if changes_release else "")
 
 
-@app.command(epilog='Example: scs upgrade schedule "*-*-* 03:00"; scs upgrade schedule --remove')
+@app.command(epilog='Example: scs upgrade schedule "*-*-* 05:00"; scs upgrade schedule --remove')
 def schedule(
     calendar: Annotated[
-        str | None, typer.Argument(metavar="CALENDAR", help="A systemd calendar expression, e.g. `*-*-* 03:00`.")
+        str | None, typer.Argument(metavar="CALENDAR", help="A systemd calendar expression, e.g. `*-*-* 05:00`.")
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the timer.")] = False,
     environment: EnvironmentOption = None,
@@ -137,7 +137,7 @@ def schedule(
     from scs_deploy.environment.environment import load as load_environment
 
     if bool(calendar) == remove:
-        raise RefusedError("requires either a calendar expression or --remove", 'scs upgrade schedule "*-*-* 03:00"')
+        raise RefusedError("requires either a calendar expression or --remove", 'scs upgrade schedule "*-*-* 05:00"')
     _schedule(load_environment(environment), calendar)
 
 
@@ -228,8 +228,10 @@ def _schedule(environment: Environment, calendar: str | None) -> None:
     if calendar:
         for file in upgrade_schedule.schedule(environment, calendar):
             console.print(f"wrote {file}")
+        if skipped := upgrade_schedule.warning(calendar):
+            errors.print(f"warning: {skipped}", markup=False, soft_wrap=True)
         console.print(f"next: systemctl list-timers {upgrade_schedule.unit(environment.name)}.timer")
     elif upgrade_schedule.unschedule(environment):
         console.print(f"removed {upgrade_schedule.unit(environment.name)}.timer")
     else:
-        raise RefusedError(f"{environment.name} has no timer", 'scs upgrade schedule "*-*-* 03:00"')
+        raise RefusedError(f"{environment.name} has no timer", 'scs upgrade schedule "*-*-* 05:00"')

@@ -34,6 +34,7 @@ class ResolvedEndpoint(Model):
     balance: str
     health_path: str | None
     health_port: int | None
+    proxied: bool
     copies: bool
     container: str
     backends: tuple[Backend, ...] = Field(description="sorted by host name")
@@ -63,6 +64,7 @@ def _endpoint(region: Region, service: Service, name: str, e: Endpoint) -> Resol
         balance=e.balance,
         health_path=e.health_path,
         health_port=e.health_port,
+        proxied=e.proxied,
         copies=e.copies,
         container=container,
         backends=tuple(Backend(name=h.name, address=h.management, port=e.backend_port or e.port) for h in hosts),

@@ -37,6 +37,8 @@ class RunResult:
     """those of `failures` that wrong input or an unfit host explains"""
     unreachable: dict[str, str] = field(default_factory=dict)
     """host: what ssh said"""
+    idle: tuple[str, ...] = ()
+    """hosts that were named and ran no task of a run that Ansible calls successful; `all hosts` if none was named"""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """host: result of its last task"""
     output: str = ""
@@ -45,7 +47,7 @@ class RunResult:
     @property
     def ok(self) -> bool:
         """Everything succeeded everywhere."""
-        return self.status == "successful" and not self.failures and not self.unreachable
+        return self.status == "successful" and not self.failures and not self.unreachable and not self.idle
 
     def raise_for(
         self, verb: str = "", *, changing: bool = False, hint: str = "", but_unreachable: bool = False
@@ -69,6 +71,9 @@ class RunResult:
         failed = f"{verb} failed: " if verb else ""
         if self.failures:
             raise ScsError(failed + summary(self.failures), hint)
+        if self.idle and not self.unreachable:
+            ran = f"{failed}no task ran on {', '.join(self.idle)}: Ansible does not find them in the inventory"
+            raise ScsError(ran, "scs inventory check")
         if self.status != "successful" and not self.unreachable:
             raise ScsError(f"{failed}Ansible ended as {self.status}: {' '.join(self.output.split())[-600:]}", hint)
 
@@ -95,11 +100,14 @@ def run_playbook(
 
     folder = private or Path(tempfile.mkdtemp(prefix="scs-", dir=os.environ.get("XDG_RUNTIME_DIR")))
     result = RunResult("failed")
+    acted: set[str] = set()
     cancelled = threading.Event()
     stopped: list[ScsError] = []
 
     def handle(event: dict[str, Any]) -> bool:
         _collect(event, result, keep_results)
+        if str(event.get("event", "")).startswith("runner_on_"):
+            acted.add(str((event.get("event_data") or {}).get("host", "")))
         if on_event:
             try:
                 on_event(event)
@@ -123,6 +131,8 @@ def run_playbook(
                 suppress_env_files=True,
             )
         result.status = run.status
+        if result.ok:
+            result.idle = _idle(limit or _named(playbook), acted)
         if not result.ok and not result.failures and not result.unreachable:
             result.output = run.stdout.read()[-2000:]
     finally:
@@ -133,6 +143,20 @@ def run_playbook(
     if cancelled.is_set():
         raise KeyboardInterrupt
     return result
+
+
+def _named(playbook: Path | Sequence[Mapping[str, Any]]) -> list[str]:
+    """Hosts that plays name one by one. A playbook from a file names groups, which may be empty."""
+    if isinstance(playbook, Path):
+        return []
+    return [host for play in playbook for host in str(play["hosts"]).split(",")]
+
+
+def _idle(named: Sequence[str], acted: set[str]) -> tuple[str, ...]:
+    """See RunResult.idle: Ansible only warns of a host that it does not know, and succeeds without it."""
+    if not named:
+        return () if acted else ("all hosts",)
+    return tuple(sorted(set(named) - acted))
 
 
 def settings(environment: Environment) -> dict[str, str]:

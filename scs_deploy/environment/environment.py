@@ -94,7 +94,11 @@ class Backup(Model):
     daily: int = Field(default=7, ge=1, description="days for which the last backup of the day is kept")
     weekly: int = Field(default=4, ge=0, description="weeks for which the last backup of the week is kept")
     full_every_days: int = Field(default=7, ge=1, description="days between full backups of the database")
-    schedule: str = Field(default="*-*-* 02:30:00", description="systemd calendar expression of `scs backup schedule`")
+    schedule: str = Field(
+        default="*-*-* 04:30:00",
+        description="systemd calendar expression of `scs backup schedule`; outside 01:00 to 03:59, where an hour is "
+        "missing when summer time begins, or in UTC: `*-*-* 02:30 UTC`",
+    )
 
 
 class Testbed(Model):

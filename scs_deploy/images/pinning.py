@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.images import python
@@ -84,6 +85,25 @@ def _pin(row: Mapping[str, Any], requires: set[str]) -> Pin:
     return Pin(version=about["version"], sha256=(digest,), wheel=wheel, requires=tuple(sorted(requires)))
 
 
+def check_series(pins: Pins, series: Mapping[str, str]) -> None:
+    """Check that the packages of the release itself are final releases of its series.
+
+    What a specifier says of pre-releases by default depends on the version of `packaging`: since 26, `==33.*` contains
+    33.0.0.0rc1.
+
+    :raises ScsError: a package is of another series, or a pre-release
+    """
+    wrong = [
+        f"{name} {pin.version}"
+        for name, numbers in sorted(series.items())
+        if (pin := pins.packages.get(normalize(name)))
+        and not SpecifierSet(f"=={numbers}.*").contains(pin.version, prereleases=False)
+    ]
+    if wrong:
+        wanted = ", ".join(f"{name} {numbers}" for name, numbers in sorted(series.items()))
+        raise ScsError(f"no final release of its series: {', '.join(wrong)} (series: {wanted})", "tools/constraints.py")
+
+
 def text(pins: Pins, release: str) -> str:
     """The file's content. The same pins always yield the same bytes."""
     data = pins.model_dump(mode="json")
@@ -125,4 +145,6 @@ def resolve(builder: Builder, upper: str) -> Pins:
             what="resolve Python packages",
             environment=python.environment(bool(builder.ca_bundle)),
         )
-    return parse(json.loads(output.partition(f"{MARK}\n")[2]))
+    found = parse(json.loads(output.partition(f"{MARK}\n")[2]))
+    check_series(found, release.python.series)
+    return found

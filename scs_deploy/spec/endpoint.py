@@ -44,6 +44,11 @@ class Endpoint(Model):
     health_port: int | None = Field(
         default=None, ge=1, le=65535, description="port of HAProxy's health check on the node, when it is another one"
     )
+    proxied: bool = Field(
+        default=False,
+        description="its clients are proxies of the region itself, which say for whom they ask: their X-Forwarded-For "
+        "counts. HAProxy removes that of any other client",
+    )
     copies: bool = Field(
         default=False, description="a new member copies data before HAProxy may use it: a roll does not fail for that"
     )

@@ -90,8 +90,8 @@ def test_login_and_instance_list(
     wait = WebDriverWait(browser, PAGE_DEADLINE)
     wait.until(lambda b: b.find_elements(By.ID, "id_password"), "no login form")
     root = browser.current_url.partition("auth/login")[0]
-    if domain := browser.find_elements(By.ID, "id_domain"):
-        domain[0].send_keys(region.auth.get("user_domain_name", "Default"))
+    # without this field users of a customer's domain cannot log in
+    browser.find_element(By.ID, "id_domain").send_keys(region.auth.get("user_domain_name", "Default"))
     browser.find_element(By.ID, "id_username").send_keys(region.auth["username"])
     browser.find_element(By.ID, "id_password").send_keys(region.auth["password"])
     browser.find_element(By.CSS_SELECTOR, "form button[type=submit], #loginBtn").click()

@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
+from scs_deploy.base import calendar
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import vault
@@ -97,6 +99,12 @@ def check_calendar(environment: Environment) -> str:
         said = " ".join(done.stderr.split())
         raise RefusedError(f"{environment.file}: backup.schedule: '{expression}': {said}", "see systemd.time(7)")
     return next((w.strip() for line in done.stdout.splitlines() if (w := line.partition("Next elapse:")[2])), "")
+
+
+def warning(environment: Environment) -> str:
+    """Which night has no backup because of a clock change; empty: every night has one."""
+    found = calendar.skipped(environment.settings.backup.schedule, datetime.now(UTC))
+    return f"{environment.file}: backup.schedule: {found}" if found else ""
 
 
 def install(environment: Environment) -> list[Path]:

@@ -8,9 +8,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
-from scs_deploy.base import paths
+from scs_deploy.base import calendar, paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations.base import OPEN
@@ -35,10 +36,10 @@ def check_unattended(latest: Run | None) -> None:
         )
 
 
-def units(environment: str, calendar: str, scs: str, variables: dict[str, str]) -> dict[str, str]:
+def units(environment: str, expression: str, scs: str, variables: dict[str, str]) -> dict[str, str]:
     """Text of the systemd units, by file name.
 
-    :param calendar: systemd.time(7), e.g. `*-*-* 03:00`
+    :param expression: systemd.time(7), e.g. `*-*-* 05:00`
     :param scs: path of the command
     """
     name = unit(environment)
@@ -52,9 +53,9 @@ def units(environment: str, calendar: str, scs: str, variables: dict[str, str]) 
         "TimeoutStartSec=infinity\nKillMode=mixed\nKillSignal=SIGINT\nTimeoutStopSec=300\n"
     )
     timer = (
-        f"[Unit]\nDescription=Upgrade of region {environment} at {calendar}\n\n"
+        f"[Unit]\nDescription=Upgrade of region {environment} at {expression}\n\n"
         # not Persistent: a night that was missed is not made up for at noon
-        f"[Timer]\nOnCalendar={calendar}\n\n[Install]\nWantedBy=timers.target\n"
+        f"[Timer]\nOnCalendar={expression}\n\n[Install]\nWantedBy=timers.target\n"
     )
     return {f"{name}.service": service, f"{name}.timer": timer}
 
@@ -64,7 +65,7 @@ def unit(environment: str) -> str:
     return f"scs-upgrade-{environment}"
 
 
-def schedule(environment: Environment, calendar: str, folder: Path = UNITS) -> list[Path]:
+def schedule(environment: Environment, expression: str, folder: Path = UNITS) -> list[Path]:
     """Write and start the timer.
 
     :raises RefusedError: no systemd, no time that systemd understands, or not root
@@ -74,19 +75,24 @@ def schedule(environment: Environment, calendar: str, folder: Path = UNITS) -> l
         raise RefusedError(
             "no systemd on this manager", "let your scheduler run `scs upgrade run --unattended --images`"
         )
-    if subprocess.run(["systemd-analyze", "calendar", calendar], capture_output=True, check=False).returncode:
-        raise RefusedError(f"--timer {calendar}: no calendar event", 'as in systemd.time(7), e.g. "*-*-* 03:00"')
+    if subprocess.run(["systemd-analyze", "calendar", expression], capture_output=True, check=False).returncode:
+        raise RefusedError(f"--timer {expression}: no calendar event", 'as in systemd.time(7), e.g. "*-*-* 05:00"')
     if not os.access(folder, os.W_OK):
         raise RefusedError(f"{folder}: not writable", "run this as root")
     scs = Path(sys.executable).parent / "scs"
     variables = {"SCS_ROOT": str(paths.root()), "SCS_ENVIRONMENTS": str(paths.environments().resolve())}
     written = []
-    for name, text in units(environment.name, calendar, str(scs), variables).items():
+    for name, text in units(environment.name, expression, str(scs), variables).items():
         (folder / name).write_text(text, encoding="utf-8")
         written.append(folder / name)
     _systemctl("daemon-reload")
     _systemctl("enable", "--now", f"{unit(environment.name)}.timer")
     return written
+
+
+def warning(expression: str) -> str:
+    """Which night has no upgrade because of a clock change; empty: every night has one."""
+    return calendar.skipped(expression, datetime.now(UTC))
 
 
 def unschedule(environment: Environment, folder: Path = UNITS) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import load_model
 from scs_deploy.images import advisories, packages, pinning, pins, python, sbom
 from scs_deploy.images.difference import ImageChange, PackageChange
@@ -118,6 +118,16 @@ def test_the_series_overrides_upstreams_constraints() -> None:
     assert pinning.constraints(upper, {"nova": "33"}).splitlines() == [
         "Django==4.2.28", "backports.x==1;python_version=='3.10'", "oslo.db==18.1.0", "nova==33.*",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["33.0.0.0rc1", "33.1.0.dev7", "34.0.0", "32.2.1"])
+def test_only_final_releases_of_the_series_are_pinned(version: str) -> None:
+    series = {"Nova": "33", "glance": "32"}
+    found = {"nova": Pin(version="33.0.1", sha256=("a",)), "other": Pin(version="1.0rc1", sha256=("b",))}
+    pinning.check_series(Pins(python="3.13", packages=found), series)
+    found["nova"] = Pin(version=version, sha256=("a",))
+    with pytest.raises(ScsError, match=f"no final release of its series: Nova {version} "):
+        pinning.check_series(Pins(python="3.13", packages=found), series)
 
 
 def row(name: str, version: str, *requires: str, file: str = "", extras: tuple[str, ...] = ()) -> dict[str, Any]:

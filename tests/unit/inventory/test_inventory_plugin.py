@@ -117,7 +117,7 @@ def test_a_plain_inventory_is_left_to_ansible(tmp_path: Path) -> None:
 
 def test_a_playbook_of_scs_runs_on_a_synced_inventory(file: Path) -> None:
     task = {"name": "Tell", "ansible.builtin.debug": {"msg": "{{ zone }} {{ networks.management.address }}"}}
-    play = {"name": "Tell", "hosts": "control", "gather_facts": False, "tasks": [task]}
+    play = {"name": "Tell", "hosts": "control-1", "gather_facts": False, "tasks": [task]}
     result = runner.run_playbook(load("test"), [play], keep_results=True)
     assert result.ok, result
     assert result.results["control-1"]["msg"] == "rack-1 192.0.2.11"

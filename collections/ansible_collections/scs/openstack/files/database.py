@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads from a service's database, using the connection in its configuration file."""
+"""Reads from a service's database, using the connection in its configuration file.
+
+With a CA in the URL, the server must prove its name. The parameter `ssl_ca` does that in a URL of SQLAlchemy; given to
+PyMySQL alone, it encrypts and verifies nothing.
+"""
 
 import configparser
 from typing import Any
@@ -16,7 +20,7 @@ def rows(file: str, query: str, values: tuple[str, ...] = ()) -> list[tuple[Any,
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.read(file)
     url = urlsplit(parser["database"]["connection"])
-    options = parse_qs(url.query)
+    ca = parse_qs(url.query).get("ssl_ca", [None])[0]
     connection = pymysql.connect(
         host=url.hostname,
         port=url.port or 3306,
@@ -24,7 +28,9 @@ def rows(file: str, query: str, values: tuple[str, ...] = ()) -> list[tuple[Any,
         password=unquote(url.password or ""),
         database=url.path.lstrip("/"),
         charset="utf8mb4",
-        ssl_ca=options.get("ssl_ca", [None])[0],
+        ssl_ca=ca,
+        ssl_verify_cert=bool(ca),
+        ssl_verify_identity=bool(ca),
         connect_timeout=5,
         read_timeout=10,
         write_timeout=10,
