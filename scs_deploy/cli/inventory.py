@@ -147,10 +147,11 @@ def check(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
     found = refresh.check(environment)
     if as_json:
         print_json({"hash": found.hash, "hosts": found.hosts, "problems": [str(p) for p in found.problems]})
-    else:
-        console.print(f"{found.file}: {found.hosts} hosts, {found.hash}")
+    elif found.problems:
         for problem in found.problems:
             errors.print(f"[red]problem:[/] {escape(str(problem))}")
+    else:
+        console.print(f"{found.file}: {found.hosts} hosts, {found.hash}")
     if found.problems:
         raise RefusedError(f"{found.file}: {len(found.problems)} problem(s)")
 
