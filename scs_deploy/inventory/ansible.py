@@ -30,8 +30,8 @@ _OWN = {
     "environment",
     "vars",
 }
-_HARMLESS = ("Invalid characters were found in group names",)
-"""Warnings that change neither hosts nor groups nor variables"""
+_HARMLESS = ("Invalid characters were found in group names", "Found both group and host with same name")
+"""Warnings that change neither hosts nor groups nor variables. `checks` refuses the second one with its place."""
 
 
 class _WarningError(Exception):

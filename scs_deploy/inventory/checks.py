@@ -7,6 +7,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import IPAddress, Settings
@@ -14,8 +15,14 @@ from scs_deploy.inventory import link_checks
 from scs_deploy.inventory.link_checks import LinkProblem, Place
 from scs_deploy.inventory.model import Host, Inventory
 
-NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I)
-"""RFC 1123 host name"""
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+"""One label of a host name, RFC 1123"""
+
+_RESERVED = frozenset((
+    "all", "ungrouped", "localhost", "localhost4", "localhost6", "localhost-live", "broadcasthost",
+    "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters",
+))  # fmt: skip
+"""Names that Ansible or the hosts' own /etc/hosts give another meaning"""
 
 
 @dataclass(frozen=True, order=True)
@@ -42,7 +49,7 @@ class ProblemsError(RefusedError):
 def check(inventory: Inventory, settings: Settings) -> list[Problem]:
     """Problems of names, addresses, MAC addresses, networks and links."""
     hosts = list(inventory.hosts.values())
-    problems = [p for host in hosts for p in _host(host, settings)]
+    problems = [p for host in hosts for p in _host(host, inventory.groups, settings)]
     problems += _duplicates(hosts, settings)
     for host in hosts:
         places = {
@@ -89,9 +96,43 @@ def check_settings(inventory: Inventory, known: frozenset[str]) -> list[Problem]
     return problems
 
 
-def _host(host: Host, settings: Settings) -> Iterator[Problem]:
-    if not NAME.fullmatch(host.name):
-        yield Problem(host.name, "is not a valid host name (use letters, digits, dashes)")
+def name_problem(name: str, groups: Iterable[str], settings: Settings) -> str:
+    """Why a host cannot have this name, and what to do; empty if it can.
+
+    :param groups: the inventory's groups
+    """
+    other = "choose another name"
+    if _is_address(name):
+        return f"is an address, not a host name; {other} and set ansible_host to the address"
+    if "." in name and all(map(_NAME.fullmatch, name.split("."))):
+        return (
+            "contains a dot, and RabbitMQ's node names cannot; "
+            f"use the short name {name.partition('.')[0]} in the inventory and on the host"
+        )
+    if not _NAME.fullmatch(name):
+        return "is not a valid host name (use letters, digits, dashes)"
+    if name.isdigit():
+        return f"consists of digits only, which programs read as an address; {other}"
+    if name.lower() in _RESERVED:
+        return f"is a reserved name; {other}"
+    if name in groups:
+        return f"is also the name of a group; {other}"
+    if name.lower() in (settings.api.internal.name.lower(), settings.api.external.name.lower()):
+        return f"is also the name of an API address in environment.yml; {other}"
+    return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _host(host: Host, groups: Iterable[str], settings: Settings) -> Iterator[Problem]:
+    if problem := name_problem(host.name, groups, settings):
+        yield Problem(host.name, problem)
     management = host.networks.get("management")
     if management is None or management.address is None:
         yield Problem(host.name, "has no address on network management")

@@ -125,6 +125,17 @@ def _names(file: Path, node: yaml.Node | None) -> None:
                         groups.append(("host" if part.value == "hosts" else "group", content))
 
 
+def _host_lines(file: Path, name: str) -> Iterator[int]:
+    for mapping in _mappings(_compose(file)):
+        for key, value in mapping.value:
+            if key.value == "hosts" and isinstance(value, yaml.MappingNode):
+                yield from (k.start_mark.line + 1 for k, _ in value.value if k.value == name)
+
+
+def _first_words(file: Path, name: str) -> Iterator[int]:
+    return (n for n, line in enumerate(read(file).splitlines(), 1) if line.split()[:1] == [name])
+
+
 def read(file: Path) -> str:
     """A file's text.
 
@@ -183,9 +194,9 @@ class Sources:
     def host(self, name: str) -> str:
         """`file:line` where the inventory defines a host; the inventory's first line as a fallback."""
         for file in hosts_files(self._path):
-            for number, line in enumerate(read(file).splitlines(), 1):
-                if re.match(rf"""\s*["']?{re.escape(name)}["']?(:|\s|$)""", line):
-                    return f"{file}:{number}"
+            lines = _host_lines(file, name) if file.suffix in _SUFFIXES[1:] else _first_words(file, name)
+            if line := next(lines, 0):
+                return f"{file}:{line}"
         return f"{self._path}:1"
 
     def _keys(self, file: Path) -> dict[str, int]:

@@ -33,6 +33,10 @@ def load(environment: Environment, known: frozenset[str], path: Path | None = No
     if not raw:
         raise RefusedError(f"{path}: no hosts in this inventory")
     sources = Sources(path, {name: places for name, (_, _, places) in raw.items()})
+    groups = {g for _, names, _ in raw.values() for g in names}
+    for name in sorted(raw):
+        if problem := checks.name_problem(name, groups, environment.settings):
+            raise RefusedError(f"{sources.host(name)}: host {name} {problem}")
     hosts = {name: _host(environment, sources, name, *raw[name][:2], known) for name in sorted(raw)}
     _check_addresses(environment, sources, hosts)
     inventory = grouped(hosts)

@@ -127,3 +127,31 @@ def test_inventory_check_says_only_the_problem(inventory: Path) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     assert "no link 'eno9'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("node1.dc1.example.com", "contains a dot, and RabbitMQ's node names cannot; use the short name node1"),
+        ("localhost", "is a reserved name"),
+        ("ungrouped", "is a reserved name"),
+        ("IP6-loopback", "is a reserved name"),
+        ("control", "is also the name of a group"),
+        ("10.0.0.5", "is an address, not a host name"),
+        ("2001-db8_1", "is not a valid host name"),
+        ("4711", "consists of digits only"),
+        ("api-internal.region.example.org", "contains a dot"),
+    ],
+)
+def test_a_name_that_breaks_a_service_or_ansible_is_refused(inventory: Path, name: str, said: str) -> None:
+    file = inventory / "hosts.yml"
+    file.write_text(file.read_text().replace("compute-4:", f'"{name}":'))
+    (inventory / "host_vars" / "compute-4.yml").rename(inventory / "host_vars" / f"{name}.yml")
+    line = file.read_text().splitlines().index(f'        "{name}":') + 1
+    assert refusal().startswith(f"{file}:{line}: host {name} {said}")
+
+
+def test_the_name_of_an_api_address_is_no_host_name(inventory: Path) -> None:
+    settings = inventory.parent / "environment.yml"
+    settings.write_text(settings.read_text().replace("name: internal.region.example.com", "name: COMPUTE-4"))
+    assert "host compute-4 is also the name of an API address" in refusal()
