@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any, Protocol
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import IPAddress, Settings
@@ -23,6 +24,18 @@ _RESERVED = frozenset((
     "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters",
 ))  # fmt: skip
 """Names that Ansible or the hosts' own /etc/hosts give another meaning"""
+
+
+class Variable(Protocol):
+    """The declaration of an operator variable."""
+
+    def problem(self, value: Any) -> str:
+        """Why `value` is wrong, and what is right; empty: it is valid."""
+        ...
+
+
+Known = Mapping[str, Variable]
+"""The operator variables that services and roles declare"""
 
 
 @dataclass(frozen=True, order=True)
@@ -84,10 +97,14 @@ def check_needs(inventory: Inventory, needs: Mapping[str, Mapping[str, str]]) ->
     return sorted(set(problems))
 
 
-def check_settings(inventory: Inventory, known: frozenset[str]) -> list[Problem]:
-    """Variables that no service and no role declares."""
+def check_settings(inventory: Inventory, known: Known) -> list[Problem]:
+    """Variables that no service and no role declares, and values that a declaration excludes."""
     problems = []
-    for name in sorted({s for h in inventory.hosts.values() for s in h.settings} - known):
+    for host in inventory.hosts.values():
+        for name, value in host.settings.items():
+            if name in known and (problem := known[name].problem(value)):
+                problems.append(Problem(host.name, f"{name} {problem}"))
+    for name in sorted({s for h in inventory.hosts.values() for s in h.settings} - known.keys()):
         hosts = [h.name for h in inventory.hosts.values() if name in h.settings]
         close = difflib.get_close_matches(name, known, n=1)
         more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""

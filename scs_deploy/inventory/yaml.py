@@ -17,7 +17,7 @@ _DESCRIBED = ("links", "zone", "disks", "oob")
 """Host variables that become fields of `Host`"""
 
 
-def load(environment: Environment, known: frozenset[str], path: Path | None = None) -> Inventory:
+def load(environment: Environment, known: checks.Known, path: Path | None = None) -> Inventory:
     """Load all hosts with their variables.
 
     :param known: operator variables that services and roles declare
@@ -51,7 +51,7 @@ def _host(
     name: str,
     variables: dict[str, Any],
     groups: list[str],
-    known: frozenset[str],
+    known: checks.Known,
 ) -> Host:
     networks: dict[str, Interface] = {}
     raw_networks = variables.pop("networks", None)
@@ -83,6 +83,8 @@ def _host(
                 f"{sources.find(name, key)}: {key}: unknown variable",
                 f"did you mean {close[0]}?" if close else "no service declares it",
             )
+        if problem := known[key].problem(settings[key]):
+            raise RefusedError(f"{sources.find(name, key)}: {key} {problem} (host {name})")
     address = str(connection.get("ansible_host", networks["management"].address))
     return validate(
         Host,

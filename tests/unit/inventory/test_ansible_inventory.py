@@ -155,3 +155,21 @@ def test_the_name_of_an_api_address_is_no_host_name(inventory: Path) -> None:
     settings = inventory.parent / "environment.yml"
     settings.write_text(settings.read_text().replace("name: internal.region.example.com", "name: COMPUTE-4"))
     assert "host compute-4 is also the name of an API address" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('glance_workers: "two"', "glance_workers is 'two', not a whole number"),
+        ("keepalived_router_id_internal: 300", "keepalived_router_id_internal is 300, but must be 1 to 255"),
+        ("nova_virt_type: KVM", "nova_virt_type is 'KVM', but must be one of kvm, qemu; did you mean kvm?"),
+        ("rabbitmq_log_level:", "rabbitmq_log_level has no value"),
+        ("glance_workers: \"{{ 1 + 'x' | length - 2 }}\"", "glance_workers is 0, but must be 1 to 256"),
+        ("container_engine_log_files: many", "container_engine_log_files is 'many', not a whole number"),
+    ],
+)
+def test_a_settings_wrong_value_is_refused_with_its_place(inventory: Path, text: str, said: str) -> None:
+    file = inventory / "group_vars" / "all.yml"
+    file.write_text(f"---\novn_tunnel_network: tunnel\n{text}\n")
+    (inventory / "group_vars" / "compute.yml").unlink()
+    assert refusal().startswith(f"{file}:3: {said}")
