@@ -30,7 +30,7 @@ from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.plan import change
-from scs_deploy.spec import catalog, cluster, release, service, users
+from scs_deploy.spec import catalog, cluster, release, service, setting, users
 from scs_deploy.spec.complete import WSGI_PROCESSES_SAID
 from scs_deploy.spec.container import Agent, ConfigFile, Container, Health, Impact, Reload, Roll, Wsgi
 from scs_deploy.spec.endpoint import Endpoint, Probe
@@ -70,6 +70,7 @@ def service_page() -> str:
         Probe,
         Job,
         cluster.Cluster,
+        setting.Setting,
         service.DataFormat,
         service.KeyRotation,
         service.Saved,
@@ -254,9 +255,20 @@ def settings_page() -> str:
     for each in catalog.load().services.values():
         if each.settings:
             said = comments((each.directory / "service.yml").read_text(encoding="utf-8"), "settings")
-            rows = [(code(n), code(literal(v)), said.get(n, WSGI_PROCESSES_SAID)) for n, v in each.settings.items()]
-            body += [f"## {each.name}", "", *table(("variable", "default", "what it means"), rows)]
+            rows = [
+                (code(n), setting.TYPES[s.type][0], _allowed(s), code(literal(s.default)),
+                 said.get(n, WSGI_PROCESSES_SAID))
+                for n, s in each.settings.items()
+            ]  # fmt: skip
+            head = ("variable", "value", "allowed", "default", "what it means")
+            body += [f"## {each.name}", "", *table(head, rows)]
     return page("Settings of services", intro, body)
+
+
+def _allowed(each: setting.Setting) -> str:
+    if each.choices:
+        return codes(each.choices)
+    return f"matches {code(each.pattern)}" if each.pattern is not None else each.allowed
 
 
 def secrets_page() -> str:

@@ -153,10 +153,11 @@ def check(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
     result = refresh.check(environment)
     if as_json:
         print_json({"hash": result.hash, "hosts": result.hosts, "problems": [str(p) for p in result.problems]})
-    else:
-        console.print(f"{result.file}: {counted(result.hosts, 'host')}, {result.hash}")
+    elif result.problems:
         for problem in result.problems:
             errors.print(f"[red]problem:[/] {escape(str(problem))}")
+    else:
+        console.print(f"{result.file}: {counted(result.hosts, 'host')}, {result.hash}")
     if result.problems:
         raise RefusedError(f"{result.file}: {counted(len(result.problems), 'problem')}")
 

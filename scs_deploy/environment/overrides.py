@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,27 @@ import yaml
 from scs_deploy.base import ini
 from scs_deploy.base.errors import RefusedError
 
+Formats = Mapping[str, Mapping[str, str]]
+"""service or container: file: its format"""
+
 Layer = tuple[str, str]
 """(source as displayed to the operator, text)"""
 
 SECRET_KEY = re.compile(
     r"pass|secret|token|credential|cookie|(^|_| )key$|private|connection|transport_url", re.IGNORECASE
 )
+_EDITORS = re.compile(r"~$|^\..*\.sw[a-z]$|^#.*#$|^\.#|\.(orig|bak|rej)$")
+"""Backups, swap files and locks of editors and merge tools"""
+
 CREDENTIALS = re.compile(r"://[^/\s@]+@")
 
 
 def file_format(name: str, declared: str = "auto") -> str:
-    """`ini`, `yaml`, `json` or `text`: as declared, or by the file's suffix."""
+    """`ini`, `cnf`, `yaml`, `json` or `text`: as declared, or by the file's suffix."""
     if declared != "auto":
         return declared
     suffix = Path(name).suffix
-    return {".conf": "ini", ".ini": "ini", ".cnf": "ini", ".yml": "yaml", ".yaml": "yaml", ".json": "json"}.get(
+    return {".conf": "ini", ".ini": "ini", ".cnf": "cnf", ".yml": "yaml", ".yaml": "yaml", ".json": "json"}.get(
         suffix, "text"
     )
 
@@ -41,12 +47,9 @@ class Overrides:
     """The override files of one environment, listed once."""
 
     def __init__(self, directory: Path) -> None:
+        """:raises RefusedError: a link leads nowhere or in a circle"""
         self.directory = directory
-        self.files = (
-            frozenset(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file())
-            if directory.is_dir()
-            else frozenset()
-        )
+        self.files = frozenset(str(p.relative_to(directory)) for p in _files(directory, ()))
 
     def layers(self, layer: str, service: str, container: str, host: str, name: str, fmt: str) -> list[Path]:
         """Override files that apply to `name` of `container` on `host`, lowest precedence first."""
@@ -58,29 +61,65 @@ class Overrides:
         candidates += [f"{service}/{name}", f"{container}/{name}", f"hosts/{host}/{name}"]
         return [self.directory / c for c in dict.fromkeys(candidates) if c in self.files]
 
-    def check(self, services: dict[str, set[str]], containers: dict[str, set[str]], hosts: Iterable[str]) -> None:
-        """Reject override files that apply to nothing.
+    def check(self, services: Formats, containers: Formats, hosts: Iterable[str]) -> None:
+        """Reject override files that apply to nothing or that the files' readers would reject.
 
-        :param services: service: its file names
-        :param containers: container: its file names
-        :raises RefusedError: names the file
+        :param services: service: its files and their formats
+        :param containers: container: its files and their formats
+        :raises RefusedError: names the file, and the line of an error in it
         """
         known_hosts = set(hosts)
-        every = {f for names in services.values() for f in names}
+        every = {f: fmt for names in services.values() for f, fmt in names.items()}
         for file in sorted(self.files):
             head, _, rest = file.partition("/")
+            fmt: str | None = None
             if not rest:
-                ok = file == "global.conf" or (file.endswith(".conf") and file[:-5] in services)
+                fmt = "ini" if file == "global.conf" or (file.endswith(".conf") and file[:-5] in services) else None
             elif head == "hosts":
                 host, _, name = rest.partition("/")
-                ok = host in known_hosts and name in every
+                fmt = every.get(name) if host in known_hosts else None
             else:
-                ok = rest in services.get(head, set()) | containers.get(head, set())
-            if not ok and Path(file).name not in (".gitkeep", "README.md"):
+                fmt = {**services.get(head, {}), **containers.get(head, {})}.get(rest)
+            if fmt is not None:
+                parse(self.directory / file, fmt)
+            elif Path(file).name not in (".gitkeep", "README.md"):
                 raise RefusedError(
                     f"{self.directory / file}: this override applies to no service, container or host",
                     "run `scs config list` to see the valid names",
                 )
+
+
+def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """All files below a folder, through links. Editors' backups, locks and swap files are left out."""
+    if not folder.is_dir():
+        if folder.is_symlink():
+            raise RefusedError(f"{folder}: this link leads nowhere", f"it points to {folder.readlink()}")
+        return
+    real = folder.resolve()
+    if real in above:
+        raise RefusedError(f"{folder}: this link leads to a folder above it")
+    for entry in sorted(folder.iterdir()):
+        if _EDITORS.search(entry.name):
+            continue
+        if entry.is_file():
+            yield entry
+        else:
+            yield from _files(entry, (*above, real))
+
+
+def parse(file: Path, fmt: str) -> None:
+    """Read an override as the file's reader does.
+
+    :raises RefusedError: the reader would reject it; names file and line
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedError(f"{file}: cannot be read: {error}") from None
+    try:
+        flatten(text, fmt)
+    except (ValueError, yaml.YAMLError) as error:
+        raise _refusal(str(file), error, fmt) from None
 
 
 def merge(base: str, layers: Iterable[Layer], fmt: str) -> str:
@@ -91,16 +130,42 @@ def merge(base: str, layers: Iterable[Layer], fmt: str) -> str:
     text = base
     for source, over in layers:
         try:
-            text = _MERGE[fmt](text, over)
+            merged = _MERGE[fmt](text, over)
+            # an override with comments only, or with the values that are there, restarts nothing
+            if fmt == "text" or _meaning(merged, fmt) != _meaning(text, fmt):
+                text = merged
         except (ValueError, yaml.YAMLError) as error:
-            raise RefusedError(f"{source}: {str(error).splitlines()[0]}", f"the file must be valid {fmt}") from None
+            raise _refusal(source, error, fmt) from None
     return text
+
+
+def _meaning(text: str, fmt: str) -> object:
+    if fmt in (ini.INI, ini.CNF):
+        sections = ini.parse(text, fmt)
+        return {
+            (s, k): [ini.meaning(v, fmt) for v in values]
+            for s, found in sections.items()
+            for k, values in found.items()
+        }
+    return flatten(text, fmt)
+
+
+def _refusal(source: str, error: Exception, fmt: str) -> RefusedError:
+    line, what = 0, str(error).splitlines()[0]
+    if isinstance(error, ini.IniError):
+        line, what = error.line, error.what
+    elif isinstance(error, json.JSONDecodeError):
+        line, what = error.lineno, error.msg
+    elif isinstance(error, yaml.MarkedYAMLError):
+        line, what = (error.problem_mark.line + 1 if error.problem_mark else 0), error.problem or what
+    reader = {"ini": "an INI file for oslo.config", "cnf": "a MariaDB option file"}.get(fmt, f"valid {fmt}")
+    return RefusedError(f"{source}{f':{line}' if line else ''}: {what}", f"the file must be {reader}")
 
 
 def flatten(text: str, fmt: str) -> dict[str, str]:
     """Key: value of a config text. Empty for formats without keys."""
-    if fmt == "ini":
-        return ini.flat(ini.parse(text))
+    if fmt in (ini.INI, ini.CNF):
+        return ini.flat(ini.parse(text, fmt), fmt)
     if fmt in ("yaml", "json"):
         return dict(_walk(yaml.safe_load(text) if fmt == "yaml" else json.loads(text), ""))
     return {}
@@ -135,15 +200,16 @@ def hide(key: str, value: str | None, secrets: tuple[str, ...]) -> str:
 
 
 def _merge_ini(base: str, over: str) -> str:
-    rendered, layer = ini.parse(base), ini.parse(over)
-    if layer.get("") and not rendered.get(""):
-        # OpenStack services do not start with options outside of sections
-        raise ValueError(f"option '{next(iter(layer['']))}' precedes the first [section]")
-    return ini.dump(ini.merge(rendered, layer))
+    return ini.dump(ini.merge(ini.parse(base), ini.parse(over)))
+
+
+def _merge_cnf(base: str, over: str) -> str:
+    return ini.dump(ini.merge(ini.parse(base, ini.CNF), ini.parse(over, ini.CNF)))
 
 
 def _merge_yaml(base: str, over: str) -> str:
-    return yaml.safe_dump(_deep(yaml.safe_load(base), yaml.safe_load(over)), sort_keys=False)
+    layer = yaml.safe_load(over)
+    return base if layer is None else yaml.safe_dump(_deep(yaml.safe_load(base), layer), sort_keys=False)
 
 
 def _merge_json(base: str, over: str) -> str:
@@ -169,6 +235,7 @@ def _walk(value: Any, prefix: str) -> Iterable[tuple[str, str]]:
 
 _MERGE: dict[str, Callable[[str, str], str]] = {
     "ini": _merge_ini,
+    "cnf": _merge_cnf,
     "yaml": _merge_yaml,
     "json": _merge_json,
     "text": lambda _base, over: over,

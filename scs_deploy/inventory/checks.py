@@ -7,6 +7,8 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Protocol
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import IPAddress, Settings
@@ -14,8 +16,26 @@ from scs_deploy.inventory import link_checks
 from scs_deploy.inventory.link_checks import LinkProblem, Place
 from scs_deploy.inventory.model import Host, Inventory
 
-NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I)
-"""RFC 1123 host name"""
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+"""One label of a host name, RFC 1123"""
+
+_RESERVED = frozenset((
+    "all", "ungrouped", "localhost", "localhost4", "localhost6", "localhost-live", "broadcasthost",
+    "ip6-localhost", "ip6-loopback", "ip6-localnet", "ip6-mcastprefix", "ip6-allnodes", "ip6-allrouters",
+))  # fmt: skip
+"""Names that Ansible or the hosts' own /etc/hosts give another meaning"""
+
+
+class Variable(Protocol):
+    """The declaration of an operator variable."""
+
+    def problem(self, value: Any) -> str:
+        """Why `value` is wrong, and what is right; empty: it is valid."""
+        ...
+
+
+Known = Mapping[str, Variable]
+"""The operator variables that services and roles declare"""
 
 
 @dataclass(frozen=True, order=True)
@@ -42,7 +62,7 @@ class ProblemsError(RefusedError):
 def check(inventory: Inventory, settings: Settings) -> list[Problem]:
     """Problems of names, addresses, MAC addresses, networks and links."""
     hosts = list(inventory.hosts.values())
-    problems = [p for host in hosts for p in _host(host, settings)]
+    problems = [p for host in hosts for p in _host(host, inventory.groups, settings)]
     problems += _duplicates(hosts, settings)
     for host in hosts:
         places = {
@@ -77,10 +97,14 @@ def check_needs(inventory: Inventory, needs: Mapping[str, Mapping[str, str]]) ->
     return sorted(set(problems))
 
 
-def check_settings(inventory: Inventory, known: frozenset[str]) -> list[Problem]:
-    """Variables that no service and no role declares."""
+def check_settings(inventory: Inventory, known: Known) -> list[Problem]:
+    """Variables that no service and no role declares, and values that a declaration excludes."""
     problems = []
-    for name in sorted({s for h in inventory.hosts.values() for s in h.settings} - known):
+    for host in inventory.hosts.values():
+        for name, value in host.settings.items():
+            if name in known and (problem := known[name].problem(value)):
+                problems.append(Problem(host.name, f"{name} {problem}"))
+    for name in sorted({s for h in inventory.hosts.values() for s in h.settings} - known.keys()):
         hosts = [h.name for h in inventory.hosts.values() if name in h.settings]
         close = difflib.get_close_matches(name, known, n=1)
         more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
@@ -89,9 +113,43 @@ def check_settings(inventory: Inventory, known: frozenset[str]) -> list[Problem]
     return problems
 
 
-def _host(host: Host, settings: Settings) -> Iterator[Problem]:
-    if not NAME.fullmatch(host.name):
-        yield Problem(host.name, "is not a valid host name (use letters, digits, dashes)")
+def name_problem(name: str, groups: Iterable[str], settings: Settings) -> str:
+    """Why a host cannot have this name, and what to do; empty if it can.
+
+    :param groups: the inventory's groups
+    """
+    other = "choose another name"
+    if _is_address(name):
+        return f"is an address, not a host name; {other} and set ansible_host to the address"
+    if "." in name and all(map(_NAME.fullmatch, name.split("."))):
+        return (
+            "contains a dot, and RabbitMQ's node names cannot; "
+            f"use the short name {name.partition('.')[0]} in the inventory and on the host"
+        )
+    if not _NAME.fullmatch(name):
+        return "is not a valid host name (use letters, digits, dashes)"
+    if name.isdigit():
+        return f"consists of digits only, which programs read as an address; {other}"
+    if name.lower() in _RESERVED:
+        return f"is a reserved name; {other}"
+    if name in groups:
+        return f"is also the name of a group; {other}"
+    if name.lower() in (settings.api.internal.name.lower(), settings.api.external.name.lower()):
+        return f"is also the name of an API address in environment.yml; {other}"
+    return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _host(host: Host, groups: Iterable[str], settings: Settings) -> Iterator[Problem]:
+    if problem := name_problem(host.name, groups, settings):
+        yield Problem(host.name, problem)
     management = host.networks.get("management")
     if management is None or management.address is None:
         yield Problem(host.name, "has no address on network management")

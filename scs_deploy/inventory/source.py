@@ -10,7 +10,7 @@ from pathlib import Path
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import checks, synced, yaml
-from scs_deploy.inventory.checks import Problem
+from scs_deploy.inventory.checks import Known, Problem
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.inventory.netbox import mapping, resolve
 from scs_deploy.inventory.netbox.read import read as read_netbox
@@ -39,12 +39,12 @@ class Found:
             raise checks.ProblemsError(self.document.source, self.problems, consequence)
 
 
-def variables(catalog: Catalog) -> frozenset[str]:
+def variables(catalog: Catalog) -> Known:
     """The operator variables that services and roles declare."""
-    return frozenset(catalog.settings) | roles.variables()
+    return {**roles.variables(), **catalog.declared}
 
 
-def load(environment: Environment, known: frozenset[str]) -> Inventory:
+def load(environment: Environment, known: Known) -> Inventory:
     """Load the environment's inventory, whichever kind environment.yml names.
 
     :param known: operator variables that services and roles declare

@@ -3,37 +3,21 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import validate
 from scs_deploy.environment.environment import Environment
-from scs_deploy.inventory import checks
+from scs_deploy.inventory import ansible, checks
+from scs_deploy.inventory.files import Sources
 from scs_deploy.inventory.model import Host, Interface, Inventory, grouped
-
-_ANSIBLE = {
-    "inventory_file",
-    "inventory_dir",
-    "inventory_hostname",
-    "inventory_hostname_short",
-    "group_names",
-    "playbook_dir",
-    "groups",
-    "omit",
-    "environment",
-    "vars",
-}
-
 
 _DESCRIBED = ("links", "zone", "disks", "oob")
 """Host variables that become fields of `Host`"""
 
 
-def load(environment: Environment, known: frozenset[str], path: Path | None = None) -> Inventory:
+def load(environment: Environment, known: checks.Known, path: Path | None = None) -> Inventory:
     """Load all hosts with their variables.
 
     :param known: operator variables that services and roles declare
@@ -45,11 +29,15 @@ def load(environment: Environment, known: frozenset[str], path: Path | None = No
     if not path.exists():
         hint = "scs inventory sync" if (environment.path / "netbox.yml").exists() else ""
         raise RefusedError(f"{environment.file}: inventory: {path} does not exist", hint)
-    raw = _read(path)
+    raw = ansible.read(environment, path)
     if not raw:
         raise RefusedError(f"{path}: no hosts in this inventory")
-    sources = _Sources(path)
-    hosts = {name: _host(environment, sources, name, *raw[name], known) for name in sorted(raw)}
+    sources = Sources(path, {name: places for name, (_, _, places) in raw.items()})
+    groups = {g for _, names, _ in raw.values() for g in names}
+    for name in sorted(raw):
+        if problem := checks.name_problem(name, groups, environment.settings):
+            raise RefusedError(f"{sources.host(name)}: host {name} {problem}")
+    hosts = {name: _host(environment, sources, name, *raw[name][:2], known) for name in sorted(raw)}
     _check_addresses(environment, sources, hosts)
     inventory = grouped(hosts)
     if problems := checks.check(inventory, environment.settings):
@@ -57,46 +45,13 @@ def load(environment: Environment, known: frozenset[str], path: Path | None = No
     return inventory
 
 
-def _read(path: Path) -> dict[str, tuple[dict[str, Any], list[str]]]:
-    # imported here: Ansible takes 0.3 s to load and commands without an inventory do not need it
-    from ansible.errors import AnsibleError
-    from ansible.inventory.manager import InventoryManager
-    from ansible.parsing.dataloader import DataLoader
-    from ansible.template import Templar
-    from ansible.vars.manager import VariableManager
-
-    loader = DataLoader()
-    try:
-        manager = InventoryManager(loader=loader, sources=[str(path)])
-        variables = VariableManager(loader=loader, inventory=manager)
-        result = {}
-        for host in manager.get_hosts():
-            plain = variables.get_vars(host=host, include_hostvars=False)
-            templar = Templar(loader=loader, variables=plain)
-            own = {k: templar.template(v) for k, v in plain.items() if k not in _ANSIBLE and not _magic(k)}
-            result[host.name] = (own, sorted(g.name for g in host.get_groups() if g.name not in ("all", "ungrouped")))
-    except AnsibleError as error:
-        raise RefusedError(f"{path}: {str(error).splitlines()[0]}") from None
-    return result
-
-
-def _magic(key: str) -> bool:
-    return key in (
-        "ansible_facts",
-        "ansible_version",
-        "ansible_playbook_python",
-        "ansible_config_file",
-        "ansible_check_mode",
-    ) or (key.startswith("ansible_") and key.endswith("_mode"))
-
-
 def _host(
     environment: Environment,
-    sources: _Sources,
+    sources: Sources,
     name: str,
     variables: dict[str, Any],
     groups: list[str],
-    known: frozenset[str],
+    known: checks.Known,
 ) -> Host:
     networks: dict[str, Interface] = {}
     raw_networks = variables.pop("networks", None)
@@ -128,6 +83,8 @@ def _host(
                 f"{sources.find(name, key)}: {key}: unknown variable",
                 f"did you mean {close[0]}?" if close else "no service declares it",
             )
+        if problem := known[key].problem(settings[key]):
+            raise RefusedError(f"{sources.find(name, key)}: {key} {problem} (host {name})")
     address = str(connection.get("ansible_host", networks["management"].address))
     return validate(
         Host,
@@ -139,7 +96,7 @@ def _host(
     )  # fmt: skip
 
 
-def _check_addresses(environment: Environment, sources: _Sources, hosts: dict[str, Host]) -> None:
+def _check_addresses(environment: Environment, sources: Sources, hosts: dict[str, Host]) -> None:
     seen: dict[str, str] = {
         str(environment.settings.api.internal.address): "api.internal.address",
         str(environment.settings.api.external.address): "api.external.address",
@@ -166,46 +123,6 @@ def _check_addresses(environment: Environment, sources: _Sources, hosts: dict[st
                 "list each host under one name only",
             )
         reached[host.address] = host.name
-
-
-class _Sources:
-    """Locates an inventory's variables. Each file is read once, on first use."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @cached_property
-    def _files(self) -> list[Path]:
-        files = [self._path] if self._path.is_file() else self._path.rglob("*.y*ml")
-        return sorted(files, key=lambda p: (p.parent.name != "host_vars", str(p)))
-
-    @cached_property
-    def _own(self) -> dict[str, list[Path]]:
-        by_name: dict[str, list[Path]] = {}
-        for file in self._files:
-            by_name.setdefault(file.stem, []).append(file)
-        return by_name
-
-    @cached_property
-    def _lines(self) -> dict[Path, dict[str, int]]:
-        return {}
-
-    def find(self, host: str, key: str) -> str:
-        """`file:line` of the variable in its source of highest precedence; the inventory's first line as a fallback."""
-        for file in (*self._own.get(host, ()), *self._files):
-            if line := self._keys(file).get(key):
-                return f"{file}:{line}"
-        return f"{self._path}:1"
-
-    def _keys(self, file: Path) -> dict[str, int]:
-        if file not in self._lines:
-            try:
-                node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-            except (OSError, yaml.YAMLError):
-                node = None
-            pairs = node.value if isinstance(node, yaml.MappingNode) else []
-            self._lines[file] = {k.value: k.start_mark.line + 1 for k, _ in pairs}
-        return self._lines[file]
 
 
 def _file_of(at: str) -> Path:

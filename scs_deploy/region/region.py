@@ -11,7 +11,7 @@ from functools import cached_property
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
-from scs_deploy.environment.overrides import Overrides
+from scs_deploy.environment.overrides import Overrides, file_format
 from scs_deploy.environment.release_lock import load_lock
 from scs_deploy.inventory import source
 from scs_deploy.inventory.checks import ProblemsError
@@ -81,10 +81,13 @@ class Region:
         """The operator's config layers."""
         found = Overrides(self.environment.path / "config")
         containers = {
-            c: {f.name for f in spec.config} for s in self.catalog.services.values() for c, spec in s.containers.items()
+            c: {f.name: file_format(f.name, f.format) for f in spec.config}
+            for s in self.catalog.services.values()
+            for c, spec in s.containers.items()
         }
         services = {
-            s.name: {name for c in s.containers for name in containers[c]} for s in self.catalog.services.values()
+            s.name: {name: fmt for c in s.containers for name, fmt in containers[c].items()}
+            for s in self.catalog.services.values()
         }
         found.check(services, containers, self.inventory.hosts)
         return found

@@ -12,6 +12,7 @@ from scs_deploy.base.model import Model, load_model, where
 from scs_deploy.spec import drivers
 from scs_deploy.spec.complete import complete
 from scs_deploy.spec.service import LAYERS, Service
+from scs_deploy.spec.setting import Setting
 from scs_deploy.spec.sources import source
 
 
@@ -40,6 +41,11 @@ class Catalog(Model):
     @cached_property
     def settings(self) -> dict[str, object]:
         """Every operator variable with its default."""
+        return {k: v.default for k, v in self.declared.items()}
+
+    @cached_property
+    def declared(self) -> dict[str, Setting]:
+        """Every operator variable."""
         return {k: v for s in self.services.values() for k, v in s.settings.items()}
 
     def secrets(self) -> list[str]:

@@ -6,9 +6,12 @@ from __future__ import annotations
 from scs_deploy.spec.container import ConfigFile, Container, Health
 from scs_deploy.spec.job import Job
 from scs_deploy.spec.service import Service
+from scs_deploy.spec.setting import Setting
 
 WSGI_PROCESSES, WSGI_PROCESSES_SAID = 2, "processes of each web application on a host"
 """Default and meaning of `<service>_workers`, which a service with `wsgi` containers has without declaring it."""
+
+WORKERS = Setting(default=WSGI_PROCESSES, type="int", min=1, max=256)
 
 WSGI_STOP_TIMEOUT = 60
 """Seconds in which uWSGI finishes the requests that it has taken: more than `worker-reload-mercy` in uwsgi.ini."""
@@ -26,7 +29,7 @@ Source: https://docs.openstack.org/oslo.upgradecheck/latest/user/usage.html
 def complete(service: Service) -> Service:
     """The service with everything that its `wsgi` containers and `preflight: status` jobs stand for."""
     containers = {n: _wsgi(service, n, c) if c.wsgi else c for n, c in service.containers.items()}
-    workers = {f"{service.name}_workers": WSGI_PROCESSES} if containers != service.containers else {}
+    workers = {f"{service.name}_workers": WORKERS} if containers != service.containers else {}
     return service.model_copy(
         update={
             "containers": containers,

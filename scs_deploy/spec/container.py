@@ -106,7 +106,7 @@ class ConfigFile(Model):
 
     name: str = Field(description="what plans, overrides and `scs config` call it")
     path: str | None = Field(default=None, description="in the container; default: <config_dir>/<name>")
-    format: Literal["auto", "ini", "yaml", "json", "text"] = Field(
+    format: Literal["auto", "ini", "cnf", "yaml", "json", "text"] = Field(
         default="auto", description="how operator overrides merge; auto goes by suffix"
     )
     mode: str | None = Field(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -14,6 +13,7 @@ from scs_deploy.spec.cluster import Cluster
 from scs_deploy.spec.container import Argv, Container, Impact
 from scs_deploy.spec.endpoint import Endpoint
 from scs_deploy.spec.job import Job
+from scs_deploy.spec.setting import Declared
 
 LAYERS = ("core", "host", "infrastructure", "storage", "network", "openstack", "kubernetes", "operations")
 """Collections from the bottom up; a service requires services of its own or a lower layer only."""
@@ -83,8 +83,9 @@ class Service(Model):
     key_rotations: dict[str, KeyRotation] = Field(
         default_factory=dict, description="keys that are in no secrets.yml, by the name that `scs secrets rotate` takes"
     )
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description="operator variables with their defaults, each named <service>_<what>"
+    settings: dict[str, Declared] = Field(
+        default_factory=dict,
+        description="operator variables, each named <service>_<what>: the default, or a mapping with key `default`",
     )
     endpoints: dict[str, Endpoint] = Field(default_factory=dict, description="by service type or name")
     containers: dict[str, Container] = Field(description="by name, unique in the catalog; started in this order")

@@ -53,8 +53,8 @@ def test_it_renders_on_every_host_that_runs_it(service: Service, testbed: Region
     for host in testbed.inventory.hosts:
         desired = resolve.resolve(testbed, host)
         for file in desired.files.values():
-            if file.service == service.name and file.format == "ini":
-                ini.parse(file.content)
+            if file.service == service.name and file.format in (ini.INI, ini.CNF):
+                ini.parse(file.content, file.format)
             assert "StrictUndefined" not in file.content
         containers |= {c.name for c in desired.containers.values() if c.service == service.name}
     assert containers == set(service.containers)

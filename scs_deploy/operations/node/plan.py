@@ -111,7 +111,9 @@ def replace(view: View, host: str, options: NodeOptions) -> NodePlan:
     compute = view.computes.get(host)
     steps = []
     if compute and compute.enabled:
-        steps.append(PlanStep(name="disable_compute", title=f"disable its compute service: {disabled_reason('replace')}"))
+        steps.append(
+            PlanStep(name="disable_compute", title=f"disable its compute service: {disabled_reason('replace')}")
+        )
     if host in view.balancers:
         steps.append(PlanStep(name="hold_back", title="have the other load balancers leave it out"))
     steps.append(PlanStep(name="forget", title="have the clusters forget the members that it was"))

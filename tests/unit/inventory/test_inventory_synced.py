@@ -17,7 +17,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import refresh, source, synced
-from scs_deploy.inventory.checks import ProblemsError
+from scs_deploy.inventory.checks import Known, ProblemsError
 from scs_deploy.inventory.model import grouped
 from scs_deploy.spec.catalog import load as load_catalog
 from scs_deploy.state.lock import RunLock
@@ -41,7 +41,7 @@ def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
     return found
 
 
-def known() -> frozenset[str]:
+def known() -> Known:
     return source.variables(load_catalog())
 
 
