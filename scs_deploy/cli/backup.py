@@ -210,7 +210,7 @@ def schedule(
         files = backup_schedule.remove(region)
         console.print(f"removed {', '.join(map(str, files))}" if files else "no timer is installed", soft_wrap=True)
         return
-    if skipped := timing.warning(region):
+    if skipped := backup_schedule.warning(region):
         errors.print(f"warning: {skipped}", markup=False, soft_wrap=True)
     if install:
         for written in backup_schedule.install(region):

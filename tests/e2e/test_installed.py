@@ -61,6 +61,6 @@ def test_it_sees_the_region_as_the_checkout_does(installed: Path, region: Region
 
 def test_it_starts_a_region_in_the_current_folder(installed: Path, tmp_path: Path) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith("SCS_")}
-    command = [installed, "env", "init", "berlin"]
+    command = [str(installed), "env", "init", "berlin"]
     subprocess.run(command, cwd=tmp_path, env=environ, check=True, capture_output=True)
     assert (tmp_path / "environments" / "berlin" / "environment.yml").is_file()

@@ -24,7 +24,7 @@ from scs_deploy.observed.model import Observed
 from scs_deploy.operations import rollback
 from scs_deploy.operations.node import effects
 from scs_deploy.operations.node import plan as node_plan
-from scs_deploy.operations.node.plan import Options, Refusal, Stay, Step
+from scs_deploy.operations.node.plan import NodeOptions, PlanStep, Refusal, Stay
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import plan_host
 from scs_deploy.plan.ordering import Ordering
@@ -42,7 +42,7 @@ from tests.unit.plan.test_release_order import ALL, as_desired, now, planned, th
 from tests.unit.secrets.test_secrets import region as environment_of
 
 TEXTS: dict[type[Any], str] = {
-    Change: "reason", Play: "title", Task: "title", Stay: "reason", Step: "title", Refusal: "reason",
+    Change: "reason", Play: "title", Task: "title", Stay: "reason", PlanStep: "title", Refusal: "reason",
 }  # fmt: skip
 """What holds a text for people, and in which field."""
 
@@ -198,9 +198,9 @@ def test_a_drain_migrates_the_guests_that_can_leave(words: Say, monkeypatch: pyt
     moved: list[str] = []
     monkeypatch.setattr(effects, "migrate", lambda _cloud, _host, guests, *_: moved.extend(g.id for g in guests))
     monkeypatch.setattr(effects, "Cloud", lambda _environment: None)
-    expected = [s.name for s in node_plan.drain(view, "c", Options(leave_guests=True)).steps]
+    expected = [s.name for s in node_plan.drain(view, "c", NodeOptions(leave_guests=True)).steps]
     with Words(words):
-        plan = node_plan.drain(view, "c", Options(leave_guests=True))
+        plan = node_plan.drain(view, "c", NodeOptions(leave_guests=True))
         region, session = SimpleNamespace(environment=None), SimpleNamespace(emit=None)
         work = SimpleNamespace(region=region, view=view, plan=plan, host="c", record=None, session=session)
         effects.Effects(cast("Any", work)).move_guests()

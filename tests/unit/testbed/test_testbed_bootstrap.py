@@ -32,7 +32,7 @@ def test_argument_specs_document_the_defaults(role: Path) -> None:
 
 
 def test_an_inventory_may_set_the_roles_variables() -> None:
-    assert {"time_servers", "container_engine_settings", "users_operators"} <= roles.variables()
+    assert {"time_servers", "container_engine_settings", "users_operators"} <= set(roles.variables())
 
 
 def test_ssh_trusts_only_the_regions_known_hosts() -> None:
