@@ -10,10 +10,17 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.plural import counted
+from scs_deploy.plan.change import REGION
+from scs_deploy.spec.container import Impact
 
 if TYPE_CHECKING:
     from scs_deploy.cli._progress import RunProgress
     from scs_deploy.region.region import Region
+
+
+FELT = (Impact.API, Impact.CONTROL, Impact.DATA_PLANE)
+"""Impacts that users can notice."""
 
 
 def check_terminal(yes: bool, as_json: bool = False) -> None:
@@ -37,10 +44,38 @@ def confirm_or_exit(question: str, yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def plan_confirmation(region: Region, progress: RunProgress, question: str, yes: bool) -> Callable[[Any], bool]:
+def question_of(verb: str, region: Region, plan: object) -> str:
+    """What the operator agrees to: `apply 3 changes on 2 hosts of berlin (worst impact: api; ...)?`"""
+    from scs_deploy.plan.region import Plan
+
+    if not isinstance(plan, Plan):
+        return f"{verb} in region {region.environment.name}?"
+    hosts = len({c.host for c in plan.changes} - {REGION})
+    worst = max((c.impact for c in plan.changes), key=list(Impact).index)
+    where = f"on {counted(hosts, 'host')} of" if hosts else "in"
+    noticed = _noticed(region) if worst in FELT else ""
+    return (
+        f"{verb} {counted(len(plan.changes), 'change')} {where} {region.environment.name} "
+        f"(worst impact: {worst.value}{noticed})?"
+    )
+
+
+def _noticed(region: Region) -> str:
+    """What users noticed of the latest run that was measured, as `; users noticed a gap of 1.9 s last time`."""
+    from scs_deploy.state.runs import run_store
+
+    with run_store(region.environment) as store:
+        for run in store.list(20, changing=True):
+            if summaries := store.probes(run.id):
+                gap = max(s.gap.seconds for s in summaries)
+                return f"; the longest gap in the latest measured run was {gap:.1f} s"
+    return ""
+
+
+def plan_confirmation(region: Region, progress: RunProgress, verb: str, yes: bool) -> Callable[[Any], bool]:
     """A function that shows an operation's plan and asks for confirmation, unless --yes was given.
 
-    :param question: for plans that have no question of their own
+    :param verb: what is done with the plan, e.g. `apply`
     """
 
     from scs_deploy.cli._plans import print_any_plan
@@ -49,7 +84,7 @@ def plan_confirmation(region: Region, progress: RunProgress, question: str, yes:
         with progress.paused():
             own_question = print_any_plan(region, plan)
             if own_question is not None:
-                confirm_or_exit(own_question or question, yes)
+                confirm_or_exit(own_question or question_of(verb, region, plan), yes)
         return True
 
     return confirm

@@ -102,10 +102,10 @@ def print_any_plan(region: Region, plan: object) -> str | None:
         case ReleasePlan():
             print_plan(plan.plan)
             console.print(_backup_line(plan))
-            return f"upgrade from {plan.now} to {plan.release}?"
+            return f"upgrade {region.environment.name} from {plan.now} to {plan.release}?"
         case RotationPlan():
             print_steps(plan)
-            return "rotate?"
+            return f"rotate in region {region.environment.name}?"
         case dict():
             print_networks(plan)
             return ""

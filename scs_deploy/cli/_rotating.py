@@ -36,7 +36,7 @@ def rotate(region: Region, request: RotateRequest, plan: bool, yes: bool) -> Non
 
         def confirm(shown: object) -> bool:
             check_terminal(yes)
-            return plan_confirmation(region, progress, "continue?", yes)(shown)
+            return plan_confirmation(region, progress, "rotate", yes)(shown)
 
         done = operation.run(progress, confirm)
     if done.waits_for:

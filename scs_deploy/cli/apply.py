@@ -67,7 +67,7 @@ def apply(
         )
         operation = Apply(region, request)
     with RunProgress() as progress:
-        done = operation.run(progress, plan_confirmation(region, progress, "apply?", yes), plan)
+        done = operation.run(progress, plan_confirmation(region, progress, "apply", yes), plan)
     print_result(region, done)
 
 

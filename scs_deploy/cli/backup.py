@@ -176,7 +176,8 @@ def restore(
             with progress.paused():
                 if not as_json:
                     _print_plan(made)
-                confirm_or_exit(f"restore {', '.join(made.parts)} of {made.backup}?", yes)
+                parts, name = ", ".join(made.parts), operation.region.environment.name
+                confirm_or_exit(f"restore {parts} of backup {made.backup} to region {name}?", yes)
             return True
 
         done = operation.run(progress, confirm)

@@ -78,7 +78,8 @@ def apply(
     if not operation.total(plans):
         return
     operation.check(plans)
-    confirm_or_exit("apply?", yes)
+    changed = counted(operation.total(plans), "host")
+    confirm_or_exit(f"change the network of {changed} of {operation.region.environment.name}?", yes)
     with RunProgress() as progress:
         done = operation.run(progress, plan=plans)
     for host, said in done.warnings.items():

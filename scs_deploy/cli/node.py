@@ -214,7 +214,7 @@ def _run(
                     _print(made)
                 if plan or made.refusals or not made.steps:
                     return False
-                confirm_or_exit(f"{verb} {host}?", yes)
+                confirm_or_exit(f"{verb} {host} of {operation.region.environment.name}?", yes)
             return True
 
         if plan:

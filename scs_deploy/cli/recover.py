@@ -126,7 +126,7 @@ def _recover(
             with progress.paused():
                 if not as_json:
                     _print_plan(recovery)
-                return yes or typer.confirm("recover?")
+                return yes or typer.confirm(f"recover {service} of {operation.region.environment.name}?")
 
         done = operation.run(progress, confirm)
     if not done.run and done.found.steps:

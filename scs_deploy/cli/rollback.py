@@ -69,7 +69,7 @@ def rollback(
     if plan or back.empty:
         return
     with RunProgress() as progress:
-        done = operation.run(progress, plan_confirmation(region, progress, "roll back?", yes), back)
+        done = operation.run(progress, plan_confirmation(region, progress, "roll back", yes), back)
     console.print(
         f"[green]rolled back[/]: {counted(done.changes, 'change')} in run {done.run or '-'}; "
         f"commit {region.environment.lock_file.name}, or the next image build upgrades again"

@@ -167,7 +167,7 @@ def resume(
     check_terminal(yes)
     operation, run = resumption(region, run_id, probe)
     with RunProgress() as progress:
-        done = operation.run(progress, plan_confirmation(region, progress, "resume?", yes), resumed=run)
+        done = operation.run(progress, plan_confirmation(region, progress, "resume with", yes), resumed=run)
     if isinstance(done, Applied):
         print_result(region, done)
     elif isinstance(done, RotationResult) and done.waits_for:

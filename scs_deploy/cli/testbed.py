@@ -12,7 +12,8 @@ from rich.text import Text
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.plural import counted
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._asking import confirm_or_exit
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
 from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.environment import load as load_environment
@@ -83,11 +84,14 @@ def down(
     layout: LayoutOption = None,
     environment: EnvironmentOption = None,
     keep_images: Annotated[bool, typer.Option(help="Keep the built images for the next `up`.")] = True,
+    yes: YesOption = False,
 ) -> None:
     """Remove hosts, networks, volumes, registry, state and generated secrets. Keeps built images by default."""
     from scs_deploy.testbed import up as testbed
 
     region = _environment(environment, layout)
+    if any(host.state != "absent" for host in testbed.provider(region).status()):
+        confirm_or_exit(f"remove testbed {region.name} with all its data?", yes)
     testbed.down(region, lambda line: console.print(f"  {escape(line)}"), keep_images)
     console.print(f"removed {region.name}")
 

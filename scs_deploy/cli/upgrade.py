@@ -79,7 +79,7 @@ def run(
     region = Region.load(environment)
     with RunProgress() as progress:
         operation = DailyUpgrade(region, request, command(sys.argv))
-        done = operation.run(progress, plan_confirmation(region, progress, "upgrade?", agreed))
+        done = operation.run(progress, plan_confirmation(region, progress, "upgrade with", agreed))
     _print_result(done)
 
 
@@ -121,7 +121,7 @@ def release(
             with progress.paused():
                 print_any_plan(region, made)
             return
-        done = upgrade.run(progress, plan_confirmation(region, progress, "upgrade?", yes))
+        done = upgrade.run(progress, plan_confirmation(region, progress, "upgrade with", yes))
     _print_result(done, name if changes_release else "")
 
 

@@ -121,7 +121,7 @@ def test_drain_and_undrain(ha: RegionUnderTest, server: str) -> None:
     assert ha.scs("node", "drain", host, "--plan", "--json").json()["steps"] == []
 
     # what is drained stays so when HAProxy is restarted
-    ha.scs("restart", "haproxy", "keepalived")
+    ha.scs("restart", "--yes", "haproxy", "keepalived")
     assert rows(ha)[host]["state"] == "drained"
     assert "identity" not in serving(ha, host)
 
@@ -145,7 +145,7 @@ def serving(region: RegionUnderTest, host: str) -> set[str]:
 
 def test_a_second_host_is_not_drained_of_its_votes(ha: RegionUnderTest) -> None:
     first, second, *_ = sorted(rows(ha))
-    ha.scs("stop", "rabbitmq", "--host", first)
+    ha.scs("stop", "--yes", "rabbitmq", "--host", first)
     try:
         refused = ha.scs("node", "drain", second, "--yes", expect=2)
         assert "RabbitMQ would have 1 of 3 members" in refused.err

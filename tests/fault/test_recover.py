@@ -65,10 +65,10 @@ def sql(site: RegionUnderTest, host: str, statement: str) -> str:
 def test_the_newest_data_survives_a_full_outage(site: RegionUnderTest, hosts: list[str], schema: str) -> None:
     first, *others = hosts
     sql(site, first, f"INSERT INTO {schema}.written VALUES (1)")
-    site.scs("stop", "mariadb", "--host", first)
+    site.scs("stop", "--yes", "mariadb", "--host", first)
     sql(site, others[0], f"INSERT INTO {schema}.written VALUES (2)")
     for host in others:
-        site.scs("stop", "mariadb", "--host", host)
+        site.scs("stop", "--yes", "mariadb", "--host", host)
 
     # a member with another history: nobody may choose between them silently
     folder = volume(site, others[1], "mariadb")
@@ -101,7 +101,7 @@ def test_the_newest_data_survives_a_full_outage(site: RegionUnderTest, hosts: li
 
 
 def test_a_single_member_joins_again(site: RegionUnderTest, hosts: list[str]) -> None:
-    site.scs("stop", "mariadb", "--host", hosts[1])
+    site.scs("stop", "--yes", "mariadb", "--host", hosts[1])
     assert [(s["action"], s["hosts"]) for s in recovery(site, "mariadb")["steps"]] == [("join", [hosts[1]])]
     site.scs("recover", "mariadb", "--yes")
     assert recovery(site, "mariadb")["steps"] == []

@@ -78,7 +78,7 @@ def test_all_databases_come_back(site: RegionUnderTest, hosts: list[str]) -> Non
     site.scs("openstack", "project", "create", f"scs-restore-{stamp}-too-late")
 
     services = ("keystone", "glance", "placement", "nova", "neutron")
-    site.scs("stop", *services, expect=0)
+    site.scs("stop", "--yes", *services, expect=0)
     # what the second backup holds, without the project that came after it
     sql(site, hosts[0], f"DELETE FROM keystone.project WHERE name = 'scs-restore-{stamp}-too-late'")
     before = checksums(site, hosts[0])
