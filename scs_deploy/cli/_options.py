@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +25,11 @@ EnvironmentOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+def command_line() -> str:
+    """This command as it was typed, for the record of its run."""
+    return shlex.join(["scs", *sys.argv[1:]])
 
 
 def print_json(value: Any) -> None:

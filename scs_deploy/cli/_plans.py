@@ -81,6 +81,11 @@ COLUMNS = (
 )
 
 
+def show_changes(changes: Iterable[Change]) -> None:
+    """Print a table of changes."""
+    show_table(console, COLUMNS, map(_cells, changes))
+
+
 def _cells(change: Change) -> tuple[Cell, ...]:
     impact = Text(change.impact.value, COLOURS[change.impact])
     return change.host, change.phase.value, change.kind.value, change.subject, impact, change.reason

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
-from scs_deploy.cli._options import console
+from scs_deploy.cli._options import command_line, console
 from scs_deploy.cli._plans import print_steps
 from scs_deploy.cli._progress import RunProgress
 
@@ -28,7 +28,7 @@ def rotate(region: Region, request: RotateRequest, plan: bool, yes: bool) -> Non
     """
     from scs_deploy.operations.rotate.rotation import RunRotation
 
-    operation = RunRotation(region, request)
+    operation = RunRotation(region, request, command_line())
     if plan:
         print_steps(operation.plan())
         return

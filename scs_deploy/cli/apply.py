@@ -13,7 +13,7 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
-from scs_deploy.cli._options import EnvironmentOption, YesOption, console
+from scs_deploy.cli._options import EnvironmentOption, YesOption, command_line, console
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli.plan import Allow, Hosts
 
@@ -65,7 +65,7 @@ def apply(
         request = ApplyRequest(
             services=tuple(names or ()), hosts=tuple(host or ()), allow=tuple(allow or ()), probe=probe
         )
-        operation = Apply(region, request)
+        operation = Apply(region, request, command_line())
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, "apply", yes), plan)
     print_result(region, done)
@@ -94,7 +94,7 @@ def _saved(region: Region, file: Path, probe: ProbeOptions, narrowed: bool) -> t
     saved = saved_plan.load(file)
     saved_plan.check_inputs(saved, region, file)
     request = ApplyRequest(services=saved.services, hosts=saved.hosts, allow=saved.allow, probe=probe)
-    return Apply(region, request, f"scs apply {file}"), saved.plan
+    return Apply(region, request, command_line()), saved.plan
 
 
 def print_result(region: Region, done: Applied) -> None:

@@ -13,7 +13,7 @@ from rich.markup import escape
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._asking import check_terminal, confirm_or_exit
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._tables import Column, show_table
 
@@ -75,7 +75,7 @@ def create(
 
     request = BackupRequest(full=full, only=tuple(only or ()))
     with RunProgress(errors if as_json else console) as progress:
-        done = CreateBackup(Region.load(environment), request).run(progress)
+        done = CreateBackup(Region.load(environment), request, command_line()).run(progress)
     made = done.backup
     if as_json:
         print_json({**_row(made), "removed": list(done.removed)})
@@ -166,7 +166,7 @@ def restore(
     request = RestoreRequest(
         backup=backup, only=tuple(only or ()), host=host, copies=not no_copy, identity=identity
     )  # fmt: skip
-    operation = Restore(Region.load(environment), request)
+    operation = Restore(Region.load(environment), request, command_line())
     with RunProgress(errors if as_json else console) as progress:
         if plan:
             _show_plan(operation.plan(progress), as_json)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from scs_deploy.base.plural import counted
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.spec.container import Impact
 
@@ -38,7 +38,7 @@ def bootstrap(
     started = time.monotonic()
     request = BootstrapRequest(hosts=tuple(host or ()), allow=tuple(allow or ()))
     with RunProgress(errors) as progress:
-        summary = Bootstrap(Region.load(environment), request).run(progress)
+        summary = Bootstrap(Region.load(environment), request, command_line()).run(progress)
     seconds = time.monotonic() - started
     if json:
         print_json(

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._asking import check_terminal, confirm_or_exit
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._plans import print_networks
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.spec.container import Impact
@@ -71,7 +71,7 @@ def apply(
 
     check_terminal(yes)
     request = NetworkRequest(hosts=tuple(hosts or ()), allow=tuple(allow or ()))
-    operation = ChangeHostNetworks(Region.load(environment), request)
+    operation = ChangeHostNetworks(Region.load(environment), request, command_line())
     with RunProgress() as progress:
         plans = operation.plan(progress)
     print_networks(plans)

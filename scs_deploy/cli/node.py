@@ -11,7 +11,7 @@ from rich.text import Text
 
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._asking import check_terminal, confirm_or_exit
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._tables import Cell, Column, show_table
 
@@ -201,7 +201,7 @@ def _run(
 
     options = NodeOptions(leave_guests=leave_guests, force_quorum_loss=force_quorum_loss, purge=purge)
     request = run.NodeRequest(verb=verb, host=host, options=options, fingerprint=fingerprint)
-    operation = run.NodeVerb(Region.load(environment), request)
+    operation = run.NodeVerb(Region.load(environment), request, command_line())
     if not plan:
         check_terminal(yes, as_json)
     with RunProgress(errors if as_json else console) as progress:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from scs_deploy.cli._asking import check_terminal
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._tables import Column, show_table
 
@@ -113,7 +113,7 @@ def _recover(
     from scs_deploy.region.region import Region
 
     request = run.RecoverRequest(service=service, options=options.model_dump())
-    operation = run.Recover(Region.load(environment), request)
+    operation = run.Recover(Region.load(environment), request, command_line())
     if not plan:
         check_terminal(yes, as_json)
     with RunProgress(errors if as_json else console) as progress:

@@ -13,7 +13,7 @@ from scs_deploy.base.plural import counted
 from scs_deploy.cli import _lockdiff as lockdiff
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli.apply import print_held
 
@@ -58,7 +58,7 @@ def rollback(
     check_terminal(yes or plan)
     region = Region.load(environment)
     request = RollbackRequest(run=run, services=tuple(names or ()), images_only=images_only, probe=probe)
-    operation = Rollback(region, request)
+    operation = Rollback(region, request, command_line())
     with RunProgress(errors) as progress:
         back = operation.plan(progress)
     if as_json:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from itertools import islice
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,6 +14,7 @@ from rich.text import Text
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
+from scs_deploy.base.since import since
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, print_json
@@ -57,23 +60,67 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="runs")
 
 
+EVERY = 1_000_000
+"""More runs than a region has."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The runs that `scs runs list` shows."""
+
+    service: str | None
+    host: str | None
+    user: str | None
+    failed: bool
+
+    @property
+    def filters(self) -> bool:
+        """Whether some runs are left out."""
+        return bool(self.service or self.host or self.user or self.failed)
+
+    def matches(self, store: RunStore, run: Run) -> bool:
+        """Whether a run is one of them."""
+        if self.user and run.owner.partition("@")[0] != self.user.partition("@")[0]:
+            return False
+        if self.failed and run.status in (Status.DONE, Status.RUNNING):
+            return False
+        if not self.service and not self.host:
+            return True
+        planned = store.planned(run.id)
+        services = {c["service"] for c in planned}
+        hosts = {c["host"] for c in planned}
+        if self.host and self.host not in hosts:
+            hosts |= {step.host for step in store.steps(run.id)}
+        return (not self.service or self.service in services) and (not self.host or self.host in hosts)
+
+
 def _store(environment: str | None) -> RunStore:
     return run_store(load_environment(environment))
 
 
-@app.command("list", epilog="Example: scs runs list --limit 5")
+@app.command("list", epilog="Example: scs runs list --since 7d --service keystone --failed")
 def list_(
     environment: EnvironmentOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Number of runs to show.")] = 20,
+    begin: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Only runs since then: 12h, 7d, or a date.")
+    ] = None,
+    service: Annotated[str | None, typer.Option(help="Only runs that planned changes of this service.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only runs that changed, or planned to change, this host.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="USER", help="Only runs of this user.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only runs that did not reach their end.")] = False,
     json: JsonOption = False,
 ) -> None:
     """List runs, newest first."""
-    runs = _store(environment).list(limit)
+    store = _store(environment)
+    wanted = Wanted(service=service, host=host, user=by, failed=failed)
+    known = store.list(EVERY if wanted.filters else limit, since=since(begin) if begin else None)
+    runs = list(islice((run for run in known if wanted.matches(store, run)), limit))
     if json:
         print_json([run.model_dump(mode="json") for run in runs])
         return
     if not runs:
-        console.print("this region has no runs yet")
+        console.print("no run matches" if wanted.filters or begin else "this region has no runs yet")
         return
     rows = [
         (run.id, f"{run.started.astimezone(UTC):%Y-%m-%d %H:%M:%S}", _took(run), Text(run.status, STYLES[run.status]),
@@ -86,19 +133,23 @@ def list_(
 @app.command(epilog="Example: scs runs show 6h2k9qw3x")
 def show(
     run_id: Annotated[str | None, typer.Argument(metavar="ID", help="Run to show. Default: the latest.")] = None,
-    host: Annotated[str | None, typer.Option(help="Only steps on this host.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only steps and changes on this host.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the plan of the run in place of its steps.")] = False,
     environment: EnvironmentOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show a run, its steps and their durations."""
+    """Show a run, its steps and their durations, or the changes that it planned and why."""
     store = _store(environment)
     run = store.get(run_id)
     steps, probes = store.steps(run.id), store.probes(run.id)
+    planned = store.planned(run.id) if plan or json else []
     if host:
         steps = [step for step in steps if step.host == host]
+        planned = [change for change in planned if change["host"] == host]
     if json:
         kept = {
             "steps": [{**step.model_dump(mode="json"), "seconds": step.seconds} for step in steps],
+            "changes": planned,
             "measured": [summary.model_dump(mode="json") for summary in probes],
         }
         print_json({**run.model_dump(mode="json"), "seconds": run.seconds, **kept})
@@ -119,6 +170,9 @@ def show(
         console.print(run.message, markup=False, soft_wrap=True)
     if probes:
         measured.show_measured(probes)
+    if plan:
+        _show_planned(planned)
+        return
     if not steps:
         return
     rows = [
@@ -127,6 +181,50 @@ def show(
         for s in steps
     ]  # fmt: skip
     show_table(console, STEP_COLUMNS, rows)
+
+
+def _show_planned(planned: list[dict[str, Any]]) -> None:
+    from scs_deploy.cli._plans import show_changes
+    from scs_deploy.plan.change import Change
+
+    if not planned:
+        console.print("no plan is recorded for this run")
+        return
+    show_changes([Change.model_validate(change) for change in planned])
+
+
+@app.command(epilog="Example: scs runs diff 6h2k9qw3x 6h3m4ab7p")
+def diff(
+    old: Annotated[str, typer.Argument(metavar="RUN", help="The earlier run.")],
+    new: Annotated[str | None, typer.Argument(metavar="RUN", help="The later run. Default: the latest.")] = None,
+    environment: EnvironmentOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what differs between two runs: versions, images with packages, overrides, and what each one changed."""
+    from scs_deploy.cli import _lockdiff
+    from scs_deploy.operations.runs_difference import compare
+    from scs_deploy.secrets import store as secrets
+
+    region, store = load_environment(environment), _store(environment)
+    runs = (store.get(old), store.get(new))
+    planned = {run.id: store.planned(run.id) for run in runs}
+    hidden = secrets.load(region).values() if region.secrets_file.is_file() else ()
+    made = compare(region, *runs, planned, hidden)
+    if json:
+        print_json(made.model_dump(mode="json"))
+        return
+    for run in runs:
+        console.print(f"{run.id}  {run.started.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC  {run.command}", markup=False)
+    for each in made.versions:
+        console.print(f"{each.name}: {each.old} -> {each.new}", markup=False, soft_wrap=True)
+    if made.images:
+        _lockdiff.show(made.images)
+    lines = [*(f"override {line}" for line in made.overrides), *(f"only {made.old}: {c}" for c in made.only_old),
+             *(f"only {made.new}: {c}" for c in made.only_new), *(f"unknown: {u}" for u in made.unknown)]  # fmt: skip
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    if not (made.versions or made.images or lines):
+        console.print("no difference")
 
 
 @app.command(epilog="Example: scs runs pause")

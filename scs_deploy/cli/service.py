@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
-from scs_deploy.cli._options import EnvironmentOption, YesOption, console
+from scs_deploy.cli._options import EnvironmentOption, YesOption, command_line, console
 from scs_deploy.cli._plans import print_plan
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli.plan import Allow, Hosts
@@ -74,7 +72,7 @@ def _act(request: RestartRequest, plan: bool, yes: bool, environment: str | None
     if not plan:
         check_terminal(yes)
     region = Region.load(environment)
-    operation = Restart(region, request, shlex.join(["scs", *sys.argv[1:]]))
+    operation = Restart(region, request, command_line())
     if plan:
         print_plan(operation.plan())
         return

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
-from scs_deploy.cli._options import EnvironmentOption, YesOption, console, errors
+from scs_deploy.cli._options import EnvironmentOption, YesOption, command_line, console, errors
 from scs_deploy.cli._plans import print_any_plan
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli.apply import print_held
@@ -78,7 +77,7 @@ def run(
     )
     region = Region.load(environment)
     with RunProgress() as progress:
-        operation = DailyUpgrade(region, request, command(sys.argv))
+        operation = DailyUpgrade(region, request, command_line())
         done = operation.run(progress, plan_confirmation(region, progress, "upgrade with", agreed))
     _print_result(done)
 
@@ -111,7 +110,7 @@ def release(
         images=images, backup=not no_backup, validation=not no_validate,
     )  # fmt: skip
     region = Region.load(environment)
-    upgrade = operation(region, request, command(sys.argv))
+    upgrade = operation(region, request, command_line())
     changes_release = isinstance(upgrade, ReleaseUpgrade)
     if not changes_release:
         console.print(f"environment.yml already names release {name}: continuing the upgrade")
@@ -215,11 +214,6 @@ def _print_result(done: Applied, release: str = "") -> None:
     console.print(f"[green]upgraded[/]{target}: {counted(done.changes, 'change')} in run {done.run}")
     if release:
         console.print("environment.yml and release.lock.yml changed: commit them")
-
-
-def command(words: list[str]) -> str:
-    """The command line for the run's record."""
-    return " ".join(["scs", *words[1:]])
 
 
 def _schedule(environment: Environment, calendar: str | None) -> None:

@@ -20,6 +20,8 @@ from scs_deploy.base.model import Model
 from scs_deploy.engine import execute
 from scs_deploy.engine.events import Event, Expected, TaskDone, TaskFailed, TaskStarted, Watch, guarded, ignore
 from scs_deploy.environment.environment import Environment
+from scs_deploy.plan.change import Change
+from scs_deploy.plan.region import Plan
 from scs_deploy.region.inputs import inputs
 from scs_deploy.region.region import Region
 from scs_deploy.state.journal import Log, logging_to
@@ -289,9 +291,15 @@ class Operation(ABC, Generic[Request, Planned, Result]):
         session.emit(Expected(total))
         if session.recorded:
             session.record.expect(total)
+            session.record.plan(self.changes(made))
             return self.carry_out(session, made)
         with session.recording(lambda store: self._begin(store, made, resumed)):
+            session.record.plan(self.changes(made))
             return self.carry_out(session, made)
+
+    def changes(self, plan: Planned) -> Iterable[Change]:
+        """The changes of a plan, for the record; none of a plan that consists of steps."""
+        return plan.changes if isinstance(plan, Plan) else ()
 
     def session(self, watch: Watch = ignore) -> AbstractContextManager[Session]:
         """What the operation holds while it runs."""

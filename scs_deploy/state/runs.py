@@ -9,6 +9,7 @@ import os
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -185,6 +186,18 @@ class RunStore:
         last = self.execute("SELECT MAX(sequence) AS last FROM steps WHERE run = ?", run.id)[0]["last"]
         return RunRecord(self, run.id, _secrets(secrets), last or 0)
 
+    def planned(self, run: str) -> builtins.list[dict[str, Any]]:
+        """The changes of a run's plan, as `scs plan --json` prints them; those of all its attempts.
+
+        Empty for a run without a plan of changes, e.g. a backup, or of an earlier scs.
+        """
+        rows = self.execute("SELECT changes FROM plans WHERE run = ? ORDER BY attempt", run)
+        known: dict[tuple[str, ...], dict[str, Any]] = {}
+        for row in rows:
+            for change in json.loads(zlib.decompress(row["changes"])):
+                known[change["host"], change["kind"], change["service"], change["subject"]] = change
+        return [*known.values()]
+
     def abandon(self, run: Run) -> None:
         """Record that a run will not be resumed."""
         self.execute(
@@ -192,12 +205,16 @@ class RunStore:
             Status.ABANDONED, f"{'; ' if run.message else ''}abandoned by {process.owner()}", run.id,
         )  # fmt: skip
 
-    def list(self, limit: int = 20, changing: bool = False) -> list[Run]:
+    def list(self, limit: int = 20, changing: bool = False, since: datetime | None = None) -> list[Run]:
         """The latest runs, newest first.
 
         :param changing: only runs that change the region
+        :param since: only runs that started then or later
         """
-        rows = self.execute("SELECT * FROM runs WHERE changing >= ? ORDER BY id DESC LIMIT ?", changing, limit)
+        first = "" if since is None else _encode(max(0, int((since.timestamp() - EPOCH) * 1000)))
+        rows = self.execute(
+            "SELECT * FROM runs WHERE changing >= ? AND id >= ? ORDER BY id DESC LIMIT ?", changing, first, limit
+        )
         holder = lock.holder(self.path.with_name(lock.FILE))
         return [_judge(Run.model_validate(dict(r)), holder) for r in rows]
 
@@ -338,6 +355,19 @@ class RunRecord:
             )  # fmt: skip
 
         return measured
+
+    def plan(self, changes: Iterable[Model]) -> None:
+        """Store what this attempt is to change; changes that an earlier part of the attempt planned stay."""
+        rows = self._store.execute(
+            "SELECT changes FROM plans WHERE run = ? AND attempt = (SELECT attempt FROM runs WHERE id = ?)",
+            self.id, self.id,
+        )  # fmt: skip
+        earlier = [c for row in rows for c in json.loads(zlib.decompress(row["changes"]))]
+        text = json.dumps([*earlier, *(c.model_dump(mode="json", exclude_defaults=True) for c in changes)])
+        self._store.execute(
+            "INSERT OR REPLACE INTO plans SELECT id, attempt, ? FROM runs WHERE id = ?",
+            zlib.compress(_hide(text, self._mask).encode()), self.id,
+        )  # fmt: skip
 
     def expect(self, more: int) -> None:
         """Add to the number of expected changes."""

@@ -47,6 +47,11 @@ ALTER TABLE runs ADD COLUMN follows INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET follows = 1 WHERE resume != '';
 UPDATE runs SET operation = 'apply' WHERE resume != '' AND operation = '';
 """,
+    """
+CREATE TABLE plans (
+  run TEXT NOT NULL REFERENCES runs(id), attempt INTEGER NOT NULL, changes BLOB NOT NULL,
+  PRIMARY KEY (run, attempt)) WITHOUT ROWID;
+""",
 )
 """Each migrates from one version to the next; `PRAGMA user_version` is the database's version."""
 
