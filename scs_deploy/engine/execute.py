@@ -22,18 +22,18 @@ from scs_deploy.region.region import Region
 from scs_deploy.state.runs import RunRecord, Status
 
 
-def execute(region: Region, plan: Plan, record: RunRecord, watch: Watch, still_ours: Callable[[], None]) -> None:
+def execute(region: Region, plan: Plan, record: RunRecord, watch: Watch, check_lock: Callable[[], None]) -> None:
     """Carry out exactly the plan.
 
-    :param still_ours: asked before every play; raises when another run has taken the region meanwhile
+    :param check_lock: asked before every play; raises when another run has taken the region meanwhile
     :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
     """
     plays = playbook.plays(plan, region.catalog.waves, Rolling.of(region), Ordering.of(region))
-    run_plays(region.environment, plays, record, watch, still_ours, pinned(region))
+    run_plays(region.environment, plays, record, watch, check_lock, pinned(region))
 
 
 def run_plays(
-    environment: Environment, plays: Sequence[Play], record: RunRecord, watch: Watch, still_ours: Callable[[], None],
+    environment: Environment, plays: Sequence[Play], record: RunRecord, watch: Watch, check_lock: Callable[[], None],
     variables: Mapping[str, str],
 ) -> None:  # fmt: skip
     """Run plays into the record; after a failure the load balancers use again what was taken out of them.
@@ -47,7 +47,7 @@ def run_plays(
     folder.mkdir(parents=True, mode=0o700)
     _forget_old(base.parent)
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
-    journal = Journal(plays, record, watch, still_ours)
+    journal = Journal(plays, record, watch, check_lock)
     result = runner.run_playbook(
         environment,
         playbook.render(plays),
@@ -56,10 +56,10 @@ def run_plays(
         variables={**variables, "SCS_RUN_PAUSE": str(base / PAUSE)},
     )
     _raise_paused(result, base / PAUSE, record.id)
-    again = [] if result.ok else playbook.take_back(journal.drained, result.unreachable)
+    again = [] if result.ok else playbook.reenable(journal.drained, result.unreachable)
     if again:
         # what fails here, the next plan finds
-        journal = Journal(again, record, watch, still_ours)
+        journal = Journal(again, record, watch, check_lock)
         runner.run_playbook(environment, playbook.render(again), on_event=journal.note, variables=variables)
     hint = f"fix it, then apply again or `scs runs resume`; `scs runs show {record.id}` tells what was done"
     result.raise_for(changing=True, hint=hint)
@@ -72,8 +72,8 @@ class Journal:
     playbook, so a play is known by its number and a task by its number in the play, never by a title.
     """
 
-    def __init__(self, plays: Sequence[Play], record: RunRecord, watch: Watch, still_ours: Callable[[], None]) -> None:
-        self._plays, self._record, self._watch, self._still_ours = plays, record, guarded(watch), still_ours
+    def __init__(self, plays: Sequence[Play], record: RunRecord, watch: Watch, check_lock: Callable[[], None]) -> None:
+        self._plays, self._record, self._watch, self._check_lock = plays, record, guarded(watch), check_lock
         self._number, self._id = -1, ""
         self._task = -1
         self._steps: dict[str, int] = {}
@@ -94,7 +94,7 @@ class Journal:
         kind, data = event.get("event"), event.get("event_data") or {}
         host = str(data.get("host", ""))
         if kind == "playbook_on_play_start":
-            self._still_ours()
+            self._check_lock()
             self._play_started(str(data.get("play_uuid", "")))
         elif kind == "playbook_on_task_start":
             self._task += 1
@@ -159,7 +159,7 @@ def pause(environment: Environment, run: str, why: str) -> None:
     new.replace(folder / PAUSE)
 
 
-def go_on(environment: Environment, run: str) -> None:
+def clear_pause(environment: Environment, run: str) -> None:
     """Take a request to pause back: nobody saw it before the run ended."""
     (folder_of(environment, run) / PAUSE).unlink(missing_ok=True)
 

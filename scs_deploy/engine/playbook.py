@@ -161,7 +161,7 @@ def text(play_list: Iterable[Play]) -> str:
     return "---\n" + yaml.safe_dump(render(play_list), sort_keys=False, width=120, allow_unicode=True)
 
 
-def take_back(drained: Play | None, without: Collection[str] = ()) -> list[Play]:
+def reenable(drained: Play | None, without: Collection[str] = ()) -> list[Play]:
     """After a failure: what the load balancers use again, whose own checks decide whether it works.
 
     :param drained: the play that took out what is not used again; None: all is used
@@ -196,9 +196,9 @@ def _roll(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Pla
         return [_play(Phase.ROLL, hosts, changes)]
     gates = rolling.gates(changes)
     if not gates and not any(rolling.drains(h, changes) for h in hosts):
-        size = rolling.at_once(changes)
+        size = rolling.batch_size(changes)
         batches = [hosts[i : i + size] for i in range(0, len(hosts), size)]
-        if not rolling.alive(hosts, changes):
+        if not rolling.agents_to_await(hosts, changes):
             batches = [hosts]
         return [
             p
@@ -255,7 +255,7 @@ def _around(
 
 def _alive(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Play]:
     """A play in which Nova and Neutron are asked for the processes of these hosts, before others are changed."""
-    agents = rolling.alive(hosts, changes)
+    agents = rolling.agents_to_await(hosts, changes)
     if not agents:
         return []
     names = list(dict.fromkeys(a["binary"] for a in agents))

@@ -176,7 +176,7 @@ def _container(
     needs: dict[str, Kind] = {}
     for path in run.files:
         name = path.removeprefix(f"{NODE_CONFIG}/{run.name}/")
-        kind = taken_by(run, name)
+        kind = pickup(run, name)
         since = reloaded if kind is Kind.RELOAD else seen.started_at
         if kind and (name in files or (path in observed.files and observed.files[path][4] > since)):
             needs[name] = kind
@@ -192,7 +192,7 @@ _LEAF = frozenset({"tls/host.crt", "tls/host.key"})
 _RELOADED = {"leaf": _LEAF, "tls": _LEAF | {"ca.crt", "tls/ca.crt"}}
 
 
-def taken_by(run: RunContainer, name: str) -> Kind | None:
+def pickup(run: RunContainer, name: str) -> Kind | None:
     """What has a running container use a file's new content: a restart, a reload, or nothing at all."""
     if name in run.live:
         return None

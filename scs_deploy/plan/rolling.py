@@ -104,13 +104,13 @@ class Rolling(Model):
         """Containers that must agree before these changes begin."""
         return tuple(c.subject for c in changes if c.kind in ROLLING and c.subject in self.gated)
 
-    def alive(self, hosts: Iterable[str], changes: Sequence[Change]) -> list[dict[str, str]]:
+    def agents_to_await(self, hosts: Iterable[str], changes: Sequence[Change]) -> list[dict[str, str]]:
         """Processes that must report again after these changes to these hosts."""
         back = dict.fromkeys(c.subject for c in changes if c.kind in (Kind.REPLACE, Kind.RESTART))
         known = [self.agents[name] for name in back if name in self.agents]
         return [{"api": api, "binary": binary, "host": host} for host in hosts for api, binary in known]
 
-    def at_once(self, changes: Sequence[Change]) -> int:
+    def batch_size(self, changes: Sequence[Change]) -> int:
         """On how many hosts these changes may be made at the same time."""
         return self.batch if all(c.subject in self.computes for c in changes) else 1
 

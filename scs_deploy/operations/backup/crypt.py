@@ -87,7 +87,7 @@ def public(secret: str, where: str) -> str:
         return str(pyrage.x25519.Identity.from_str(secret.strip()).to_public())
     except pyrage.IdentityError:
         raise RefusedError(
-            f"{where}: {SECRET}: is no age secret key", "restore it from an earlier secrets.yml"
+            f"{where}: {SECRET}: is not an age secret key", "restore it from an earlier secrets.yml"
         ) from None
 
 
@@ -101,7 +101,7 @@ def check_recipients(recipients: Sequence[str], where: str) -> None:
             pyrage.x25519.Recipient.from_str(one)
         except pyrage.RecipientError:
             raise RefusedError(
-                f"{where}: backup.recipients: '{one}' is no age recipient", "it begins with age1"
+                f"{where}: backup.recipients: '{one}' is not an age recipient", "recipients begin with age1"
             ) from None
 
 
@@ -154,7 +154,7 @@ def decrypt(source: Reads, to: Writes, secret: str, name: str) -> None:
 def _refusal(name: str, said: str) -> RefusedError:
     if "matching keys" in said or "No matching" in said:
         return RefusedError(
-            f"{name}: encrypted to another key than {SECRET}",
-            "use the secrets.yml of that time, or --identity",
+            f"{name}: encrypted with a different key than {SECRET}",
+            "use the secrets.yml of the time of the backup, or --identity",
         )
     return RefusedError(f"{name}: cannot be decrypted, it is damaged: {said}", "choose another backup: scs backup list")

@@ -95,11 +95,11 @@ class Restoring:
                     counter = crypt.Counter(remote.input, meter)
                     unpack.plain(self.chosen.target, owner, part, self.secret, counter)
             self.watch(Stage(f"applying the log on {host}"))
-            stream.ask(
+            stream.output_of(
                 self.region, host, stream.beside(run, physical.prepare_argv(physical.STAGE, len(self.chosen.links)))
             )
         except BaseException:
-            stream.ask(self.region, host, stream.beside(run, ["rm", "-rf", physical.STAGE]))
+            stream.output_of(self.region, host, stream.beside(run, ["rm", "-rf", physical.STAGE]))
             raise
 
     def _quiet(self, access: Access, _step: RecoveryStep) -> None:
@@ -131,7 +131,7 @@ class Restoring:
 
     def _not_ready(self, host: str) -> list[str]:
         """Quiet containers of a host that do not work yet."""
-        text = stream.ask(self.region, host, ["docker", "ps", "--all", "--format", "{{.Names}}\t{{.Status}}"])
+        text = stream.output_of(self.region, host, ["docker", "ps", "--all", "--format", "{{.Names}}\t{{.Status}}"])
         states = dict(line.partition("\t")[::2] for line in text.splitlines())
         return [
             f"{c} on {host}: {states[c]}"

@@ -151,12 +151,12 @@ def test_what_the_operator_drained_stays_out() -> None:
 def test_after_a_failure_the_load_balancers_judge_again_themselves() -> None:
     plays = playbook.plays(Plan(changes=(change("n1", "web_api"), change("n2", "db"))), {"db": 0, "web": 1}, MOVING)
     (drained,) = (p for p in plays if p.drain and p.drain.server == "n1")
-    (again,) = playbook.render(playbook.take_back(drained, without=["n3"]))
+    (again,) = playbook.render(playbook.reenable(drained, without=["n3"]))
     assert again["hosts"] == "n1,n2"
     assert again["tasks"][0]["scs.core.balancer"] == {"server": "n1", "states": {"web": "ready"}}
     # what was drained last is used again already, or nothing was drained
-    assert playbook.take_back(None) == []
-    assert playbook.take_back(drained, without=HOSTS) == []
+    assert playbook.reenable(None) == []
+    assert playbook.reenable(drained, without=HOSTS) == []
 
 
 def host(name: str, **fields: Any) -> HostPlan:
