@@ -287,7 +287,7 @@ def test_undrain_of_a_host_in_use_does_nothing() -> None:
 @pytest.mark.parametrize(
     ("view", "host", "options", "reason"),
     [
-        (without(region(), "b"), "c", NodeOptions(), "Galera would have 1 of 3 members without c, but needs 2; already"),
+        (without(region(), "b"), "c", NodeOptions(), "Galera would have 1 of 3 members without c, but needs 2"),
         (without(region(), "b"), "c", NodeOptions(force_quorum_loss=True), ""),
         (without(region(), "c"), "c", NodeOptions(), ""),
         (region(guests={"c": (guest(status="ERROR"),)}), "c", NodeOptions(), "web (id-web): its state is ERROR"),
