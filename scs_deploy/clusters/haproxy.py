@@ -56,7 +56,7 @@ class Driver(ClusterDriver, Balancer):
 
     def down(self, access: Access, balancers: Iterable[str], server: str) -> str:
         """`<backend> at <balancer>`, of each that is not up and ready."""
-        answers = access.ask({b: [SERVERS] for b in balancers}).by_host
+        answers = access.run({b: [SERVERS] for b in balancers}).by_host
         found = (s for b, a in answers.items() for s in parse(b, a[0].output))
         down = (s for s in found if s.host == server and not (s.up and s.state == "ready"))
         return ", ".join(sorted(f"{s.backend} at {s.balancer}" for s in down))

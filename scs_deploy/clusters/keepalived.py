@@ -35,7 +35,7 @@ class Driver(ClusterDriver, AddressHolder):
 
     def held(self, access: Access, holders: Iterable[str], leaving: str) -> str:
         """What `ip address` says on the holders."""
-        answers = access.ask({h: [ADDRESSES] for h in holders}).by_host
+        answers = access.run({h: [ADDRESSES] for h in holders}).by_host
         for address in self._wanted():
             at = [h for h, a in answers.items() if address in parse(a[0].output)]
             if leaving in at:

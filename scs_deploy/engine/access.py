@@ -44,7 +44,7 @@ class Access:
         """The hosts of a service's members, sorted."""
         return tuple(h.name for h in self.region.inventory.group(self.region.group_of(service)))
 
-    def ask(self, commands: Mapping[str, Sequence[Command]]) -> Answers:
+    def run(self, commands: Mapping[str, Sequence[Command]]) -> Answers:
         """Run commands and return what each said; failed ones are answers too.
 
         :raises ScsError: Ansible itself failed
@@ -56,7 +56,7 @@ class Access:
 
         :raises ScsError: a host is unreachable, or a command failed; with its last words
         """
-        answers = self.ask(commands)
+        answers = self.run(commands)
         if answers.unreachable:
             raise ScsError(runner.summary(answers.unreachable, verb="became unreachable"))
         for host, own in answers.by_host.items():
@@ -71,7 +71,7 @@ class Access:
 
         :raises ScsError: the host is unreachable
         """
-        answers = self.ask({host: [command]})
+        answers = self.run({host: [command]})
         if host in answers.unreachable:
             raise ScsError(f"host {host} is unreachable: {answers.unreachable[host]}")
         return answers.by_host[host][0]

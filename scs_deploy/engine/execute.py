@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carrying out a plan: its playbook, step by step into the record, servers taken back after a failure."""
+"""Carries out a plan: runs its playbook, records each step, and enables drained servers after a failure."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from scs_deploy.region.region import Region
 from scs_deploy.state.runs import RunRecord, Status
 
 
-def execute(region: Region, plan: Plan, record: RunRecord, watch: Watch, still_ours: Callable[[], None]) -> None:
+def execute(region: Region, plan: Plan, record: RunRecord, watch: Watch, check_lock: Callable[[], None]) -> None:
     """Carry out exactly the plan.
 
-    :param still_ours: asked before every play; raises when another run has taken the region meanwhile
-    :raises ScsError: a task failed; names host and reason. What came before it is done and recorded.
+    :param check_lock: called before every play; raises if another run has taken over the lock
+    :raises ScsError: a task failed; names host and reason. Earlier tasks are done and recorded.
     """
     plays = playbook.plays(plan, region.catalog.waves, Rolling.of(region), Ordering.of(region))
-    run_plays(region.environment, plays, record, watch, still_ours, pinned(region))
+    run_plays(region.environment, plays, record, watch, check_lock, pinned(region))
 
 
 def run_plays(
-    environment: Environment, plays: Sequence[Play], record: RunRecord, watch: Watch, still_ours: Callable[[], None],
+    environment: Environment, plays: Sequence[Play], record: RunRecord, watch: Watch, check_lock: Callable[[], None],
     variables: Mapping[str, str],
 ) -> None:  # fmt: skip
-    """Run plays into the record; after a failure the load balancers use again what was taken out of them.
+    """Run and record plays. After a failure, enables drained servers again.
 
     :param variables: environment variables of Ansible's process
     :raises PausedError: the run was told to stop before its next play
@@ -47,7 +47,7 @@ def run_plays(
     folder.mkdir(parents=True, mode=0o700)
     _forget_old(base.parent)
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
-    journal = Journal(plays, record, watch, still_ours)
+    journal = Journal(plays, record, watch, check_lock)
     result = runner.run_playbook(
         environment,
         playbook.render(plays),
@@ -56,24 +56,24 @@ def run_plays(
         variables={**variables, "SCS_RUN_PAUSE": str(base / PAUSE)},
     )
     _raise_paused(result, base / PAUSE, record.id)
-    again = [] if result.ok else playbook.take_back(journal.drained, result.unreachable)
+    again = [] if result.ok else playbook.reenable(journal.drained, result.unreachable)
     if again:
-        # what fails here, the next plan finds
-        journal = Journal(again, record, watch, still_ours)
+        # the next plan finds what fails here
+        journal = Journal(again, record, watch, check_lock)
         runner.run_playbook(environment, playbook.render(again), on_event=journal.note, variables=variables)
-    hint = f"fix it, then apply again or `scs runs resume`; `scs runs show {record.id}` tells what was done"
+    hint = f"fix it, then apply again or `scs runs resume`; `scs runs show {record.id}` shows what was done"
     result.raise_for(changing=True, hint=hint)
 
 
 class Journal:
-    """Notes in the record what Ansible does, from its events, and shows it.
+    """Records and shows what Ansible does, from its events.
 
     Ansible's events name plays and tasks by their titles and by ids of its own. Both come in the order of the
     playbook, so a play is known by its number and a task by its number in the play, never by a title.
     """
 
-    def __init__(self, plays: Sequence[Play], record: RunRecord, watch: Watch, still_ours: Callable[[], None]) -> None:
-        self._plays, self._record, self._watch, self._still_ours = plays, record, guarded(watch), still_ours
+    def __init__(self, plays: Sequence[Play], record: RunRecord, watch: Watch, check_lock: Callable[[], None]) -> None:
+        self._plays, self._record, self._watch, self._check_lock = plays, record, guarded(watch), check_lock
         self._number, self._id = -1, ""
         self._task = -1
         self._steps: dict[str, int] = {}
@@ -87,14 +87,14 @@ class Journal:
         return play, play.tasks[self._task]
 
     def note(self, event: runner.Event) -> None:
-        """Take up one event.
+        """Process one event.
 
-        :raises ScsError: another run has taken the region
+        :raises ScsError: another run has taken over the lock
         """
         kind, data = event.get("event"), event.get("event_data") or {}
         host = str(data.get("host", ""))
         if kind == "playbook_on_play_start":
-            self._still_ours()
+            self._check_lock()
             self._play_started(str(data.get("play_uuid", "")))
         elif kind == "playbook_on_task_start":
             self._task += 1
@@ -132,7 +132,7 @@ class Journal:
 
 
 def _raise_paused(result: RunResult, gate: Path, run: str) -> None:
-    """Raise where the run stopped before a play because it was told to; a wish that came too late is dropped."""
+    """Raise if the run stopped before a play because a pause was requested; drop a request that came too late."""
     if not gate.exists() or result.failures or result.unreachable:
         return
     why = gate.read_text(encoding="utf-8").strip()
@@ -142,16 +142,16 @@ def _raise_paused(result: RunResult, gate: Path, run: str) -> None:
 
 
 PAUSE = "pause"
-"""File in a run's folder: the run stops before its next play and says what stands in it."""
+"""File in a run's folder: the run stops before its next play and reports the file's content."""
 
 
 def folder_of(environment: Environment, run: str) -> Path:
-    """Where a run's playbooks and Ansible's output are."""
+    """The folder with a run's playbooks and Ansible's output."""
     return environment.state / "runs" / run
 
 
 def pause(environment: Environment, run: str, why: str) -> None:
-    """Have a run stop before its next play; the scs.core.gate callback looks for it."""
+    """Request that a run stops before its next play. The callback scs.core.gate checks for the request."""
     folder = folder_of(environment, run)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     new = folder / f"{PAUSE}.new"
@@ -159,13 +159,13 @@ def pause(environment: Environment, run: str, why: str) -> None:
     new.replace(folder / PAUSE)
 
 
-def go_on(environment: Environment, run: str) -> None:
-    """Take a request to pause back: nobody saw it before the run ended."""
+def clear_pause(environment: Environment, run: str) -> None:
+    """Remove a request to pause that the run did not see before it ended."""
     (folder_of(environment, run) / PAUSE).unlink(missing_ok=True)
 
 
 KEPT_RUNS = 100
-"""Runs whose playbook and Ansible output stay; their records in the database stay for ever."""
+"""Number of runs whose playbook and Ansible output are kept. Records in the database are kept forever."""
 
 
 def _forget_old(folder: Path) -> None:

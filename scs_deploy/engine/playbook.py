@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan as plays: only the hosts, services and phases that change, one task a host and phase.
+"""Turns a plan into plays for the hosts, services and phases that change, with one task per host and phase.
 
-Plays are typed, and whoever carries them out looks at their fields. Titles are for people: nothing reads them.
+Plays are typed: code reads their fields. Titles are only for people.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import yaml
 from pydantic import Field
 
 from scs_deploy.base.model import Model
+from scs_deploy.base.plural import counted
 from scs_deploy.plan.change import REGION, Change, Kind, shared_objects
 from scs_deploy.plan.ordering import Ordering
 from scs_deploy.plan.region import Plan
@@ -34,13 +35,13 @@ class PlayKind(StrEnum):
     FINISH = Phase.FINISH.value
     VERIFY = Phase.VERIFY.value
     GATE = "gate"
-    """asks members of clusters whether the others can do without them"""
+    """checks that clusters can lose a member"""
     DRAIN = "drain"
-    """takes a host out of the load balancers"""
+    """drains a host in the load balancers"""
     USE = "use"
-    """has the load balancers use it again"""
+    """enables it in the load balancers again"""
     ALIVE = "alive"
-    """waits until Nova and Neutron hear of processes again"""
+    """waits until processes report to Nova and Neutron again"""
     RECORDS = "records"
     """has the other hosts of a cluster record its jobs' success"""
 
@@ -72,7 +73,7 @@ class Task(Model):
         return tuple(c.subject for c in self.changes if c.kind is Kind.JOB)
 
     def render(self) -> dict[str, Any]:
-        """As Ansible reads it."""
+        """As data for Ansible."""
         throttle = {"throttle": self.throttle} if self.throttle else {}
         return {"name": self.title, str(self.module): self.arguments, **throttle}
 
@@ -161,18 +162,20 @@ def text(play_list: Iterable[Play]) -> str:
     return "---\n" + yaml.safe_dump(render(play_list), sort_keys=False, width=120, allow_unicode=True)
 
 
-def take_back(drained: Play | None, without: Collection[str] = ()) -> list[Play]:
-    """After a failure: what the load balancers use again, whose own checks decide whether it works.
+def reenable(drained: Play | None, without: Collection[str] = ()) -> list[Play]:
+    """After a failure: plays that enable drained servers again. Health checks decide whether they get requests.
 
-    :param drained: the play that took out what is not used again; None: all is used
-    :param without: hosts that cannot be reached
+    :param drained: the play that drained servers which are not yet enabled; None: all are enabled
+    :param without: unreachable hosts
     """
     if drained is None or drained.drain is None:
         return []
     hosts = tuple(h for h in drained.hosts if h not in without)
     server, backends = drained.drain.server, drained.drain.backends
     use = Task(
-        title=f"Use {_list(backends)} of {server} again", module=Module.BALANCER, arguments=_ready(server, backends)
+        title=f"Enable {_servers(backends, server)} in HAProxy again",
+        module=Module.BALANCER,
+        arguments=_ready(server, backends),
     )
     return [Play(kind=PlayKind.USE, title="use: after a failure", hosts=hosts, tasks=(use,))] if hosts else []
 
@@ -196,9 +199,9 @@ def _roll(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Pla
         return [_play(Phase.ROLL, hosts, changes)]
     gates = rolling.gates(changes)
     if not gates and not any(rolling.drains(h, changes) for h in hosts):
-        size = rolling.at_once(changes)
+        size = rolling.batch_size(changes)
         batches = [hosts[i : i + size] for i in range(0, len(hosts), size)]
-        if not rolling.alive(hosts, changes):
+        if not rolling.agents_to_await(hosts, changes):
             batches = [hosts]
         return [
             p
@@ -216,20 +219,24 @@ def _roll(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Pla
 
 
 def _gate(host: str, gates: Sequence[str], changes: list[Change]) -> list[Play]:
-    """A play in which members are asked whether the others can do without them."""
+    """A play that checks that clusters can lose the host's members."""
     if not gates:
         return []
     actions = [{"action": "gate", "container": name} for name in gates]
-    task = Task(title=f"Ask {_list(gates)}", module=Module.CONTAINERS, arguments={"actions": actions})
+    task = Task(
+        title=f"Check that the cluster can lose {_list(gates)}",
+        module=Module.CONTAINERS,
+        arguments={"actions": actions},
+    )
     return [Play(kind=PlayKind.GATE, title=f"gate: {_services(changes)}", hosts=(host,), tasks=(task,))]
 
 
 def _around(
     host: str, changes: list[Change], drains: Sequence[Backend], rolling: Rolling, asked: bool
 ) -> tuple[list[Play], list[Play]]:
-    """Plays that take a host out of the load balancers, and that have them use it again.
+    """Plays that drain a host in the load balancers, and that enable it again.
 
-    :param asked: its members agreed to stop: no pause after that
+    :param asked: its members have passed their gates: no pause after that
     """
     backends, services = tuple(b.name for b in drains), _services(changes)
     drain = {
@@ -243,8 +250,8 @@ def _around(
     use = _ready(host, backends)
     if any(c.kind in (Kind.REPLACE, Kind.RESTART) for c in changes):
         use |= {"up": [b.name for b in drains if not b.copies], "wait": UP}
-    out = Task(title=f"Drain {_list(backends)} of {host}", module=Module.BALANCER, arguments=drain)
-    back = Task(title=f"Use {_list(backends)} of {host}", module=Module.BALANCER, arguments=use)
+    out = Task(title=f"Drain {_servers(backends, host)} in HAProxy", module=Module.BALANCER, arguments=drain)
+    back = Task(title=f"Enable {_servers(backends, host)} in HAProxy", module=Module.BALANCER, arguments=use)
     before = Play(
         kind=PlayKind.DRAIN, title=f"drain: {services}", hosts=rolling.balancers, tasks=(out,), together=asked,
         drain=Drain(server=host, backends=backends),
@@ -254,12 +261,12 @@ def _around(
 
 
 def _alive(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Play]:
-    """A play in which Nova and Neutron are asked for the processes of these hosts, before others are changed."""
-    agents = rolling.alive(hosts, changes)
+    """A play that waits until processes of these hosts report to Nova and Neutron, before other hosts change."""
+    agents = rolling.agents_to_await(hosts, changes)
     if not agents:
         return []
     names = list(dict.fromkeys(a["binary"] for a in agents))
-    task = Task(title=f"Hear of {_list(names)}", module=Module.AGENTS, arguments={"agents": agents})
+    task = Task(title=f"Wait for {_list(names)} to report", module=Module.AGENTS, arguments={"agents": agents})
     return [Play(kind=PlayKind.ALIVE, title=f"alive: {_services(changes)}", hosts=(), tasks=(task,))]
 
 
@@ -286,7 +293,7 @@ def _play(
 
 
 def _records(phase: Phase, changes: list[Change]) -> list[Play]:
-    """Plays in which the other hosts of a cluster record its jobs' success."""
+    """Plays that record the success of a cluster's jobs on its other hosts."""
     jobs: dict[tuple[str, ...], list[str]] = {}
     for change in changes:
         if change.witnesses:
@@ -310,10 +317,10 @@ def _tasks(changes: list[Change], leaving: Collection[str]) -> list[Task]:
     arguments: dict[str, Any]
     if pulls := of(Kind.PULL):
         names = _names(pulls)
-        result.append(_task(f"Pull {_count(names, 'image')}", Module.IMAGES, {"pull": names}, pulls))
+        result.append(_task(f"Pull {counted(len(names), 'image')}", Module.IMAGES, {"pull": names}, pulls))
     if files := of(Kind.FILE, Kind.DELETE):
         arguments = {"write": _names(of(Kind.FILE)), "remove": _names(of(Kind.DELETE))}
-        result.append(_task(f"Write {_count(_names(files), 'file')}", Module.FILES, arguments, files))
+        result.append(_task(f"Write {counted(len(files), 'file')}", Module.FILES, arguments, files))
     for kind, what in ((Kind.DATABASE, "Databases"), (Kind.ACCOUNT, "Accounts"), (Kind.CATALOGUE, "Catalogue")):
         if own := of(kind):
             servers = list(dict.fromkeys(s.server for s in shared_objects(own)))
@@ -356,7 +363,7 @@ def _undrains(changes: Iterable[Change]) -> list[Task]:
     result = []
     for server, own in servers.items():
         backends = [c.balanced.backend for c in own if c.balanced]
-        title = f"Use {_list(backends)} of {server}"
+        title = f"Enable {_servers(backends, server)} in HAProxy"
         result.append(_task(title, Module.BALANCER, _ready(server, backends), tuple(own)))
     return result
 
@@ -382,5 +389,5 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 6 else f"{', '.join(names[:5])} and {len(names) - 5} more"
 
 
-def _count(names: Sequence[str], what: str) -> str:
-    return f"{len(names)} {what}{'' if len(names) == 1 else 's'}"
+def _servers(backends: Iterable[str], host: str) -> str:
+    return _list([f"{backend}/{host}" for backend in backends])

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changes a region: one module for each operation."""
+"""Operations that change a region, one module or package each."""

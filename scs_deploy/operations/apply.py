@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plan and apply as one run: locked, recorded, measured, verified, and resumed when it did not reach its end."""
+"""Applies a plan as one run: locked, recorded, measured, verified, and resumable."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.base.plural import counted
 from scs_deploy.engine import execute
 from scs_deploy.engine.events import Stage, Watch, ignore
 from scs_deploy.engine.observe import make_plan
@@ -33,16 +34,16 @@ from scs_deploy.state.runs import RunRecord, RunStore
 
 @dataclass(frozen=True)
 class Applied:
-    """A finished run."""
+    """How an apply ended."""
 
     run: str
-    """its id; '' when there was nothing to do"""
+    """id of the run; '' if there was nothing to do"""
     changes: int
     held: int
 
 
 class ApplyRequest(Model):
-    """What of a region to bring to its desired state, and how it is measured meanwhile."""
+    """Which part of a region to bring to its desired state, and how to measure the region during the run."""
 
     services: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class ApplyRequest(Model):
 
     @property
     def selection(self) -> Selection:
-        """What of the region the run may change."""
+        """The part of the region that the run may change."""
         return Selection(self.services, self.hosts, self.allow)
 
 
@@ -59,7 +60,7 @@ Request = TypeVar("Request", bound=ApplyRequest)
 
 
 class Converge(Operation[Request, Plan, Applied], Generic[Request]):
-    """Brings the selected part of a region to its desired state; a plan is exactly what it changes."""
+    """Brings the selected part of a region to its desired state by making exactly the changes of a plan."""
 
     def plan(self, watch: Watch = ignore) -> Plan:
         """See Operation."""
@@ -70,32 +71,32 @@ class Converge(Operation[Request, Plan, Applied], Generic[Request]):
         """See Operation."""
         return len(plan.changes)
 
-    def check_same(self, then: Plan, now: Plan) -> None:
+    def check_same(self, shown: Plan, current: Plan) -> None:
         """See Operation.
 
-        :raises RefusedError: naming the changes that came or went since
+        :raises RefusedError: the plans differ; names the changes
         """
-        saved_plan.check_same(then, now)
+        saved_plan.check_same(shown, current)
 
-    def nothing(self, plan: Plan) -> Applied:
+    def empty_result(self, plan: Plan) -> Applied:
         """See Operation."""
         return Applied("", 0, len(plan.held))
 
     def start(self, store: RunStore, plan: Plan) -> RunRecord:
-        """With what a rollback needs to know: the inputs themselves, and the schemas' revisions."""
-        found = revisions.read(self.region)
+        """Start the record, with what a rollback needs: the inputs and the revisions of the schemas."""
+        schemas = revisions.read(self.region)
         snapshot.keep(self.region.environment, inputs(self.region), specs(self.region))
         return store.start(
             self.command, changes_total=len(plan.changes), inputs=inputs(self.region),
             inventory=self.region.inventory.hash, secrets=self.secrets(), operation=self.name,
-            resume=self.request.model_dump_json(), revisions="" if found is None else json.dumps(found, sort_keys=True),
-            follows=True,
+            resume=self.request.model_dump_json(), follows=True,
+            revisions="" if schemas is None else json.dumps(schemas, sort_keys=True),
         )  # fmt: skip
 
     def carry_out(self, session: Session, plan: Plan) -> Applied:
         """See Operation.
 
-        :raises ScsError: a change failed, or the region is not as desired afterwards
+        :raises ScsError: a change failed, or the region is not in its desired state afterwards
         """
         with measured(self.region, self.request.probe, session, plan):
             self._change(session, plan)
@@ -105,16 +106,16 @@ class Converge(Operation[Request, Plan, Applied], Generic[Request]):
         left = plan
         if plan.changes:
             execute.execute(self.region, plan, session.record, session.emit, session.check)
-            session.emit(Stage("verifying that nothing is left"))
+            session.emit(Stage("verifying that no changes remain"))
             left = make_plan(self.region, self.request.selection, shared_state.PATIENCE)
         if left.changes and all(c.host == REGION for c in left.changes):
-            # a server that this run brought back could not be compared before
+            # shared state of a server that this run brought back could not be compared before
             execute.execute(self.region, left, session.record, session.emit, session.check)
             left = make_plan(self.region, self.request.selection, shared_state.PATIENCE)
         if left.changes:
             first = left.changes[0]
             raise ScsError(
-                f"{len(left.changes)} changes are left after the run, first: "
+                f"{counted(len(left.changes), 'change')} still pending after the run, first: "
                 f"{first.kind} {first.subject} on {first.host}: {first.reason}",
                 "scs plan",
             )
@@ -128,9 +129,9 @@ class Apply(Converge[ApplyRequest]):
 
 
 def measured(region: Region, options: ProbeOptions, session: Session, plan: Plan) -> AbstractContextManager[object]:
-    """The region is measured until the block ends, where it can be and the operator wants it.
+    """Measures the region until the block ends, unless measuring is disabled or impossible.
 
-    A run that fails too many requests pauses before its next play.
+    The run pauses before its next play once too many requests have failed.
     """
     if not options.enabled or not plan.changes or "keystone" not in region.catalog.services:
         return nullcontext()
@@ -143,7 +144,7 @@ def measured(region: Region, options: ProbeOptions, session: Session, plan: Plan
 
 
 def probe_log(environment: Environment, run: str) -> Path:
-    """Every request that a run's prober made, as lines of JSON: kind, start and seconds, error where it failed."""
+    """The log of a run's prober: a line of JSON for each request, with its kind, start, seconds and error."""
     file = execute.folder_of(environment, run) / "probe.jsonl"
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return file

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every operation that changes a region has in common: the region's lock, a record, steps, events.
 
-A view (command line, timer or page) builds a request and an operation of it, shows its plan, runs it and renders its
-events; the rules are here and in the operation.
+A view (a command, a timer, a web page) builds a request and its operation, shows the plan, runs the operation and
+renders its events. All rules are in the operation.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ from scs_deploy.state.lock import RunLock, region_lock
 from scs_deploy.state.runs import Run, RunRecord, RunStore, Status, run_store
 
 OPEN = (Status.PAUSED, Status.FAILED, Status.INTERRUPTED)
-"""How a run stands that did not reach its end."""
+"""States of runs that have not reached their end."""
 
-REPEAT = "repeat the command: it finds out what is done already"
-"""Why a run is not resumed that does not say so itself."""
+REPEAT = "repeat the command: it skips what is already done"
+"""Hint for runs that cannot be resumed, unless the operation has its own."""
 
 Request = TypeVar("Request", bound=Model)
 Planned = TypeVar("Planned")
 Result = TypeVar("Result")
 
 
-def agree(_plan: object) -> bool:
-    """The answer of those who agreed beforehand."""
+def always_agree(_plan: object) -> bool:
+    """The confirmation of a caller that already agreed, e.g. with --yes."""
     return True
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of an operation that is no task of a playbook."""
+    """A step of an operation, outside any playbook."""
 
     key: str
     """names it within its operation"""
     title: str
-    """what it does, for the operator"""
+    """what the operator sees"""
     do: Callable[[], str | None]
-    """does it; returns what was done, a few words"""
+    """does the work; returns a few words about what was done"""
     hosts: tuple[str, ...] = ()
     """empty: on the manager"""
     tolerated: bool = False
-    """the steps after it do not rely on it: they are done although it failed, and the operation fails at the end"""
+    """if it fails, later steps still run, and the operation fails at the end"""
 
 
 class Session:
-    """A region that this process holds: nobody else changes it until the session ends.
+    """Exclusive access to a region: no other process changes it until the session ends.
 
-    :param record: of a run that has begun already
-    :param log: takes what goes wrong without ending the run
+    :param record: of a run that has already begun
+    :param log: receives errors that do not end the run
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Session:
         self._record = record
 
     def check(self) -> None:
-        """:raises ScsError: another process took the region meanwhile"""
+        """:raises ScsError: another process has taken over the region's lock"""
         self.lock.check()
 
     @property
@@ -90,15 +90,15 @@ class Session:
     def record(self) -> RunRecord:
         """The record of the run.
 
-        :raises ScsError: none has begun
+        :raises ScsError: no run has begun
         """
         if self._record is None:
-            raise ScsError("a step without a record")
+            raise ScsError("a step requires a run record, but no run has begun")
         return self._record
 
     @contextmanager
     def recording(self, begin: Callable[[RunStore], RunRecord]) -> Iterator[RunRecord]:
-        """`with session.recording(begin) as record:` - the record ends as the block does, whatever happens.
+        """`with session.recording(begin) as record:` - ends the record with the result of the block.
 
         :param begin: starts or resumes the record
         """
@@ -113,14 +113,14 @@ class Session:
                 self._record = None
 
     def carry_out(self, phase: str, steps: Iterable[Step]) -> None:
-        """Do steps one after the other, each recorded and shown.
+        """Run steps one after the other; record and show each.
 
-        :raises ScsError: a step failed, or another process took the region; what came before is done
+        :raises ScsError: a step failed, or another process took over the lock; earlier steps are done
         """
         late: list[ScsError] = []
         for step in steps:
             try:
-                self.take(phase, step)
+                self.run_step(phase, step)
             except ScsError as error:
                 if not step.tolerated:
                     raise
@@ -128,10 +128,10 @@ class Session:
         if late:
             raise late[0]
 
-    def take(self, phase: str, step: Step) -> str:
-        """Do one step, recorded for each of its hosts and shown. Returns what was done, a few words.
+    def run_step(self, phase: str, step: Step) -> str:
+        """Run one step, and record it for each of its hosts. Returns a few words about what was done.
 
-        :raises ScsError: it failed, or another process took the region
+        :raises ScsError: it failed, or another process took over the lock
         """
         self.check()
         where = ", ".join(step.hosts)
@@ -182,10 +182,10 @@ def session_of(
 ) -> Iterator[Session]:  # fmt: skip
     """`with session_of(environment, watch) as session:` - holds the region's lock.
 
-    What goes wrong without ending the run, e.g. in a view, is in `state/scs.log` of the region.
+    Errors that do not end the run, e.g. in a view, are logged to `state/scs.log` of the region.
 
-    :param command: for the message to others that want the region; default: this process's command line
-    :param lock: instead of the region's
+    :param command: shown to others that want the lock; default: this process's command line
+    :param lock: to hold instead of the region's
     :raises RefusedError: another run holds the region
     """
     environment.state.mkdir(mode=0o700, exist_ok=True)
@@ -194,19 +194,19 @@ def session_of(
 
 
 class Operation(ABC, Generic[Request, Planned, Result]):
-    """Something that changes a region, from its plan to its end. A view needs `plan` and `run` only.
+    """An operation on a region. A view needs only `plan` and `run`.
 
-    :param command: for its record
+    :param command: the command line, for the run record
     """
 
     name: ClassVar[str]
-    """in records, e.g. `apply`; by it a run is resumed"""
+    """in run records, e.g. `apply`; identifies the operation when a run is resumed"""
     requests: ClassVar[type[Model]]
     """the type of its requests"""
     repeat: ClassVar[str] = ""
-    """why `scs runs resume` does not go on with it, one line; empty: it does"""
+    """why `scs runs resume` cannot continue it, one line; empty: it can"""
     changing: ClassVar[bool] = True
-    """false: what the region's services do stays as it is"""
+    """false: it does not change the region's services"""
 
     def __init__(self, region: Region, request: Request, command: str = "") -> None:
         self.region = region
@@ -215,55 +215,55 @@ class Operation(ABC, Generic[Request, Planned, Result]):
 
     @abstractmethod
     def plan(self, watch: Watch = ignore) -> Planned:
-        """What it would do. Changes nothing.
+        """Make the plan. Changes nothing.
 
-        :raises RefusedError: it would be refused
+        :raises RefusedError: the request cannot be carried out
         """
 
     @abstractmethod
     def total(self, plan: Planned) -> int:
-        """How many changes or steps a plan has; 0: nothing is to be done."""
+        """How many changes or steps a plan has; 0: there is nothing to do."""
 
     @abstractmethod
-    def nothing(self, plan: Planned) -> Result:
-        """The result where nothing was done: nothing was to be done, or the plan was not agreed to."""
+    def empty_result(self, plan: Planned) -> Result:
+        """The result if nothing was done: the plan is empty, or was not confirmed."""
 
     @abstractmethod
     def carry_out(self, session: Session, plan: Planned) -> Result:
-        """Do exactly what the plan says, in a session whose record has begun.
+        """Carry out exactly this plan, in a session whose record has begun.
 
-        :raises ScsError: it failed; what was done is recorded
+        :raises ScsError: it failed; the record has what was done
         """
 
     def check(self, plan: Planned) -> None:
-        """Whether a plan that may be shown may be carried out, too.
+        """Check that a plan may be carried out.
 
         :raises RefusedError: why not
         """
 
-    def check_same(self, then: Planned, now: Planned) -> None:
-        """A plan that was shown before must be the present one.
+    def check_same(self, shown: Planned, current: Planned) -> None:
+        """Check that the plan that was shown is still the current one.
 
-        :raises RefusedError: it is not
+        :raises RefusedError: the plans differ
         """
-        if then != now:
-            raise RefusedError("the region is not as it was when this was planned", "look at the new plan")
+        if shown != current:
+            raise RefusedError("the region has changed since this plan was made", "review the new plan")
 
     def run(
         self,
         watch: Watch = ignore,
-        confirm: Callable[[Planned], bool] = agree,
+        confirm: Callable[[Planned], bool] = always_agree,
         plan: Planned | None = None,
         resumed: Run | None = None,
     ) -> Result:
-        """Plan, ask, do, in a session of its own.
+        """Plan, confirm and carry out, in a new session.
 
-        :param confirm: is shown the plan and says whether to go on
-        :param plan: that was shown before; refused where the present one differs
-        :param resumed: the run whose record this goes on with
-        :raises RefusedError: wrong input, or another run holds the region; nothing was changed
-        :raises PausedError: it was told to stop between two steps; can be resumed
-        :raises ScsError: it failed; what was done is recorded
+        :param confirm: receives the plan and returns whether to carry it out
+        :param plan: that was shown before; refused if the current plan differs
+        :param resumed: the run whose record this continues
+        :raises RefusedError: invalid input, or another run holds the region; nothing was changed
+        :raises PausedError: a pause was requested; the run can be resumed
+        :raises ScsError: it failed; the record has what was done
         """
         with self.session(watch) as session:
             return self.execute(session, confirm, plan, resumed)
@@ -271,11 +271,11 @@ class Operation(ABC, Generic[Request, Planned, Result]):
     def execute(
         self,
         session: Session,
-        confirm: Callable[[Planned], bool] = agree,
+        confirm: Callable[[Planned], bool] = always_agree,
         plan: Planned | None = None,
         resumed: Run | None = None,
     ) -> Result:
-        """The same in a session that the caller has; as a part of its run, where that has begun."""
+        """Like `run`, in the caller's session. If its run has begun, this becomes a part of it."""
         if resumed:
             with run_store(self.region.environment) as store:
                 check_resumable(store.get(resumed.id), latest(self.region.environment))
@@ -284,10 +284,10 @@ class Operation(ABC, Generic[Request, Planned, Result]):
             self.check_same(plan, made)
         total = self.total(made)
         if not total and not resumed:
-            return self.nothing(made)
+            return self.empty_result(made)
         self.check(made)
         if not confirm(made):
-            return self.nothing(made)
+            return self.empty_result(made)
         session.emit(Expected(total))
         if session.recorded:
             session.record.expect(total)
@@ -302,15 +302,15 @@ class Operation(ABC, Generic[Request, Planned, Result]):
         return plan.changes if isinstance(plan, Plan) else ()
 
     def session(self, watch: Watch = ignore) -> AbstractContextManager[Session]:
-        """What the operation holds while it runs."""
+        """The session in which the operation runs."""
         return session_of(self.region.environment, watch)
 
     def secrets(self) -> Iterable[str]:
-        """Values that the record masks."""
+        """Values to mask in the run record."""
         return self.region.secrets.values()
 
     def start(self, store: RunStore, plan: Planned) -> RunRecord:
-        """Begin the record of a run."""
+        """Start the record of a run."""
         return store.start(
             self.command, changes_total=self.total(plan), inputs=inputs(self.region),
             inventory=self.region.inventory.hash, secrets=self.secrets(), operation=self.name,
@@ -320,29 +320,29 @@ class Operation(ABC, Generic[Request, Planned, Result]):
     def _begin(self, store: RunStore, plan: Planned, resumed: Run | None) -> RunRecord:
         if resumed is None:
             return self.start(store, plan)
-        # nobody saw a request to pause before the run ended
-        execute.go_on(self.region.environment, resumed.id)
+        # the run ended before it saw a request to pause
+        execute.clear_pause(self.region.environment, resumed.id)
         return store.resume(resumed, changes_left=self.total(plan), secrets=self.secrets())
 
 
 def latest(environment: Environment) -> Run | None:
-    """The latest run that changes a region, or meant to; a backup does not."""
+    """The latest run that changed a region or tried to; backups do not count."""
     with run_store(environment) as store:
         return next(iter(store.list(1, changing=True)), None)
 
 
 def check_resumable(run: Run, latest: Run | None) -> None:
-    """Whether a run may be resumed.
+    """Check that a run can be resumed.
 
-    :param latest: of `latest`
+    :param latest: the region's latest run
     :raises RefusedError: why not
     """
     if run.status not in OPEN:
         hint = "scs runs list" if run.status is Status.RUNNING else "scs plan shows what differs now"
-        raise RefusedError(f"run {run.id} is {run.status}, there is nothing to resume", hint)
+        raise RefusedError(f"run {run.id} is {run.status} and cannot be resumed", hint)
     if not run.resume:
         raise RefusedError(f"run {run.id} (`{run.command}`) cannot be resumed", run.repeat or REPEAT)
     if latest and run.id != latest.id:
         raise RefusedError(
-            f"run {latest.id} (`{latest.command}`) came after {run.id}", "scs apply does all that is left now"
+            f"run {latest.id} (`{latest.command}`) is later than {run.id}", "scs apply makes all remaining changes"
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prepares hosts for services: `playbooks/bootstrap.yml` and what it needs to know of the region."""
+"""Prepares hosts for services with `playbooks/bootstrap.yml`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
+from scs_deploy.base.plural import counted
 from scs_deploy.engine import runner
 from scs_deploy.engine.events import TaskStarted, Watch, ignore
 from scs_deploy.engine.runner import Event
 from scs_deploy.operations.base import Operation, Session
-from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest, differing, may
+from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest, differing_hosts, network_allowed
 from scs_deploy.region.region import Region
 from scs_deploy.spec.container import Impact
 from scs_deploy.state.runs import Status
@@ -30,11 +31,11 @@ class Summary:
     changed: dict[str, list[str]] = field(default_factory=dict)
     """host: names of the tasks that changed something there"""
     held: tuple[str, ...] = ()
-    """hosts whose network differs from their links, and nobody consented to change it"""
+    """hosts whose network differs from their links and was not changed for lack of consent"""
 
 
 def facts_of(region: Region) -> dict[str, Any]:
-    """What the playbook reads of the region; no secret among it.
+    """The region's facts that the playbook needs. Holds no secret.
 
     :raises RefusedError: scs manages the registry, but the region has no CA yet
     """
@@ -53,24 +54,24 @@ class BootstrapRequest(Model):
     """Which hosts to prepare."""
 
     hosts: tuple[str, ...] = ()
-    """empty: all of the inventory"""
+    """empty: all hosts of the inventory"""
     allow: tuple[Impact, ...] = ()
-    """impacts that the operator consents to; the hosts' networks change with `network` only"""
+    """allowed impacts; the network of hosts changes only with `network`"""
 
 
 class Bootstrap(Operation[BootstrapRequest, tuple[str, ...], Summary]):
-    """Prepares hosts. Changes nothing on a host that is prepared already. A plan is the hosts' names."""
+    """Prepares hosts. Changes nothing on a host that is already prepared. The plan is the names of the hosts."""
 
     name = "bootstrap"
     requests = BootstrapRequest
-    repeat = "repeat the command: a host that is prepared is left as it is"
+    repeat = "repeat the command: prepared hosts stay unchanged"
     changing = False
 
     def __init__(self, region: Region, request: BootstrapRequest = BootstrapRequest(), command: str = "") -> None:
         default = " ".join(["scs bootstrap", *(f"--host {h}" for h in request.hosts)])
         super().__init__(region, request, command or default)
 
-    def plan(self, watch: Watch = ignore) -> tuple[str, ...]:  # noqa: ARG002 - no host is asked
+    def plan(self, watch: Watch = ignore) -> tuple[str, ...]:  # noqa: ARG002 - contacts no host
         """The hosts to prepare.
 
         :raises RefusedError: an unknown host, or scs manages the registry and the region has no CA yet
@@ -88,18 +89,18 @@ class Bootstrap(Operation[BootstrapRequest, tuple[str, ...], Summary]):
         """See Operation."""
         return len(plan)
 
-    def nothing(self, plan: tuple[str, ...]) -> Summary:  # noqa: ARG002 - the same for every plan
+    def empty_result(self, plan: tuple[str, ...]) -> Summary:  # noqa: ARG002 - the same for every plan
         """See Operation."""
         return Summary(())
 
     def secrets(self) -> Iterable[str]:
-        """None: a region may have no secrets yet."""
+        """None: the region may have no secrets yet."""
         return ()
 
     def carry_out(self, session: Session, plan: tuple[str, ...]) -> Summary:
         """See Operation.
 
-        :raises RefusedError: an unreachable host; nothing was changed anywhere
+        :raises RefusedError: a host is unreachable; nothing was changed
         :raises ScsError: a task failed on a host
         """
         summary = Summary(plan)
@@ -117,19 +118,21 @@ class Bootstrap(Operation[BootstrapRequest, tuple[str, ...], Summary]):
         playbook = paths.root() / "playbooks" / PLAYBOOK
         runner.run_playbook(self.region.environment, playbook, self.request.hosts, note).raise_for("bootstrap")
         for host, step in steps.items():
-            record.step_finished(step, Status.DONE, f"{len(summary.changed.get(host, []))} tasks changed something", 1)
+            record.step_finished(
+                step, Status.DONE, counted(len(summary.changed.get(host, [])), "task") + " made changes", 1
+            )
         self._networks(session, summary)
         return summary
 
     def _networks(self, session: Session, summary: Summary) -> None:
-        """Last, so that a host whose new network fails is prepared all the same."""
+        """Comes last, so that hosts are prepared even if their new network fails."""
         described = tuple(h for h in summary.hosts if self.region.inventory.hosts[h].links)
         if not described:
             return
         change = ChangeHostNetworks(self.region, NetworkRequest(hosts=described, allow=self.request.allow))
         plans = change.plan()
-        differ = differing(plans)
-        if differ and may(self.region, self.request.allow):
+        differ = differing_hosts(plans)
+        if differ and network_allowed(self.region, self.request.allow):
             session.record.expect(len(differ))
             change.carry_out(session, plans)
             for host in differ:

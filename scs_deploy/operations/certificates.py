@@ -14,6 +14,7 @@ from pydantic import Field
 from scs_deploy.base import tls
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model, at
+from scs_deploy.base.plural import counted
 from scs_deploy.desired import render
 from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.desired.scope import template_scope
@@ -44,7 +45,7 @@ class Target(Model):
 
 
 class Entry(Model):
-    """A certificate somewhere, or a server that shows none."""
+    """A certificate, or a server whose certificate could not be read."""
 
     kind: Literal["ca", "issued", "served"]
     name: str
@@ -52,33 +53,33 @@ class Entry(Model):
     subject: str = ""
     fingerprint: str = Field(default="", description="SHA-256, hex")
     ends: datetime.datetime | None = None
-    problem: str = Field(default="", description="what is wrong with it now, whatever is left of it")
+    problem: str = Field(default="", description="what is wrong with it, apart from its expiry")
 
     def days(self, now: datetime.datetime) -> int | None:
-        """Whole days that are left, negative after its end; None: there is no certificate."""
+        """Whole days until it expires, negative if it has expired; None: there is no certificate."""
         return None if self.ends is None else math.floor((self.ends - now).total_seconds() / 86400)
 
 
 def known(region: Region) -> list[Entry]:
-    """What certificates.yml holds: the CAs, then the leaves by name.
+    """The certificates in certificates.yml: the CAs, then the leaves by name.
 
-    :raises RefusedError: it is missing or cannot be read
+    :raises RefusedError: the file is missing or cannot be read
     """
     file = str(region.environment.certificates_file)
     authorities = pki.authorities(region.environment)
-    found = [_entry("ca", role, file, _parse(pem)) for role, pem in authorities]
+    entries = [_entry("ca", role, file, _parse(pem)) for role, pem in authorities]
     wanted = wanted_leaves(region.environment, region.inventory)
     for name, leaf in region.certificates.leaves.items():
-        problem = "" if name in wanted else "no server needs it any more"
-        found.append(_entry("issued", name, file, _parse(leaf.cert), problem))
+        problem = "" if name in wanted else "no server uses it"
+        entries.append(_entry("issued", name, file, _parse(leaf.cert), problem))
     missing = sorted(set(wanted) - set(region.certificates.leaves))
-    return found + [Entry(kind="issued", name=n, where=file, problem="is missing: scs secrets init") for n in missing]
+    return entries + [Entry(kind="issued", name=n, where=file, problem="is missing: scs secrets init") for n in missing]
 
 
 def targets(region: Region) -> list[Target]:
     """Every server with a certificate, from the specs: API addresses, the services' own ports, the registry.
 
-    :raises ScsError: `tls_ports` of a spec is no port
+    :raises ScsError: `tls_ports` of a spec is not a port
     """
     settings = region.environment.settings
     sides = (("internal", settings.api.internal), ("external", settings.api.external))
@@ -109,14 +110,14 @@ def targets(region: Region) -> list[Target]:
 def _port(text: str, at: str) -> tuple[str, int]:
     greeting, _, number = text.rpartition(":")
     if not number.isdecimal() or not 0 < int(number) < 65536 or greeting not in ("", tls.GREETING):
-        raise ScsError(f"{at}: '{text}' is no port", f"a number, or {tls.GREETING}:number")
+        raise ScsError(f"{at}: '{text}' is not a port", f"use a number, or {tls.GREETING}:number")
     return greeting, int(number)
 
 
 def served(region: Region, wanted: Sequence[Target], timeout: float = 5) -> list[Entry]:
-    """What servers serve, read at the same time; a server that cannot be read has a problem.
+    """The certificates that servers present, read concurrently. One that cannot be read is an entry with a problem.
 
-    :param timeout: seconds for a connection, and for each answer
+    :param timeout: seconds for each connection and each response
     """
     authorities = [_parse(pem) for _, pem in pki.authorities(region.environment)]
     issued = {n: _parse(leaf.cert) for n, leaf in region.certificates.leaves.items()}
@@ -132,7 +133,7 @@ def served(region: Region, wanted: Sequence[Target], timeout: float = 5) -> list
         try:
             cert = x509.load_der_x509_certificate(raw)
         except ValueError:
-            return Entry(kind="served", name=target.name, where=target.at, problem="serves a damaged certificate")
+            return Entry(kind="served", name=target.name, where=target.at, problem="presents a damaged certificate")
         return _entry("served", target.name, target.at, cert, compare(cert, issued.get(target.leaf), authorities))
 
     if not wanted:
@@ -142,7 +143,7 @@ def served(region: Region, wanted: Sequence[Target], timeout: float = 5) -> list
 
 
 def compare(found: x509.Certificate, wanted: x509.Certificate | None, authorities: Iterable[x509.Certificate]) -> str:
-    """What is wrong with a served certificate, but for its end; '' when it is the wanted one."""
+    """What is wrong with a presented certificate, apart from its expiry; '' if it is the expected one."""
     if wanted is not None and found == wanted:
         return ""
     if not any(_signed(found, a) for a in authorities):
@@ -151,22 +152,22 @@ def compare(found: x509.Certificate, wanted: x509.Certificate | None, authoritie
 
 
 def problems(entries: Iterable[Entry], days: int, now: datetime.datetime) -> list[str]:
-    """What an operator must see to, one line each: what ended, ends within so many days, or is wrong now."""
-    found = []
+    """Problems that need attention, one line each: expired, expires within this many days, or wrong."""
+    lines = []
     for e in entries:
         what = f"{e.kind} {e.name} ({e.where})"
         left = e.days(now)
         if left is not None and left < 0:
-            found.append(f"{what}: ended {-left} days ago")
+            lines.append(f"{what}: expired {counted(-left, 'day')} ago")
         elif left is not None and left < days:
-            found.append(f"{what}: ends in {left} days")
+            lines.append(f"{what}: expires in {counted(left, 'day')}")
         if e.problem:
-            found.append(f"{what}: {e.problem}")
-    return found
+            lines.append(f"{what}: {e.problem}")
+    return lines
 
 
 def now() -> datetime.datetime:
-    """The time that certificates are compared with."""
+    """The current time, to compare expiry dates with."""
     return datetime.datetime.now(datetime.UTC)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The networks of a region's hosts: what would change, and changing it, one host after the other."""
+"""Plans and changes the network of a region's hosts, one host after the other."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ PLAYBOOK = "host_network.yml"
 
 @dataclass(frozen=True)
 class Applied:
-    """What a run changed."""
+    """The result of a run."""
 
     run: str
-    """id of its record; empty: nothing was to be done"""
+    """id of the run; empty: there was nothing to do"""
     hosts: tuple[str, ...] = ()
     warnings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """host: links that have no carrier"""
+    """host: links without carrier"""
 
 
-def chosen(region: Region, hosts: Sequence[str] = ()) -> tuple[str, ...]:
+def select_hosts(region: Region, hosts: Sequence[str] = ()) -> tuple[str, ...]:
     """The hosts that have links, in the inventory's order.
 
     :param hosts: only these; empty: all
-    :raises RefusedError: an unknown host, or one that is asked for and has no links
+    :raises RefusedError: a named host is unknown or has no links
     """
     known = region.inventory.hosts
     for host in hosts:
@@ -45,19 +45,19 @@ def chosen(region: Region, hosts: Sequence[str] = ()) -> tuple[str, ...]:
         if not known[host].links:
             raise RefusedError(
                 f"{region.environment.inventory}: host {host} has no links",
-                "its network is not scs's: describe it there",
+                "describe its network there first",
             )
     return tuple(h for h in known if known[h].links and (not hosts or h in hosts))
 
 
 def plan(region: Region, hosts: Sequence[str] = ()) -> dict[str, HostNetwork]:
-    """What would change, by host; hosts that are as wanted included. All hosts are asked at the same time.
+    """The differences of each host, also if it has none. Reads all hosts concurrently.
 
     :param hosts: only these; empty: all that have links
-    :raises RefusedError: an unknown or unreachable host, or one that cannot use the renderer
+    :raises RefusedError: a host is unknown or unreachable, or cannot use the renderer
     :raises ScsError: a host could not be read
     """
-    names = chosen(region, hosts)
+    names = select_hosts(region, hosts)
     if not names:
         return {}
     play = {
@@ -69,22 +69,22 @@ def plan(region: Region, hosts: Sequence[str] = ()) -> dict[str, HostNetwork]:
     return {host: HostNetwork.model_validate(result.results[host]["network"]) for host in names}
 
 
-def may(region: Region, allow: Sequence[Impact]) -> bool:
-    """Whether the operator consented to changes of hosts' networks."""
+def network_allowed(region: Region, allow: Sequence[Impact]) -> bool:
+    """Whether the operator allows changes to the network of hosts."""
     return Impact.NETWORK in {*region.environment.settings.allow, *allow}
 
 
 class NetworkRequest(Model):
-    """Which hosts' networks to bring to what their links say."""
+    """Which hosts to configure according to their links."""
 
     hosts: tuple[str, ...] = ()
     """empty: all that have links"""
     allow: tuple[Impact, ...] = ()
-    """impacts that the operator consents to: without `network` it is refused"""
+    """allowed impacts; required: `network`"""
 
 
 class ChangeHostNetworks(Operation[NetworkRequest, dict[str, HostNetwork], Applied]):
-    """Changes the networks of the hosts that differ, one host after the other."""
+    """Changes the network of the hosts that differ from their links, one host after the other."""
 
     name = "host network apply"
     requests = NetworkRequest
@@ -93,39 +93,40 @@ class ChangeHostNetworks(Operation[NetworkRequest, dict[str, HostNetwork], Appli
         super().__init__(region, request, command or " ".join(["scs host network apply", *request.hosts]))
 
     def plan(self, watch: Watch = ignore) -> dict[str, HostNetwork]:
-        """See Operation; all hosts are asked at the same time."""
+        """See Operation. Reads all hosts concurrently."""
         watch(Stage("reading the hosts' networks"))
         return plan(self.region, self.request.hosts)
 
     def total(self, plan: dict[str, HostNetwork]) -> int:
         """See Operation."""
-        return len(differing(plan))
+        return len(differing_hosts(plan))
 
-    def nothing(self, plan: dict[str, HostNetwork]) -> Applied:  # noqa: ARG002 - the same for every plan
+    def empty_result(self, plan: dict[str, HostNetwork]) -> Applied:  # noqa: ARG002 - the same for every plan
         """See Operation."""
         return Applied("")
 
     def check(self, plan: dict[str, HostNetwork]) -> None:
         """See Operation.
 
-        :raises RefusedError: consent is missing
+        :raises RefusedError: the changes are not allowed
         """
-        if differing(plan) and not may(self.region, self.request.allow):
+        if differing_hosts(plan) and not network_allowed(self.region, self.request.allow):
             raise RefusedError(
-                "these changes may cut hosts off", f"add --allow network, or allow in {self.region.environment.file}"
+                "these changes may disconnect hosts",
+                f"add --allow network, or set allow: [network] in {self.region.environment.file}",
             )
 
     def secrets(self) -> Iterable[str]:
-        """None: a region may have no secrets yet."""
+        """None: the region may have no secrets yet."""
         return ()
 
     def carry_out(self, session: Session, plan: dict[str, HostNetwork]) -> Applied:
         """See Operation.
 
-        :raises RefusedError: a host's links do not fit it
-        :raises ScsError: a host took its change back; the message names those that were not touched after it
+        :raises RefusedError: a host's links do not match its interfaces
+        :raises ScsError: a host reverted its change; the message names the hosts that were not changed after it
         """
-        names = differing(plan)
+        names = differing_hosts(plan)
         warnings: dict[str, tuple[str, ...]] = {}
 
         def do(host: str) -> str:
@@ -137,14 +138,14 @@ class ChangeHostNetworks(Operation[NetworkRequest, dict[str, HostNetwork], Appli
             session.carry_out("network", steps)
         except ScsError as error:
             rest = names[len(warnings) + 1 :]
-            left = f"; not touched after it: {', '.join(rest)}" if rest else ""
+            left = f"; not changed: {', '.join(rest)}" if rest else ""
             raise type(error)(error.message + left, error.hint) from None
         return Applied(session.record.id, names, {h: w for h, w in warnings.items() if w})
 
 
-def differing(plans: Mapping[str, HostNetwork]) -> tuple[str, ...]:
-    """The hosts whose network is not as their links say."""
-    return tuple(host for host, found in plans.items() if not found.empty)
+def differing_hosts(plans: Mapping[str, HostNetwork]) -> tuple[str, ...]:
+    """The hosts whose network differs from their links."""
+    return tuple(host for host, network in plans.items() if not network.empty)
 
 
 def _one(region: Region, host: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells NetBox what was deployed, where netbox.yml asks for it. Changes only what differs, never what someone else did.
+"""Writes what was deployed to NetBox, if netbox.yml enables it. Writes only fields that differ.
 
-Each device is read with its ETag and changed with If-Match (NetBox 4.6): when it changed in between, NetBox refuses,
-and it is read again. Older versions have no ETag; there a change names its own custom fields and leaves all others.
+Each device is read with its ETag and changed with If-Match (NetBox 4.6). If it changed in between, NetBox rejects the
+change and scs reads the device again. Older versions have no ETag; there a change covers only scs's custom fields.
 """
 
 from __future__ import annotations
@@ -22,43 +22,45 @@ from scs_deploy.region.region import Region
 from scs_deploy.state.runs import Run, run_store
 
 TRIES = 3
-"""How often a device is read again that somebody else changes meanwhile."""
+"""Attempts to write a device that others change at the same time."""
 _TYPES = {"dcim/devices": "dcim.device", "virtualization/virtual-machines": "virtualization.virtualmachine"}
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one host."""
+    """What to write about one host."""
 
     host: str
     origin: str
-    """its object, as `dcim/devices/7`"""
+    """its NetBox object, e.g. `dcim/devices/7`"""
     release: str
     run: Run
 
 
 @dataclass(frozen=True)
-class Told:
-    """What was done."""
+class WritebackResult:
+    """The result of a write-back."""
 
     written: tuple[str, ...]
-    """hosts whose object was changed"""
+    """hosts whose objects were changed"""
     current: int
-    """hosts whose object said so already"""
+    """number of hosts whose objects were already up to date"""
     without_run: tuple[str, ...]
-    """hosts that no run has finished on"""
+    """hosts without a finished run"""
 
 
-def report(region: Region, progress: Callable[[int, int], None]) -> Told:
-    """Write what netbox.yml asks for about every host that came from NetBox.
+def report(region: Region, progress: Callable[[int, int], None]) -> WritebackResult:
+    """Write the fields that netbox.yml names for every host that came from NetBox.
 
-    :param progress: called with devices done and devices in all
-    :raises RefusedError: write-back is off, no token, no permission, or a custom field does not exist
-    :raises ScsError: NetBox does not answer, or a device keeps changing
+    :param progress: called with the number of finished devices and the total
+    :raises RefusedError: write-back is disabled, the token or a permission is missing, or a custom field does not exist
+    :raises ScsError: NetBox does not respond, or a device keeps changing
     """
     rules = mapping.load(region.environment)
     if not rules.writeback.enabled:
-        raise RefusedError(f"{region.environment.path / mapping.FILE}: writeback: nothing is asked for")
+        raise RefusedError(
+            f"{region.environment.path / mapping.FILE}: writeback: names no field to write", "see docs/how-to/netbox.md"
+        )
     with run_store(region.environment) as store:
         runs = store.last_done()
     known = {h.name: h.origin for h in region.inventory.hosts.values() if h.origin}
@@ -67,7 +69,7 @@ def report(region: Region, progress: Callable[[int, int], None]) -> Told:
     wanted = [Facts(n, origin, region.release.name, runs[n]) for n, origin in known.items() if n in runs]
     netbox = mapping.client(region.environment, rules, write=True)
     written = write(netbox, rules.writeback, wanted, rules.connections, progress)
-    return Told(written, len(wanted) - len(written), tuple(n for n in known if n not in runs))
+    return WritebackResult(written, len(wanted) - len(written), tuple(n for n in known if n not in runs))
 
 
 def write(
@@ -79,7 +81,7 @@ def write(
 ) -> tuple[str, ...]:
     """Bring the objects up to date; returns the hosts that were changed.
 
-    The first one is written alone: a token or custom field that is wrong is told before anything else is tried.
+    Writes the first one alone, so that a wrong token or custom field is reported before any other attempt.
     """
     written = []
     done = 0
@@ -104,12 +106,12 @@ def changes(fields: Mapping[str, Any], facts: Facts, rules: Writeback) -> dict[s
     if rules.release:
         wanted[rules.release] = facts.release
     if rules.last_run and facts.run.finished:
-        # NetBox keeps whole seconds as they are written: one form, so that equal times compare equal
+        # NetBox stores the text as written: use one format, so that equal times compare equal
         wanted[rules.last_run] = facts.run.finished.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     for name in wanted:
         if name not in fields:
             raise RefusedError(
-                f"netbox.yml: writeback: NetBox has no custom field '{name}' on {facts.origin}", "make it there first"
+                f"netbox.yml: writeback: NetBox has no custom field '{name}' on {facts.origin}", "create it there first"
             )
     return {name: value for name, value in wanted.items() if not _same(fields[name], value)}
 
@@ -136,7 +138,10 @@ def _one(netbox: Netbox, rules: Writeback, facts: Facts) -> bool:
         if rules.journal:
             netbox.post("extras/journal-entries", _entry(facts))
         return True
-    raise ScsError(f"{facts.origin} ({facts.host}): changed {TRIES} times while it was written", "run it again")
+    raise ScsError(
+        f"{facts.origin} ({facts.host}): changed {TRIES} times while scs tried to write it",
+        "run scs inventory writeback again",
+    )
 
 
 def _entry(facts: Facts) -> dict[str, Any]:

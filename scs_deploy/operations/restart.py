@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stop, start and restart on demand: a plan like any other, made from names instead of differences."""
+"""Stops, starts and restarts containers on demand, with a plan that is made from names instead of differences."""
 
 from __future__ import annotations
 
@@ -35,44 +35,47 @@ class Restart(Operation[RestartRequest, Plan, Applied]):
 
     name = "restart"
     requests = RestartRequest
-    repeat = "repeat the command: containers that it has restarted already are restarted once more"
+    repeat = "repeat the command: it restarts all the containers again"
 
-    def plan(self, watch: Watch = ignore) -> Plan:  # noqa: ARG002 - nothing is looked at
+    def plan(self, watch: Watch = ignore) -> Plan:  # noqa: ARG002 - contacts no host
         """One change per container and host.
 
-        :raises RefusedError: unknown name or host, nothing selected, data plane without consent
+        :raises RefusedError: a name or host is unknown, nothing is selected, or the data plane may not change
         """
         kind, request = self.request.kind, self.request
         selection = Selection(request.services, request.hosts, request.allow)
         plan = Plan(changes=tuple(_changes(self.region, kind, selection)))
         if not plan.changes:
-            raise RefusedError("none of these runs on the chosen hosts", "scs status")
+            raise RefusedError("none of these services run on the selected hosts", "scs status")
         allowed = {*self.region.environment.settings.allow, *request.allow}
         if kind is not Kind.START and Impact.DATA_PLANE not in allowed:
             touched = [c.subject for c in plan.changes if c.impact is Impact.DATA_PLANE]
             if touched:
-                raise RefusedError(f"{', '.join(touched)} carries guests' traffic", "add --allow data-plane")
+                verb = "carry" if len(set(touched)) > 1 else "carries"
+                raise RefusedError(
+                    f"{', '.join(dict.fromkeys(touched))} {verb} guest traffic", "add --allow data-plane"
+                )
         return plan
 
     def total(self, plan: Plan) -> int:
         """See Operation."""
         return len(plan.changes)
 
-    def nothing(self, plan: Plan) -> Applied:  # noqa: ARG002 - the same for every plan
+    def empty_result(self, plan: Plan) -> Applied:  # noqa: ARG002 - the same for every plan
         """See Operation."""
         return Applied("", 0, 0)
 
     def carry_out(self, session: Session, plan: Plan) -> Applied:
         """See Operation.
 
-        :raises ScsError: a container did not follow
+        :raises ScsError: a container could not be stopped, started or restarted
         """
         execute.execute(self.region, plan, session.record, session.emit, session.check)
         return Applied(session.record.id, len(plan.changes), 0)
 
 
 def _changes(region: Region, kind: Kind, selection: Selection) -> list[Change]:
-    """One change per container and host; stopping goes in reverse order of starting."""
+    """One change per container and host. Containers stop in the reverse order of their start."""
 
     catalog = region.catalog
     services = catalog.select(selection.services)
@@ -92,7 +95,7 @@ def _changes(region: Region, kind: Kind, selection: Selection) -> list[Change]:
                 service=run.service,
                 host=host,
                 subject=run.name,
-                reason="asked for",
+                reason="requested",
                 phase=Phase.ROLL,
                 impact=run.impact,
             )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which operation goes on with a run that was paused, failed or interrupted."""
+"""Finds the operation that can continue a run that was paused, failed or was interrupted."""
 
 from __future__ import annotations
 
@@ -20,29 +20,33 @@ from scs_deploy.state.runs import Run, run_store
 RESUMABLE: dict[str, type[Operation[Any, Any, Any]]] = {
     o.name: o for o in (Apply, DailyUpgrade, RunRotation, ChangeHostNetworks)
 }
-"""By the name in their runs' records."""
+"""Operations by their name in run records."""
 
 
 def resumption(
     region: Region, run: str | None, probe: ProbeOptions | None = None
 ) -> tuple[Operation[Any, Any, Any], Run]:
-    """`operation, run = resumption(...)`; `operation.run(watch, confirm, resumed=run)` goes on with the run.
+    """`operation, run = resumption(...)`; `operation.run(watch, confirm, resumed=run)` continues the run.
 
     :param run: its id; None: the latest that changes the region
-    :param probe: instead of the options that the run had
-    :raises RefusedError: there is no such run, it cannot be resumed, or another one came after it
+    :param probe: replaces the prober's settings of the run
+    :raises RefusedError: the run does not exist, cannot be resumed, or is not the latest
     """
     with run_store(region.environment) as store:
-        found = store.get(run, changing=True)
-    check_resumable(found, latest(region.environment))
-    kind = RESUMABLE.get(found.operation)
+        record = store.get(run, changing=True)
+    check_resumable(record, latest(region.environment))
+    kind = RESUMABLE.get(record.operation)
     if kind is None:
-        raise RefusedError(f"run {found.id}: this scs knows no operation '{found.operation}'", f"`{found.command}`")
+        raise RefusedError(
+            f"run {record.id}: this version of scs has no operation '{record.operation}'", f"repeat `{record.command}`"
+        )
     try:
-        request = kind.requests.model_validate_json(found.resume)
+        request = kind.requests.model_validate_json(record.resume)
     except ValidationError:
-        said = f"run {found.id}: another version of scs ({found.scs or 'an older one'}) recorded what is left of it"
-        raise RefusedError(said, f"resume it with that, or repeat `{found.command}`") from None
+        raise RefusedError(
+            f"run {record.id} was started by another version of scs ({record.scs or 'an older one'})",
+            f"resume it with that version, or repeat `{record.command}`",
+        ) from None
     if probe is not None and "probe" in kind.requests.model_fields:
         request = request.model_copy(update={"probe": probe})
-    return kind(region, request, found.command), found
+    return kind(region, request, record.command), record

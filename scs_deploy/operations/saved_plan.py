@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plan in a file: reviewed now, applied later, and only if nothing that it was computed from has changed."""
+"""Saves a plan to a file, to review it and apply it later. It is refused if one of its inputs has changed."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from scs_deploy.spec.container import Impact
 
 FORMAT = 1
 SHOWN = 3
-"""Differences that a refusal names; it counts the rest."""
+"""Differences that an error message names; it only counts the rest."""
 
 
 class SavedPlan(Model):
-    """The content of a plan file, JSON. It holds no secret."""
+    """The content of a plan file, as JSON. It holds no secret."""
 
     format: int = FORMAT
-    scs: str = Field(description="version that made it")
+    scs: str = Field(description="version that saved it")
     environment: str
     made: datetime
     services: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     allow: tuple[Impact, ...] = ()
-    inputs: dict[str, str] = Field(description="file that the plan was computed from: SHA-256 of its content")
+    inputs: dict[str, str] = Field(description="input file: SHA-256 of its content")
     plan: Plan
 
     @property
     def selection(self) -> Selection:
-        """The part of the region that the plan is about."""
+        """The part of the region that the plan covers."""
         return Selection(self.services, self.hosts, self.allow)
 
 
 def save(file: Path, region: Region, selection: Selection, plan: Plan) -> None:
-    """Write a plan, readable by its owner only.
+    """Save a plan to a file that only its owner can read.
 
     :raises RefusedError: the file cannot be written
     """
@@ -66,7 +66,7 @@ def save(file: Path, region: Region, selection: Selection, plan: Plan) -> None:
 def load(file: Path) -> SavedPlan:
     """Read a plan.
 
-    :raises RefusedError: it cannot be read, or is not a plan of this version of scs
+    :raises RefusedError: the file cannot be read, or is not a plan of this version of scs
     """
     try:
         saved = SavedPlan.model_validate_json(file.read_bytes())
@@ -77,12 +77,14 @@ def load(file: Path) -> SavedPlan:
         where = ".".join(map(str, first["loc"])) or "content"
         raise RefusedError(f"{file}: {where}: not a saved plan ({first['msg']})", "scs plan --out FILE") from None
     if (saved.format, saved.scs) != (FORMAT, version()):
-        raise RefusedError(f"{file}: made by scs {saved.scs}, this is {version()}", "scs plan --out FILE, again")
+        raise RefusedError(
+            f"{file}: saved by scs {saved.scs}, but this is scs {version()}", "save it again: scs plan --out FILE"
+        )
     return saved
 
 
 def inputs(region: Region) -> dict[str, str]:
-    """SHA-256 of each file that a plan is computed from, by its path below the checkout or as it is."""
+    """SHA-256 of each input file of a plan, by its path, which is relative to the checkout if it is in there."""
     environment = region.environment
     single = (
         environment.file, environment.lock_file, environment.secrets_file, environment.certificates_file,
@@ -99,40 +101,40 @@ def inputs(region: Region) -> dict[str, str]:
 
 
 def check_inputs(saved: SavedPlan, region: Region, file: Path) -> None:
-    """Nothing that the plan was computed from may have changed.
+    """Check that the inputs of a plan are unchanged.
 
-    :raises RefusedError: another environment, or the files that changed, appeared or are gone
+    :raises RefusedError: another environment; or files were changed, added or removed, with their names
     """
     if saved.environment != region.environment.name:
         raise RefusedError(
-            f"{file}: a plan of environment {saved.environment}, not of {region.environment.name}",
+            f"{file}: this plan is for environment {saved.environment}, not {region.environment.name}",
             f"add --environment {saved.environment}",
         )
-    now = inputs(region)
+    current = inputs(region)
     differ = [
-        f"{name} {'changed' if name in now and name in saved.inputs else 'is new' if name in now else 'is gone'}"
-        for name in sorted(saved.inputs.keys() | now.keys())
-        if saved.inputs.get(name) != now.get(name)
+        f"{name} was {'added' if name not in saved.inputs else 'removed' if name not in current else 'changed'}"
+        for name in sorted(saved.inputs.keys() | current.keys())
+        if saved.inputs.get(name) != current.get(name)
     ]
     _refuse(f"{file}: ", differ)
 
 
-def check_same(then: Plan, now: Plan) -> None:
-    """A region must still differ from its description as it did when a plan was made.
+def check_same(shown: Plan, current: Plan) -> None:
+    """Check that a new plan has the same changes as the one that was shown.
 
-    :raises RefusedError: naming the changes that came or went since
+    :raises RefusedError: the plans differ; names the changes
     """
-    before, present = set(map(_identity, then.changes)), set(map(_identity, now.changes))
-    gone = [f"{_say(c)} is no longer to be done" for c in then.changes if _identity(c) not in present]
-    come = [f"{_say(c)} is to be done now" for c in now.changes if _identity(c) not in before]
-    _refuse("", [*gone, *come])
+    before, now = set(map(_identity, shown.changes)), set(map(_identity, current.changes))
+    obsolete = [f"{_describe(c)} is no longer needed" for c in shown.changes if _identity(c) not in now]
+    added = [f"{_describe(c)} is now needed" for c in current.changes if _identity(c) not in before]
+    _refuse("", [*obsolete, *added])
 
 
 def _identity(change: Change) -> str:
     return change.model_dump_json()
 
 
-def _say(change: Change) -> str:
+def _describe(change: Change) -> str:
     return f"{change.kind.value} {change.subject} on {change.host} ({change.reason})"
 
 
@@ -140,8 +142,8 @@ def _refuse(where: str, differ: list[str]) -> None:
     if differ:
         more = f"; and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
         raise RefusedError(
-            f"{where}the region is not as it was when this was planned: {'; '.join(differ[:SHOWN])}{more}",
-            "scs plan --out FILE, and look again",
+            f"{where}the region has changed since this plan was made: {'; '.join(differ[:SHOWN])}{more}",
+            "make a new plan and review it: scs plan --out FILE",
         )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""(desired, observed) of one host -> what must change, why, and what it touches. Pure: nothing is read or written."""
+"""Compares the desired and the observed state of one host: the changes, their reasons and their impact. Pure."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class HostPlan(Model):
     host: str
     changes: tuple[Change, ...]
     cluster_jobs: tuple[ClusterJob, ...] = ()
-    stateful: tuple[str, ...] = Field(default=(), description="services that have a volume of theirs here already")
+    stateful: tuple[str, ...] = Field(default=(), description="services that already have a volume here")
     drained: bool = Field(default=False, description="by `scs node drain`; no reason to change anything")
-    forced: tuple[ForcedServer, ...] = Field(default=(), description="out of use in this host's HAProxy")
-    down: tuple[BackendServer, ...] = Field(default=(), description="do not work, says this host's HAProxy")
+    forced: tuple[ForcedServer, ...] = Field(default=(), description="drained or in maintenance in this host's HAProxy")
+    down: tuple[BackendServer, ...] = Field(default=(), description="down in this host's HAProxy")
     used: dict[str, str] = Field(default={}, description="backend with one server in use: that server")
-    addresses: tuple[str, ...] = Field(default=(), description="of the region's API, those that are here")
-    refusals: tuple[str, ...] = Field(default=(), description="why nothing must be changed on this host at all")
+    addresses: tuple[str, ...] = Field(default=(), description="API addresses of the region that this host holds")
+    refusals: tuple[str, ...] = Field(default=(), description="why nothing may be changed on this host")
 
 
 def plan_host(desired: DesiredHost, observed: Observed, secrets: Iterable[str], lock: Lock) -> HostPlan:
@@ -70,7 +70,7 @@ def plan_host(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
 
 
 def container_states(desired: DesiredHost, observed: Observed) -> list[dict[str, Any]]:
-    """A line per container for `scs status`."""
+    """The state of each container, for `scs status`."""
     result = []
     for name, run in desired.containers.items():
         seen = observed.containers.get(name)
@@ -104,7 +104,7 @@ def _subject(path: str) -> str:
 def _files(
     desired: DesiredHost, observed: Observed, secrets: tuple[str, ...]
 ) -> tuple[list[Change], dict[str, dict[str, str]]]:
-    """Changes of files, and container: its files with other content: why."""
+    """Changes of files, and container: file with new content: reason."""
     changes: list[Change] = []
     touched: dict[str, dict[str, str]] = {}
     for file in desired.files.values():
@@ -119,13 +119,13 @@ def _files(
     for path in sorted(observed.files.keys() - desired.files.keys()):
         subject = _subject(path)
         service = owners.get(PurePosixPath(subject).parts[0], "")
-        said = "no container reads it any more"
-        changes.append(_change(desired, Kind.DELETE, service, subject, said, Phase.CONFIG, Impact.NONE))
+        reason = "no container reads it"
+        changes.append(_change(desired, Kind.DELETE, service, subject, reason, Phase.CONFIG, Impact.NONE))
     return changes, touched
 
 
 def _file(file: File, observed: Observed, secrets: tuple[str, ...]) -> tuple[str, bool] | None:
-    """(reason, whether the content changes); None when all is right."""
+    """(reason, whether the content changes); None: the file is up to date."""
     seen = observed.files.get(file.path)
     if seen is None:
         return "new file", True
@@ -154,7 +154,7 @@ def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, dic
     for name, run in desired.containers.items():
         kind, reason = _container(run, observed.containers.get(name), observed, touched.get(name, {}))
         if kind:
-            # new certificates alone interrupt nothing, whatever the container is for
+            # loading new certificates interrupts nothing, whatever the container does
             gentle = kind is Kind.RELOAD and (run.impact is not Impact.DATA_PLANE or (run.reload and run.reload.only))
             impact = Impact.RELOAD if gentle else run.impact
             changes.append(_change(desired, kind, run.service, name, reason, Phase.ROLL, impact))
@@ -176,7 +176,7 @@ def _container(
     needs: dict[str, Kind] = {}
     for path in run.files:
         name = path.removeprefix(f"{NODE_CONFIG}/{run.name}/")
-        kind = taken_by(run, name)
+        kind = pickup(run, name)
         since = reloaded if kind is Kind.RELOAD else seen.started_at
         if kind and (name in files or (path in observed.files and observed.files[path][4] > since)):
             needs[name] = kind
@@ -192,8 +192,8 @@ _LEAF = frozenset({"tls/host.crt", "tls/host.key"})
 _RELOADED = {"leaf": _LEAF, "tls": _LEAF | {"ca.crt", "tls/ca.crt"}}
 
 
-def taken_by(run: RunContainer, name: str) -> Kind | None:
-    """What has a running container use a file's new content: a restart, a reload, or nothing at all."""
+def pickup(run: RunContainer, name: str) -> Kind | None:
+    """How a running container picks up a file's new content: a restart, a reload, or nothing."""
     if name in run.live:
         return None
     reload = run.reload
@@ -238,7 +238,7 @@ def _refusals(desired: DesiredHost, observed: Observed, changes: list[Change], l
     if needed * 1.1 > observed.free:
         yield (
             f"host {desired.host}: {needed / 1e9:.1f} GB of images to pull, "
-            f"{observed.free / 1e9:.1f} GB free: make room first"
+            f"{observed.free / 1e9:.1f} GB free: free disk space first"
         )
     if any(c.kind is Kind.REMOVE for c in changes):
         return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Jobs of clusters: which run, where, and which are recorded only. Pure."""
+"""Decides which jobs of clusters run, on which host, and which are only recorded. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scs_deploy.spec.job import Phase
 
 
 class ClusterJob(Model):
-    """A cluster's job, as one of its hosts knows it."""
+    """A cluster's job, as recorded on one of its hosts."""
 
     name: str = Field(description="<service>.<job>")
     service: str
@@ -35,9 +35,9 @@ def job_reason(last: str) -> str:
 def job_changes(
     hosts: Mapping[str, Sequence[ClusterJob]], renewed: AbstractSet[str], ordering: Ordering
 ) -> list[Change]:
-    """A cluster's job runs once, on the first host that has it, unless some host records this very job.
+    """A cluster's job runs once, on its first host, unless a host has recorded this job with the same hash.
 
-    All hosts that have it record its success: a cluster whose first host lost its disk is still known as one.
+    All hosts of the job record its success, so that the record survives if the first host loses its disk.
 
     :param hosts: host: the jobs that it has
     :param renewed: services whose database is new
@@ -66,6 +66,6 @@ def _changes(holders: list[tuple[str, ClusterJob]], renewed: AbstractSet[str], o
     )  # fmt: skip
     if not again and any(j.superseded for _, j in holders):
         # earlier programs work with it, as they do in every roll, but do not know its revision
-        said = "the schema is a later image's already"
-        return [change.model_copy(update={"kind": Kind.RECORD, "reason": said})]
+        reason = "a later image has already upgraded the schema"
+        return [change.model_copy(update={"kind": Kind.RECORD, "reason": reason})]
     return ordering.restarting(change, known and not again) if job.name in ordering.restarts else [change]

@@ -130,7 +130,7 @@ class Ordering(Model):
         :param known: it was recorded for an earlier release; else nothing is there that could remember one
         """
         places = self.restarts.get(record.subject, ()) if known else ()
-        why = "keeps what it learned of the other hosts' versions when it started"
+        why = "cached the versions of other hosts when it started"
         restarts = [
             Change(
                 kind=Kind.RESTART, service=record.service, host=p.host, subject=p.container, reason=why,
@@ -138,8 +138,8 @@ class Ordering(Model):
             )
             for p in places
         ]  # fmt: skip
-        said = "its release changed" if known else "this release is the first that it knows"
-        return [*restarts, record.model_copy(update={"kind": Kind.RECORD, "reason": said})]
+        reason = "its release changed" if known else "first release that is recorded"
+        return [*restarts, record.model_copy(update={"kind": Kind.RECORD, "reason": reason})]
 
 
 def before(containers: Mapping[str, object], name: str) -> frozenset[str]:

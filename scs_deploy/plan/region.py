@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One plan from the differences of all hosts and of what they share. Pure."""
+"""Assembles the plan from the differences of all hosts and of shared state. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 
 DISRUPTIVE = frozenset({Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.REMOVE, Kind.STOP})
-"""Kinds that interrupt a container that works."""
+"""Kinds that interrupt a running container."""
 
 
 class Plan(Model):
@@ -57,11 +57,11 @@ def assemble(
     refusals = [r for h in hosts if only_hosts is None or h.host in only_hosts for r in h.refusals]
     if refusals:
         raise RefusedError("; ".join(refusals))
-    found = [c for h in hosts for c in h.changes] + list(shared)
-    found += job_changes({h.host: h.cluster_jobs for h in hosts}, _renewed(found), ordering)
-    elsewhere = [] if only_hosts is None else [c for c in found if c.host not in only_hosts]
-    here = found if only_hosts is None else [c for c in found if c.host in only_hosts]
-    # leftovers of services that the catalog no longer has go with a full run only
+    changes = [c for h in hosts for c in h.changes] + list(shared)
+    changes += job_changes({h.host: h.cluster_jobs for h in hosts}, _renewed(changes), ordering)
+    elsewhere = [] if only_hosts is None else [c for c in changes if c.host not in only_hosts]
+    here = changes if only_hosts is None else [c for c in changes if c.host in only_hosts]
+    # only a full run removes leftovers of services that are no longer in the catalog
     here = [c for c in here if c.service in services or (c.service not in waves and services == frozenset(waves))]
     held = ordering.waiting(here, frozenset((c.host, c.service) for c in here if _needs_consent(c, allow)))
     left_out = ordering.unready([*here, *elsewhere], elsewhere)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a region changes member by member: in which order, behind which gates, out of the load balancers before. Pure."""
+"""The rules of a rolling change: the order of hosts, the gates, and which servers to drain first. Pure."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 
 STOPPING = frozenset({Kind.REPLACE, Kind.RESTART, Kind.STOP, Kind.REMOVE})
-"""Kinds during which a container does not answer."""
+"""Kinds during which a container does not respond."""
 
 ROLLING = STOPPING - {Kind.STOP}
-"""Those for which others must do. `scs stop` is the operator's word: whoever stops a whole cluster stops its last
-member too."""
+"""Kinds that need the other members to keep working. `scs stop` is not among them: the operator may stop a whole
+cluster."""
 
 SESSIONS = 30
-"""Seconds for requests that a drained server still works on."""
+"""Seconds for a drained server to finish its requests."""
 
 UP = 120
-"""Seconds until every load balancer uses a server again; checks take a few, copying data longer."""
+"""Seconds until a server is up in every load balancer: health checks take a few, copying data longer."""
 
 
 class Backend(Model):
@@ -43,7 +43,7 @@ class Backend(Model):
 
 
 class Rolling(Model):
-    """What a rolling change of a region goes by."""
+    """The facts about a region that a rolling change depends on."""
 
     balancers: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = ()
@@ -88,37 +88,37 @@ class Rolling(Model):
         )  # fmt: skip
 
     def without(self, drained: Iterable[str]) -> Rolling:
-        """The same, for which hosts that an operator drained are in no load balancer, and stay out."""
+        """The same without hosts that an operator drained: they stay out of the load balancers."""
         gone = frozenset(drained)
         backends = (b.model_copy(update={"hosts": tuple(h for h in b.hosts if h not in gone)}) for b in self.backends)
         return self.model_copy(update={"backends": tuple(backends)})
 
     def drains(self, host: str, changes: Iterable[Change]) -> tuple[Backend, ...]:
-        """Backends that a host leaves while these changes are made to it."""
+        """Backends in which a host is drained while these changes are made to it."""
         stopping = {c.subject for c in changes if c.kind in ROLLING}
         return tuple(
             b for b in self.backends if self.balancers and host in b.hosts and not stopping.isdisjoint(b.containers)
         )
 
     def gates(self, changes: Iterable[Change]) -> tuple[str, ...]:
-        """Containers that must agree before these changes begin."""
+        """Containers whose gate must pass before these changes begin."""
         return tuple(c.subject for c in changes if c.kind in ROLLING and c.subject in self.gated)
 
-    def alive(self, hosts: Iterable[str], changes: Sequence[Change]) -> list[dict[str, str]]:
-        """Processes that must report again after these changes to these hosts."""
+    def agents_to_await(self, hosts: Iterable[str], changes: Sequence[Change]) -> list[dict[str, str]]:
+        """Processes that must report to Nova or Neutron after these changes to these hosts."""
         back = dict.fromkeys(c.subject for c in changes if c.kind in (Kind.REPLACE, Kind.RESTART))
         known = [self.agents[name] for name in back if name in self.agents]
         return [{"api": api, "binary": binary, "host": host} for host in hosts for api, binary in known]
 
-    def at_once(self, changes: Sequence[Change]) -> int:
-        """On how many hosts these changes may be made at the same time."""
+    def batch_size(self, changes: Sequence[Change]) -> int:
+        """Number of hosts that may change at the same time."""
         return self.batch if all(c.subject in self.computes for c in changes) else 1
 
 
 def leftovers(hosts: Sequence[HostPlan], rolling: Rolling) -> list[Change]:
-    """Servers that an interrupted run left out of a load balancer, as changes that take them back.
+    """Changes that enable servers which an interrupted run left drained in a load balancer.
 
-    What `scs node drain` took out is somebody's wish, and what this plan rolls comes back with it.
+    Leaves out hosts that `scs node drain` drained, and servers that this plan changes, which it enables itself.
     """
     services = {b.name: b.service for b in rolling.backends}
     drained = {h.host for h in hosts if h.drained}
@@ -132,7 +132,7 @@ def leftovers(hosts: Sequence[HostPlan], rolling: Rolling) -> list[Change]:
             result.append(
                 Change(
                     kind=Kind.UNDRAIN, service=services[backend], host=plan.host, subject=str(forced),
-                    reason=f"{forced.state} in this host's HAProxy, and `scs node drain` did not do it",
+                    reason=f"{forced.state} in this host's HAProxy, but not by `scs node drain`",
                     phase=Phase.ROLL, impact=Impact.NONE, balanced=BackendServer(backend=backend, server=server),
                 )
             )  # fmt: skip
@@ -142,9 +142,9 @@ def leftovers(hosts: Sequence[HostPlan], rolling: Rolling) -> list[Change]:
 def hosts_in_use(
     hosts: Sequence[HostPlan], backends: Iterable[Backend], holders: Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
-    """Service: hosts that its change comes to last, because what is used moves away from there, once.
+    """Service: hosts to change last, so that what is in use moves only once.
 
-    :param holders: service: addresses that make their hosts the ones in use
+    :param holders: service: addresses whose hosts are in use
     """
     result = {
         service: {h.host for h in hosts if not set(addresses).isdisjoint(h.addresses)}
@@ -157,12 +157,12 @@ def hosts_in_use(
             late.add(found)
         up = [h for h in backend.hosts if (backend.name, h) not in down]
         if len(up) == 1:
-            # the others are mended first
+            # the others are repaired first
             result[backend.service] = set(up)
     return {service: tuple(sorted(late)) for service, late in result.items() if late}
 
 
 def ordered(hosts: Iterable[str], changes: Iterable[Change], in_use: Mapping[str, Iterable[str]]) -> list[str]:
-    """Hosts in the order of their change: by name, those in use last."""
+    """Hosts in the order in which to change them: by name, those in use last."""
     late = {h for c in changes for h in in_use.get(c.service, ())}
     return sorted(hosts, key=lambda h: (h in late, h))

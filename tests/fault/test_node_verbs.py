@@ -177,7 +177,7 @@ def test_replace_of_a_host_without_its_disk(ha: RegionUnderTest) -> None:
     subprocess.run(["docker", "volume", "rm", f"{name}-docker"], check=True, capture_output=True)
 
     refused = ha.scs("node", "drain", host, "--yes", expect=2)
-    assert "does not answer" in refused.err
+    assert "is unreachable" in refused.err
 
     ha.scs("testbed", "up", "--layout", "ha", "--no-deploy", "--no-validate")
     assert ha.on(host, "docker", "ps", "--quiet") == ""

@@ -221,7 +221,7 @@ def test_a_release_that_is_only_shown_changes_nothing(region: RegionUnderTest, r
     try:
         file.write_text("[DEFAULT]\nmax_token_size = 1003\n", encoding="utf-8")
         refused = region.scs("upgrade", "release", release, "--plan", expect=2)
-        assert "changes are pending" in refused.err, str(refused)
+        assert " pending with release" in refused.err, str(refused)
     finally:
         file.unlink()
         file.parent.rmdir()
@@ -247,7 +247,7 @@ def test_a_release_upgrade_serves_its_users(trial: Faults, region: RegionUnderTe
     assert images(region).isdisjoint(gone)
     # and the way back is closed by what contracted, or wrote in a way that only the later release reads
     back = region.scs("rollback", "--plan", expect=2)
-    assert "cannot be taken back" in back.err and "restore the backup" in back.err, str(back)
+    assert "cannot be rolled back" in back.err and "restore a backup" in back.err, str(back)
 
 
 def _others(before: dict[str, bytes], release: str) -> set[str]:

@@ -79,7 +79,7 @@ class GaleraProcedure:
     def read(self, access: Access) -> list[Member]:
         """State, files and position of every member."""
         hosts = access.hosts(SERVICE)
-        answers = access.ask({h: [STATUS, FILES] for h in hosts})
+        answers = access.run({h: [STATUS, FILES] for h in hosts})
         members = [
             Member(host=h, container=ContainerState.UNREACHABLE, why=answers.unreachable[h])
             if h in answers.unreachable
@@ -181,7 +181,7 @@ def _with_positions(access: Access, members: list[Member]) -> list[Member]:
     if not asked or any(m.primary for m in members):
         return members
     access.say("now", f"recovering the position of {', '.join(asked)}")
-    answers = access.ask({h: [POSITION] for h in asked})
+    answers = access.run({h: [POSITION] for h in asked})
     result = []
     for m in members:
         if m.host in answers.by_host:
@@ -205,7 +205,7 @@ def wait_synced(access: Access, host: str, seconds: float) -> None:
 
     def ready() -> str:
         nonlocal ended
-        answers = access.ask({host: [STATUS]})
+        answers = access.run({host: [STATUS]})
         if host in answers.unreachable:
             raise ScsError(f"host {host} became unreachable: {answers.unreachable[host]}")
         answer = answers.by_host[host][0]

@@ -64,7 +64,7 @@ class RabbitmqProcedure:
     def read(self, access: Access) -> list[Member]:
         """State, view and data of every member, and the cluster's queues."""
         hosts = access.hosts(SERVICE)
-        answers = access.ask({h: [STATUS, _files(h)] for h in hosts})
+        answers = access.run({h: [STATUS, _files(h)] for h in hosts})
         members = [
             Member(host=h, container=ContainerState.UNREACHABLE, why=answers.unreachable[h])
             if h in answers.unreachable
@@ -121,7 +121,7 @@ class RabbitmqProcedure:
         up = [m.host for m in members if m.up and m.container is ContainerState.RUNNING]
         if not up:
             return Queues()
-        answers = access.ask({up[0]: [_shell(QUEUES, timeout=300)]})
+        answers = access.run({up[0]: [_shell(QUEUES, timeout=300)]})
         if up[0] not in answers.by_host or answers.by_host[up[0]][0].code:
             return Queues()
         parts = answers.by_host[up[0]][0].output.split("== ")[1:]
@@ -164,7 +164,7 @@ def _wait(access: Access, hosts: tuple[str, ...], expected: frozenset[str]) -> N
     ended = dict.fromkeys(hosts, 0)
 
     def ready() -> str:
-        answers = access.ask({h: [STATUS] for h in hosts})
+        answers = access.run({h: [STATUS] for h in hosts})
         if answers.unreachable:
             raise ScsError(f"host {min(answers.unreachable)} became unreachable")
         for host in hosts:

@@ -123,7 +123,7 @@ class Driver(ClusterDriver, GatewayHost):
             raise ScsError("OVN southbound: no member to ask", f"scs status {self.service.name}")
 
         def left() -> str:
-            found = access.ask({member: [chassis.PORTS, chassis.CHASSIS]}).by_host.get(member, ())
+            found = access.run({member: [chassis.PORTS, chassis.CHASSIS]}).by_host.get(member, ())
             if len(found) != 2 or any(a.code for a in found):
                 raise ScsError(f"host {member}: ovn-sbctl does not answer", f"scs status {self.service.name}")
             return ", ".join(chassis.bindings(found[0].output, found[1].output).get(host, ()))

@@ -66,7 +66,7 @@ class RaftProcedure:
         """Every member of both databases."""
         hosts, databases = access.hosts(self.service), self.settings.databases
         commands = [c for container in databases for c in (self._status(container), _script(container, FILES))]
-        answers = access.ask(dict.fromkeys(hosts, commands))
+        answers = access.run(dict.fromkeys(hosts, commands))
         addresses = {h: access.region.inventory.hosts[h].management for h in hosts}
         return {
             container: tuple(
@@ -174,7 +174,7 @@ class RaftProcedure:
         ended = dict.fromkeys(hosts, 0)
 
         def ready() -> str:
-            answers = access.ask({h: [self._status(container)] for h in hosts})
+            answers = access.run({h: [self._status(container)] for h in hosts})
             if answers.unreachable:
                 raise ScsError(f"host {min(answers.unreachable)} became unreachable")
             for host in hosts:

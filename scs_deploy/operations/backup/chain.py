@@ -77,7 +77,7 @@ def links_of(backups: Mapping[str, Manifest], backup: str) -> tuple[Manifest, ..
             raise RefusedError(f"backup {wanted} has no part '{DATABASE}'", "scs backup list")
         if links and not _continues(links[-1], found):
             raise RefusedError(
-                f"backup {links[-1].id} does not continue {wanted}: "
+                f"backup {links[-1].id} is not based on {wanted}: "
                 "their log sequence numbers or data directories differ",
                 "choose another backup: scs backup list",
             )
@@ -85,7 +85,7 @@ def links_of(backups: Mapping[str, Manifest], backup: str) -> tuple[Manifest, ..
         if found.database.kind is Kind.FULL:
             return tuple(reversed(links))
         if len(links) > len(backups):
-            raise RefusedError(f"backup {backup} needs itself", "choose another backup: scs backup list")
+            raise RefusedError(f"backup {backup} is based on itself", "choose another backup: scs backup list")
         wanted = found.database.base
 
 

@@ -106,12 +106,12 @@ class CreateBackup(Operation[BackupRequest, tuple[str, ...], Created]):
         """See Operation."""
         return len(plan)
 
-    def nothing(self, plan: tuple[str, ...]) -> Created:
+    def empty_result(self, plan: tuple[str, ...]) -> Created:
         """See Operation.
 
         :raises RefusedError: there is nothing that could be backed up
         """
-        raise RefusedError(f"no backup of {', '.join(plan) or 'nothing'} was made", "scs backup create")
+        raise RefusedError(f"the backup of {', '.join(plan) or 'nothing'} was not made", "scs backup create")
 
     def session(self, watch: Watch = ignore) -> AbstractContextManager[Session]:
         """A backup may run beside an apply, but not beside another backup."""
@@ -232,7 +232,7 @@ class _Job:
             made.append(found)
             return f"{f'from {found.host}, ' if found.host else ''}{mebibytes(found.size)}"
 
-        self.session.take("backup", Step(name, f"back up {name}", do))
+        self.session.run_step("backup", Step(name, f"back up {name}", do))
         return made[0]
 
     def _save(self, name: str, saved: Saved) -> Part:
@@ -250,10 +250,10 @@ class _Job:
                     return self._keep(name, file, process.output, self.recipients, host.name, image)
             except ScsError as error:
                 errors.append(str(error))
-        raise ScsError(f"{name}: no host gives it: {'; '.join(errors)}")
+        raise ScsError(f"{name}: could not be read from any host: {'; '.join(errors)}")
 
     def _copy_database(self) -> Part:
-        self.session.emit(Stage("looking for a member of the database to copy"))
+        self.session.emit(Stage("selecting a database member to copy"))
         states, writer = source.members(self.region)
         last = max((m for m in self.known.values() if m.database), key=lambda m: m.id, default=None)
         host = source.pick(states, writer, last.database.host if last and last.database else "")

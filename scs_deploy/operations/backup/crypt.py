@@ -88,7 +88,7 @@ def public(secret: str, where: str) -> str:
         return str(pyrage.x25519.Identity.from_str(secret.strip()).to_public())
     except pyrage.IdentityError:
         raise RefusedError(
-            f"{where}: {SECRET}: is no age secret key", "restore it from an earlier secrets.yml"
+            f"{where}: {SECRET}: is not an age secret key", "restore it from an earlier secrets.yml"
         ) from None
 
 
@@ -102,7 +102,7 @@ def check_recipients(recipients: Sequence[str], where: str) -> None:
             pyrage.x25519.Recipient.from_str(one)
         except pyrage.RecipientError:
             raise RefusedError(
-                f"{where}: backup.recipients: '{one}' is no age recipient", "it begins with age1"
+                f"{where}: backup.recipients: '{one}' is not an age recipient", "recipients begin with age1"
             ) from None
 
 

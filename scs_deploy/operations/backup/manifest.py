@@ -124,7 +124,9 @@ def parse(text: str, where: str) -> Manifest:
         raise RefusedError(f"{where}: the manifest is damaged: not JSON", "scs backup list") from None
     found = data.get("format") if isinstance(data, dict) else None
     if isinstance(found, int) and found > FORMAT:
-        raise RefusedError(f"{where}: written by a later scs (format {found}, this one reads {FORMAT})", "update scs")
+        raise RefusedError(
+            f"{where}: written by a later version of scs (format {found}, this version reads {FORMAT})", "update scs"
+        )
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:

@@ -89,7 +89,7 @@ class Restore(Operation[RestoreRequest, RestorePlan, Restored]):
         """See Operation."""
         return len(plan.steps)
 
-    def nothing(self, plan: RestorePlan) -> Restored:
+    def empty_result(self, plan: RestorePlan) -> Restored:
         """See Operation."""
         return Restored(plan)
 
@@ -137,12 +137,14 @@ def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Wa
     declared = {n: s for n, s in parts.declared(region.catalog).items() if n in chosen.parts}
     unknown = [n for n in chosen.parts if n not in (DATABASE, ENVIRONMENT) and n not in declared]
     if unknown:
-        raise RefusedError(f"no service of this catalog takes {', '.join(unknown)}", "leave it out: --only")
+        raise RefusedError(
+            f"no service of this catalog restores {', '.join(unknown)}", "select other parts with --only"
+        )
     quiet = quiet_containers(region.catalog, chosen.parts, declared)
     involved = {*quiet, *(s.container for s in declared.values()), *([DATABASE] if DATABASE in chosen.parts else [])}
     where = {c: hosts_of(region, c) for c in involved}
-    watch(Stage("looking at the hosts"))
-    hosts = look(region, sorted({h for own in where.values() for h in own}))
+    watch(Stage("observing the hosts"))
+    hosts = read_hosts(region, sorted({h for own in where.values() for h in own}))
     # a container that is not there needs no rest; without its API or conductor, one out of reach cannot write
     resting = {c: there for c in quiet if (there := tuple(h for h in where[c] if c in hosts[h].containers))}
     # `scs stop` stops these too, and the others do not work without
@@ -194,13 +196,13 @@ def _member(chosen: Chosen, members: Sequence[str]) -> str:
 
 
 def _notes(region: Region, chosen: Chosen) -> list[str]:
-    notes = [f"what was written since {chosen.backup.started:%Y-%m-%d %H:%M:%S} UTC is lost"]
+    notes = [f"data written since {chosen.backup.started:%Y-%m-%d %H:%M:%S} UTC will be lost"]
     now = {name: image.digest for name, image in region.lock.images.items()}
     other = sorted(n for n, digest in chosen.backup.images.items() if now.get(n) not in (None, digest))
     if other:
-        notes.append(f"images that are others than at that time: {', '.join(other)}")
+        notes.append(f"images that have changed since the backup: {', '.join(other)}")
     if DATABASE in chosen.parts:
-        notes.append("run `scs apply` afterwards: accounts of services get their present passwords")
+        notes.append("run `scs apply` afterwards to set the current passwords of service accounts")
     return notes
 
 
@@ -208,12 +210,12 @@ def _silent(hosts: Mapping[str, HostFacts]) -> list[str]:
     return [f"host {h} does not answer: nothing is stopped there" for h, f in sorted(hosts.items()) if f.unreachable]
 
 
-def look(region: Region, hosts: Sequence[str]) -> dict[str, HostFacts]:
+def read_hosts(region: Region, hosts: Sequence[str]) -> dict[str, HostFacts]:
     """Which containers each host has, and which of them do not run."""
 
     def ask(host: str) -> HostFacts:
         try:
-            text = stream.ask(region, host, ["docker", "ps", "--all", "--format", "{{.Names}} {{.State}}"])
+            text = stream.output_of(region, host, ["docker", "ps", "--all", "--format", "{{.Names}} {{.State}}"])
         except ScsError as error:
             return HostFacts(unreachable=error.message)
         states = dict(line.split() for line in text.splitlines())
@@ -226,6 +228,8 @@ def look(region: Region, hosts: Sequence[str]) -> dict[str, HostFacts]:
 
 def _target(region: Region, chosen: Chosen, host: str) -> Target:
     run = resolve.resolve(region, host, {DATABASE}).containers[DATABASE]
-    free, version = stream.ask(region, host, stream.beside(run, ["sh", "-c", physical.ROOM])).strip().splitlines()[-2:]
+    free, version = (
+        stream.output_of(region, host, stream.beside(run, ["sh", "-c", physical.ROOM])).strip().splitlines()[-2:]
+    )
     found = physical.base_version(version.partition("Ver ")[2])
     return Target(host=host, version=found, free=int(free), needed=verify.needs(chosen.links))

@@ -99,43 +99,43 @@ def refuse(
     """  # fmt: skip
     if version_key(backup.release) > version_key(release):
         raise RefusedError(
-            f"backup {backup.id} is of release {backup.release}, the region runs the older {release}",
+            f"backup {backup.id} is from release {backup.release}, but the region runs the older {release}",
             f"set release: {backup.release} in environment.yml and apply it first",
         )
     if version_key(backup.release) < version_key(release):
         raise RefusedError(
-            f"backup {backup.id} is of release {backup.release}: services of {release} do not know its schemas",
+            f"backup {backup.id} is from release {backup.release}: services of {release} cannot use its schemas",
             f"restore it with release: {backup.release} in environment.yml, then upgrade",
         )
     for host in sorted({h for where in needed.values() for h in where}):
         if hosts[host].unreachable:
             raise RefusedError(
-                f"host {host} does not answer: {hosts[host].unreachable}",
-                "every member must take part: bring it back, or `scs node remove`",
+                f"host {host} is unreachable: {hosts[host].unreachable}",
+                "a restore needs every member: repair the host, or `scs node remove`",
             )
     for container, where in sorted(needed.items()):
         for host in sorted(where):
             if container not in hosts[host].containers:
-                raise RefusedError(f"host {host} has no container {container}", "scs apply makes it")
+                raise RefusedError(f"host {host} has no container {container}", "scs apply creates it")
     database = backup.database
     if target is None or database is None:
         return
     ours, theirs = version_key(target.version), version_key(database.version)
     if ours < theirs:
         raise RefusedError(
-            f"backup {backup.id} is of {database.version}, the region's image has the older {target.version}",
+            f"backup {backup.id} is from {database.version}, but the region's image has the older {target.version}",
             "scs images build mariadb; scs apply mariadb",
         )
     if ours[:2] != theirs[:2]:
         raise RefusedError(
-            f"backup {backup.id} is of {database.version}: {target.version} cannot prepare a copy of another series",
+            f"backup {backup.id} is from {database.version}: {target.version} cannot prepare a copy of another series",
             f"restore it with the image of {database.version}, then upgrade",
         )
     if target.free < target.needed:
         raise RefusedError(
-            f"host {target.host}: {mebibytes(target.free)} free where the database is, "
+            f"host {target.host}: {mebibytes(target.free)} free for the database, but "
             f"unpacking needs about {mebibytes(target.needed)}",
-            "make room, or name another member with --host",
+            "free disk space, or name another member with --host",
         )
 
 

@@ -103,11 +103,11 @@ class Restoring:
                     counter = crypt.Counter(remote.input, meter)
                     unpack.plain(self.chosen.target, owner, part, self.secret, counter)
             self.watch(Stage(f"applying the log on {host}"))
-            stream.ask(
+            stream.output_of(
                 self.region, host, stream.beside(run, physical.prepare_argv(physical.STAGE, len(self.chosen.links)))
             )
         except BaseException:
-            stream.ask(self.region, host, stream.beside(run, ["rm", "-rf", physical.STAGE]))
+            stream.output_of(self.region, host, stream.beside(run, ["rm", "-rf", physical.STAGE]))
             raise
 
     def _quiet(self, access: Access, _step: RecoveryStep) -> None:
@@ -139,7 +139,7 @@ class Restoring:
 
     def _not_ready(self, host: str) -> list[str]:
         """Quiet containers of a host that do not work yet."""
-        states = dict(line.split() for line in stream.ask(self.region, host, ["sh", "-ec", STATES]).splitlines())
+        states = dict(line.split() for line in stream.output_of(self.region, host, ["sh", "-ec", STATES]).splitlines())
         return [f"{c} on {host}: {states[c]}" for c in self.plan.quiet if states.get(c, "running") != "running"]
 
     def _copy(self, access: Access, step: RecoveryStep) -> None:

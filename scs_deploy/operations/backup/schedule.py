@@ -74,7 +74,7 @@ def program() -> str:
     beside = Path(sys.executable).parent / "scs"
     found = str(beside) if beside.is_file() else shutil.which("scs")
     if not found:
-        raise ScsError("no program scs beside this Python", "make setup")
+        raise ScsError("the program scs is missing next to this Python", "make setup")
     return found
 
 
@@ -93,7 +93,7 @@ def check_calendar(environment: Environment) -> str:
         done = subprocess.run(["systemd-analyze", "calendar", expression], capture_output=True, text=True, timeout=30)
     except FileNotFoundError:
         raise RefusedError(
-            "this manager has no systemd", "run `scs backup create` by another scheduler, e.g. a line of /etc/cron.d"
+            "this manager has no systemd", "run `scs backup create` with another scheduler, e.g. cron"
         ) from None
     if done.returncode:
         said = " ".join(done.stderr.split())
@@ -115,7 +115,7 @@ def install(environment: Environment) -> list[Path]:
     """
     check_calendar(environment)
     if not Path("/run/systemd/system").is_dir():
-        raise RefusedError("systemd does not run here", "run `scs backup create` by another scheduler")
+        raise RefusedError("systemd is not running", "run `scs backup create` with another scheduler, e.g. cron")
     written = []
     try:
         for file, text in units(environment, program(), variables()).items():

@@ -73,7 +73,7 @@ def pick(states: Mapping[str, str], writer: str, last: str) -> str:
     synced = sorted(h for h, s in states.items() if s == SYNCED)
     if not synced:
         seen = "; ".join(f"{h}: {s}" for h, s in sorted(states.items()))
-        raise RefusedError(f"no member of {DATABASE} is synchronised: {seen}", f"scs recover {DATABASE} --plan")
+        raise RefusedError(f"no member of {DATABASE} is in sync: {seen}", f"scs recover {DATABASE} --plan")
     standby = [h for h in synced if h != writer]
     if last in standby:
         return last
@@ -107,8 +107,8 @@ def copy_command(base_lsn: int | None) -> list[str]:
 def identify(region: Region, host: str) -> Source:
     """Version and data directory of a member."""
     query = "SELECT VERSION();"
-    version = stream.ask(region, host, stream.inside(DATABASE, physical.SQL), query).strip()
-    directory, size = stream.ask(region, host, stream.inside(DATABASE, ["sh", "-c", physical.IDENTITY])).split()
+    version = stream.output_of(region, host, stream.inside(DATABASE, physical.SQL), query).strip()
+    directory, size = stream.output_of(region, host, stream.inside(DATABASE, ["sh", "-c", physical.IDENTITY])).split()
     return Source(
         host=host, version=physical.base_version(version), directory=f"{host}:{directory}", directory_size=int(size)
     )
@@ -116,18 +116,20 @@ def identify(region: Region, host: str) -> Source:
 
 def pairs(region: Region, host: str, query: str) -> list[tuple[str, str]]:
     """Rows of two columns, asked on one member."""
-    return parse_pairs(stream.ask(region, host, stream.inside(DATABASE, physical.SQL), query))
+    return parse_pairs(stream.output_of(region, host, stream.inside(DATABASE, physical.SQL), query))
 
 
 def count(region: Region, host: str) -> dict[str, int]:
     """Rows of every table of services on one member."""
     tables = pairs(region, host, tables_query())
-    return parse_counts(stream.ask(region, host, stream.inside(DATABASE, physical.SQL), count_query(tables)))
+    return parse_counts(stream.output_of(region, host, stream.inside(DATABASE, physical.SQL), count_query(tables)))
 
 
 def clock(region: Region, host: str) -> int:
     """The server's time, seconds."""
-    return int(stream.ask(region, host, stream.inside(DATABASE, physical.SQL), "SELECT UNIX_TIMESTAMP();").strip())
+    return int(
+        stream.output_of(region, host, stream.inside(DATABASE, physical.SQL), "SELECT UNIX_TIMESTAMP();").strip()
+    )
 
 
 def touched(region: Region, host: str, since: int) -> frozenset[str]:

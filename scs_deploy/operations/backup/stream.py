@@ -81,7 +81,7 @@ class Remote:
         code = self._finish()
         if code or broken:
             said = " ".join(" ".join(self._last).split())[-TAIL:]
-            raise ScsError(f"{self._what}: {said or f'the command ended with {code}'}") from None
+            raise ScsError(f"{self._what}: {said or f'the command failed with exit code {code}'}") from None
 
     def _finish(self) -> int:
         with suppress(BrokenPipeError):
@@ -128,7 +128,7 @@ def beside(run: RunContainer, argv: Sequence[str]) -> list[str]:
     return ["sh", "-c", script, "run", *options, run.image, *argv]
 
 
-def ask(region: Region, host: str, argv: Sequence[str], text: str = "") -> str:
+def output_of(region: Region, host: str, argv: Sequence[str], text: str = "") -> str:
     """Give a command text to read, and return what it prints.
 
     :raises ScsError: it failed, with its last words

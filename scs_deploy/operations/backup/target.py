@@ -259,7 +259,7 @@ class Ssh:
         assert process.stderr
         said = " ".join(process.stderr.read().decode(errors="replace").split())
         if process.wait():
-            raise ScsError(f"{self.where}/{what}: {said or f'ssh ended with {process.returncode}'}")
+            raise ScsError(f"{self.where}/{what}: {said or f'ssh failed with exit code {process.returncode}'}")
 
     def _run(self, script: str, *arguments: str) -> str:
         process = self._start(script, *arguments, stdout=subprocess.PIPE)

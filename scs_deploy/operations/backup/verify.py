@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.base.plural import counted
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.engine.events import Stage, TaskDone, Watch
 from scs_deploy.images import registry
@@ -53,13 +54,13 @@ def compare(database: Database, counts: Mapping[str, int]) -> tuple[str, ...]:
     """
     missing = sorted(set(database.tables) - set(counts))
     if missing:
-        raise ScsError(f"{len(missing)} tables are missing, first: {missing[0]}")
+        raise ScsError(f"missing {counted(len(missing), 'table')}, first: {missing[0]}")
     wrong = [n for n, r in sorted(database.tables.items()) if not r.fits(counts[n])]
     if wrong:
         first = wrong[0]
         raise ScsError(
-            f"{len(wrong)} tables have other rows, first: {first} has {counts[first]}, "
-            f"the region had {database.tables[first].before}"
+            f"wrong row count in {counted(len(wrong), 'table')}, first: {first} has {counts[first]}, "
+            f"but the region had {database.tables[first].before}"
         )
     return tuple(n for n, r in sorted(database.tables.items()) if counts[n] not in _range(r))
 
@@ -152,7 +153,7 @@ def _start(container: Container, watch: Watch) -> None:
 def _check_tables(container: Container) -> None:
     said = _run(container, list(physical.CHECK), "checking tables").strip()
     if said:
-        raise ScsError(f"CHECK TABLE is not content: {' '.join(said.split())[:400]}")
+        raise ScsError(f"CHECK TABLE reports problems: {' '.join(said.split())[:400]}")
 
 
 def _count(container: Container) -> dict[str, int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each step does. Every step finds out what is done already, so that it may be repeated after an interruption."""
+"""Carries out the steps of node operations. Each step skips what is already done, so that it can be repeated."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from scs_deploy.base.errors import ScsError
+from scs_deploy.base.plural import counted
 from scs_deploy.operations.node import membership, pipelines, plan
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.migrate import migrate
@@ -20,7 +21,7 @@ SESSIONS = 30
 """Seconds for requests that a drained server still works on."""
 
 ADDRESSES, UP = 60, 180
-"""Seconds until the API addresses are elsewhere, until servers of a host are up again."""
+"""Seconds for the API addresses to move to another host, and for a host's servers to come up."""
 
 
 class Effects:
@@ -32,34 +33,34 @@ class Effects:
 
     @property
     def cloud(self) -> Cloud:
-        """A new connection: the API's address moves in the course of a drain."""
+        """A new connection, because the API address moves during a drain."""
         return Cloud(self.region.environment)
 
     # compute
 
     def disable_compute(self) -> None:
-        """The scheduler leaves the host out."""
+        """Disable the compute service, so that the scheduler skips the host."""
         self.cloud.disable(self.host, disabled_reason(self.plan.verb))
 
     def enable_compute(self) -> None:
-        """The scheduler uses the host."""
+        """Enable the compute service."""
         self.cloud.enable(self.host)
 
     def move_guests(self) -> None:
-        """Live-migrate what can leave.
+        """Live-migrate all guests that can be moved.
 
-        :raises ScsError: a guest did not; the others did
+        :raises ScsError: some guests could not be migrated; the others were
         """
         staying = {s.id for s in self.plan.stays}
         moving = [g for g in self.view.guests.get(self.host, ()) if g.id not in staying]
         migrate(self.cloud, self.host, moving, self.work.record, self.work.session.emit)
 
     def delete_compute(self) -> None:
-        """Nova and Placement forget the host."""
+        """Delete the host's compute service and resource provider."""
         self.cloud.delete_service(self.host)
 
     def delete_agents(self) -> None:
-        """The network forgets the chassis."""
+        """Delete the host's network agents and its chassis."""
         for driver in self.work.gateway_hosts:
             driver.delete(self.work.access, self.view.clusters, self.host)
         if "neutron" in self.region.catalog.services:
@@ -68,32 +69,34 @@ class Effects:
     # gateways
 
     def release_gateways(self) -> None:
-        """No router's gateway stays.
+        """Move router gateways to other hosts.
 
-        :raises ScsError: one does
+        :raises ScsError: a gateway stays
         """
         for driver in self.work.gateway_hosts:
             if left := driver.release(self.work.access, self.view.clusters, self.host):
                 raise ScsError(
-                    f"routers' gateways are still on {self.host}: {left}", "scs status; then repeat the command"
+                    f"router gateways are still on {self.host}: {left}", "scs status; then repeat the command"
                 )
 
     def take_gateways(self) -> None:
-        """Neutron may schedule routers here again."""
+        """Allow router gateways on the host again."""
         for driver in self.work.gateway_hosts:
             driver.take(self.work.access, self.host)
 
     # load balancers, addresses and leaders
 
     def drain_balancer(self) -> None:
-        """No load balancer sends new requests; those at work end."""
+        """Drain the host's servers in every load balancer."""
         for where, sessions in self._move(self._states("drain"), wait=SESSIONS).items():
             if sessions:
                 open_ones = ", ".join(f"{b} {n}" for b, n in sorted(sessions.items()))
-                self.work.say(f"the load balancer of {where} still has sessions: {open_ones}; they end with the server")
+                self.work.say(
+                    f"the load balancer on {where} still has open sessions, which end with the server: {open_ones}"
+                )
 
     def move_writer(self) -> None:
-        """The one member in use becomes another one: sessions end, and clients open new ones there.
+        """Fail over backends with one active server to another host. Sessions end, and clients reconnect there.
 
         :raises ScsError: no other member is up
         """
@@ -105,21 +108,21 @@ class Effects:
         self._move(states)
 
     def move_leaders(self) -> None:
-        """Other members lead.
+        """Have members on other hosts take over leadership.
 
-        :raises ScsError: a member here still does
+        :raises ScsError: a member on this host still leads
         """
         for state in plan.led_by(self.view, self.host):
             self.work.drivers[state.service].step_down(self.work.access, state, self.host)
 
     def hold_back(self) -> None:
-        """The load balancers of the other hosts leave this one out while it is built."""
+        """Exclude the host from the load balancers of other hosts while it is rebuilt."""
         self._move(self._states("drain") | self._states("maint"), but=self.host)
 
     def move_addresses(self) -> None:
-        """The host is marked, and its API addresses go to another one.
+        """Mark the host as drained, so that its API addresses move to another host.
 
-        :raises ScsError: they stay, or no host takes them
+        :raises ScsError: an address stays, or no host takes it
         """
         self._mark(drained=True)
         for driver in self.work.address_holders:
@@ -128,16 +131,16 @@ class Effects:
                 raise ScsError(left, "scs status; then repeat the command")
 
     def use_balancer(self) -> None:
-        """All load balancers use the host again, once its servers are up.
+        """Enable the host's servers in all load balancers, and wait until they are up.
 
-        :raises ScsError: one is not
+        :raises ScsError: a server is not up
         """
         self._mark(drained=False)
         self._move(dict.fromkeys(self.view.backends, "ready"))
         for driver in self.work.balancers:
             down = partial(driver.down, self.work.access, self._balancers(), self.host)
             if left := self.work.access.wait(down, UP, show=False):
-                raise ScsError(f"requests do not go to {self.host}: {left}", f"scs status --host {self.host}")
+                raise ScsError(f"{self.host} receives no requests: {left}", f"scs status --host {self.host}")
 
     def _states(self, how: str) -> dict[str, str]:
         return {b: how for b, own in self.view.backends.items() if own == how}
@@ -150,7 +153,7 @@ class Effects:
             driver.mark(self.work.access, self.host, drained)
 
     def _move(self, states: dict[str, str], wait: int = 0, but: str = "") -> dict[str, dict[str, int]]:
-        """Set states in every load balancer; sessions left by its host."""
+        """Set states in every load balancer; returns the remaining sessions by host of the load balancer."""
         left: dict[str, dict[str, int]] = {}
         for driver in self.work.balancers:
             left |= driver.move(self.work.access, self._balancers(but), self.host, states, wait)
@@ -159,50 +162,50 @@ class Effects:
     # a host that comes or goes
 
     def certificates(self) -> None:
-        """Leaves for all hosts of the inventory."""
+        """Issue missing certificates for all hosts of the inventory."""
 
         issued = pki.ensure(self.region.environment, wanted_leaves(self.region.environment, self.region.inventory))
-        self.work.say(f"{len(issued)} certificates issued")
+        self.work.say(f"{counted(len(issued), 'certificate')} issued")
         self.region.__dict__.pop("certificates", None)
 
     def bootstrap(self) -> None:
-        """Docker and what else a host needs."""
+        """Bootstrap the host."""
         pipelines.bootstrap(self.work, (self.host,))
 
     def bootstrap_all(self) -> None:
-        """The new host, and the others, which must know its name."""
+        """Bootstrap the new host, and the others, which need its name."""
         pipelines.bootstrap(self.work, ())
 
     def identity(self) -> None:
-        """The compute node that Nova knows under its name."""
+        """Restore the identity of the compute node under which Nova knows the host."""
         self.work.play((self.host,), compute_node.tasks(self.region, {self.host: self.view.computes[self.host].uuid}))
 
     def apply(self) -> None:
-        """The normal pipeline."""
+        """Plan and apply."""
         pipelines.apply(self.work, everything=self.plan.verb == "add")
 
     def remove_containers(self) -> None:
-        """In the reverse order of starting."""
+        """Stop and remove the containers in the reverse order of their start."""
         pipelines.remove(self.work)
 
     def purge(self) -> None:
-        """Volumes, and configuration with its keys and passwords."""
+        """Remove volumes, and the configuration with its keys and passwords."""
         pipelines.purge(self.work)
 
     def leave(self) -> None:
-        """Members leave while they run."""
+        """Have running members leave their clusters."""
         membership.leave(self.work)
 
     def forget(self) -> None:
-        """Clusters forget what will not come back."""
+        """Remove members that will not come back from their clusters."""
         membership.forget(self.work)
 
     def verify(self) -> None:
-        """Everything works that shall."""
+        """Wait until containers and cluster members are healthy."""
         membership.verify(self.work)
 
     def note(self, drained: bool) -> None:
-        """Leave on the host, for `scs plan` and `scs status`, whether it is out of use."""
+        """Mark the host as drained, or remove the mark, for `scs plan` and `scs status`."""
         file = {"path": "/var/lib/scs/drained", "state": "touch" if drained else "absent"}
         if drained:
             file |= {"mode": "0644", "access_time": "preserve", "modification_time": "preserve"}

@@ -15,9 +15,9 @@ HERE = ("SHELVED_OFFLOADED", "DELETED", "SOFT_DELETED")
 
 
 def stuck(guests: Sequence[Guest], targets: Mapping[str, Compute]) -> dict[str, str]:
-    """Guests that cannot leave, by id: why. The largest are placed first, as the scheduler would have them.
+    """Guests that cannot be moved, by id: why. Places the largest guests first.
 
-    :param targets: other compute hosts that work and are enabled
+    :param targets: other compute hosts that are up and enabled
     """
     reasons = {g.id: why for g in guests if (why := _state(g) or _bound(g, targets))}
     free = {name: [c.vcpus, c.memory, c.disk] for name, c in targets.items()}
@@ -28,9 +28,9 @@ def stuck(guests: Sequence[Guest], targets: Mapping[str, Compute]) -> dict[str, 
         allowed = [n for n in _allowed(guest, targets) if all(f >= w for f, w in zip(free[n], need, strict=True))]
         if not allowed:
             reasons[guest.id] = (
-                f"no host has {guest.vcpus} vCPUs, {guest.memory} MiB and {guest.disk} GiB free for it"
+                f"no host has {guest.vcpus} vCPUs, {guest.memory} MiB and {guest.disk} GiB free"
                 if targets
-                else "no other compute host works and is enabled"
+                else "no other compute host is up and enabled"
             )
             continue
         best = max(allowed, key=lambda n: (free[n][1], n))
@@ -44,15 +44,15 @@ def _state(guest: Guest) -> str:
     if guest.task:
         return f"busy: {guest.task}"
     if guest.status == "SHUTOFF":
-        return "is shut off: its disk stays here"
+        return "is shut off, so its disk cannot be live-migrated"
     return "" if guest.status in LIVE else f"its state is {guest.status}"
 
 
 def _bound(guest: Guest, targets: Mapping[str, Compute]) -> str:
     if guest.together:
-        return f"server group {guest.together} keeps it beside others (affinity)"
+        return f"server group {guest.together} keeps it on the host of its other members (affinity)"
     if guest.zone and targets and not any(c.zone == guest.zone for c in targets.values()):
-        return f"asked for availability zone {guest.zone}, where no other host is"
+        return f"requires availability zone {guest.zone}, which has no other host"
     if guest.apart and targets and not _allowed(guest, targets):
         return "every other host has a member of its server group (anti-affinity)"
     return ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host's members of all clusters: leaving, being forgotten, being whole again."""
+"""Handles a host's members of all clusters: leave, remove, verify."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from scs_deploy.operations.node.view import View
 from scs_deploy.operations.node.work import Work
 
 WHOLE = 900
-"""Seconds for members to take over the data of the others; a cluster may copy all of it."""
+"""Seconds for members to sync; a cluster may copy all its data."""
 
 INTERVAL = 2.0
-"""Seconds between two looks."""
+"""Seconds between two observations."""
 
 QUIET = 20
-"""Seconds between two lines that tell what is waited for."""
+"""Seconds between two progress messages."""
 
 
 def leave(work: Work) -> None:
-    """Have the host's members leave in good order.
+    """Have the host's members leave their clusters.
 
-    :raises ScsError: one does not get away
+    :raises ScsError: a member could not leave
     """
     for driver, state in work.members():
         driver.leave(work.access, state, work.host)
 
 
 def forget(work: Work) -> None:
-    """Have clusters forget members that will not come back.
+    """Remove members that will not come back from their clusters.
 
-    :raises ScsError: a cluster refuses
+    :raises ScsError: a member could not be removed
     """
     empty = work.plan.verb == "remove" or work.view.hosts[work.host].empty
     for driver, state in work.members():
@@ -42,28 +42,28 @@ def forget(work: Work) -> None:
 
 
 def missing(view: View, host: str) -> list[str]:
-    """What a host's membership lacks; pure."""
+    """What is missing until a host's memberships are healthy. Pure."""
     if why := view.hosts[host].unreachable:
         return [f"{host} is unreachable: {why}"]
     result = [line for cluster in view.clusters for line in cluster.lacking(host)]
     result += [
-        f"load balancer of {s.balancer}: {s.backend} is down"
+        f"load balancer on {s.balancer}: {s.backend} is down"
         for s in view.servers
         if s.host == host and not s.up and s.state != "maint"
     ]
     compute = view.computes.get(host)
     if "compute" in view.hosts[host].groups:
         if view.no_compute:
-            result.append(f"Nova does not answer: {view.no_compute}")
+            result.append(f"Nova does not respond: {view.no_compute}")
         elif compute is None or not compute.up:
             result.append("its compute service is not up")
     return result
 
 
 def verify(work: Work) -> None:
-    """Wait until the host's containers are healthy and its members whole, with all data that they shall have.
+    """Wait until the host's containers are healthy and its members are in sync.
 
-    :raises ScsError: something is still missing at the end
+    :raises ScsError: something is still missing after `WHOLE` seconds
     """
     deadline = time.monotonic() + WHOLE
     told = time.monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scs_deploy.base.errors import ScsError
+from scs_deploy.base.plural import counted
 from scs_deploy.engine.events import Note, Watch
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.view import Guest
@@ -62,15 +63,15 @@ def migrate(cloud: Cloud, host: str, guests: Sequence[Guest], record: RunRecord,
             moving.remove(move)
             left -= 1
             took = time.monotonic() - move.began
-            record.step_finished(move.step, Status.FAILED if why else Status.DONE, why or f"on {now} now")
+            record.step_finished(move.step, Status.FAILED if why else Status.DONE, why or f"is now on {now}")
             if why:
                 failed.append(f"{move.guest.name} ({move.guest.id}): {why}")
-            text = f"{move.guest.name} " + (f"did not leave: {why}" if why else f"is on {now} now, {took:.0f} s")
-            watch(Note(f"{text}; {left} left", host))
+            text = f"{move.guest.name} " + (f"was not migrated: {why}" if why else f"is now on {now} ({took:.0f} s)")
+            watch(Note(f"{text}; {left} remaining", host))
     if failed:
         raise ScsError(
-            f"{host}: {len(failed)} of {len(guests)} guests did not leave: {'; '.join(failed)}",
-            "openstack server migration list; then repeat the command",
+            f"{host}: {len(failed)} of {counted(len(guests), 'guest')} could not be migrated: {'; '.join(failed)}",
+            "see openstack server migration list; then repeat the command",
         )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scs_deploy.base.errors import ScsError
+from scs_deploy.base.plural import counted
 from scs_deploy.desired import resolve
 from scs_deploy.engine import execute
 from scs_deploy.engine.events import Expected
@@ -61,7 +62,9 @@ def apply(work: Work, everything: bool) -> None:
     left = mine(make_plan(work.region, Selection()), work.host)
     if left.changes:
         first = left.changes[0]
-        raise ScsError(f"{len(left.changes)} changes are left, first: {first.kind} {first.subject}: {first.reason}")
+        raise ScsError(
+            f"{counted(len(left.changes), 'change')} still pending, first: {first.kind} {first.subject}: {first.reason}"
+        )
 
 
 def remove(work: Work) -> None:
@@ -72,7 +75,7 @@ def remove(work: Work) -> None:
     containers = resolve.resolve(work.region, work.host).containers.values()
     changes = [
         Change(
-            kind=Kind.REMOVE, service=c.service, host=work.host, subject=c.name, reason="its host leaves the region",
+            kind=Kind.REMOVE, service=c.service, host=work.host, subject=c.name, reason="its host is removed",
             phase=Phase.ROLL, impact=c.impact,
         )
         for c in containers

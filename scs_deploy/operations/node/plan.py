@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""(what was seen, what is asked for) -> steps, or why not. Pure: nothing here reads or changes anything."""
+"""(observed state, request) -> the steps, or why they are refused. Pure: nothing here reads or changes anything."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from scs_deploy.base.model import Model
+from scs_deploy.base.plural import counted
 from scs_deploy.clusters.base import ClusterState
 from scs_deploy.operations.node import guests
 from scs_deploy.operations.node.view import Compute, View, disabled_reason
 
 
 class NodeOptions(Model):
-    """What the operator spelled out."""
+    """Options of the node commands."""
 
     leave_guests: bool = False
     force_quorum_loss: bool = False
@@ -20,21 +21,21 @@ class NodeOptions(Model):
 
 
 class PlanStep(Model):
-    """A part of the work; its name is that of the effect that does it."""
+    """One step; its name is the method of `Effects` that carries it out."""
 
     name: str
     title: str
 
 
 class Refusal(Model):
-    """Why not, and what to do about it."""
+    """Why the operation is refused, and what to do about it."""
 
     reason: str
     hint: str = ""
 
 
 class Stay(Model):
-    """A guest that does not move."""
+    """A guest that cannot be moved."""
 
     id: str
     name: str
@@ -45,7 +46,7 @@ class Stay(Model):
 
 
 class NodePlan(Model):
-    """What a verb will do with a host."""
+    """What an operation will do with a host."""
 
     verb: str
     host: str
@@ -56,20 +57,21 @@ class NodePlan(Model):
 
 
 def drain(view: View, host: str, options: NodeOptions) -> NodePlan:
-    """Take everything off a host that keeps running; steps that are done already are left out."""
+    """Move everything off a running host; steps that are already done are left out."""
     seen = view.hosts[host]
     if len(view.hosts) == 1:
-        return _refused("drain", host, f"{host} is the only host of the region: nothing can go elsewhere")
+        return _refused("drain", host, f"{host} is the only host of the region: nothing can move elsewhere")
     if seen.unreachable:
         return _refused(
-            "drain", host, f"host {host} does not answer ({seen.unreachable})",
-            "its guests: openstack server evacuate; then `scs node replace` when it is back with an empty disk, "
+            "drain", host, f"host {host} is unreachable ({seen.unreachable})",
+            "evacuate its guests (openstack server evacuate); then `scs node replace` once it is reinstalled, "
             "or `scs node remove`",
         )  # fmt: skip
     refusals = _quorum(view.clusters, host, options) + _alone(view, host)
     steps, stays = _guests_off(view, host)
     if stays and not options.leave_guests:
-        refusals.append(Refusal(reason=f"{host}: {_count(stays)} cannot leave: {_listed(stays)}", hint=LEAVE))
+        text = f"{host}: {counted(len(stays), 'guest')} cannot be moved: {_listed(stays)}"
+        refusals.append(Refusal(reason=text, hint=LEAVE))
     steps += _traffic_off(view, host)
     notes = tuple(f"{backend} stays on {host}, which has its data" for backend in _kept(view, host))
     return NodePlan(
@@ -78,25 +80,30 @@ def drain(view: View, host: str, options: NodeOptions) -> NodePlan:
 
 
 def undrain(view: View, host: str) -> NodePlan:
-    """Use a host again."""
+    """Return a host to service."""
     seen = view.hosts[host]
     if seen.unreachable:
-        return _refused("undrain", host, f"host {host} does not answer ({seen.unreachable})", "start it first")
+        return _refused("undrain", host, f"host {host} is unreachable ({seen.unreachable})", "start it first")
     steps, notes = _back(view, host)
-    # that a member stepped down leaves no trace to look for
+    # a member that handed over leadership leaves no trace, so the host may need verification without other steps
     if steps or any(c.hands_over and host in c.wanted for c in view.clusters):
-        steps.insert(0, PlanStep(name="verify", title="wait until its containers and cluster members work"))
+        steps.insert(0, PlanStep(name="verify", title="wait until its containers and cluster members are healthy"))
     return NodePlan(verb="undrain", host=host, steps=tuple(steps), notes=notes)
 
 
 def replace(view: View, host: str, options: NodeOptions) -> NodePlan:
-    """Bring back a host that lost its disk."""
+    """Restore a host that lost its disk."""
     seen = view.hosts[host]
     if len(view.hosts) == 1:
-        return _refused("replace", host, f"{host} is the only host of the region: nothing is left to join", "scs apply")
+        return _refused(
+            "replace", host, f"{host} is the only host of the region: there is nothing to join", "scs apply"
+        )
     if seen.unreachable:
         return _refused(
-            "replace", host, f"host {host} does not answer ({seen.unreachable})", "install it, with SSH for the manager"
+            "replace",
+            host,
+            f"host {host} is unreachable ({seen.unreachable})",
+            "install it and give the manager SSH access",
         )
     refusals = _quorum(view.clusters, host, options)
     recorded = [g for g in view.guests.get(host, ()) if g.status not in guests.HERE]
@@ -104,8 +111,9 @@ def replace(view: View, host: str, options: NodeOptions) -> NodePlan:
         names = ", ".join(g.name for g in recorded)
         refusals.append(
             Refusal(
-                reason=f"{host} is empty, and Nova has {_count(recorded)} there, without disks now: {names}",
-                hint="rebuild them elsewhere (openstack server evacuate) or delete them; or --leave-guests",
+                reason=f"{host} is empty, but Nova records {counted(len(recorded), 'guest')} there, "
+                f"whose disks are lost: {names}",
+                hint="rebuild them elsewhere (openstack server evacuate), delete them, or add --leave-guests",
             )
         )
     compute = view.computes.get(host)
@@ -115,35 +123,37 @@ def replace(view: View, host: str, options: NodeOptions) -> NodePlan:
             PlanStep(name="disable_compute", title=f"disable its compute service: {disabled_reason('replace')}")
         )
     if host in view.balancers:
-        steps.append(PlanStep(name="hold_back", title="have the other load balancers leave it out"))
-    steps.append(PlanStep(name="forget", title="have the clusters forget the members that it was"))
-    steps.append(PlanStep(name="bootstrap", title="bootstrap it"))
+        steps.append(PlanStep(name="hold_back", title="exclude it from the other load balancers"))
+    steps.append(PlanStep(name="forget", title="remove its old members from the clusters"))
+    steps.append(PlanStep(name="bootstrap", title="bootstrap the host"))
     if compute and compute.uuid:
-        steps.append(PlanStep(name="identity", title=f"give it back its compute node's identity {compute.uuid}"))
+        steps.append(PlanStep(name="identity", title=f"restore its compute node identity {compute.uuid}"))
     if host in view.balancers:
-        steps.append(PlanStep(name="move_addresses", title="keep the API addresses on other hosts meanwhile"))
-    steps.append(PlanStep(name="apply", title="apply the region's plan to it, then what is left of the region's"))
-    steps.append(PlanStep(name="verify", title="wait until its containers and cluster members work"))
+        steps.append(PlanStep(name="move_addresses", title="keep the API addresses on other hosts"))
+    steps.append(PlanStep(name="apply", title="apply the region's plan to it, then to the rest of the region"))
+    steps.append(PlanStep(name="verify", title="wait until its containers and cluster members are healthy"))
     steps += _back_after_all(view, host)
-    notes = () if seen.empty else (f"{host} is not empty: what is there stays, and what is missing is added",)
+    notes = (
+        () if seen.empty else (f"{host} is not empty: existing containers and data are kept, missing ones are added",)
+    )
     return NodePlan(verb="replace", host=host, steps=tuple(steps), refusals=tuple(refusals), notes=notes)
 
 
 def add(view: View, host: str) -> NodePlan:
-    """Take a new host of the inventory into the region."""
+    """Add a new host of the inventory to the region."""
     seen = view.hosts[host]
     if seen.unreachable:
         return _refused(
-            "add", host, f"host {host} does not answer ({seen.unreachable})", "check its address and its SSH key"
+            "add", host, f"host {host} is unreachable ({seen.unreachable})", "check its address and its SSH key"
         )
     refusals = []
     for cluster in view.clusters:
         if host in cluster.wanted and len(cluster.wanted) % 2 == 0:
             refusals.append(
                 Refusal(
-                    reason=f"{cluster.name} would have {len(cluster.wanted)} members, which stand no more failures "
-                    f"than {len(cluster.wanted) - 1}, and a tie stops them",
-                    hint="give an odd number of hosts the role (add the next one first), or none of a quorum",
+                    reason=f"{cluster.name} would have {len(cluster.wanted)} members, which tolerate no more failures "
+                    f"than {len(cluster.wanted) - 1}, and a network split in halves stops all of them",
+                    hint="assign the group to an odd number of hosts, e.g. add another host at the same time",
                 )
             )
             break
@@ -152,53 +162,55 @@ def add(view: View, host: str) -> NodePlan:
             refusals.append(Refusal(reason=f"{cluster.name} has no quorum to join", hint="scs status; scs apply"))
     steps = (
         PlanStep(name="certificates", title="issue its certificates"),
-        PlanStep(name="bootstrap_all", title="bootstrap it, and tell the others its name"),
-        PlanStep(name="apply", title="apply the region's plan to it, then to the others that must know it"),
-        PlanStep(name="verify", title="wait until its containers, cluster members and compute service work"),
+        PlanStep(name="bootstrap_all", title="bootstrap it, and add its name on the other hosts"),
+        PlanStep(name="apply", title="apply the region's plan to it, then to the hosts whose configuration names it"),
+        PlanStep(name="verify", title="wait until its containers, cluster members and compute service are healthy"),
     )
-    notes = () if seen.empty else (f"{host} is not empty: what is there stays, and what is missing is added",)
+    notes = (
+        () if seen.empty else (f"{host} is not empty: existing containers and data are kept, missing ones are added",)
+    )
     return NodePlan(verb="add", host=host, steps=steps, refusals=tuple(refusals), notes=notes)
 
 
 def remove(view: View, host: str, options: NodeOptions) -> NodePlan:
-    """Take a host out of the region for good."""
+    """Remove a host from the region permanently."""
     seen = view.hosts[host]
     if len(view.hosts) == 1:
-        return _refused("remove", host, f"{host} is the only host of the region", "scs testbed down, or nothing")
+        return _refused("remove", host, f"{host} is the only host of the region", "scs testbed down removes a testbed")
     refusals = _quorum(view.clusters, host, options)
     for cluster in view.clusters:
         left = [m for m in cluster.wanted if m != host]
         if host in cluster.wanted and len(left) % 2 == 0 and not refusals and not options.force_quorum_loss:
             refusals.append(
                 Refusal(
-                    reason=f"{cluster.name} would have {len(left)} members left, an even number: the loss of one "
-                    "more stops it",
+                    reason=f"{cluster.name} would have {counted(len(left), 'member')} left, an even number, "
+                    "which tolerates one failure less",
                     hint="add another host first, or --force-quorum-loss",
                 )
             )
     refusals += _alone(view, host)
     steps, stays = _guests_off(view, host)
     if seen.unreachable:
-        stays = [Stay(id=g.id, name=g.name, reason="its host does not answer") for g in view.guests.get(host, ())]
+        stays = [Stay(id=g.id, name=g.name, reason="its host is unreachable") for g in view.guests.get(host, ())]
     if stays:
         refusals.append(
             Refusal(
-                reason=f"{host}: {_count(stays)} would be lost: {_listed(stays)}",
+                reason=f"{host}: {counted(len(stays), 'guest')} would be lost: {_listed(stays)}",
                 hint="move, evacuate or delete them first",
             )
         )
-    notes = [f"{backend} has its data on {host}: it goes with it" for backend in _kept(view, host)]
+    notes = [f"the data of {backend} is on {host} and will be lost with it" for backend in _kept(view, host)]
     if seen.unreachable:
         steps = []
-        notes.append(f"{host} does not answer: nothing is stopped there")
+        notes.append(f"{host} is unreachable: its containers are not stopped")
     else:
         steps += _traffic_off(view, host)
         if any(host in c.members for c in view.clusters):
-            steps.append(PlanStep(name="leave", title="have its members leave their clusters in good order"))
+            steps.append(PlanStep(name="leave", title="have its members leave their clusters"))
         steps.append(PlanStep(name="remove_containers", title="stop and remove its containers"))
         if options.purge:
-            steps.append(PlanStep(name="purge", title="remove its volumes: data that only this host has is lost"))
-    steps.append(PlanStep(name="forget", title="have the clusters forget its members"))
+            steps.append(PlanStep(name="purge", title="remove its volumes; data that is only on this host is lost"))
+    steps.append(PlanStep(name="forget", title="remove its members from the clusters"))
     if host in view.computes:
         steps.append(PlanStep(name="delete_compute", title="delete its compute service and resource provider"))
     steps.append(PlanStep(name="delete_agents", title="delete its network agents and its chassis"))
@@ -207,7 +219,7 @@ def remove(view: View, host: str, options: NodeOptions) -> NodePlan:
     )
 
 
-LEAVE = "move or delete them, or --leave-guests to go on without them"
+LEAVE = "move or delete them, or add --leave-guests to leave them on the host"
 
 
 def _refused(verb: str, host: str, reason: str, hint: str = "") -> NodePlan:
@@ -228,7 +240,7 @@ def _quorum(clusters: Iterable[ClusterState], host: str, options: NodeOptions) -
             down = ", ".join(sorted(set(total) - left - {host})) or "none"
             result.append(
                 Refusal(
-                    reason=f"{cluster.name} would have {len(left)} of {len(total)} members without {host} and needs "
+                    reason=f"{cluster.name} would have {len(left)} of {len(total)} members without {host}, but needs "
                     f"{needed}; already down: {down}",
                     hint=FORCE,
                 )
@@ -236,24 +248,27 @@ def _quorum(clusters: Iterable[ClusterState], host: str, options: NodeOptions) -
     return result
 
 
-FORCE = "bring the others back first (scs status, scs apply), or --force-quorum-loss"
+FORCE = "repair the other members first (scs status, scs apply), or add --force-quorum-loss"
 
 
 def _alone(view: View, host: str) -> list[Refusal]:
-    """What only this host does."""
+    """Refusals because of roles that only this host has."""
     result = []
     working = {n for n, h in view.hosts.items() if not h.unreachable and n != host}
     if host in view.balancers and not working & set(view.balancers):
         result.append(Refusal(reason=f"no other host can hold the API addresses of {host}", hint="scs status"))
     if view.hosts[host].gateway and not any(view.hosts[n].gateway for n in working):
         result.append(
-            Refusal(reason=f"{host} is the only gateway: routers would lose their outside", hint="undrain another one")
+            Refusal(
+                reason=f"{host} is the only gateway: routers would lose external connectivity",
+                hint="undrain another gateway first",
+            )
         )
     return result
 
 
 def targets(view: View, host: str) -> Mapping[str, Compute]:
-    """Compute hosts that may take guests of this one."""
+    """Compute hosts that can take guests of this one."""
     return {n: c for n, c in view.computes.items() if n != host and c.up and c.enabled}
 
 
@@ -269,7 +284,7 @@ def _guests_off(view: View, host: str) -> tuple[list[PlanStep], list[Stay]]:
     moving = [g for g in own if g.id not in why]
     if moving:
         names = ", ".join(g.name for g in moving[:5]) + (f" and {len(moving) - 5} more" if len(moving) > 5 else "")
-        steps.append(PlanStep(name="move_guests", title=f"live-migrate {_count(moving)}: {names}"))
+        steps.append(PlanStep(name="move_guests", title=f"live-migrate {counted(len(moving), 'guest')}: {names}"))
     return steps, [Stay(id=g.id, name=g.name, reason=why[g.id]) for g in own if g.id in why]
 
 
@@ -277,24 +292,24 @@ def _traffic_off(view: View, host: str) -> list[PlanStep]:
     seen = view.hosts[host]
     steps = []
     if seen.gateway or seen.gateways:
-        ports = f" ({len(seen.gateways)} router ports)" if seen.gateways else ""
-        steps.append(PlanStep(name="release_gateways", title=f"move routers' gateways to other hosts{ports}"))
+        ports = f" ({counted(len(seen.gateways), 'router port')})" if seen.gateways else ""
+        steps.append(PlanStep(name="release_gateways", title=f"move router gateways to other hosts{ports}"))
     own = [s for s in view.servers if s.host == host and view.backends.get(s.backend)]
     if any(s.state == "ready" and view.backends[s.backend] == "drain" for s in own):
-        steps.append(PlanStep(name="drain_balancer", title="have every load balancer send it no new request"))
+        steps.append(PlanStep(name="drain_balancer", title="drain its servers in every load balancer"))
     if host in view.balancers and (not seen.marked or seen.addresses):
         held = f" {', '.join(seen.addresses)}" if seen.addresses else ""
         steps.append(PlanStep(name="move_addresses", title=f"move the API addresses{held} to other hosts"))
     singles = sorted({s.backend for s in own if s.state != "maint" and view.backends[s.backend] == "maint"})
     if singles:
-        steps.append(PlanStep(name="move_writer", title=f"have another host serve {', '.join(singles)}"))
+        steps.append(PlanStep(name="move_writer", title=f"fail over {', '.join(singles)} to another host"))
     if led := [c.name for c in led_by(view, host)]:
-        steps.append(PlanStep(name="move_leaders", title=f"have another member lead {', '.join(led)}"))
+        steps.append(PlanStep(name="move_leaders", title=f"hand over leadership of {', '.join(led)} to another member"))
     return steps
 
 
 def led_by(view: View, host: str) -> list[ClusterState]:
-    """Clusters whose leader steps down before its host is drained, and that another member can lead."""
+    """Clusters that this host's member leads and that another member can lead instead."""
     return [c for c in view.clusters if c.hands_over and c.leader == host and c.other(host)]
 
 
@@ -307,25 +322,27 @@ def _back(view: View, host: str) -> tuple[list[PlanStep], tuple[str, ...]]:
     steps: list[PlanStep] = []
     notes: list[str] = []
     if any(s.host == host and s.state != "ready" for s in view.servers) or seen.marked:
-        steps.append(PlanStep(name="use_balancer", title="have every load balancer use it again"))
+        steps.append(PlanStep(name="use_balancer", title="enable its servers in every load balancer"))
     if "network" in seen.groups and not seen.gateway:
-        steps.append(PlanStep(name="take_gateways", title="let routers' gateways come back"))
+        steps.append(PlanStep(name="take_gateways", title="allow router gateways on it again"))
     compute = view.computes.get(host)
     if compute and not compute.enabled:
         if compute.disabled_by:
             steps.append(PlanStep(name="enable_compute", title="enable its compute service"))
         else:
-            notes.append(f"its compute service was disabled otherwise and stays so: {compute.reason or 'no reason'}")
+            notes.append(
+                f"its compute service was disabled by others and stays disabled: {compute.reason or 'no reason given'}"
+            )
     return steps, tuple(notes)
 
 
 def _back_after_all(view: View, host: str) -> list[PlanStep]:
-    """Of a host that the steps before will have held back."""
+    """Steps that return a host to service after earlier steps of the plan took it out."""
     steps = []
     if host in view.balancers:
-        steps.append(PlanStep(name="use_balancer", title="have every load balancer use it again"))
+        steps.append(PlanStep(name="use_balancer", title="enable its servers in every load balancer"))
     if "network" in view.hosts[host].groups:
-        steps.append(PlanStep(name="take_gateways", title="let routers' gateways come back"))
+        steps.append(PlanStep(name="take_gateways", title="allow router gateways on it again"))
     compute = view.computes.get(host)
     if compute and (compute.enabled or compute.disabled_by):
         steps.append(PlanStep(name="enable_compute", title="enable its compute service"))
@@ -334,8 +351,3 @@ def _back_after_all(view: View, host: str) -> list[PlanStep]:
 
 def _listed(stays: Iterable[Stay]) -> str:
     return "; ".join(map(str, stays))
-
-
-def _count(things: Iterable[object]) -> str:
-    number = len(list(things))
-    return f"{number} guest{'' if number == 1 else 's'}"

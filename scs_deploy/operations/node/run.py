@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A verb as one run: locked, planned, confirmed, recorded step by step."""
+"""The node operations: drain, undrain, replace, add and remove."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
 from scs_deploy.engine.events import Expected, Stage, Watch, ignore
 from scs_deploy.inventory.synced import is_synced
-from scs_deploy.operations.base import Operation, Session, Step, agree
+from scs_deploy.operations.base import Operation, Session, Step, always_agree
 from scs_deploy.operations.node import inventory, observe, plan, trust
 from scs_deploy.operations.node.effects import Effects
 from scs_deploy.operations.node.plan import NodeOptions, NodePlan, PlanStep, Refusal
@@ -22,16 +22,16 @@ from scs_deploy.region.region import Region
 from scs_deploy.state.runs import Run
 
 TOLERANT = frozenset({"move_guests"})
-"""Steps after whose failure the rest is done all the same: what they leave behind, no later step relies on."""
+"""Steps whose failure does not stop the later ones, which do not depend on them."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a verb ended."""
+    """How a node operation ended."""
 
     plan: NodePlan
     run: str
-    """id of its record; '' when there was nothing to do, or the plan only was asked for"""
+    """id of the run; '' if there was nothing to do, or only the plan was requested"""
 
 
 class NodeRequest(Model):
@@ -40,20 +40,20 @@ class NodeRequest(Model):
     verb: str = Field(description="drain, undrain, replace, add or remove")
     host: str
     options: NodeOptions = NodeOptions()
-    fingerprint: str = Field(default="", description="of the SSH key of a host that was installed anew")
+    fingerprint: str = Field(default="", description="of the SSH key of a reinstalled host")
 
 
 class NodeVerb(Operation[NodeRequest, NodePlan, Done]):
     """Drains, undrains, replaces, adds or removes a host.
 
-    `confirm` is shown every plan, also one that is refused or has no steps.
+    `confirm` receives every plan, also if it is refused or has no steps.
 
-    :raises RefusedError: there is no such host
+    :raises RefusedError: the inventory has no such host
     """
 
     name = "node"
     requests = NodeRequest
-    repeat = "repeat the command: it looks at the host again, and leaves out what is done already"
+    repeat = "repeat the command: it observes the host again, and skips what is already done"
 
     def __init__(self, region: Region, request: NodeRequest, command: str = "") -> None:
         super().__init__(region, request, command or f"scs node {request.verb} {request.host}")
@@ -61,22 +61,22 @@ class NodeVerb(Operation[NodeRequest, NodePlan, Done]):
         self._view: View | None = None
 
     def plan(self, watch: Watch = ignore) -> NodePlan:
-        """What the verb would do, or why it is refused. A new SSH key of the host is trusted first.
+        """What the operation would do, or why it is refused. Trusts a new SSH key of the host first.
 
-        :raises RefusedError: the host's SSH key is not the known one
+        :raises RefusedError: the host's SSH key has changed
         """
         request = self.request
-        watch(Stage("looking at all hosts"))
+        watch(Stage("observing all hosts"))
         if request.fingerprint:
             trust.trust(self.region, request.host, request.fingerprint)
-        self._view, made = look(self.region, request.verb, request.host, request.options)
+        self._view, made = observe_and_plan(self.region, request.verb, request.host, request.options)
         return made
 
     def total(self, plan: NodePlan) -> int:
         """See Operation."""
         return len(plan.steps)
 
-    def nothing(self, plan: NodePlan) -> Done:
+    def empty_result(self, plan: NodePlan) -> Done:
         """See Operation."""
         return Done(plan, "")
 
@@ -90,18 +90,18 @@ class NodeVerb(Operation[NodeRequest, NodePlan, Done]):
     def execute(
         self,
         session: Session,
-        confirm: Callable[[NodePlan], bool] = agree,
+        confirm: Callable[[NodePlan], bool] = always_agree,
         plan: NodePlan | None = None,
-        resumed: Run | None = None,  # noqa: ARG002 - a run of it is not resumed
+        resumed: Run | None = None,  # noqa: ARG002 - cannot be resumed
     ) -> Done:
         """See Operation."""
         made = self.plan(session.emit)
         if plan is not None:
             self.check_same(plan, made)
-        goes_on = confirm(made)
+        confirmed = confirm(made)
         self.check(made)
-        if not goes_on or not made.steps:
-            return self.nothing(made)
+        if not confirmed or not made.steps:
+            return self.empty_result(made)
         session.emit(Expected(self.total(made)))
         with session.recording(lambda store: self.start(store, made)):
             return self.carry_out(session, made)
@@ -109,7 +109,7 @@ class NodeVerb(Operation[NodeRequest, NodePlan, Done]):
     def carry_out(self, session: Session, plan: NodePlan) -> Done:
         """See Operation.
 
-        :raises ScsError: a step failed; what came before is done and recorded
+        :raises ScsError: a step failed; earlier steps are done and recorded
         """
         assert self._view
         work = Work(self.region, self._view, plan, session.record, session)
@@ -117,22 +117,22 @@ class NodeVerb(Operation[NodeRequest, NodePlan, Done]):
         return Done(plan, session.record.id)
 
 
-def look(region: Region, verb: str, host: str, options: NodeOptions) -> tuple[View, NodePlan]:
-    """Observe, and plan.
+def observe_and_plan(region: Region, verb: str, host: str, options: NodeOptions) -> tuple[View, NodePlan]:
+    """Observe the hosts and make the plan.
 
-    :raises RefusedError: the host's SSH key is not the known one
+    :raises RefusedError: the host's SSH key has changed
     """
     empty: frozenset[str] = frozenset()
     if verb in ("replace", "add"):
-        found = observe.probe(region, host)
-        if strange := trust.explain(host, found):
-            raise strange
-        # a host that does not answer is asked once more with the others, for what they say of it
-        empty = frozenset({host}) if found == "empty" else empty
+        probed = observe.probe(region, host)
+        if changed_key := trust.explain(host, probed):
+            raise changed_key
+        # an unreachable host is observed again with the others, because they have information about it
+        empty = frozenset({host}) if probed == "empty" else empty
     view = observe.observe(region, guests_of=(host,), empty=empty)
     needs_nova = "compute" in view.hosts[host].groups and verb != "add"
     if view.no_compute and needs_nova:
-        reason = f"{host} is a compute host, and Nova does not answer: {view.no_compute}"
+        reason = f"{host} is a compute host, but Nova does not respond: {view.no_compute}"
         refusals: tuple[Refusal, ...] = (Refusal(reason=reason, hint="scs status"),)
     else:
         refusals = ()
@@ -146,20 +146,20 @@ def look(region: Region, verb: str, host: str, options: NodeOptions) -> tuple[Vi
     if verb == "remove":
         if is_synced(region.environment.inventory):
             origin = region.inventory.hosts[host].origin
-            where = f"give {origin} another status in NetBox" if origin else "take it out of the inventory's source"
-            where += ", then `scs inventory sync`"
+            where = f"change the status of {origin} in NetBox" if origin else "remove it from the inventory's source"
+            where += ", then run `scs inventory sync`"
         else:
-            where = f"take it out of the inventory: {', '.join(inventory.mentions(region.environment.inventory, host))}"
-        notes = (*made.notes, f"afterwards {where}", NEXT)
+            where = f"remove it from the inventory: {', '.join(inventory.mentions(region.environment.inventory, host))}"
+        notes = (*made.notes, f"afterwards, {where}", NEXT)
         made = made.model_copy(update={"notes": notes})
     return view, made.model_copy(update={"refusals": (*refusals, *made.refusals)})
 
 
-NEXT = "then `scs plan` shows what the others must know: load balancers, cluster members, names; `scs apply` does it"
+NEXT = "then run `scs apply`: it removes the host from load balancers, cluster configurations and host names"
 
 
 def refuse(made: NodePlan) -> None:
-    """Raise when a plan has refusals.
+    """Raise if a plan has refusals.
 
     :raises RefusedError: all reasons on one line
     """
@@ -169,9 +169,9 @@ def refuse(made: NodePlan) -> None:
 
 
 def check_host(region: Region, host: str) -> None:
-    """A host of the inventory.
+    """Check that a host is in the inventory.
 
-    :raises RefusedError: there is no such host
+    :raises RefusedError: it is not
     """
     if host not in region.inventory.hosts:
         known = ", ".join(region.inventory.hosts)
@@ -179,9 +179,10 @@ def check_host(region: Region, host: str) -> None:
 
 
 def carry_out(effects: Effects, made: NodePlan, session: Session) -> None:
-    """Do the steps of a plan. A host counts as drained from before the first one until the last one brings it back.
+    """Carry out the steps of a plan. The host is marked as drained before the first step of a drain, and until the last
+    step of an undrain or a replacement.
 
-    :raises ScsError: a step failed, or another process took the region
+    :raises ScsError: a step failed, or another process took over the lock
     """
     session.check()
     if made.verb == "drain":

@@ -24,7 +24,7 @@ def fingerprint(key: str) -> str:
     try:
         raw = base64.b64decode(key.split()[1], validate=True)
     except (IndexError, ValueError):
-        raise RefusedError(f"not an SSH public key: {key[:60]}") from None
+        raise RefusedError(f"invalid SSH public key: {key[:60]}") from None
     return "SHA256:" + base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
 
 
@@ -41,7 +41,7 @@ def matching(scan: str, wanted: str) -> str:
         raise RefusedError("the host offers no SSH key", "check its address, its power and its sshd")
     raise RefusedError(
         f"no SSH key of the host has the fingerprint {wanted}; it offers {', '.join(sorted(offered))}",
-        "compare on its console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+        "compare it on the host's console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
     )
 
 
@@ -68,7 +68,7 @@ def explain(host: str, said: str) -> RefusedError | None:
     if not any(words in said for words in STRANGE):
         return None
     return RefusedError(
-        f"host {host} has another SSH key than before",
+        f"host {host} has a different SSH key than before",
         "if it was reinstalled: compare on its console with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`, "
         "then add --host-key-fingerprint SHA256:...",
     )

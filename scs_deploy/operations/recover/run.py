@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recovery as a run: the region's lock, a record, steps, and a second look that nothing is left to recover."""
+"""Recovers the cluster of a service, and checks afterwards that it is healthy."""
 
 from __future__ import annotations
 
@@ -16,61 +16,61 @@ from scs_deploy.base.model import Model
 from scs_deploy.clusters.base import Procedure, Recovery, RecoveryOptions, RecoveryStep
 from scs_deploy.engine.access import INTERVAL, Access, saying
 from scs_deploy.engine.events import Expected, Watch, guarded, ignore
-from scs_deploy.operations.base import Operation, Session, Step, agree
+from scs_deploy.operations.base import Operation, Session, Step, always_agree
 from scs_deploy.region.region import Region
 from scs_deploy.state.runs import Run
 
 SETTLE = 45.0
-"""Seconds in which a member that was started shows whether it comes up."""
+"""Seconds for a member that was just started to come up."""
 
 ROUNDS = 4
-"""Partial recoveries after which it is certain that looking again brings nothing new."""
+"""Maximum number of partial recoveries in a row."""
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """How it ended."""
+    """How a recovery ended."""
 
     found: Recovery
     """before the first step"""
     after: Recovery
-    """what the second look saw; `found` when nothing was changed"""
+    """after the last step; same as `found` if nothing was changed"""
     run: str = ""
-    """the run's id; '' when nothing was changed"""
+    """id of the run; '' if nothing was changed"""
 
 
 class RecoverRequest(Model):
-    """Which service's cluster to bring back, and what the operator spelled out."""
+    """Which service's cluster to recover, and with which options."""
 
     service: str
-    options: dict[str, Any] = Field(default_factory=dict, description="of the driver's options, where they are given")
+    options: dict[str, Any] = Field(default_factory=dict, description="values of the driver's options")
 
 
 class Recover(Operation[RecoverRequest, Recovery, Recovered]):
-    """Brings a service's cluster back, and looks again that nothing is left to recover.
+    """Recovers a service's cluster, and checks afterwards that nothing remains to be recovered.
 
-    `confirm` is shown what will be done, once more when a partial recovery has read more.
+    `confirm` receives the steps, and further ones after a partial recovery.
 
-    :param procedure: instead of the one of the service's driver
-    :raises RefusedError: the service has no cluster that is recovered, or the options contradict each other
+    :param procedure: replaces the one of the service's driver
+    :raises RefusedError: the service has no cluster with a recovery, or the options contradict each other
     """
 
     name = "recover"
     requests = RecoverRequest
-    repeat = "repeat the command: it reads the members again, and does what is left"
+    repeat = "repeat the command: it reads the members again, and does what remains"
 
     def __init__(
         self, region: Region, request: RecoverRequest, command: str = "", procedure: Procedure | None = None
     ) -> None:
         super().__init__(region, request, command or f"scs recover {request.service}")
         self.procedure = procedure or procedure_of(region, request)
-        self._confirm: Callable[[Recovery], bool] = agree
+        self._confirm: Callable[[Recovery], bool] = always_agree
 
     def plan(self, watch: Watch = ignore) -> Recovery:
         """What a recovery would do. Changes nothing.
 
-        :raises RefusedError: it would be refused
-        :raises ScsError: reading failed
+        :raises RefusedError: the right recovery is unknown, or the operator must choose it
+        :raises ScsError: members could not be read
         """
         return self.procedure.decide(_settled(Access(self.region, saying(guarded(watch))), self.procedure))
 
@@ -78,14 +78,14 @@ class Recover(Operation[RecoverRequest, Recovery, Recovered]):
         """See Operation."""
         return len(plan.steps)
 
-    def nothing(self, plan: Recovery) -> Recovered:
+    def empty_result(self, plan: Recovery) -> Recovered:
         """See Operation."""
         return Recovered(plan, plan)
 
     def execute(
         self,
         session: Session,
-        confirm: Callable[[Recovery], bool] = agree,
+        confirm: Callable[[Recovery], bool] = always_agree,
         plan: Recovery | None = None,
         resumed: Run | None = None,
     ) -> Recovered:
@@ -96,8 +96,8 @@ class Recover(Operation[RecoverRequest, Recovery, Recovered]):
     def carry_out(self, session: Session, plan: Recovery) -> Recovered:
         """See Operation.
 
-        :raises RefusedError: the procedure refuses to go on, or the operator does
-        :raises ScsError: a step failed, or something is left to recover
+        :raises RefusedError: the procedure or the operator refuses to continue
+        :raises ScsError: a step failed, or the cluster is still unhealthy
         """
         access = Access(self.region, saying(session.emit))
         return Recovered(plan, self._rounds(session, access, plan), session.record.id)
@@ -118,20 +118,20 @@ class Recover(Operation[RecoverRequest, Recovery, Recovered]):
                 return seen
             if not current.partial:
                 raise ScsError(
-                    f"{procedure.service} is not as it should be after the recovery: {seen.summary}",
+                    f"{procedure.service} is still unhealthy after the recovery: {seen.summary}",
                     f"scs recover {procedure.service} --plan",
                 )
             session.record.expect(len(seen.steps))
             session.emit(Expected(len(seen.steps)))
             current = seen
-        raise ScsError(f"{procedure.service}: looking again brings nothing new: {current.summary}")
+        raise ScsError(f"{procedure.service}: no progress after {ROUNDS} attempts: {current.summary}")
 
     def _step(self, access: Access, step: RecoveryStep) -> Step:
         return Step(step.container or step.action, step.what, lambda: self.procedure.act(access, step), step.hosts)
 
 
 def procedure_of(region: Region, request: RecoverRequest) -> Procedure:
-    """How a service of the region is recovered.
+    """The recovery procedure of a service.
 
     :raises RefusedError: it has no cluster driver, the driver has no recovery, or the options contradict each other
     """
@@ -144,7 +144,7 @@ def procedure_of(region: Region, request: RecoverRequest) -> Procedure:
 
 
 def _settled(access: Access, procedure: Procedure) -> Any:
-    """The members, once none is about to change by itself, or after SETTLE seconds."""
+    """The members, once none is expected to change without help, or after SETTLE seconds."""
     deadline = time.monotonic() + SETTLE
     while True:
         access.say("now", f"reading the members of {procedure.service}")

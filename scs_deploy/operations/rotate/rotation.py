@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rotation of secrets, certificates or the CA: one run of steps, some of which roll the region."""
+"""Rotates secrets, certificates or the CA in one run of steps, some of which apply changes to the region."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
+from scs_deploy.base.plural import counted
 from scs_deploy.engine.events import Watch, ignore
 from scs_deploy.operations.apply import Applied, Apply, ApplyRequest
-from scs_deploy.operations.base import Operation, Session, agree
+from scs_deploy.operations.base import Operation, Session, always_agree
 from scs_deploy.operations.bootstrap import Bootstrap, BootstrapRequest
 from scs_deploy.operations.rotate import certificates, secrets, state
 from scs_deploy.operations.rotate.roll import Engine
@@ -27,13 +28,13 @@ from scs_deploy.state.runs import Run
 
 
 class RotateRequest(Model):
-    """What gets new values."""
+    """What to rotate."""
 
     kind: state.Kind
     names: tuple[str, ...] = ()
-    """of secrets or certificates, sorted; no certificate: every one"""
+    """of secrets or certificates, sorted; empty, for certificates: all"""
     users_trust: bool = False
-    """all users of the APIs have the new CA"""
+    """all API users trust the new CA"""
     allow: tuple[Impact, ...] = ()
     probe: ProbeOptions = ProbeOptions()
 
@@ -43,30 +44,30 @@ class RotationPlan:
     """The steps of a rotation."""
 
     rotation: Rotation
-    """how far it is"""
+    """its progress"""
     steps: tuple[RotationStep, ...] = field(compare=False)
     secrets: tuple[Rotated, ...] = ()
 
     @property
     def left(self) -> int:
-        """How many steps are to be done."""
+        """How many steps remain."""
         return sum(s.key not in self.rotation.done for s in self.steps)
 
 
 @dataclass(frozen=True)
 class RotationResult:
-    """How far a rotation came."""
+    """How far a rotation got."""
 
     run: str
-    """id of its record; '' when nothing was done"""
+    """id of the run; '' if nothing was done"""
     waits_for: str = ""
-    """what the operator must do before it goes on; '' when it has ended"""
+    """what the operator must do before it continues; '' if it is complete"""
 
 
 class RunRotation(Operation[RotateRequest, RotationPlan | Plan, RotationResult]):
-    """Gives secrets or certificates new values while the region works.
+    """Rotates secrets or certificates while the region keeps working.
 
-    `confirm` is shown the steps, and then the plan of each step that rolls the region.
+    `confirm` receives the steps, and later the plan of each step that changes the region.
     """
 
     name = "rotate"
@@ -77,9 +78,9 @@ class RunRotation(Operation[RotateRequest, RotationPlan | Plan, RotationResult])
         super().__init__(region, request.model_copy(update={"names": names}), command)
         self.command = command or state.command(request.kind, names)
         self._session: Session | None = None
-        self._confirm: Callable[[RotationPlan | Plan], bool] = agree
+        self._confirm: Callable[[RotationPlan | Plan], bool] = always_agree
 
-    def plan(self, watch: Watch = ignore) -> RotationPlan:  # noqa: ARG002 - no host is asked
+    def plan(self, watch: Watch = ignore) -> RotationPlan:  # noqa: ARG002 - contacts no host
         """See Operation."""
         region, request = self.region, self.request
         engine = Engine(region.environment.name, self._roll, request.allow)
@@ -101,14 +102,14 @@ class RunRotation(Operation[RotateRequest, RotationPlan | Plan, RotationResult])
         """See Operation."""
         return plan.left if isinstance(plan, RotationPlan) else len(plan.changes)
 
-    def nothing(self, plan: RotationPlan | Plan) -> RotationResult:  # noqa: ARG002 - the same for every plan
+    def empty_result(self, plan: RotationPlan | Plan) -> RotationResult:  # noqa: ARG002 - the same for every plan
         """See Operation."""
         return RotationResult("")
 
     def execute(
         self,
         session: Session,
-        confirm: Callable[[RotationPlan | Plan], bool] = agree,
+        confirm: Callable[[RotationPlan | Plan], bool] = always_agree,
         plan: RotationPlan | Plan | None = None,
         resumed: Run | None = None,
     ) -> RotationResult:
@@ -119,7 +120,7 @@ class RunRotation(Operation[RotateRequest, RotationPlan | Plan, RotationResult])
     def carry_out(self, session: Session, plan: RotationPlan | Plan) -> RotationResult:
         """See Operation.
 
-        :raises ScsError: a step failed; the same rotation goes on with it
+        :raises ScsError: a step failed; repeat the same rotation to continue with it
         """
         assert isinstance(plan, RotationPlan)
         self._session = session
@@ -128,9 +129,9 @@ class RunRotation(Operation[RotateRequest, RotationPlan | Plan, RotationResult])
         return RotationResult(session.record.id, waits.ask if waits else "")
 
     def _roll(self, region: Region, selection: Selection) -> Applied:
-        """The engine's part: plan, ask, and apply within this run."""
+        """Plan, confirm and apply within this run."""
         assert self._session
-        # steps before made values that nobody may read in the record
+        # earlier steps generated values that the record must mask
         self._session.record.mask(region.secrets.values())
         request = ApplyRequest(
             services=selection.services, hosts=selection.hosts, allow=selection.allow, probe=self.request.probe
@@ -144,11 +145,11 @@ class RunRotation(Operation[RotateRequest, RotationPlan | Plan, RotationResult])
 
         done = Apply(region, request).execute(self._session, confirm)
         if refused:
-            raise RefusedError("the changes of this step were not agreed to", f"{self.command} goes on with it")
+            raise RefusedError("the changes of this step were not confirmed", f"{self.command} continues with it")
         return done
 
     def _prepare_hosts(self) -> str:
         assert self._session
         region = Region.load(self.region.environment.name)
         done = Bootstrap(region, BootstrapRequest()).execute(self._session)
-        return f"changed on {len(done.changed)} of {len(done.hosts)} hosts"
+        return f"changed {len(done.changed)} of {counted(len(done.hosts), 'host')}"

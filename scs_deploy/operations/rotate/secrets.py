@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps that give secrets new values while the region works.
+"""The steps that rotate secrets while the region keeps working.
 
-New value and old one are in secrets.yml together; servers accept both; services get the new one, member by member; then
-the old one is forgotten. What a step must do follows from secrets.yml, so a plain `scs apply` in between does no harm.
+secrets.yml holds the new and the old value; servers accept both; services switch to the new one host by host; then the
+old one is removed. Each step derives its work from secrets.yml, so a plain `scs apply` in between does no harm.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.base.plural import counted
 from scs_deploy.engine import remote
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.operations.rotate.state import RotationStep
@@ -32,11 +33,11 @@ OLD = {
     Rotate.AT_ONCE: "is refused as soon as one side has the new one",
     Rotate.BY_HAND: "",
 }
-"""What becomes of the old value meanwhile."""
+"""What happens to the old value during the rotation."""
 
 
 class Rotated(Model):
-    """A secret and how it gets a new value."""
+    """A secret and how it is rotated."""
 
     name: str
     how: Rotate
@@ -46,22 +47,22 @@ class Rotated(Model):
 
 def known(catalog: Catalog) -> dict[str, Rotated]:
     """Every secret of the catalog, by name."""
-    found: dict[str, Rotated] = {}
+    rotated: dict[str, Rotated] = {}
     for service in catalog.services.values():
         for name in service.all_secrets:
             how = service.how_to_rotate(name)
             first = ""
             if how is Rotate.SECOND_USER:
                 first = shared_state.BROKER_ADMINISTRATOR if name in service.secrets else service.name
-            before = found[name].services if name in found else ()
-            found[name] = Rotated(name=name, how=how, services=(*before, service.name), first_user=first)
-    return found
+            before = rotated[name].services if name in rotated else ()
+            rotated[name] = Rotated(name=name, how=how, services=(*before, service.name), first_user=first)
+    return rotated
 
 
 def choose(names: Iterable[str], catalog: Catalog) -> list[Rotated]:
-    """The named secrets of secrets.yml, sorted; `all` stands for every one that scs rotates.
+    """The named secrets, sorted; `all` stands for every one that scs can rotate.
 
-    :raises RefusedError: a name that is no secret of a service, or one that scs does not rotate
+    :raises RefusedError: a name is not a secret of a service, or scs cannot rotate it
     """
     there = known(catalog)
     wanted = set(names) - set(keys(catalog))
@@ -71,12 +72,12 @@ def choose(names: Iterable[str], catalog: Catalog) -> list[Rotated]:
     for name in sorted(wanted):
         if name not in there:
             raise RefusedError(
-                f"no service has a secret '{name}'", "scs secrets list; others are rotated where they are made"
+                f"no service has a secret '{name}'", "scs secrets list; rotate other secrets where they were created"
             )
         if there[name].how is Rotate.BY_HAND:
             raise RefusedError(
-                f"{name} cannot be rotated while {', '.join(there[name].services)} works",
-                "docs/how-to/secrets.md says how",
+                f"{name} cannot be rotated while {', '.join(there[name].services)} is in use",
+                "see docs/how-to/secrets.md",
             )
     return [there[n] for n in sorted(wanted)]
 
@@ -88,17 +89,17 @@ def keys(catalog: Catalog) -> dict[str, tuple[str, KeyRotation]]:
 
 def key_steps(engine: Engine, names: Iterable[str]) -> list[RotationStep]:
     """Rotate keys that services keep themselves."""
-    found = keys(engine.region().catalog)
+    owners = keys(engine.region().catalog)
     return [
-        RotationStep(f"rotate {n}", f"rotate {n} where {found[n][0]} keeps them", partial(rotate_keys, engine, n))
+        RotationStep(f"rotate {n}", f"have {owners[n][0]} rotate {n}", partial(rotate_keys, engine, n))
         for n in sorted(names)
     ]
 
 
 def rotate_keys(engine: Engine, name: str) -> str:
-    """Have a service rotate its keys; says what it said.
+    """Have a service rotate its keys; returns its output.
 
-    :raises ScsError: it refuses, or its host cannot be reached
+    :raises ScsError: it fails, or its host is unreachable
     """
     region = engine.region()
     service, how = keys(region.catalog)[name]
@@ -115,9 +116,9 @@ def rotate_keys(engine: Engine, name: str) -> str:
 
 
 def refuse_others(values: Mapping[str, str], chosen: Iterable[Rotated]) -> None:
-    """Every secret that has a previous value must be among the chosen ones: else it would never be forgotten.
+    """Check that no other secret has a previous value, which this rotation would never remove.
 
-    :raises RefusedError: another one has
+    :raises RefusedError: another secret has one
     """
     left = sorted(set(secrets.being_rotated(values)) - {r.name for r in chosen})
     if left:
@@ -125,58 +126,60 @@ def refuse_others(values: Mapping[str, str], chosen: Iterable[Rotated]) -> None:
 
 
 def steps(engine: Engine, chosen: Sequence[Rotated]) -> list[RotationStep]:
-    """Give the chosen secrets new values."""
+    """The steps that rotate the chosen secrets."""
     names = [r.name for r in chosen]
 
     def replace() -> str:
         region = engine.region()
         refuse_others(region.secrets, chosen)
         new = secrets.replace(region.environment, {r.name: r.first_user for r in chosen})
-        return f"new: {', '.join(new) or 'all before'}"
+        return f"new: {', '.join(new) or 'none, all were replaced before'}"
 
     def accept() -> str:
         said = accounts(engine.region())
-        # the administrator's password is the new one from here on
+        # from here on, the administrator's new password is valid
         clouds.write(engine.region().environment)
         return said
 
     def forget() -> str:
-        gone = secrets.forget_previous(engine.region().environment, names)
-        return f"forgotten: {', '.join(gone) or 'all before'}"
+        removed = secrets.forget_previous(engine.region().environment, names)
+        return f"removed: {', '.join(removed) or 'none, all were removed before'}"
 
     return [
-        RotationStep("pending", "see that the region is as desired", engine.refuse_pending),
+        RotationStep("pending", "check that no changes are pending", engine.refuse_pending),
         RotationStep(
-            "replace", f"make {len(names)} new value(s), the old ones stay in secrets.yml as *_previous", replace
+            "replace",
+            f"generate {counted(len(names), 'new value')}; the old ones stay in secrets.yml as *_previous",
+            replace,
         ),
-        RotationStep("accept", f"have servers accept the new ones: {_how(chosen)}", accept),
-        RotationStep("roll", "give every service its new values, one member after the other", engine.roll),
-        RotationStep("forget", "forget the old values", forget),
-        RotationStep("roll-forget", "have servers refuse the old ones", engine.roll),
+        RotationStep("accept", f"have servers accept the new values: {_how(chosen)}", accept),
+        RotationStep("roll", "switch every service to the new values, one host at a time", engine.roll),
+        RotationStep("forget", "remove the old values from secrets.yml", forget),
+        RotationStep("roll-forget", "have servers reject the old values", engine.roll),
     ]
 
 
 def _how(chosen: Sequence[Rotated]) -> str:
     counts = {how: sum(r.how is how and r.name != clouds.PASSWORD for r in chosen) for how in Rotate}
     said = [
-        (counts[Rotate.BOTH], "beside the old value"),
+        (counts[Rotate.BOTH], "in addition to the old value"),
         (counts[Rotate.SECOND_USER], "with a second user"),
-        (counts[Rotate.AT_ONCE], "instead of the old value, with the services"),
-        (sum(r.name == clouds.PASSWORD for r in chosen), "instead of the old value, now"),
+        (counts[Rotate.AT_ONCE], "instead of the old value, when services switch"),
+        (sum(r.name == clouds.PASSWORD for r in chosen), "instead of the old value, immediately"),
     ]
     return ", ".join(f"{count} {text}" for count, text in said if count)
 
 
 def accounts(region: Region) -> str:
-    """Bring the accounts of database, broker and Keystone to what secrets.yml says.
+    """Update the accounts in the database, the broker and Keystone from secrets.yml.
 
-    :raises ScsError: a server does not answer, or refuses
+    :raises ScsError: a server does not respond, or rejects a change
     """
     state = shared_state.read(region)
     if state.failed:
-        raise ScsError("; ".join(state.failed.values()), "nothing was changed there: fix it and repeat the command")
+        raise ScsError("; ".join(state.failed.values()), "it was not changed; fix it and repeat the command")
     changes = [c for c in state.changes if c.kind is Kind.ACCOUNT]
     if not changes:
-        return "they do already"
+        return "all are up to date"
     shared_state.apply(region, {s.server for s in shared_objects(changes)}, [c.subject for c in changes])
-    return f"{len(changes)} accounts changed"
+    return f"{counted(len(changes), 'account')} changed"

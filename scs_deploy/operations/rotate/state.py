@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rotation is made of, and how far it is: `state/rotation.json`, which holds names and times, never a secret."""
+"""The steps of a rotation and its progress in `state/rotation.json`, which holds names and times but no secrets."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Kind = Literal["certificates", "ca", "secrets"]
 
 
 class Rotation(Model):
-    """A rotation that began and has not ended."""
+    """An unfinished rotation."""
 
     kind: Kind
     names: tuple[str, ...]
     started: str
-    done: dict[str, str] = Field(default_factory=dict, description="step: when it ended")
+    done: dict[str, str] = Field(default_factory=dict, description="step: time at which it was done")
 
     @property
     def command(self) -> str:
-        """The command that goes on with it."""
+        """The command that continues it."""
         return command(self.kind, self.names)
 
 
@@ -44,19 +44,19 @@ def command(kind: Kind, names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class RotationStep(Step):
-    """One step. It may be repeated without harm: an interrupted rotation begins with the step that it was at."""
+    """One step. It must be repeatable: an interrupted rotation resumes with the step at which it stopped."""
 
     ask: str = ""
-    """what the operator must have done before; the rotation waits here until told so"""
+    """what the operator must do before; the rotation stops here until the operator confirms it"""
 
 
 def file(environment: Environment) -> Path:
-    """Where the state of a rotation is kept."""
+    """The file with the progress of a rotation."""
     return environment.state / "rotation.json"
 
 
 def load(environment: Environment) -> Rotation | None:
-    """The rotation that has not ended, if any.
+    """The unfinished rotation, if any.
 
     :raises RefusedError: the file cannot be read
     """
@@ -66,42 +66,44 @@ def load(environment: Environment) -> Rotation | None:
         return None
     except (OSError, ValidationError, UnicodeDecodeError):
         raise RefusedError(
-            f"{file(environment)}: cannot be read", "remove it and repeat the command: every step may be repeated"
+            f"{file(environment)}: cannot be read", "remove it and repeat the command: every step can be repeated"
         ) from None
 
 
 def begin(environment: Environment, kind: Kind, names: Sequence[str]) -> Rotation:
-    """A new rotation, or the one of these names that was interrupted; nothing is written yet.
+    """A new rotation, or the unfinished one of these names. Writes nothing.
 
-    :raises RefusedError: another one has not ended
+    :raises RefusedError: another rotation is unfinished
     """
-    found = load(environment)
-    if found is None:
+    unfinished = load(environment)
+    if unfinished is None:
         return Rotation(kind=kind, names=tuple(names), started=_now())
-    if (found.kind, found.names) != (kind, tuple(names)):
-        raise RefusedError(f"a rotation of {found.started} has not ended", f"finish it first: {found.command}")
-    return found
+    if (unfinished.kind, unfinished.names) != (kind, tuple(names)):
+        raise RefusedError(
+            f"the rotation started at {unfinished.started} is unfinished", f"finish it first: {unfinished.command}"
+        )
+    return unfinished
 
 
 def carry_out(
     session: Session, rotation: Rotation, steps: Sequence[RotationStep], agreed: frozenset[str] = frozenset()
 ) -> RotationStep | None:
-    """Do the steps that are not done yet, each noted as it ends, and forget the rotation after the last.
+    """Run the remaining steps, save the progress after each, and remove the progress file after the last.
 
-    :param agreed: keys of steps whose `ask` the operator has answered
-    :returns: the step that waits for the operator; None when all is done
-    :raises ScsError: a step failed; the same rotation goes on with it
+    :param agreed: keys of steps whose `ask` the operator has confirmed
+    :returns: the step that waits for the operator; None: all steps are done
+    :raises ScsError: a step failed; repeat the same rotation to continue with it
     """
     environment = session.environment
     for step in steps:
         if step.key in rotation.done:
-            session.emit(Note(f"{step.title}: done before"))
+            session.emit(Note(f"{step.title}: already done"))
             continue
-        # written first: whoever looks finds that a rotation is under way
+        # written first, so that other operations see that a rotation is in progress
         vault.write(file(environment), rotation.model_dump_json(indent=2) + "\n")
         if step.ask and step.key not in agreed:
             return step
-        session.take("rotate", step)
+        session.run_step("rotate", step)
         rotation = rotation.model_copy(update={"done": {**rotation.done, step.key: _now()}})
         vault.write(file(environment), rotation.model_dump_json(indent=2) + "\n")
     file(environment).unlink(missing_ok=True)

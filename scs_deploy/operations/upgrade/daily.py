@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An upgrade: images of today, one run that is measured, and a look whether users are served afterwards."""
+"""Upgrades a region to its latest images in one measured run, and validates it afterwards."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from scs_deploy import validate
 from scs_deploy.base.errors import ScsError
+from scs_deploy.base.plural import counted
 from scs_deploy.engine.events import Checked, ImagesBuilt, ImageStep, Note, Stage, Watch, guarded, ignore
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images.build import RegionImages
 from scs_deploy.operations.apply import Applied, ApplyRequest, Converge
-from scs_deploy.operations.base import agree, latest
+from scs_deploy.operations.base import always_agree, latest
 from scs_deploy.operations.upgrade.schedule import FAILED_AT_NIGHT, check_unattended
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
@@ -22,15 +23,15 @@ class UpgradeRequest(ApplyRequest):
     """How to bring a region to its release lock."""
 
     images: bool = False
-    """first build images from today's packages"""
+    """build images from the newest packages first"""
     unattended: bool = False
-    """nobody is there to judge: refuse to begin where the last run did not reach its end, and pause early"""
+    """no operator is present: refuse to start if the last run is unfinished, and pause early"""
     validation: bool = True
-    """use the region as its users do afterwards"""
+    """validate the region after the upgrade"""
 
 
 class DailyUpgrade(Converge[UpgradeRequest]):
-    """Brings a region to its release lock, member by member and measured, then validates it."""
+    """Upgrades a region to the images of its release lock, host by host and measured, then validates it."""
 
     name = "upgrade"
     requests = UpgradeRequest
@@ -44,7 +45,7 @@ class DailyUpgrade(Converge[UpgradeRequest]):
     def run(
         self,
         watch: Watch = ignore,
-        confirm: Callable[[Plan], bool] = agree,
+        confirm: Callable[[Plan], bool] = always_agree,
         plan: Plan | None = None,
         resumed: Run | None = None,
     ) -> Applied:
@@ -56,7 +57,7 @@ class DailyUpgrade(Converge[UpgradeRequest]):
             self._prepare(guarded(watch))
         done = super().run(watch, confirm, plan, resumed)
         if done.run and self.request.validation:
-            check_users_are_served(self.region.environment, done.run, guarded(watch))
+            validate_region(self.region.environment, done.run, guarded(watch))
         return done
 
     def _prepare(self, watch: Watch) -> None:
@@ -65,22 +66,22 @@ class DailyUpgrade(Converge[UpgradeRequest]):
             check_unattended(latest(environment))
         if self.request.images:
             build_images(environment, watch)
-            # its release lock is another one now
+            # the release lock has changed
             self.region = Region.load(environment.name)
 
 
 def build_images(environment: Environment, watch: Watch) -> None:
-    """Build and push images from today's packages, and write the release lock.
+    """Build and push images from the newest packages, and write the release lock.
 
-    :raises ScsError: one cannot be built
+    :raises ScsError: an image cannot be built
     """
     watch(Stage("building images"))
     result = RegionImages(environment, lambda e: watch(ImageStep(e.image, e.state, e.step, e.seconds))).build()
     watch(ImagesBuilt(tuple(result.difference)))
 
 
-def check_users_are_served(environment: Environment, run: str, watch: Watch) -> None:
-    """Use the region as its users do.
+def validate_region(environment: Environment, run: str, watch: Watch) -> None:
+    """Validate the region after an upgrade.
 
     :param run: the run that changed it
     :raises ScsError: a check failed
@@ -95,5 +96,8 @@ def check_users_are_served(environment: Environment, run: str, watch: Watch) -> 
     report = validate.run(environment, on_progress=show)
     if not report.passed:
         failed = ", ".join(r.check for r in report.results if r.verdict is validate.Verdict.FAILED)
-        raise ScsError(f"upgraded, but validation failed: {failed}", f"scs validate; scs rollback {run} goes back")
-    watch(Note(f"validated: {report.count(validate.Verdict.PASSED)} checks passed"))
+        raise ScsError(
+            f"upgraded, but validation failed: {failed}",
+            f"scs validate; scs rollback {run} returns to the earlier images",
+        )
+    watch(Note(f"validated: {counted(report.count(validate.Verdict.PASSED), 'check')} passed"))

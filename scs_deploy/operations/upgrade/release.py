@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A region goes to another release: everything that speaks against it is found before anything changes.
+"""Upgrades a region to another release. All blockers are reported before anything changes.
 
-The plan is made with the new release while environment.yml still names the present one. Files are written when the
-operator has agreed; from then on it is a run like any other, which is resumed, repeated and taken back as such.
+The plan is made with the new release while environment.yml still names the current one. The files are written once the
+operator confirms. From then on it is a normal run, which can be resumed, repeated and rolled back.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.backup import choose, create, proofs, verify
 from scs_deploy.operations.backup.manifest import time_of
 from scs_deploy.operations.backup.target import open_target
-from scs_deploy.operations.base import Operation, Session, agree, latest
+from scs_deploy.operations.base import Operation, Session, always_agree, latest
 from scs_deploy.operations.upgrade import daily, path, release_files, schedule
 from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
 from scs_deploy.plan.region import Plan
@@ -47,38 +47,38 @@ class ReleaseRequest(Model):
     allow: tuple[Impact, ...] = ()
     probe: ProbeOptions = ProbeOptions()
     images: bool = False
-    """first build the release's images"""
+    """build the release's images first"""
     backup: bool = True
-    """only with a verified backup of the database from the last 24 hours; make one if there is none"""
+    """require a verified backup of the database from the last 24 hours; make one if there is none"""
     validation: bool = True
-    """use the region as its users do afterwards"""
+    """validate the region after the upgrade"""
 
     @property
     def rest(self) -> UpgradeRequest:
-        """What remains to be done once the region's files name the release."""
+        """The request for the rest of the upgrade, once the region's files name the release."""
         return UpgradeRequest(allow=self.allow, probe=self.probe, validation=self.validation)
 
 
 class ReleasePlan(Model):
     """What an upgrade to a release would do."""
 
-    now: str = Field(description="release that the region is at")
+    now: str = Field(description="current release of the region")
     release: str
     plan: Plan
-    backup: str = Field(default="", description="id of the verified backup; empty: none is needed, or one is made")
-    backs_up: bool = Field(default=False, description="a backup is made and verified first")
+    backup: str = Field(default="", description="id of the verified backup; empty: none exists or none is required")
+    backs_up: bool = Field(default=False, description="the upgrade makes and verifies a backup first")
 
 
 class ReleaseUpgrade(Operation[ReleaseRequest, ReleasePlan, Applied]):
-    """Upgrades a region to another release of OpenStack, and validates it."""
+    """Upgrades a region to another OpenStack release, and validates it."""
 
     name = "upgrade release"
     requests = ReleaseRequest
 
     def plan(self, watch: Watch = ignore) -> ReleasePlan:
-        """Everything that speaks against it, and what would change. New images are pulled to one host of each service.
+        """Check for blockers and plan the changes. Pulls new images to one host of each service that has a check.
 
-        :raises RefusedError: something speaks against it
+        :raises RefusedError: something blocks the upgrade
         """
         environment, request = self.region.environment, self.request
         check_path(environment, request.release)
@@ -94,45 +94,45 @@ class ReleaseUpgrade(Operation[ReleaseRequest, ReleasePlan, Applied]):
         """See Operation."""
         return len(plan.plan.changes)
 
-    def nothing(self, plan: ReleasePlan) -> Applied:
+    def empty_result(self, plan: ReleasePlan) -> Applied:
         """See Operation."""
         return Applied("", 0, len(plan.plan.held))
 
     def run(
         self,
         watch: Watch = ignore,
-        confirm: Callable[[ReleasePlan], bool] = agree,
+        confirm: Callable[[ReleasePlan], bool] = always_agree,
         plan: ReleasePlan | None = None,
         resumed: Run | None = None,
     ) -> Applied:
-        """See Operation. Its run is that of an upgrade, as which it is resumed."""
+        """See Operation. The run is recorded, and resumed, as a daily upgrade."""
         environment = self.region.environment
         if self.request.images:
             daily.build_images(release_files.seen_with(environment, self.request.release), guarded(watch))
         done = super().run(watch, confirm, plan, resumed)
         if done.run and self.request.validation:
-            daily.check_users_are_served(environment, done.run, guarded(watch))
+            daily.validate_region(environment, done.run, guarded(watch))
         return done
 
     def execute(
         self,
         session: Session,
-        confirm: Callable[[ReleasePlan], bool] = agree,
+        confirm: Callable[[ReleasePlan], bool] = always_agree,
         plan: ReleasePlan | None = None,
-        resumed: Run | None = None,  # noqa: ARG002 - its run is that of an upgrade
+        resumed: Run | None = None,  # noqa: ARG002 - its run is recorded as a daily upgrade
     ) -> Applied:
         """See Operation."""
         made = self.plan(session.emit) if plan is None else plan
-        return self.carry_out(session, made) if confirm(made) else self.nothing(made)
+        return self.carry_out(session, made) if confirm(made) else self.empty_result(made)
 
     def carry_out(self, session: Session, plan: ReleasePlan) -> Applied:
-        """Back up, write the release into the environment's files, and apply; the files go back when no run began.
+        """Back up, write the release to the environment's files, and apply. Restores the files if no run begins.
 
-        :raises ScsError: as an apply; the files stay, and the run can be resumed or taken back
+        :raises ScsError: as for an apply; the files keep the new release, and the run can be resumed or rolled back
         """
         environment = self.region.environment
         if plan.backs_up:
-            session.emit(Note(f"verified: backup {back_up(environment, session.emit)}"))
+            session.emit(Note(f"backup {back_up(environment, session.emit)} is verified"))
         snapshot.keep(environment, inputs(self.region), specs(self.region))
         earlier = release_files.switch(environment, plan.release)
         begun = False
@@ -152,11 +152,11 @@ class ReleaseUpgrade(Operation[ReleaseRequest, ReleasePlan, Applied]):
 
 
 def operation(region: Region, request: ReleaseRequest, command: str = "") -> ReleaseUpgrade | DailyUpgrade:
-    """The upgrade to a release; where the region's files name it already, what is left of that.
+    """The upgrade to a release. If the region's files already name it, the rest of the upgrade.
 
-    A change of those files that was interrupted is finished.
+    Completes a change of those files that was interrupted.
 
-    :raises RefusedError: the release cannot be gone to from here
+    :raises RefusedError: the region cannot be upgraded to this release
     """
     environment = region.environment
     if check_path(environment, request.release):
@@ -167,9 +167,9 @@ def operation(region: Region, request: ReleaseRequest, command: str = "") -> Rel
 
 
 def check_path(environment: Environment, target: str) -> bool:
-    """Whether the region is yet to go to the release; false: it is at it, or on its way.
+    """Whether the region has yet to be upgraded to the release; false: its files already name it.
 
-    :raises RefusedError: there is no such release, it is not reached from here, or a run did not reach its end
+    :raises RefusedError: the release does not exist or cannot be reached from here, or a run is unfinished
     """
     wanted = release.load_release(target)
     if target == environment.settings.release:
@@ -182,9 +182,9 @@ def check_path(environment: Environment, target: str) -> bool:
 
 
 def check_images(environment: Environment, target: str) -> None:
-    """Whether the release's images are built, in the registry, and may follow on the present ones.
+    """Check that the release's images are in the registry, and can read the data of the current ones.
 
-    :raises RefusedError: they are not, or may not
+    :raises RefusedError: images are missing, or cannot read the data
     """
     region = Region.load(environment.name)
     wanted = release.load_release(target)
@@ -197,14 +197,14 @@ def check_images(environment: Environment, target: str) -> None:
 
 
 def preview(environment: Environment, target: str, allow: tuple[Impact, ...], watch: Watch) -> Plan:
-    """What the upgrade would change. Changes nothing: new images are pulled to one host, for the questions.
+    """What the upgrade would change. Changes nothing, but pulls new images to the hosts that run the checks.
 
-    :raises RefusedError: something is pending, a service says that it is not ready, or consent is missing
+    :raises RefusedError: changes are pending, a service is not ready, or consent is missing
     """
     watch(Stage(f"comparing with release {environment.settings.release}"))
-    now = make_plan(Region.load(environment.name), Selection(allow=allow))
-    path.check_settled(environment.settings.release, (*now.changes, *now.held))
-    watch(TaskDone(f"nothing is pending with release {environment.settings.release}"))
+    pending = make_plan(Region.load(environment.name), Selection(allow=allow))
+    path.check_settled(environment.settings.release, (*pending.changes, *pending.held))
+    watch(TaskDone(f"no changes are pending with release {environment.settings.release}"))
     region = Region.load(environment.name, target)
     preflight(region, watch)
     watch(Stage(f"comparing with release {target}"))
@@ -213,45 +213,45 @@ def preview(environment: Environment, target: str, allow: tuple[Impact, ...], wa
     return plan
 
 
-def questions(region: Region) -> dict[str, tuple[list[str], list[str]]]:
-    """Host: containers whose image it needs, jobs that ask whether the region is ready."""
-    found: dict[str, tuple[list[str], list[str]]] = {}
+def preflight_jobs(region: Region) -> dict[str, tuple[list[str], list[str]]]:
+    """Host: (containers whose images it needs, jobs that check whether the region is ready)."""
+    by_host: dict[str, tuple[list[str], list[str]]] = {}
     for service in region.catalog.services.values():
         for name, job in service.jobs.items():
             if job.preflight:
                 host = min(h.name for h in region.inventory.group(region.group_of(service.name, job.container)))
-                containers, jobs = found.setdefault(host, ([], []))
+                containers, jobs = by_host.setdefault(host, ([], []))
                 containers.append(job.container)
                 jobs.append(f"{service.name}.{name}")
-    return found
+    return by_host
 
 
 def preflight(region: Region, watch: Watch) -> None:
-    """Have each service's own check, of the new release, look at the live region.
+    """Run the upgrade checks of the new release's services against the live region.
 
-    :raises RefusedError: one says no
+    :raises RefusedError: a check fails
     """
-    for host, (containers, jobs) in questions(region).items():
-        watch(Stage(f"asking on {host}: {', '.join(jobs)}"))
+    for host, (containers, jobs) in preflight_jobs(region).items():
+        watch(Stage(f"checking on {host}: {', '.join(jobs)}"))
         tasks: list[dict[str, Any]] = [
             {"name": "Pull", "scs.core.images": {"pull": list(dict.fromkeys(containers))}},
-            {"name": f"Ask {', '.join(jobs)}", "scs.core.jobs": {"jobs": jobs, "trial": True}},
+            {"name": f"Check {', '.join(jobs)}", "scs.core.jobs": {"jobs": jobs, "trial": True}},
         ]
-        play = {"name": "Ask", "hosts": host, "gather_facts": False, "tasks": tasks}
+        play = {"name": "Check", "hosts": host, "gather_facts": False, "tasks": tasks}
         result = runner.run_playbook(region.environment, [play], variables=pinned(region))
         if result.failures:
             raise RefusedError(
                 f"the region is not ready for release {region.release.name}: {runner.summary(result.failures)}",
-                "fix what the check names, then upgrade; nothing has changed",
+                "fix what the check reports, then upgrade; nothing has changed",
             )
-        result.raise_for("asking")
+        result.raise_for("checking")
         watch(TaskDone(f"{', '.join(jobs)} of release {region.release.name} on {host}: ready"))
 
 
 def backed_up(environment: Environment) -> str:
-    """Id of a backup of the database that was verified and is young enough; empty: there is none.
+    """Id of a verified and recent backup of the database; empty: there is none.
 
-    :raises RefusedError: the target cannot be reached
+    :raises RefusedError: the backup target is unreachable
     """
     good, _ = create.load(open_target(environment))
     begun = [(m.id, time_of(m.id)) for m in good.values() if m.database]
@@ -259,9 +259,9 @@ def backed_up(environment: Environment) -> str:
 
 
 def back_up(environment: Environment, watch: Watch) -> str:
-    """Make a backup and prove it; returns its id.
+    """Make and verify a backup; returns its id.
 
-    :raises ScsError: it cannot be made, or not be restored
+    :raises ScsError: the backup cannot be made or cannot be restored
     """
     region = Region.load(environment.name)
     made = create.CreateBackup(region, create.BackupRequest(), "scs upgrade: backup").run(watch=watch).backup

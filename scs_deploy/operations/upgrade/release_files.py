@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which release a region is at, in its own files: environment.yml and the lock, changed together and back together."""
+"""Changes the release in a region's files: environment.yml and the release lock, both or neither."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ import yaml
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import load_model
-from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.environment import load as load_environment
 from scs_deploy.spec.release import Lock
 
 _RELEASE = re.compile(r"""^(release[ \t]*:[ \t]*)("[^"\n]*"|'[^'\n]*'|[^\s#]\S*)""", re.MULTILINE)
 
 
 def text_with(text: str, release: str, where: str = "environment.yml") -> str:
-    """environment.yml with another release: every other byte, comments included, stays.
+    """environment.yml with another release; everything else stays the same, including comments.
 
-    :raises RefusedError: the key cannot be found, or something else would change with it
+    :raises RefusedError: the key cannot be found, or the edit would change something else
     """
-    changed, found = _RELEASE.subn(lambda m: f'{m[1]}"{release}"', text)
+    changed, count = _RELEASE.subn(lambda m: f'{m[1]}"{release}"', text)
     try:
         before, after = yaml.safe_load(text), yaml.safe_load(changed)
     except yaml.YAMLError:
         before = after = None
-    if found != 1 or not isinstance(before, dict) or after != {**before, "release": release}:
+    if count != 1 or not isinstance(before, dict) or after != {**before, "release": release}:
         raise RefusedError(
-            f"{where}: cannot tell where `release` is set", f'write it as `release: "{release}"` on a line of its own'
+            f"{where}: cannot find the key `release`", f'write it as `release: "{release}"` on a line of its own'
         )
     return changed
 
 
 def switch(environment: Environment, release: str) -> dict[Path, bytes | None]:
-    """Write the files of a release whose images are locked already; returns what they held, for `restore`.
+    """Write the files for a release whose images are locked; returns their previous contents, for `restore`.
 
-    environment.yml comes first: interrupted between the two, `settle` knows by it what was meant.
+    Writes environment.yml first, so that `settle` can complete an interrupted switch.
 
-    :raises RefusedError: environment.yml cannot be edited; nothing is written then
+    :raises RefusedError: environment.yml cannot be edited; nothing was written
     """
     file, lock, new = environment.file, environment.present_lock, environment.next_lock(release)
     text = text_with(file.read_text(encoding="utf-8"), release, str(file))
-    held: dict[Path, bytes | None] = {p: p.read_bytes() if p.is_file() else None for p in (file, lock, new)}
+    previous: dict[Path, bytes | None] = {p: p.read_bytes() if p.is_file() else None for p in (file, lock, new)}
     put(file, text.encode())
     new.replace(lock)
-    return held
+    return previous
 
 
 def settle(environment: Environment) -> bool:
-    """Finish a `switch` that was interrupted; true when there was one."""
+    """Complete an interrupted `switch`; true if there was one."""
     new, lock = environment.next_lock(environment.settings.release), environment.present_lock
     if environment.ahead or not new.is_file():
         return False
@@ -61,14 +61,14 @@ def settle(environment: Environment) -> bool:
     return True
 
 
-def restore(held: Mapping[Path, bytes | None]) -> None:
-    """Take `switch` back, the lock first."""
-    for file, content in reversed(list(held.items())):
+def restore(previous: Mapping[Path, bytes | None]) -> None:
+    """Undo `switch`, the lock first."""
+    for file, content in reversed(list(previous.items())):
         put(file, content)
 
 
 def put(file: Path, content: bytes | None) -> None:
-    """Write a file as a whole; None: remove it."""
+    """Write a file atomically; None: remove it."""
     if content is None:
         file.unlink(missing_ok=True)
         return
@@ -81,5 +81,5 @@ def put(file: Path, content: bytes | None) -> None:
 
 
 def seen_with(environment: Environment, release: str) -> Environment:
-    """The environment as it would be with a release."""
-    return environments.load(environment.name, release)
+    """The environment as it would be with another release."""
+    return load_environment(environment.name, release)

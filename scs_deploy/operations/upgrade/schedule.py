@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Upgrades that nobody watches: when they may begin, and the systemd units that begin them."""
+"""Unattended upgrades: when they may start, and the systemd units that start them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from scs_deploy.state.runs import Run
 
 UNITS = Path("/etc/systemd/system")
 FAILED_AT_NIGHT = 10
-"""Requests of the prober that may fail before an upgrade without anybody at hand pauses, unless it is told."""
+"""Default number of prober requests that may fail before an unattended upgrade pauses."""
 
 
 def check_unattended(latest: Run | None) -> None:
-    """Nobody is there to judge: what an earlier run left half done is somebody else's decision.
+    """Check that an unattended upgrade may start: an operator must decide what to do about an unfinished run.
 
-    :raises RefusedError: the latest run did not reach its end
+    :raises RefusedError: the latest run is unfinished
     """
     if latest and latest.status in OPEN:
         again = f"scs runs resume {latest.id}" if latest.resume else f"`{latest.command}` again"
         again += f", scs rollback {latest.id}" if latest.follows else ""
         raise RefusedError(
-            f"run {latest.id} is {latest.status}: {latest.message or 'its manager ended'}",
+            f"run {latest.id} is {latest.status}: {latest.message or 'its process ended'}",
             f"{again} or scs runs abandon {latest.id}; then upgrade",
         )
 
@@ -47,14 +47,14 @@ def units(environment: str, expression: str, scs: str, variables: dict[str, str]
     service = (
         f"[Unit]\nDescription=Upgrade of region {environment}\n"
         "Wants=network-online.target\nAfter=network-online.target docker.service\n\n"
-        # a run that is stopped ends its tasks in good order
+        # SIGINT lets a run finish its current tasks when the unit is stopped
         f"[Service]\nType=oneshot\n{settings}"
         f"ExecStart={scs} upgrade run --unattended --images --environment {shlex.quote(environment)}\n"
         "TimeoutStartSec=infinity\nKillMode=mixed\nKillSignal=SIGINT\nTimeoutStopSec=300\n"
     )
     timer = (
         f"[Unit]\nDescription=Upgrade of region {environment} at {expression}\n\n"
-        # not Persistent: a night that was missed is not made up for at noon
+        # not Persistent: a missed night is not made up for during the day
         f"[Timer]\nOnCalendar={expression}\n\n[Install]\nWantedBy=timers.target\n"
     )
     return {f"{name}.service": service, f"{name}.timer": timer}
@@ -68,15 +68,17 @@ def unit(environment: str) -> str:
 def schedule(environment: Environment, expression: str, folder: Path = UNITS) -> list[Path]:
     """Write and start the timer.
 
-    :raises RefusedError: no systemd, no time that systemd understands, or not root
-    :raises ScsError: systemd refuses the units
+    :raises RefusedError: systemd is missing, the calendar expression is invalid, or the user is not root
+    :raises ScsError: systemd rejects the units
     """
     if not shutil.which("systemctl") or not shutil.which("systemd-analyze"):
         raise RefusedError(
-            "no systemd on this manager", "let your scheduler run `scs upgrade run --unattended --images`"
+            "this manager has no systemd", "run `scs upgrade run --unattended --images` with another scheduler"
         )
     if subprocess.run(["systemd-analyze", "calendar", expression], capture_output=True, check=False).returncode:
-        raise RefusedError(f"--timer {expression}: no calendar event", 'as in systemd.time(7), e.g. "*-*-* 05:00"')
+        raise RefusedError(
+            f"'{expression}' is not a valid systemd calendar expression", 'see systemd.time(7), e.g. "*-*-* 05:00"'
+        )
     if not os.access(folder, os.W_OK):
         raise RefusedError(f"{folder}: not writable", "run this as root")
     scs = Path(sys.executable).parent / "scs"
@@ -98,7 +100,7 @@ def warning(expression: str) -> str:
 def unschedule(environment: Environment, folder: Path = UNITS) -> bool:
     """Stop and remove the timer; false: there was none.
 
-    :raises ScsError: systemd refuses
+    :raises ScsError: systemctl failed
     """
     name = unit(environment.name)
     if not (folder / f"{name}.timer").exists():

@@ -201,7 +201,7 @@ def test_members_leader_and_losses_are_seen(region: Votes) -> None:
 def test_drain_has_another_member_lead_and_undrain_brings_the_host_back(region: Votes) -> None:
     region.begin("a", "b", "c")
     made = region.node("drain", "a")
-    assert [s.title for s in made.steps] == ["have another member lead Votes"]
+    assert [s.title for s in made.steps] == ["hand over leadership of Votes to another member"]
     assert region.state().leader in ("b", "c")
     assert region.hosts.nodes["a"].drained
     region.node("undrain", "a")

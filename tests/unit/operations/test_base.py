@@ -215,7 +215,7 @@ def test_the_record_masks_secrets(environment: Environment) -> None:
 def test_a_step_on_several_hosts_is_one_change(environment: Environment) -> None:
     events: list[Event] = []
     with session_of(environment, events.append) as session, session.recording(begin):
-        assert session.take("recover", Step("stop", "stop it", lambda: "stopped", ("a", "b"))) == "stopped"
+        assert session.run_step("recover", Step("stop", "stop it", lambda: "stopped", ("a", "b"))) == "stopped"
     assert events == [TaskStarted("stop it", "recover"), TaskDone("stop it", "a, b", 1, "stopped")]
     with run_store(environment) as store:
         run = store.get()

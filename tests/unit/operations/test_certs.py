@@ -28,7 +28,7 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.certificates import Entry, Target
 from scs_deploy.plan.change import Kind
-from scs_deploy.plan.host import taken_by
+from scs_deploy.plan.host import pickup
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, vault
 from scs_deploy.spec.container import Impact
@@ -156,11 +156,11 @@ def entry(days: float | None, problem: str = "") -> Entry:
     [
         (entry(31), []),
         (entry(30), []),
-        (entry(29.9), ["served x (h:1): ends in 29 days"]),
-        (entry(0.5), ["served x (h:1): ends in 0 days"]),
-        (entry(-0.1), ["served x (h:1): ended 1 days ago"]),
+        (entry(29.9), ["served x (h:1): expires in 29 days"]),
+        (entry(0.5), ["served x (h:1): expires in 0 days"]),
+        (entry(-0.1), ["served x (h:1): expired 1 day ago"]),
         (entry(None, "cannot be read: refused"), ["served x (h:1): cannot be read: refused"]),
-        (entry(3, "is foreign"), ["served x (h:1): ends in 3 days", "served x (h:1): is foreign"]),
+        (entry(3, "is foreign"), ["served x (h:1): expires in 3 days", "served x (h:1): is foreign"]),
     ],
 )
 def test_an_operator_is_told_in_time(found: Entry, told: list[str]) -> None:
@@ -193,11 +193,11 @@ def test_a_renewal_restarts_nothing(testbed: Region) -> None:
     runs = resolve.resolve(testbed, host).containers.values()
     with_leaf = [r for r in runs if any(f.endswith("/tls/host.crt") for f in r.files)]
     assert len(with_leaf) > 10
-    assert [r.name for r in with_leaf if taken_by(r, "tls/host.crt") is Kind.RESTART] == []
+    assert [r.name for r in with_leaf if pickup(r, "tls/host.crt") is Kind.RESTART] == []
     # the data plane is not touched by another CA either
     chassis = [r for r in runs if r.impact is Impact.DATA_PLANE]
     assert {r.name for r in chassis} >= {"ovn_controller", "ovs_vswitchd", "nova_libvirt"}
-    assert [r.name for r in chassis if taken_by(r, "ca.crt") is Kind.RESTART] == []
+    assert [r.name for r in chassis if pickup(r, "ca.crt") is Kind.RESTART] == []
 
 
 def handshake(environment: Environment, leaf: pki.Leaf, trusted: str, folder: Path) -> bool:
@@ -271,7 +271,7 @@ def test_only_the_named_certificates_are_issued_anew(environment: Environment) -
 
 @pytest.mark.parametrize("text", ["x", "0", "99999", "smtp:25"])
 def test_a_port_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(ScsError, match=f"'{text}' is no port"):
+    with pytest.raises(ScsError, match=f"'{text}' is not a port"):
         certs._port(text, "service.yml")
 
 
@@ -306,7 +306,7 @@ def test_check_fails_when_something_ends_soon() -> None:
     assert "0 problems" in run("certs", "check", "--offline")
     said = run("certs", "check", "--offline", "--days", "400", code=1)
     assert "issued api-internal" in said
-    assert "ends in 36" in said
+    assert "expires in 36" in said
     # the CA lasts ten years
     assert "ca issues" not in said
     found = json.loads(run("certs", "list", "--offline", "--json"))
@@ -335,7 +335,7 @@ def test_a_wrong_rotation_is_refused_and_changes_nothing(arguments: list[str], s
 @pytest.mark.usefixtures("berlin")
 def test_the_steps_are_shown_first(tmp_path: Path) -> None:
     said = run("certs", "rotate", "--ca", "--plan")
-    trust, issue = said.index("every service trust both"), said.index("the new CA issue every certificate")
-    assert trust < said.index("every user of the APIs has this region's new ca.crt")
-    assert trust < issue < said.index("trust the new one only")
+    trust, issue = said.index("every service trust both"), said.index("issue every certificate with the new CA")
+    assert trust < said.index("all API users have this region's new ca.crt")
+    assert trust < issue < said.index("trust only the new one")
     assert not (tmp_path / "berlin" / "state" / "rotation.json").exists()

@@ -130,13 +130,13 @@ def apply_(_hosts: Hosts, _patch: pytest.MonkeyPatch) -> Operation[Any, Any, Any
 
 
 def upgrade(hosts: Hosts, patch: pytest.MonkeyPatch) -> Operation[Any, Any, Any]:
-    patch.setattr(daily, "check_users_are_served", lambda *_: hosts.did.append("validate"))
+    patch.setattr(daily, "validate_region", lambda *_: hosts.did.append("validate"))
     return DailyUpgrade(Region.load(), UpgradeRequest(probe=UNMEASURED), "scs upgrade run")
 
 
 def release_upgrade(hosts: Hosts, patch: pytest.MonkeyPatch) -> Operation[Any, Any, Any]:
     """Interrupted when its files are written already."""
-    patch.setattr(daily, "check_users_are_served", lambda *_: hosts.did.append("validate"))
+    patch.setattr(daily, "validate_region", lambda *_: hosts.did.append("validate"))
     release_lock.save(locked("2026.1", "2"), environments.load("berlin", "2026.1").lock_file)
     found = ReleasePlan(now="2025.1", release="2026.1", plan=Plan(changes=(RESTART,)))
     patch.setattr(ReleaseUpgrade, "plan", lambda _self, _watch: found)
@@ -198,7 +198,7 @@ def put_back(hosts: Hosts, patch: pytest.MonkeyPatch) -> Operation[Any, Any, Any
 
 def drain(hosts: Hosts, patch: pytest.MonkeyPatch) -> Operation[Any, Any, Any]:
     found = NodePlan(verb="drain", host=HOST, steps=(PlanStep(name="disable_compute", title="disable nova-compute"),))
-    patch.setattr(node, "look", lambda *_: (SimpleNamespace(), found))
+    patch.setattr(node, "observe_and_plan", lambda *_: (SimpleNamespace(), found))
     patch.setattr(node, "Effects", lambda _work: SimpleNamespace(note=lambda drained: None, disable_compute=disable))
 
     def disable() -> None:
@@ -326,7 +326,7 @@ def test_what_was_shown_is_what_is_done(environment: Environment, hosts: Hosts) 
     """A plan that somebody looked at is refused where it is not the present one."""
     operation = Apply(Region.load(), ApplyRequest(probe=UNMEASURED))
     other = RESTART.model_copy(update={"subject": "nova_api"})
-    with pytest.raises(RefusedError, match=r"restart nova_api on testbed-1 .* is no longer to be done"):
+    with pytest.raises(RefusedError, match=r"restart nova_api on testbed-1 .* is no longer needed"):
         operation.run(plan=Plan(changes=(other,)))
     hosts.interrupted = True
     assert operation.run(plan=operation.plan()).changes == 1
@@ -335,12 +335,12 @@ def test_what_was_shown_is_what_is_done(environment: Environment, hosts: Hosts) 
 def test_an_unknown_operation_is_refused(environment: Environment) -> None:
     with run_store(environment) as store:
         store.start("scs fly", operation="fly", resume="{}").finish(Status.FAILED)
-    with pytest.raises(RefusedError, match="knows no operation 'fly'"):
+    with pytest.raises(RefusedError, match="has no operation 'fly'"):
         resumption(Region.load(), None)
 
 
 def test_a_request_of_another_scs_is_refused(environment: Environment) -> None:
     with run_store(environment) as store:
         store.start("scs apply", operation="apply", resume='{"moons": 2}').finish(Status.FAILED)
-    with pytest.raises(RefusedError, match=r"another version of scs .* recorded what is left"):
+    with pytest.raises(RefusedError, match=r"was started by another version of scs"):
         resumption(Region.load(), None)

@@ -63,11 +63,11 @@ def scs(*words: str) -> str:
         (Status.PAUSED, "{}", False, ""),
         (Status.FAILED, "{}", False, ""),
         (Status.INTERRUPTED, "{}", False, ""),
-        (Status.DONE, "{}", False, "is done, there is nothing to resume"),
+        (Status.DONE, "{}", False, "is done and cannot be resumed"),
         (Status.ABANDONED, "{}", False, "is abandoned"),
         (Status.REFUSED, "{}", False, "is refused"),
         (Status.FAILED, "", False, "cannot be resumed"),
-        (Status.PAUSED, "{}", True, "came after"),
+        (Status.PAUSED, "{}", True, "is later than"),
     ],
 )
 def test_what_may_be_resumed(store: RunStore, status: Status, resume: str, later: bool, why: str) -> None:
@@ -171,7 +171,7 @@ def test_pause_reaches_the_run_that_is_under_way(store: RunStore, region: Enviro
         assert "pauses before its next play" in scs("pause")
         file = execute.folder_of(region, store.get().id) / execute.PAUSE
         assert file.read_text().startswith("requested by ")
-        execute.go_on(region, store.get().id)
+        execute.clear_pause(region, store.get().id)
         assert not file.exists()
     finally:
         end(run)

@@ -45,7 +45,7 @@ def run(name: str, before: str = "x", inputs: str = "y", follows: bool = True) -
     ],
 )
 def test_which_run_goes_back(runs: list[Run], name: str | None, found: str) -> None:
-    assert rollback.chosen(runs, name).id == found
+    assert rollback.choose_run(runs, name).id == found
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_which_run_goes_back(runs: list[Run], name: str | None, found: str) -> N
 )
 def test_runs_that_cannot_go_back(runs: list[Run], name: str | None, why: str) -> None:
     with pytest.raises(RefusedError, match=why):
-        rollback.chosen(runs, name)
+        rollback.choose_run(runs, name)
 
 
 def test_what_earlier_attempts_did_counts() -> None:
@@ -67,9 +67,9 @@ def test_what_earlier_attempts_did_counts() -> None:
     died = [run(n).model_copy(update={"status": Status.INTERRUPTED}) for n in ("5", "3")]
     restarted = run("4", follows=False)
     runs = [run("7"), run("6"), died[0], restarted, died[1], run("2"), run("1")]
-    assert [r.id for r in rollback.after(runs, runs[1])] == ["3", "4", "5", "6", "7"]
-    assert [r.id for r in rollback.after(runs, runs[0])] == ["7"]
-    assert [r.id for r in rollback.after(runs[:3], runs[1])] == ["5", "6", "7"]
+    assert [r.id for r in rollback.runs_since(runs, runs[1])] == ["3", "4", "5", "6", "7"]
+    assert [r.id for r in rollback.runs_since(runs, runs[0])] == ["7"]
+    assert [r.id for r in rollback.runs_since(runs[:3], runs[1])] == ["5", "6", "7"]
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def plan(
 ) -> rollback.RollbackPlan:
     about = snapshot.about(environment, specs)
     overrides = snapshot.contents(environment.path / "config")
-    return rollback.going_back("r", then, lock(nova=NEW, keystone=NEW), overrides, about, **only)
+    return rollback.plan_rollback("r", then, lock(nova=NEW, keystone=NEW), overrides, about, **only)
 
 
 def test_everything_goes_back_and_forward_again(environment: Environment, then: snapshot.Snapshot) -> None:
@@ -135,7 +135,7 @@ def test_one_service_goes_back(environment: Environment, then: snapshot.Snapshot
 def test_what_stays_is_told(environment: Environment, then: snapshot.Snapshot) -> None:
     environment.file.write_text("release: '2025.1'\nregion: other\n")
     notes = " ".join(plan(environment, then, specs="specs-2").notes)
-    assert "environment.yml differs" in notes and "use the scs of that time" in notes
+    assert "environment.yml has changed" in notes and "use the earlier version" in notes
 
 
 def test_another_release_goes_back_in_environment_yml_and_the_lock_and_forward_again(
@@ -145,7 +145,7 @@ def test_another_release_goes_back_in_environment_yml_and_the_lock_and_forward_a
     environment.lock_file.write_text(release_lock.text(now))
     environment.file.write_text("# ours\nrelease: '2026.1'  # since May\nregion: x\n")
     before = snapshot.contents(environment.path)
-    back = rollback.going_back(
+    back = rollback.plan_rollback(
         "r", then, now, snapshot.contents(environment.path / "config"), snapshot.about(environment, "s")
     )
     assert back.release == "2025.1" and not back.empty
@@ -162,8 +162,8 @@ def test_another_release_goes_back_in_environment_yml_and_the_lock_and_forward_a
 
 
 def test_one_service_alone_does_not_go_to_another_release(environment: Environment, then: snapshot.Snapshot) -> None:
-    with pytest.raises(RefusedError, match=r"release 2025\.1 was locked before run r, now it is 2026\.1"):
-        rollback.going_back(
+    with pytest.raises(RefusedError, match=r"run r changed the release from 2025\.1 to 2026\.1"):
+        rollback.plan_rollback(
             "r", then, lock("2026.1", nova=NEW), {}, snapshot.about(environment, "s"), images=frozenset({"nova"})
         )
 
@@ -203,21 +203,21 @@ RAN = [(run("r1"), [step("Run keystone.db_expand, nova.db_sync"), step("Replace 
         ({"nova": "1"}, {"nova": "2"}, {}, ["schema nova went from 1 to 2: nova.db_sync in r1"]),
         ({"nova_api": "", "nova": "1"}, {"nova_api": "5", "nova": "1"}, {},
          ["schema nova_api went from none to 5: nova.db_sync in r1"]),
-        ({}, {}, {"mariadb": ("11.8", "12.0")}, ["mariadb: 12.0 wrote its data, 11.8 does not read that"]),
+        ({}, {}, {"mariadb": ("11.8", "12.0")}, ["mariadb: 12.0 wrote its data, which 11.8 cannot read"]),
         (None, {}, {}, [
-            "keystone.db_expand ran in r1, and the schemas' revisions before the run are not known",
-            "nova.db_sync ran in r1, and the schemas' revisions before the run are not known",
+            "keystone.db_expand ran in r1, and the earlier schema revisions are unknown",
+            "nova.db_sync ran in r1, and the earlier schema revisions are unknown",
         ]),
         ({"nova": "1"}, None, {}, [
-            "keystone.db_expand ran in r1, and the schemas' revisions now are not known",
-            "nova.db_sync ran in r1, and the schemas' revisions now are not known",
+            "keystone.db_expand ran in r1, and the current schema revisions are unknown",
+            "nova.db_sync ran in r1, and the current schema revisions are unknown",
         ]),
     ],
 )  # fmt: skip
 def test_obstacles(
     then: dict[str, str] | None, now: dict[str, str] | None, formats: dict[str, tuple[str, str]], found: list[str]
 ) -> None:
-    assert rollback.obstacles(RAN, then, now, SCHEMAS, formats, JOBS) == found
+    assert rollback.find_obstacles(RAN, then, now, SCHEMAS, formats, JOBS) == found
 
 
 EXPAND, CONTRACT = step("Run keystone.db_expand"), step("Run a.b, keystone.db_contract", "finish")
@@ -236,8 +236,8 @@ KEYSTONE = {"keystone.db_expand": "keystone", "keystone.db_contract": "keystone"
         ([EXPAND, CONTRACT], {"keystone": "1"}, "", []),
         # but between releases nobody promises that
         ([step("Run nova.db_sync")], {"keystone": "1"}, "2025.1",
-         ["nova.db_sync ran in r1: release 2025.1 need not read what came after"]),
-        ([], {"keystone": "2"}, "2025.1", ["schema keystone went from 1 to 2: something else than scs"]),
+         ["nova.db_sync ran in r1: release 2025.1 may be unable to read data written since"]),
+        ([], {"keystone": "2"}, "2025.1", ["schema keystone went from 1 to 2: not by scs"]),
     ],
 )  # fmt: skip
 def test_an_expanded_schema_is_no_obstacle_and_a_contracted_one_is(
@@ -245,11 +245,11 @@ def test_an_expanded_schema_is_no_obstacle_and_a_contracted_one_is(
 ) -> None:
     additive = frozenset({"keystone.db_expand"})
     ran = [(run("r1"), steps)]
-    assert rollback.obstacles(ran, {"keystone": "1"}, now, SCHEMAS, {}, KEYSTONE, additive, release) == found
+    assert rollback.find_obstacles(ran, {"keystone": "1"}, now, SCHEMAS, {}, KEYSTONE, additive, release) == found
 
 
 def test_nothing_known_and_no_job_ran() -> None:
-    assert rollback.obstacles([(run("r1"), [])], None, None, SCHEMAS, {}, JOBS) == []
+    assert rollback.find_obstacles([(run("r1"), [])], None, None, SCHEMAS, {}, JOBS) == []
 
 
 @pytest.mark.parametrize(

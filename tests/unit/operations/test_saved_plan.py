@@ -59,7 +59,7 @@ def test_a_changed_a_new_and_a_lost_file_are_named(region: Region, file: Path) -
     changed = Region(region.environment, region.catalog, region.inventory, region.release)
     with pytest.raises(RefusedError) as refused:
         saved_plan.check_inputs(saved_plan.load(file), changed, file)
-    for part in ("config/keystone.conf is new", "environment.yml changed", "is gone"):
+    for part in ("config/keystone.conf was added", "environment.yml was changed", "was removed"):
         assert part in refused.value.message
 
 
@@ -67,7 +67,7 @@ def test_a_region_that_changed_meanwhile_is_refused(file: Path) -> None:
     other = RESTART.model_copy(update={"host": "testbed-2"})
     with pytest.raises(RefusedError) as refused:
         saved_plan.check_same(saved_plan.load(file).plan, Plan(changes=(FILE, other)))
-    assert "restart keystone on testbed-1 (keystone.conf: [token] expiration 3600 -> 7200) is no longer to be done" in (
+    assert "restart keystone on testbed-1 (keystone.conf: [token] expiration 3600 -> 7200) is no longer needed" in (
         refused.value.message
     )
     assert "restart keystone on testbed-2" in refused.value.message
@@ -75,7 +75,7 @@ def test_a_region_that_changed_meanwhile_is_refused(file: Path) -> None:
 
 def test_another_environment_is_refused(region: Region, file: Path) -> None:
     example.start("hamburg", "testbed")
-    with pytest.raises(RefusedError, match="a plan of environment berlin, not of hamburg"):
+    with pytest.raises(RefusedError, match="this plan is for environment berlin, not hamburg"):
         saved_plan.check_inputs(saved_plan.load(file), Region.load("hamburg"), file)
 
 
@@ -97,7 +97,7 @@ def test_other_files_are_refused(tmp_path: Path, content: str, said: str) -> Non
 def test_a_plan_of_another_version_is_refused(file: Path) -> None:
     data = json.loads(file.read_text())
     file.write_text(json.dumps({**data, "scs": "0.0.1"}))
-    with pytest.raises(RefusedError, match=r"made by scs 0\.0\.1"):
+    with pytest.raises(RefusedError, match=r"saved by scs 0\.0\.1"):
         saved_plan.load(file)
 
 

@@ -184,9 +184,9 @@ def test_what_keeps_a_region_from_going_back(words: Say, tmp_path: Path) -> None
     run = store.get(record.id)
     changing = {"keystone.db_expand": "keystone", "keystone.db_contract": "keystone", "nova.db_sync": "nova"}
     since = [(run, store.steps(run.id))]
-    found = rollback.obstacles(since, {"nova": "1"}, {"nova": "2"}, {"nova": "nova"}, {}, changing)
+    found = rollback.find_obstacles(since, {"nova": "1"}, {"nova": "2"}, {"nova": "nova"}, {}, changing)
     assert found == [f"schema nova went from 1 to 2: nova.db_sync in {run.id}"]
-    unknown = rollback.obstacles(since, None, {}, {}, {}, changing)
+    unknown = rollback.find_obstacles(since, None, {}, {}, {}, changing)
     assert [text.partition(" ")[0] for text in unknown] == ["keystone.db_expand", "nova.db_sync"]
     store.close()
 

@@ -140,7 +140,7 @@ CASES = {
         DesiredHost(host="n1", containers={}, files={}, jobs={}),
         observed(seen()),
         [
-            ("delete", "web/web.conf", "no container reads it any more"),
+            ("delete", "web/web.conf", "no container reads it"),
             ("remove", "web", "not in the catalog for this host"),
         ],
     ),

@@ -210,7 +210,7 @@ def test_central_waits_for_controllers_of_other_hosts_but_not_for_their_files() 
 
 
 def test_each_services_own_checks_are_asked_with_the_new_images() -> None:
-    assert release_upgrade.questions(now()) == {
+    assert release_upgrade.preflight_jobs(now()) == {
         "ha-1": (
             ["placement", "neutron_api", "nova_conductor"],
             ["placement.upgrade_check", "neutron.offline_migrations", "nova.upgrade_check"],

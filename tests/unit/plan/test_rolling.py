@@ -44,7 +44,7 @@ def change(host: str, subject: str, kind: Kind = Kind.REPLACE, service: str = ""
 
 
 def steps(*changes: Change, **plan: Any) -> list[str]:
-    """The plays in short: `drain web of n1 at n1,n2,n3`."""
+    """The plays in short: `drain web/n1 in HAProxy at n1,n2,n3`."""
     result = []
     found = playbook.plays(Plan(changes=changes, **plan), {"db": 0, "web": 1, "agent": 1}, MOVING)
     for play in playbook.render(found):
@@ -58,25 +58,25 @@ def steps(*changes: Change, **plan: Any) -> list[str]:
 
 def test_an_api_leaves_the_load_balancers_while_it_is_replaced() -> None:
     assert steps(change("n1", "web_api"), change("n2", "web_api")) == [
-        "drain web of n1 at n1,n2,n3",
+        "drain web/n1 in HAProxy at n1,n2,n3",
         "replace web_api at n1 by 1 (goes on)",
-        "use web of n1 at n1,n2,n3 (goes on)",
-        "drain web of n2 at n1,n2,n3",
+        "enable web/n1 in HAProxy at n1,n2,n3 (goes on)",
+        "drain web/n2 in HAProxy at n1,n2,n3",
         "replace web_api at n2 by 1 (goes on)",
-        "use web of n2 at n1,n2,n3 (goes on)",
+        "enable web/n2 in HAProxy at n1,n2,n3 (goes on)",
     ]
 
 
 def test_a_member_is_asked_before_anything_happens_to_it_and_the_one_in_use_comes_last() -> None:
     assert steps(change("n1", "db"), change("n2", "db"), in_use={"db": ("n1",)}) == [
-        "ask db at n2",
-        "drain db of n2 at n1,n2,n3 (goes on)",
+        "check that the cluster can lose db at n2",
+        "drain db/n2 in HAProxy at n1,n2,n3 (goes on)",
         "replace db at n2 by 1 (goes on)",
-        "use db of n2 at n1,n2,n3 (goes on)",
-        "ask db at n1",
-        "drain db of n1 at n1,n2,n3 (goes on)",
+        "enable db/n2 in HAProxy at n1,n2,n3 (goes on)",
+        "check that the cluster can lose db at n1",
+        "drain db/n1 in HAProxy at n1,n2,n3 (goes on)",
         "replace db at n1 by 1 (goes on)",
-        "use db of n1 at n1,n2,n3 (goes on)",
+        "enable db/n1 in HAProxy at n1,n2,n3 (goes on)",
     ]
 
 
@@ -93,16 +93,16 @@ def test_a_member_is_asked_before_anything_happens_to_it_and_the_one_in_use_come
         (
             tuple(change(f"c{n}", "compute") for n in range(1, 8)),
             [
-                "replace compute at c1,c2,c3,c4,c5 by 5", "hear of nova-compute at localhost",
-                "replace compute at c6,c7 by 5", "hear of nova-compute at localhost",
+                "replace compute at c1,c2,c3,c4,c5 by 5", "wait for nova-compute to report at localhost",
+                "replace compute at c6,c7 by 5", "wait for nova-compute to report at localhost",
             ],
         ),
         # the one that tells of a server's health takes it out, too
         (
             (change("n1", "db_check", Kind.RESTART),),
             [
-                "drain db of n1 at n1,n2,n3", "restart db_check at n1 by 1 (goes on)",
-                "use db of n1 at n1,n2,n3 (goes on)",
+                "drain db/n1 in HAProxy at n1,n2,n3", "restart db_check at n1 by 1 (goes on)",
+                "enable db/n1 in HAProxy at n1,n2,n3 (goes on)",
             ],
         ),
         # members that are missing come first: the others' gates need them
@@ -151,12 +151,12 @@ def test_what_the_operator_drained_stays_out() -> None:
 def test_after_a_failure_the_load_balancers_judge_again_themselves() -> None:
     plays = playbook.plays(Plan(changes=(change("n1", "web_api"), change("n2", "db"))), {"db": 0, "web": 1}, MOVING)
     (drained,) = (p for p in plays if p.drain and p.drain.server == "n1")
-    (again,) = playbook.render(playbook.take_back(drained, without=["n3"]))
+    (again,) = playbook.render(playbook.reenable(drained, without=["n3"]))
     assert again["hosts"] == "n1,n2"
     assert again["tasks"][0]["scs.core.balancer"] == {"server": "n1", "states": {"web": "ready"}}
     # what was drained last is used again already, or nothing was drained
-    assert playbook.take_back(None) == []
-    assert playbook.take_back(drained, without=HOSTS) == []
+    assert playbook.reenable(None) == []
+    assert playbook.reenable(drained, without=HOSTS) == []
 
 
 def host(name: str, **fields: Any) -> HostPlan:
@@ -202,7 +202,7 @@ def test_servers_that_an_interrupted_run_left_out_come_back(
 def test_no_server_leaves_before_one_that_was_left_out_is_back() -> None:
     back = leftovers([host("n1", forced=forced("web")), host("n2")], MOVING)
     plan = assemble([], [change("n3", "web_api"), *back], {"web": 1}, frozenset({"web"}))
-    assert steps(*plan.changes)[:2] == ["use web of n2 at n1", "drain web of n3 at n1,n2,n3"]
+    assert steps(*plan.changes)[:2] == ["enable web/n2 in HAProxy at n1", "drain web/n3 in HAProxy at n1,n2,n3"]
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ class Votes:
     def read(self, access: Access) -> list[Member]:
         hosts = access.hosts(NAME)
         show = Command(container=NAME, argv=("votes", "show", DATA), one_shot=True)
-        said = access.ask({h: [self.driver.ask(h, "GET", "/status"), show] for h in hosts})
+        said = access.run({h: [self.driver.ask(h, "GET", "/status"), show] for h in hosts})
         result = []
         for host in hosts:
             if host not in said.by_host:

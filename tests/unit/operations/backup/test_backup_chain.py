@@ -115,7 +115,7 @@ def test_a_missing_base_is_named() -> None:
 def test_a_link_that_does_not_fit_is_refused(change: dict[str, Any]) -> None:
     full = backup(MONDAY)
     later = backup(MONDAY + timedelta(days=1), full.id, **{"from_lsn": 100} | change)
-    with pytest.raises(RefusedError, match=f"{later.id} does not continue {full.id}"):
+    with pytest.raises(RefusedError, match=f"{later.id} is not based on {full.id}"):
         chain.links_of({m.id: m for m in (full, later)}, later.id)
 
 
@@ -123,7 +123,7 @@ def test_a_ring_is_refused() -> None:
     one, two = MONDAY, MONDAY + timedelta(days=1)
     a = backup(one, manifest.new_id(two), from_lsn=100, to_lsn=100)
     b = backup(two, manifest.new_id(one), from_lsn=100, to_lsn=100)
-    with pytest.raises(RefusedError, match="needs itself"):
+    with pytest.raises(RefusedError, match="is based on itself"):
         chain.links_of({m.id: m for m in (a, b)}, a.id)
 
 
@@ -161,7 +161,7 @@ def test_a_later_backup_without_the_database_does_not_push_out_the_database() ->
     [
         ("{", "not JSON"),
         ("[]", "damaged"),
-        ('{"format": 2}', "written by a later scs"),
+        ('{"format": 2}', "written by a later version of scs"),
         ('{"format": 1}', "damaged: id"),
     ],
 )

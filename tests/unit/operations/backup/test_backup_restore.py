@@ -50,9 +50,9 @@ def test_a_compute_host_that_is_down_does_not_hinder_the_databases() -> None:
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"release": "2024.1"}, "is of release 2025.1, the region runs the older 2024.1"),
-        ({"release": "2026.1"}, "services of 2026.1 do not know its schemas"),
-        ({"hosts": {**HOSTS, "c": HostFacts(unreachable="No route to host")}}, "host c does not answer: No route"),
+        ({"release": "2024.1"}, "is from release 2025.1, but the region runs the older 2024.1"),
+        ({"release": "2026.1"}, "services of 2026.1 cannot use its schemas"),
+        ({"hosts": {**HOSTS, "c": HostFacts(unreachable="No route to host")}}, "host c is unreachable: No route"),
         ({"hosts": {**HOSTS, "c": HostFacts()}}, "host c has no container mariadb"),
         ({"target": TARGET.model_copy(update={"version": "11.8.5-MariaDB"})}, "has the older 11.8.5-MariaDB"),
         ({"target": TARGET.model_copy(update={"version": "12.3.1-MariaDB"})}, "another series"),
@@ -202,9 +202,9 @@ def test_rows_are_compared_where_nobody_wrote() -> None:
     database = database.model_copy(update={"tables": rows})
     assert verify.compare(database, {"n.a": 3, "n.b": 6, "n.c": 1, "n.new": 4}) == ()
     assert verify.compare(database, {"n.a": 3, "n.b": 6, "n.c": 2}) == ("n.c",)
-    with pytest.raises(ScsError, match=r"1 tables have other rows, first: n\.a has 2, the region had 3"):
+    with pytest.raises(ScsError, match=r"wrong row count in 1 table, first: n\.a has 2, but the region had 3"):
         verify.compare(database, {"n.a": 2, "n.b": 6, "n.c": 2})
-    with pytest.raises(ScsError, match=r"1 tables are missing, first: n\.b"):
+    with pytest.raises(ScsError, match=r"missing 1 table, first: n\.b"):
         verify.compare(database, {"n.a": 3, "n.c": 2})
 
 

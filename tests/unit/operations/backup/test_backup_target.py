@@ -141,7 +141,7 @@ def test_each_recipient_can_read_it_and_nobody_else(target: Target) -> None:
         buffer = io.BytesIO()
         unpack.plain(target, owner, part, str(key), buffer)
         assert buffer.getvalue() == content
-    with pytest.raises(RefusedError, match="encrypted to another key"):
+    with pytest.raises(RefusedError, match="encrypted with a different key"):
         unpack.check_key(target, owner, part, str(other))
 
 
@@ -217,12 +217,12 @@ def test_another_key_comes_from_a_file_as_age_keygen_writes_it(environment: Envi
     (tmp_path / "key").write_text(f"# created: today\n# public key: age1x\n{key}\n")
     assert crypt.identity(environment, tmp_path / "key") == key
     (tmp_path / "key").write_text("nothing\n")
-    with pytest.raises(RefusedError, match="no age secret key"):
+    with pytest.raises(RefusedError, match="not an age secret key"):
         crypt.identity(environment, tmp_path / "key")
 
 
 def test_a_recipient_that_is_none_is_refused() -> None:
-    with pytest.raises(RefusedError, match=r"backup\.recipients: 'age1no' is no age recipient"):
+    with pytest.raises(RefusedError, match=r"backup\.recipients: 'age1no' is not an age recipient"):
         crypt.check_recipients(["age1no"], "environment.yml")
 
 

@@ -294,7 +294,7 @@ def test_undrain_of_a_host_in_use_does_nothing() -> None:
 @pytest.mark.parametrize(
     ("view", "host", "options", "reason"),
     [
-        (without(region(), "b"), "c", NodeOptions(), "Galera would have 1 of 3 members without c and needs 2; already"),
+        (without(region(), "b"), "c", NodeOptions(), "Galera would have 1 of 3 members without c, but needs 2"),
         (without(region(), "b"), "c", NodeOptions(force_quorum_loss=True), ""),
         (without(region(), "c"), "c", NodeOptions(), ""),
         (region(guests={"c": (guest(status="ERROR"),)}), "c", NodeOptions(), "web (id-web): its state is ERROR"),
@@ -351,7 +351,7 @@ def test_replace_of_an_empty_host() -> None:
     ("view", "options", "reason"),
     [
         (changed(without(without(region(), "a"), "b"), "b", empty=True), NodeOptions(), "already down: a"),
-        (changed(region(guests={"b": (guest(),)}), "b", empty=True), NodeOptions(), "without disks now: web"),
+        (changed(region(guests={"b": (guest(),)}), "b", empty=True), NodeOptions(), "whose disks are lost: web"),
         (changed(region(guests={"b": (guest(),)}), "b", empty=True), NodeOptions(leave_guests=True), ""),
         (region(guests={"b": (guest(),)}), NodeOptions(), ""),
         (changed(region(), "b", unreachable="timed out"), NodeOptions(), "timed out"),
@@ -407,7 +407,7 @@ def test_remove_of_a_dead_host_works_without_it() -> None:
     view = changed(without(region(guests={}), "c"), "c", unreachable="No route to host")
     made = plan.remove(view, "c", NodeOptions(force_quorum_loss=True))
     assert names(made) == ["forget", "delete_compute", "delete_agents"]
-    assert "nothing is stopped there" in made.notes[0]
+    assert "its containers are not stopped" in made.notes[0]
 
 
 def test_membership_that_is_whole() -> None:
@@ -420,7 +420,7 @@ def test_membership_that_is_whole() -> None:
         (without(region(), "b"), "Galera: not a working member on b"),
         (changed(region(), "b", unreachable="timed out"), "unreachable"),
         (region(computes={"b": Compute(up=False)}), "compute service is not up"),
-        (region(no_compute="502", computes={}), "Nova does not answer: 502"),
+        (region(no_compute="502", computes={}), "Nova does not respond: 502"),
         (
             region(servers=(Server(balancer="a", backend="identity", host="b", up=False, state="ready"),)),
             "identity is down",

@@ -83,8 +83,8 @@ def test_all_guests_leave_a_few_at_a_time(store: RunStore) -> None:
     assert set(nova.host.values()) == {"b"}
     assert nova.most == migrate.AT_ONCE
     assert set(steps.values()) == {Status.DONE}
-    assert "guest-5 is on b now" in lines[-1]
-    assert lines[-1].endswith("0 left")
+    assert "guest-5 is now on b" in lines[-1]
+    assert lines[-1].endswith("0 remaining")
 
 
 def test_guests_that_fail_are_named_and_the_others_leave(store: RunStore) -> None:
@@ -92,7 +92,7 @@ def test_guests_that_fail_are_named_and_the_others_leave(store: RunStore) -> Non
     with pytest.raises(ScsError) as error:
         move(nova, store, guests("1", "2", "3", "4"))
     assert error.value.exit_code == 1
-    assert "2 of 4 guests did not leave" in str(error.value)
+    assert "2 of 4 guests could not be migrated" in str(error.value)
     assert "guest-2 (2): No valid host was found" in str(error.value)
     assert "guest-3 (3): its migration ended as error" in str(error.value)
     assert (nova.host["1"], nova.host["4"]) == ("b", "b")
@@ -188,7 +188,7 @@ def test_a_refused_plan_is_shown_and_changes_nothing(
     environment = testbed.environment.model_copy(update={"path": tmp_path})
     region = dataclasses.replace(testbed, environment=environment)
     refused = NodePlan(verb="drain", host="testbed-1", refusals=(Refusal(reason="no quorum"),))
-    monkeypatch.setattr(run, "look", lambda *_: (None, refused))
+    monkeypatch.setattr(run, "observe_and_plan", lambda *_: (None, refused))
     shown: list[NodePlan] = []
 
     def confirm(made: NodePlan) -> bool:

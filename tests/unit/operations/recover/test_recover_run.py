@@ -116,7 +116,7 @@ def test_what_was_stopped_for_reading_is_put_back(region: Any, refuses: bool) ->
 
 
 def test_a_member_that_is_not_mended_fails_the_run(region: Any) -> None:
-    with pytest.raises(ScsError, match="not as it should be") as failed:
+    with pytest.raises(ScsError, match="still unhealthy") as failed:
         recover(region, Cluster(a="stuck", b="stopped"), True)
     assert failed.value.exit_code == 1
     assert [r[0] for r in runs(region)] == [Status.FAILED]

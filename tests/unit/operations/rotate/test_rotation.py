@@ -65,7 +65,7 @@ def test_goes_on_with_the_step_that_failed(environment: Environment) -> None:
     rotation = state.begin(environment, "secrets", ["x"])
     assert carry_out(environment, rotation, [again.step(k) for k in "abc"], watch=said.append) is None
     assert again.did == ["b", "c"]
-    assert said[0] == Note("do a: done before")
+    assert said[0] == Note("do a: already done")
     assert state.load(environment) is None
 
 

@@ -89,7 +89,7 @@ def test_all_are_those_that_scs_rotates(testbed: Region) -> None:
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [(["nova"], "no service has a secret 'nova'"), ([COOKIE], "cannot be rotated while rabbitmq works")],
+    [(["nova"], "no service has a secret 'nova'"), ([COOKIE], "cannot be rotated while rabbitmq is in use")],
 )
 def test_what_scs_does_not_rotate_is_refused(names: list[str], said: str, testbed: Region) -> None:
     with pytest.raises(RefusedError, match=said):
@@ -356,7 +356,7 @@ def test_a_roll_that_is_not_agreed_to_is_gone_on_with(
     monkeypatch.setattr(Engine, "refuse_pending", lambda _self: "")
     monkeypatch.setattr(Apply, "plan", lambda _self, _watch: Plan(changes=tuple(changed_accounts("x"))))
     rotate = RunRotation(Region.load("berlin"), RotateRequest(kind="secrets", names=(DATABASE,)))
-    with pytest.raises(RefusedError, match=f"scs secrets rotate {DATABASE} goes on with it"):
+    with pytest.raises(RefusedError, match=f"scs secrets rotate {DATABASE} continues with it"):
         rotate.run(confirm=lambda plan: isinstance(plan, RotationPlan))
     found = state.load(environment)
     assert found and sorted(found.done) == ["accept", "pending", "replace"]
@@ -371,7 +371,7 @@ def test_another_rotation_waits_for_the_first(environment: Environment) -> None:
 
 def test_held_back_changes_keep_the_old_value(environment: Environment) -> None:
     engine = Engine("berlin", lambda _context, _selection: Applied("r", 1, 2))
-    with pytest.raises(ScsError, match="2 changes are held back"):
+    with pytest.raises(ScsError, match="2 changes held back"):
         engine.roll()
 
 
@@ -386,14 +386,14 @@ def test_pending_changes_are_refused(environment: Environment, monkeypatch: pyte
         impact=Impact.API,
     )
     monkeypatch.setattr(roll, "make_plan", lambda *_: Plan(changes=(change,)))
-    with pytest.raises(RefusedError, match="1 changes are pending, first: restart nova_api on n1"):
+    with pytest.raises(RefusedError, match="1 change pending, first: restart nova_api on n1"):
         Engine("berlin", lambda *_: Applied("", 0, 0)).refuse_pending()
 
 
 def test_the_plan_shows_steps_and_changes_nothing(environment: Environment) -> None:
     before = environment.secrets_file.read_bytes()
     said = run("secrets", "rotate", "all", "--plan")
-    assert said.index("accept the new ones") < said.index("every service its new values") < said.index("forget the old")
+    assert said.index("accept the new values") < said.index("every service to the new") < said.index("remove the old")
     assert COOKIE not in said
     assert environment.secrets_file.read_bytes() == before
     assert state.load(environment) is None
@@ -406,7 +406,7 @@ def test_keys_are_rotated_where_their_service_keeps_them(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = run("secrets", "rotate", "keystone_fernet_keys", SESSIONS, "--plan")
-    assert said.index("rotate keystone_fernet_keys") < said.index("forget the old values")
+    assert said.index("rotate keystone_fernet_keys") < said.index("remove the old values")
     engine = Engine("berlin", lambda *_: Applied("", 0, 0))
     asked: dict[str, list[remote.Command]] = {}
     answer = remote.Answer(code=1, output="no fernet keys are rotated:\n the oldest key opens valid tokens yet")

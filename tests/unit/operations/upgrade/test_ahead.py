@@ -35,7 +35,7 @@ def test_only_the_release_changes(before: str, after: str) -> None:
     "text", ["region: a\n", "{release: '2025.1', region: a}\n", "release:\n  '2025.1'\n", "release: 'a\n  b'\n"]
 )
 def test_a_file_that_cannot_be_edited_is_refused(text: str) -> None:
-    with pytest.raises(RefusedError, match="cannot tell where `release` is set") as error:
+    with pytest.raises(RefusedError, match="cannot find the key `release`") as error:
         ahead.text_with(text, "2026.1", "/r/environment.yml")
     assert 'release: "2026.1"' in error.value.hint
 

@@ -39,11 +39,11 @@ def test_steps_that_upstream_supports(current: Release, target: Release) -> None
     [
         (NEW, OLD, "not later than 2026.1", "scs rollback"),
         (OLD, release("again", openstack="2025.1"), "not later than 2025.1", "scs rollback"),
-        (OLD, NEWER, "not reached from 2025.1 at once", "scs upgrade release 2026.1"),
+        (OLD, NEWER, "cannot be reached directly from 2025.1", "scs upgrade release 2026.1"),
         # from a release that is no SLURP, over a SLURP
-        (MIDDLE, NEWER, "not reached from 2025.2 at once", "scs upgrade release 2026.1"),
-        (OLD, release("2030.1", "2029.1"), "not reached from 2025.1", "upgrades_from: 2029.1"),
-        (OLD, release("2026.2"), "not reached from 2025.1", "upgrades_from: none"),
+        (MIDDLE, NEWER, "cannot be reached directly from 2025.2", "scs upgrade release 2026.1"),
+        (OLD, release("2030.1", "2029.1"), "cannot be reached from 2025.1", "upgrades_from: 2029.1"),
+        (OLD, release("2026.2"), "cannot be reached from 2025.1", "upgrades_from: none"),
     ],
 )
 def test_steps_that_are_refused(current: Release, target: Release, says: str, hint: str) -> None:
@@ -124,7 +124,7 @@ def test_a_region_with_pending_changes_is_refused() -> None:
 
 def test_a_release_without_consent_is_refused() -> None:
     release_step.check_consent("2026.1", ())
-    with pytest.raises(RefusedError, match="2 changes wait for consent, because of nova_libvirt") as error:
+    with pytest.raises(RefusedError, match="2 changes held back because of nova_libvirt") as error:
         release_step.check_consent("2026.1", [change("nova_compute"), change("nova_libvirt", Impact.DATA_PLANE)])
     assert "--allow data-plane" in error.value.hint
 

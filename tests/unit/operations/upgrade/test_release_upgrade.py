@@ -95,7 +95,7 @@ def refused(*arguments: str) -> str:
     ("arguments", "says"),
     [
         (("release", "2031.1"), "no release '2031.1' | there are: 2025.1, 2026.1, 2027.1"),
-        (("release", "2027.1"), "not reached from 2025.1 at once | scs upgrade release 2026.1"),
+        (("release", "2027.1"), "cannot be reached directly from 2025.1 | scs upgrade release 2026.1"),
         (("release", "2026.1"), "images are not built"),
         (("--plan",), "--plan requires a release"),
         (("--no-backup",), "--no-backup requires a release"),
@@ -105,7 +105,7 @@ def refused(*arguments: str) -> str:
             ("--release", "2026.1", "--timer", "*-*-* 03:00"),
             "--timer and --remove-timer cannot be combined",
         ),
-        (("--release", "2027.1"), "not reached from 2025.1 at once"),
+        (("--release", "2027.1"), "cannot be reached directly from 2025.1"),
     ],
 )
 def test_refusals_that_change_nothing(arguments: tuple[str, ...], says: str, folder: Path) -> None:
