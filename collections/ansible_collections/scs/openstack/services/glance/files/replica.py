@@ -332,7 +332,7 @@ def serve(settings: Settings, peers: Peers) -> None:
     workers = [replica.watch, *[replica.transfer] * TRANSFERS] if peers.others else []
     for work in (server.serve_forever, *workers):
         threading.Thread(target=work, daemon=True).start()
-    log(f"images of {peers.own} are served to {', '.join(peers.others) or 'nobody, there is one control host'}")
+    log(f"images of {peers.own} are served to {', '.join(peers.others) or 'no other host'}")
     replica.run()
 
 
