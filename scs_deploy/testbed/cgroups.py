@@ -28,12 +28,12 @@ def processes(pid: int) -> list[int]:
             # the command, in parentheses, can contain spaces
             parent = int((folder / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(folder.name))
-    found, todo = [], [pid] if pid and (PROC / str(pid)).is_dir() else []
+    tree, todo = [], [pid] if pid and (PROC / str(pid)).is_dir() else []
     while todo:
         process = todo.pop()
-        found.append(process)
+        tree.append(process)
         todo.extend(children.get(process, ()))
-    return found
+    return tree
 
 
 def memory_of_tree(pid: int) -> int:

@@ -129,18 +129,18 @@ def live_migration(region: Region) -> Outcome:
 
     def migrate() -> None:
         compute.live_migrate_server(server.id, host=None, block_migration="auto")
-        found: dict[str, Any] = {}
+        latest: dict[str, Any] = {}
 
         def ended() -> bool:
-            found["server"] = compute.get_server(server.id)
-            busy = found["server"].task_state or found["server"].status == "MIGRATING"
-            return not busy and (found["server"].compute_host != source or bool(_failure(region)))
+            latest["server"] = compute.get_server(server.id)
+            busy = latest["server"].task_state or latest["server"].status == "MIGRATING"
+            return not busy and (latest["server"].compute_host != source or bool(_failure(region)))
 
         measure.until(ended, MIGRATION_DEADLINE, 1)
-        if found["server"].compute_host == source or found["server"].status != "ACTIVE":
-            reason = _failure(region) or f"status {found['server'].status}, task {found['server'].task_state}"
+        if latest["server"].compute_host == source or latest["server"].status != "ACTIVE":
+            reason = _failure(region) or f"status {latest['server'].status}, task {latest['server'].task_state}"
             raise CheckFailedError(f"server {server.name} did not migrate away from {source}: {reason}")
-        region.made["server"] = found["server"]
+        region.made["server"] = latest["server"]
 
     try:
         took = measure.seconds(migrate)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scs.core.region: the inventory that `scs inventory sync` wrote, for plain Ansible; nothing else is asked."""
+"""scs.core.region: the inventory file that `scs inventory sync` wrote, for plain Ansible. Queries no other source."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
     NAME = "scs.core.region"
 
     def verify_file(self, path: str) -> bool:
-        """Only files that `scs inventory sync` wrote: others are left to the plugins after this one."""
+        """Accept only files that `scs inventory sync` wrote, and leave others to the next plugins."""
         from scs_deploy.inventory import synced
 
         return bool(super().verify_file(path)) and synced.is_synced(Path(path))
@@ -65,7 +65,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:  # noqa: ARG002
         """Add groups, hosts and variables.
 
-        :raises AnsibleParserError: the file was changed by hand, or is none that this version reads
+        :raises AnsibleParserError: the file was changed by hand, or this version cannot read it
         """
         from scs_deploy.base.errors import ScsError
         from scs_deploy.inventory import synced
@@ -90,7 +90,7 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
 
 
 def plain(value: Any) -> Any:
-    """Texts that hold no template, marked as harmless: Ansible shows all others as unsafe, and templates none."""
+    """Mark texts without templates as trusted. Ansible shows others as unsafe, and does not template them."""
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -99,7 +99,7 @@ def plain(value: Any) -> Any:
 
 
 def variables(host: Any) -> dict[str, Any]:
-    """A host's variables, as a plain inventory would have them."""
+    """A host's variables, as in a plain inventory."""
     data = host.model_dump(mode="json", exclude_defaults=True)
     own = {key: data[key] for key in PLAIN if data.get(key)}
     return {
@@ -109,7 +109,7 @@ def variables(host: Any) -> dict[str, Any]:
 
 
 def connection(folder: Path) -> dict[str, Any]:
-    """How scs reaches hosts, where the inventory lies in an environment; nothing elsewhere."""
+    """scs's connection settings if the inventory is in an environment; otherwise empty."""
     from scs_deploy.base import ssh
     from scs_deploy.base.model import load_model
     from scs_deploy.environment.environment import Environment, Settings

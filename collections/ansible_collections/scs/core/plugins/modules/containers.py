@@ -105,7 +105,7 @@ class Roller:
         self.engine.remove(old)
 
     @contextmanager
-    def beside(self, spec: Action) -> Iterator[None]:
+    def successor(self, spec: Action) -> Iterator[None]:
         """Create a container under the old one's name without starting it. After an error, the old one gets it back."""
         name, old = spec.container, spec.container + LEAVING
         self.engine.remove(old)
@@ -131,7 +131,7 @@ class Roller:
         haproxy.remember()
         self.engine.restart_policy(name, "no")
         try:
-            with self.beside(spec):
+            with self.successor(spec):
                 # their start times, in whole seconds, must differ
                 first = haproxy.started()
                 while time.time() < first + 1:
@@ -158,7 +158,7 @@ class Roller:
         :raises EngineError: the new one does not start; the old one is running again
         """
         try:
-            with self.beside(spec):
+            with self.successor(spec):
                 self.start(spec)
         except EngineError:
             self.engine.start(spec.container)

@@ -22,7 +22,7 @@ from typing import Any
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 
-from scs_network_links import leftovers, missing, remade, stuck, superseded, unfit, way_back  # noqa: E402 - it lies beside this
+from scs_network_links import leftovers, missing, remade, stuck, superseded, unfit, way_back  # noqa: E402 - in the same folder
 
 FOLDER = "/var/lib/scs-network"
 TRY, SAVED, STATUS, CONFIRMED, CURRENT = (

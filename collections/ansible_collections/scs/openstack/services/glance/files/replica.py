@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps this host's image files complete, and tells HAProxy whether they are.
+"""Keeps this host's image files complete, and reports to HAProxy whether they are.
 
-  replica.py serve    fetches what is missing, deletes what is deleted, answers HAProxy's GET /healthcheck
-  replica.py check    exits 0 when this works
-  replica.py status   files and transfers on all hosts, as JSON
+  replica.py serve    fetches missing files, removes those of deleted images, answers HAProxy's GET /healthcheck
+  replica.py check    exits 0 if this works
+  replica.py status   prints files and transfers on all hosts as JSON
 
-Glance writes an upload to the one host that serves requests; the others fetch the file when the image is active.
+Glance writes an upload to the one host that serves requests; the others fetch the file once the image is active.
 """
 
 import http.client
@@ -50,18 +50,18 @@ class Settings:
     address: str
     health_port: int
     api_port: int
-    interval: float = 5  # between two looks at the database and at the other hosts
-    grace: float = 5  # that a file may be missing unnoticed: most are here by then
-    delete_grace: float = 60  # from when an image is seen deleted to when its file goes
-    silence: float = 120  # without the database, or of failing transfers, that an operator must know of
-    retry: float = 5  # before a failed transfer is tried again, doubled each time
+    interval: float = 5  # between two comparisons with the database and with the other hosts
+    grace: float = 5  # for which a missing file does not count: most arrive by then
+    delete_grace: float = 60  # from the deletion of an image to the removal of its file
+    silence: float = 120  # without the database, or of failing transfers, after which an operator must know
+    retry: float = 5  # before a failed transfer is retried, doubled each time
     config: str = "/etc/glance/glance-api.conf"
     data: str = "/var/lib/glance"
-    reserve: int = RESERVE  # bytes that stay free
+    reserve: int = RESERVE  # bytes to keep free
 
 
 class Failure:
-    """Transfers of one image that failed."""
+    """The failed transfers of an image."""
 
     def __init__(self, retry: float) -> None:
         self.retry = retry
@@ -74,28 +74,28 @@ class Failure:
 
 
 class Replica:
-    """This host's store, compared with the database again and again."""
+    """This host's store, compared with the database repeatedly."""
 
     def __init__(self, settings: Settings, peers: Peers, store: Store) -> None:
         self.settings, self.peers, self.store = settings, peers, store
         self.lock = threading.Lock()
         self.wake = threading.Condition(self.lock)
         self.images: dict[str, Image] = {}
-        self.missing: list[Image] | None = None  # None: the database was never read
-        self.since: dict[str, float] = {}  # missing files: since when
-        self.deleted: dict[str, float] = {}  # files of deleted images: seen so since when
+        self.missing: list[Image] | None = None  # None: the database has not been read yet
+        self.since: dict[str, float] = {}  # missing files: start times
+        self.deleted: dict[str, float] = {}  # files of deleted images: times of the first sight
         self.transfers: dict[str, int] = {}  # bytes so far
         self.failures: dict[str, Failure] = {}
         self.others: dict[str, Standing] = {}
         self.read = time.monotonic()
         self.database_error = ""
-        self.unknown = 0  # files of which the database knows nothing
+        self.unknown = 0  # files that are unknown to the database
         self.asked: tuple[float, bool] = 0.0, False
 
-    # -- what is said
+    # -- reports
 
     def standing(self) -> Standing:
-        """Of this host, for the others and for HAProxy."""
+        """This host's standing, for the others and for HAProxy."""
         now = time.monotonic()
         with self.lock:
             lacking = self.missing
@@ -107,7 +107,7 @@ class Replica:
         return Standing(self.alive(), count)
 
     def alive(self) -> bool:
-        """Whether the Glance of this host answers; asked once a second at most."""
+        """Whether this host's Glance answers, checked at most once per second."""
         at, answer = self.asked
         if time.monotonic() - at >= 1:
             connection = http.client.HTTPConnection(self.settings.address, self.settings.api_port, timeout=2)
@@ -136,7 +136,7 @@ class Replica:
         return None
 
     def status(self) -> Json:
-        """For people and for `check`."""
+        """The state for `status` and `check`."""
         standing = self.standing()
         with self.lock:
             failed = {i: f"{f.count} times: {f.reason}" for i, f in self.failures.items()}
@@ -151,22 +151,22 @@ class Replica:
             }
 
     def problems(self) -> list[str]:
-        """What an operator must mend here. A file that no host has is not of that kind."""
+        """Problems that the operator must fix on this host. A file that no host has is none of these."""
         now = time.monotonic()
-        found = []
+        problems = []
         if now - self.read > self.settings.silence:
-            found.append(f"database not read for {now - self.read:.0f} s: {self.database_error}")
+            problems.append(f"database not read for {now - self.read:.0f} s: {self.database_error}")
         for image, failure in self.failures.items():
             if not failure.nowhere and now - failure.since > self.settings.silence:
-                found.append(f"image {image}: {failure.reason}")
-        return found
+                problems.append(f"image {image}: {failure.reason}")
+        return problems
 
-    # -- what is done
+    # -- work
 
     def look(self) -> None:
-        """Compare with the database once, delete what is to go, name what is to come."""
+        """Compare with the database once, delete obsolete files, and list the missing ones."""
         try:
-            # First the images, then the files: see `missing`.
+            # first the images, then the files: see `missing`
             images = self.store.complete_images()
             here = self.store.local()
             statuses = self.store.statuses([i for i in here if i not in images])
@@ -193,8 +193,8 @@ class Replica:
 
     def delete(self, here: dict[str, int], statuses: dict[str, str]) -> None:
         now = time.monotonic()
-        gone = [i for i in here if statuses.get(i) == "deleted"]
-        self.deleted = {i: self.deleted.get(i, now) for i in gone}
+        obsolete = [i for i in here if statuses.get(i) == "deleted"]
+        self.deleted = {i: self.deleted.get(i, now) for i in obsolete}
         for image in removable(here, statuses, self.deleted, now, self.settings.delete_grace):
             self.store.remove(image)
             log(f"image {image}: deleted")
@@ -212,7 +212,7 @@ class Replica:
                 self.wake.wait(1)
 
     def transfer(self) -> None:
-        """Fetch one image after the other, for ever."""
+        """Fetch one image after the other, forever."""
         while True:
             image = self.next_image()
             try:
@@ -236,9 +236,9 @@ class Replica:
                     self.since.pop(image.id, None)
 
     def fetch(self, image: Image) -> str | None:
-        """Fetch a file from the first host that has it: empty: done; else why not; None: no host has it.
+        """Fetch a file from the first host that has it. Returns the error, empty if done, or None if no host has it.
 
-        :raises LocalError: this host cannot keep it
+        :raises LocalError: this host cannot store it
         """
         if self.store.present(image):
             return ""
@@ -254,7 +254,7 @@ class Replica:
             except RefusedError:
                 continue
             except UnreachableError as error:
-                # One that is away cannot be said to have it.
+                # an unreachable host need not have it
                 reason = str(error) if self.transfers[image.id] else reason
                 continue
             except BadFileError as error:
@@ -265,7 +265,7 @@ class Replica:
         return reason
 
     def watch(self) -> None:
-        """Ask the other hosts how they stand, for ever."""
+        """Read the standings of the other hosts, forever."""
         while True:
             try:
                 answers = self.peers.ask_all(self.settings.port, "/state")
@@ -276,7 +276,7 @@ class Replica:
             time.sleep(self.settings.interval)
 
     def run(self) -> None:
-        """For ever."""
+        """Run forever."""
         while True:
             try:
                 self.look()
@@ -286,7 +286,7 @@ class Replica:
 
 
 class _Health(http.server.BaseHTTPRequestHandler):
-    """What HAProxy asks. Plain HTTP as Glance itself; it says nothing that is not in HAProxy's log."""
+    """HAProxy's health check. Plain HTTP like Glance itself; it reveals nothing that is not in HAProxy's log."""
 
     timeout = 5
     replica: Replica
@@ -305,12 +305,12 @@ class _Health(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """HAProxy asks every two seconds."""
+        """Not logged, because HAProxy checks every two seconds."""
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
-    # HTTPServer's would look its own name up in DNS.
+    # HTTPServer's own version looks up its name in DNS
     server_bind = socketserver.TCPServer.server_bind
 
     def __init__(self, address: str, port: int) -> None:
@@ -318,7 +318,7 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         super().__init__((address, port), _Health)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """HAProxy leaves when it knows the status."""
+        """Not logged, because HAProxy closes the connection once it knows the status."""
 
 
 def serve(settings: Settings, peers: Peers) -> None:
@@ -332,7 +332,7 @@ def serve(settings: Settings, peers: Peers) -> None:
     workers = [replica.watch, *[replica.transfer] * TRANSFERS] if peers.others else []
     for work in (server.serve_forever, *workers):
         threading.Thread(target=work, daemon=True).start()
-    log(f"images of {peers.own} are served to {', '.join(peers.others) or 'nobody, there is one control host'}")
+    log(f"images of {peers.own} are served to {', '.join(peers.others) or 'no other host'}")
     replica.run()
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This host's image files: what Glance's database says there is, what is here, and how a file comes and goes."""
+"""This host's image files: which ones Glance's database requires, which ones exist, receiving and deleting them."""
 
 import errno
 import hashlib
@@ -28,36 +28,36 @@ _COMPLETE = """
 
 
 class BadFileError(Exception):
-    """What another host sent is not the image."""
+    """The data from another host does not match the image."""
 
 
 class LocalError(Exception):
-    """This host cannot keep the file."""
+    """This host cannot store the file."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image whose data is complete somewhere."""
+    """An image whose data is complete on some host."""
 
     id: str
     size: int | None  # bytes
     algorithm: str | None  # of Glance's multihash
     value: str | None
-    checksum: str | None  # MD5, the only one of old images
+    checksum: str | None  # MD5, the only checksum of old images
 
 
 # ---- decisions
 
 
 def is_id(text: str) -> bool:
-    """Whether it is an image's id, and so a safe file name."""
+    """Whether a text is an image's id, and therefore a safe file name."""
     return _ID.fullmatch(text) is not None
 
 
 def missing(images: Iterable[Image], here: Mapping[str, int]) -> list[Image]:
     """The images without a complete file, smallest first.
 
-    :param here: id -> bytes of the files of this host, read after the images: an upload's file is complete by then
+    :param here: id -> bytes of this host's files, read after the images, so that files of uploads are complete
     """
     lacking = [i for i in images if i.id not in here or (i.size is not None and here[i.id] != i.size)]
     return sorted(lacking, key=lambda i: (i.size or 0, i.id))
@@ -66,8 +66,8 @@ def missing(images: Iterable[Image], here: Mapping[str, int]) -> list[Image]:
 def removable(
     here: Iterable[str], statuses: Mapping[str, str], since: Mapping[str, float], now: float, grace: float
 ) -> list[str]:
-    """The files to delete: of images that are deleted, and seen so for a while. A file of which the database knows
-    nothing stays, it may have been restored from before the image was made.
+    """The files to delete: those of images that have been deleted for a while. Files that are unknown to the database
+    are kept, because it may have been restored to a state before the image was created.
 
     :param statuses: of the images in the database
     :param since: when each was first seen deleted
@@ -77,17 +77,17 @@ def removable(
 
 @dataclass(frozen=True)
 class Standing:
-    """What makes a host fit to serve images."""
+    """How well a host can serve images."""
 
     alive: bool  # Glance's API answers
-    missing: int | None  # files; None: not known
+    missing: int | None  # number of files; None: unknown
 
 
 def refusal(own: Standing, others: Mapping[str, Standing]) -> str:
-    """Why HAProxy shall not send requests here; empty: it shall.
+    """The reason why HAProxy must not send requests here; empty if it may.
 
-    A host steps back only for one that misses fewer files. So the host with the fullest store serves, and when a file
-    is nowhere to be had, the other images stay available.
+    A host refuses only in favour of one that lacks fewer files. So the most complete host serves, and if no host has a
+    file, the other images remain available.
 
     :param others: of the hosts that answer
     """
@@ -109,43 +109,43 @@ def refusal(own: Standing, others: Mapping[str, Standing]) -> str:
 
 @dataclass(frozen=True)
 class Store:
-    """Where the files of images lie, and which database knows of them."""
+    """The folders of image files, and the database that lists them."""
 
     config: str = "/etc/glance/glance-api.conf"
     images: Path = Path("/var/lib/glance/images")
     incoming: Path = Path("/var/lib/glance/replica")  # on the images' file system: a finished file is renamed
-    reserve: int = RESERVE  # bytes that stay free
+    reserve: int = RESERVE  # bytes to keep free
 
     def complete_images(self) -> dict[str, Image]:
-        """All images whose data lies in this kind of store, by id.
+        """All images whose data is in this kind of store, by id.
 
         :raises pymysql.MySQLError: no answer
         """
-        found = {}
+        images = {}
         for image, size, algorithm, value, checksum, location in database.rows(self.config, _COMPLETE):
             if location == f"file://{self.images}/{image}" and is_id(image):
-                found[image] = Image(image, size, algorithm, value, checksum)
-        return found
+                images[image] = Image(image, size, algorithm, value, checksum)
+        return images
 
     def statuses(self, ids: list[str]) -> dict[str, str]:
-        """The status of each of these images that the database knows.
+        """The statuses of those of these images that the database knows.
 
         :raises pymysql.MySQLError: no answer
         """
-        found: dict[str, str] = {}
+        statuses: dict[str, str] = {}
         for start in range(0, len(ids), BATCH):
             batch = ids[start : start + BATCH]
             marks = ", ".join(["%s"] * len(batch))
             query = f"SELECT id, status FROM images WHERE id IN ({marks})"
-            found.update(dict(database.rows(self.config, query, tuple(batch))))
-        return found
+            statuses.update(dict(database.rows(self.config, query, tuple(batch))))
+        return statuses
 
     def local(self) -> dict[str, int]:
-        """id -> bytes of the files here."""
+        """id -> bytes of this host's files."""
         return {e.name: e.stat().st_size for e in os.scandir(self.images) if is_id(e.name) and e.is_file()}
 
     def present(self, image: Image) -> bool:
-        """Whether its complete file is here."""
+        """Whether this host has the complete file."""
         try:
             size = (self.images / image.id).stat().st_size
         except FileNotFoundError:
@@ -153,16 +153,16 @@ class Store:
         return image.size in (None, size)
 
     def prepare(self) -> None:
-        """Make the folders; what an interrupted transfer left is gone."""
+        """Create the folders, and remove the remains of interrupted transfers."""
         for folder in (self.images, self.incoming):
             folder.mkdir(parents=True, exist_ok=True)
         for path in self.incoming.iterdir():
             path.unlink()
 
     def receive(self, image: Image, response: HTTPResponse, progress: Callable[[int], None]) -> None:
-        """Write a file that another host sends, and give it its name when it proved to be the image.
+        """Receive a file from another host, and rename it once its content is verified.
 
-        :raises BadFileError: it is not
+        :raises BadFileError: it does not match the image
         :raises LocalError: no space, or another failure of this host's disk
         :raises OSError: the connection broke
         """
@@ -190,7 +190,7 @@ class Store:
             raise LocalError(f"no space for {size} bytes: {os.strerror(errno.ENOSPC)}")
 
     def remove(self, image: str) -> None:
-        """Delete a file; it may be gone already, as Glance deletes on the host that gets the request."""
+        """Delete a file. It may be missing, because Glance deletes it on the host that gets the request."""
         (self.images / image).unlink(missing_ok=True)
 
 
@@ -210,7 +210,7 @@ def _copy(image: Image, response: HTTPResponse, stream: BinaryIO, progress: Call
 
 
 class _LocalErrors:
-    """Tells this host's trouble from the other's, whose broken connection is an OSError too."""
+    """Distinguishes errors of this host from a broken connection, which is an OSError too."""
 
     def __enter__(self) -> None: ...
 

@@ -247,7 +247,7 @@ class Keeper:
 def serve(keys: Keys) -> None:
     keeper = Keeper(keys)
     keys.peers.serve(keys.settings.port, keeper.answer)
-    log(f"keys of {keys.peers.own} are served to {', '.join(keys.peers.others) or 'nobody, there is one control host'}")
+    log(f"keys of {keys.peers.own} are served to {', '.join(keys.peers.others) or 'no other host'}")
     keeper.run()
 
 
