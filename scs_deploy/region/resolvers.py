@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.inventory.model import Host
@@ -12,18 +13,21 @@ from scs_deploy.region.region import Region
 KEY = "neutron_dns_servers"
 
 
-def for_guests(region: Region, host: Host) -> list[str]:
+def for_guests(region: Region, host: Host, setting: Any = None) -> list[str]:
     """The setting, else the servers that the host's links name.
 
     With an empty list Neutron would hand out its container's /etc/resolv.conf, whose address may be the container
     engine's or systemd-resolved's: on a guest, that is the guest itself.
 
+    :param setting: the host's; default: as its inventory and the catalog say
     :raises RefusedError: there are none, or one that a guest cannot ask
     """
     where = f"{region.environment.inventory}: host {host.name}: {KEY}"
-    given = host.settings.get(KEY, region.catalog.settings.get(KEY)) or [
-        str(server) for link in host.links.values() for server in link.nameservers
-    ]
+    given = (
+        setting
+        or host.settings.get(KEY, region.catalog.settings.get(KEY))
+        or [str(server) for link in host.links.values() for server in link.nameservers]
+    )
     if not isinstance(given, list):
         raise RefusedError(f"{where}: {given!r} is not a list", f"{KEY}: [192.0.2.53]")
     servers = list(dict.fromkeys(str(server) for server in given))
