@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from scs_deploy.base.model import Model
 from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.environment.environment import ApiAddress
 from scs_deploy.inventory.model import Host
+from scs_deploy.region import resolvers
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import credentials
 from scs_deploy.spec.service import Service
@@ -121,6 +122,7 @@ class _ServiceScope:
             "hosts": self.region.inventory.group,
             "user_of": self.user_of,
             "previous": self.previous,
+            "guest_dns_servers": partial(resolvers.for_guests, self.region),
         }
         return {
             **functions,

@@ -37,6 +37,8 @@ class RunResult:
     """those of `failures` that wrong input or an unfit host explains"""
     unreachable: dict[str, str] = field(default_factory=dict)
     """host: what ssh said"""
+    acted: set[str] = field(default_factory=set)
+    """hosts that ran a task, or refused to"""
     idle: tuple[str, ...] = ()
     """hosts that were named and ran no task of a run that Ansible calls successful; `all hosts` if none was named"""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -100,14 +102,11 @@ def run_playbook(
 
     folder = private or Path(tempfile.mkdtemp(prefix="scs-", dir=os.environ.get("XDG_RUNTIME_DIR")))
     result = RunResult("failed")
-    acted: set[str] = set()
     cancelled = threading.Event()
     stopped: list[ScsError] = []
 
     def handle(event: dict[str, Any]) -> bool:
         _collect(event, result, keep_results)
-        if str(event.get("event", "")).startswith("runner_on_"):
-            acted.add(str((event.get("event_data") or {}).get("host", "")))
         if on_event:
             try:
                 on_event(event)
@@ -130,9 +129,7 @@ def run_playbook(
                 quiet=True,
                 suppress_env_files=True,
             )
-        result.status = run.status
-        if result.ok:
-            result.idle = _idle(limit or _named(playbook), acted)
+        _end(result, run.status, limit or _named(playbook))
         if not result.ok and not result.failures and not result.unreachable:
             result.output = run.stdout.read()[-2000:]
     finally:
@@ -152,11 +149,11 @@ def _named(playbook: Path | Sequence[Mapping[str, Any]]) -> list[str]:
     return [host for play in playbook for host in str(play["hosts"]).split(",")]
 
 
-def _idle(named: Sequence[str], acted: set[str]) -> tuple[str, ...]:
-    """See RunResult.idle: Ansible only warns of a host that it does not know, and succeeds without it."""
-    if not named:
-        return () if acted else ("all hosts",)
-    return tuple(sorted(set(named) - acted))
+def _end(result: RunResult, status: str, named: Sequence[str]) -> None:
+    """How Ansible ended. It only warns of a host that it does not know, and succeeds without it: see RunResult.idle."""
+    result.status = status
+    if result.ok:
+        result.idle = tuple(sorted(set(named) - result.acted)) if named or result.acted else ("all hosts",)
 
 
 def settings(environment: Environment) -> dict[str, str]:
@@ -207,6 +204,8 @@ def summary(said: Mapping[str, str], most: int = 3, verb: str = "") -> str:
 def _collect(event: Event, result: RunResult, keep: bool) -> None:
     kind, data = event.get("event"), event.get("event_data") or {}
     host, res = str(data.get("host", "")), data.get("res") or {}
+    if str(kind).startswith("runner_on_"):
+        result.acted.add(host)
     if kind == "runner_on_unreachable":
         # ssh's own words are enough: Ansible's name the host once more
         said = " ".join(str(res.get("msg", "")).split())

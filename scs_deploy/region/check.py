@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.region import resolvers
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import clouds, pki
@@ -41,6 +42,7 @@ def check(name: str | None) -> list[Finding]:
         ("release lock", _lock),
         ("secrets", lambda c: f"{len(c.secrets)} secrets, none missing"),
         ("certificates", _certificates),
+        ("name servers", _name_servers),
     )
     for part, look in parts:
         try:
@@ -59,6 +61,12 @@ def _lock(region: Region) -> str:
         # a region that is being started has none yet; a plan asks for it
         return "none yet: scs images build"
     return f"{len(region.lock.images)} images"
+
+
+def _name_servers(region: Region) -> str:
+    hosts = region.inventory.group(region.group_of("neutron")) if "neutron" in region.catalog.services else ()
+    servers = dict.fromkeys(s for host in hosts for s in resolvers.for_guests(region, host))
+    return f"{len(servers)} for guests"
 
 
 def _certificates(region: Region) -> str:

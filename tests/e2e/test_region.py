@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 DATA_PLANE = ("nova_libvirt", "ovsdb_server", "ovs_vswitchd", "ovn_controller")
+ROUNDS, TOGETHER = 4, 5
 LONGEST_OUTAGE = 20.0
 """Seconds without an answer to a ping that the restart of a virtual switch may cost."""
 
@@ -34,6 +35,30 @@ def test_every_check_passes(report: dict[str, Any]) -> None:
 
 def test_server_answers(region: RegionUnderTest, server: Server) -> None:
     assert ask(server) == server.id
+
+
+def test_servers_that_come_and_go_side_by_side_end_in_no_error(region: RegionUnderTest, server: Server) -> None:
+    """Their records in Nova's database are written from several processes at once."""
+    for number in range(ROUNDS):
+        prefix = f"scs-many-{number}"
+        kind = ("--image", server.name, "--flavor", server.name, "--network", server.name)
+        region.openstack("server", "create", *kind, "--min", str(TOGETHER), "--max", str(TOGETHER), prefix)
+        made: dict[str, str] = {}
+
+        def statuses(prefix: str = prefix, made: dict[str, str] = made) -> set[str]:
+            found = {s["ID"]: s["Status"] for s in region.openstack("server", "list", "--name", prefix)}
+            made.update(found)
+            return set(found.values())
+
+        try:
+            wait(lambda: statuses() <= {"ACTIVE", "ERROR"}, 600, "servers are not built")
+            assert len(made) == TOGETHER
+            assert set(made.values()) == {"ACTIVE"}, made
+        finally:
+            statuses()
+            region.scs("openstack", "server", "delete", *made, timeout=300)
+        wait(lambda: statuses() <= {"ERROR"}, 300, "servers are not deleted")
+        assert statuses() == set(), "a delete ended in ERROR"
 
 
 def test_data_plane_restarts_leave_the_server_running(region: RegionUnderTest, server: Server) -> None:

@@ -24,7 +24,7 @@ NAME = "hosttest"
 """Of the environment; its names and addresses are its own on this machine."""
 HOST = f"{NAME}-1"
 MANAGER, ADDRESS, STORAGE = "172.31.77.1", "172.31.77.11", "172.31.78.11"
-COMMON = {"ansible_host": ADDRESS, "ovn_tunnel_network": "management"}
+COMMON = {"ansible_host": ADDRESS, "ovn_tunnel_network": "management", "neutron_dns_servers": ["192.0.2.53"]}
 GROUPS = ("control", "network", "compute")
 SETTINGS = {
     "release": "2025.1",

@@ -46,6 +46,7 @@ class FakeOpenStack:
         }
         self.broken: set[str] = set()
         self.guest_id = ""
+        self.resolvers = "192.0.2.53"
         server = self
 
         class Bound(Handler):
@@ -107,7 +108,8 @@ class FakeOpenStack:
         return (
             "SYSLINUX\r\nscs-guest: boot kernel=6 uptime=1\r\n"
             "scs-guest: lease ip=192.168.240.5 mask=24 mtu=1442 server=192.168.240.1\r\n"
-            f"scs-guest: metadata uuid={self.guest_id} hostname=x uptime=3.1\r\nscs-guest: ready uptime=3.2\r\n"
+            f"scs-guest: metadata uuid={self.guest_id} hostname=x uptime=3.1\r\n"
+            f"scs-guest: dns servers={self.resolvers} name=x address=192.168.240.5\r\nscs-guest: ready uptime=3.2\r\n"
         )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Any
 
 from scs_deploy.base import icmp
@@ -88,6 +89,24 @@ def console_log(region: Region) -> Outcome:
     if seen["lease"].get("mtu") != str(mtu):
         raise CheckFailedError(f"DHCP sent MTU {seen['lease'].get('mtu') or 'none'}, but the network has {mtu}")
     return Outcome(f"lease {fixed}, MTU {mtu}, metadata after {seen['metadata'].get('uptime')} s of uptime", [ready])
+
+
+@check("name-resolution", requires=("console-log",), budget=1.0)
+def name_resolution(region: Region) -> Outcome:
+    """The guest's DNS servers can be asked from a guest, and its own name resolves to its address."""
+    server = region.made["server"]
+    console = region.cloud.compute.get_server_console_output(server.id)["output"] or ""
+    seen = guest_lines(console).get("dns", {})
+    servers = [s for s in seen.get("servers", "").split(",") if s]
+    if not servers:
+        raise CheckFailedError(f"server {server.name} got no DNS servers with its lease")
+    if away := [s for s in servers if ip_address(s).is_loopback]:
+        raise CheckFailedError(f"server {server.name} got {', '.join(away)} as DNS server, which is the guest itself")
+    fixed = _port(region).fixed_ips[0]["ip_address"]
+    if seen.get("address") != fixed:
+        found = seen.get("address") or "nothing"
+        raise CheckFailedError(f"server {server.name}: the name {seen.get('name')} resolves to {found}, not to {fixed}")
+    return Outcome(f"{seen['name']} is {fixed}; DNS servers {', '.join(servers)}")
 
 
 def _port(region: Region) -> Any:

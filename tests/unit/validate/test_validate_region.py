@@ -116,6 +116,20 @@ def test_a_failure_is_reported_its_dependents_are_skipped_and_all_resources_remo
     assert cloud.made() == {}
 
 
+@pytest.mark.parametrize(
+    ("resolvers", "said"),
+    [
+        ("127.0.0.11", "got 127.0.0.11 as DNS server, which is the guest itself"),
+        ("", "got no DNS servers with its lease"),
+    ],
+)
+def test_a_guest_must_reach_its_resolver(environment: Any, cloud: FakeOpenStack, resolvers: str, said: str) -> None:
+    cloud.resolvers = resolvers
+    results = {r.check: r for r in validate.run(environment, ["name-resolution"]).results}
+    assert results["name-resolution"].verdict is Verdict.FAILED
+    assert said in results["name-resolution"].message
+
+
 def test_a_broken_api_does_not_stop_the_cleanup_of_the_others(environment: Any, cloud: FakeOpenStack) -> None:
     cloud.broken.add("floatingips")
     report = validate.run(environment, ["floating-ip"])
