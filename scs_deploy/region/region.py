@@ -98,6 +98,11 @@ class Region:
         """Fixed user and group ids of all images."""
         return users.load()
 
+    @cached_property
+    def defaults(self) -> Mapping[str, object]:
+        """The value of every setting that the inventory does not set."""
+        return source.defaults(self.inventory, self.catalog)
+
     def select_hosts(self, names: Iterable[str]) -> frozenset[str]:
         """Hosts by name; all if none is named.
 

@@ -64,7 +64,7 @@ class Setting(Written):
 
     default: Any = Field(
         description="value where the inventory sets none; a list for `type: network`: the first of these networks on "
-        "which all hosts of the service have an address"
+        "which a host of the service has an address"
     )
     type: Type = Field(default="text", description="what a value is; default: the default's type")
     min: float | None = Field(default=None, description="smallest number")
