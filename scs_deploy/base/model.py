@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
 from scs_deploy.base.errors import RefusedError
 
@@ -22,6 +24,43 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+
+def _make_strict(part: Any) -> None:
+    """Make all numbers and booleans of a schema strict. Defaults, which may be models, are left alone."""
+    if isinstance(part, dict):
+        if part.get("type") in ("int", "float", "bool"):
+            part["strict"] = True
+        for key, value in part.items():
+            if key not in ("default", "metadata", "serialization"):
+                _make_strict(value)
+    elif isinstance(part, list | tuple):
+        for item in part:
+            _make_strict(item)
+
+
+class Written(Model):
+    """Base class of what people write: numbers and booleans are never converted from another type.
+
+    Otherwise `mtu: "1_500"` would be 1500, `mtu: true` 1 and `managed: "off"` false.
+    """
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        _make_strict(schema)
+        return schema
+
+
+def _text_only(value: Any) -> Any:
+    """:raises ValueError: a number or a boolean: 10 would be the address 0.0.0.10"""
+    if isinstance(value, bool | int | float | bytes):
+        raise ValueError(f"expected text such as 192.0.2.1, got {value!r}")
+    return value
+
+
+IPAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_text_only)]
+IPNetwork = Annotated[IPv4Network | IPv6Network, BeforeValidator(_text_only)]
+IPInterface = Annotated[IPv4Interface | IPv6Interface, BeforeValidator(_text_only)]
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -69,11 +69,12 @@ def show(
     secrets: Annotated[bool, typer.Option("--secrets", help="Show secrets in plain text.")] = False,
 ) -> None:
     """Print a file as the container reads it. Secrets are hidden by default."""
+    from scs_deploy.environment import overrides as config
+
     region, rendered = _file(environment, container, file, host)
     text = rendered.content
     if not secrets:
-        for value in sorted(region.secrets.values(), key=len, reverse=True):
-            text = text.replace(value, "***")
+        text = config.without_secrets(text, rendered.format, region.secrets.values())
     typer.echo(text, nl=False)
 
 

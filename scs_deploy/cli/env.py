@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -12,6 +12,9 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.cli._tables import Column, show_table
+
+if TYPE_CHECKING:
+    from scs_deploy.region.check import Finding
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Environment of the region, a folder in environments/.")]
 
@@ -92,6 +95,8 @@ def check(
     try:
         chosen = name or environment or current_environment()
         findings = check_files(chosen)
+        if not any(f.error for f in findings):
+            findings += _rendered(chosen)
     except ScsError as error:
         chosen = name or environment or ""
         findings = [Finding(part="environment", error=error.message, hint=error.hint)]
@@ -106,12 +111,24 @@ def check(
         raise typer.Exit(2)
 
 
-def _print(finding: object) -> None:
-    from rich.text import Text
-
+def _rendered(name: str) -> list[Finding]:
+    """Render every file of every host: templates, overrides and secrets together. A region without a lock has none."""
+    from scs_deploy.desired import digest
     from scs_deploy.region.check import Finding
+    from scs_deploy.region.region import Region
+    from scs_deploy.region.selection import Selection
 
-    assert isinstance(finding, Finding)
+    region = Region.load(name)
+    if not region.environment.lock_file.exists():
+        return []
+    try:
+        hosts = digest.render(region, Selection())
+    except ScsError as error:
+        return [Finding(part="files", error=error.message, hint=error.hint)]
+    return [Finding(part="files", summary=f"{sum(len(h.files) for h in hosts)} rendered for {len(hosts)} host(s)")]
+
+
+def _print(finding: Finding) -> None:
     line = Text(f"{finding.part:<13}")
     if finding.error:
         line.append(finding.error, "red")

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from scs_deploy.base.errors import ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
 from scs_deploy.cli._tables import Column, fitted
 from scs_deploy.cli.plan import Hosts, Names
@@ -82,12 +82,29 @@ def observe(region: Region, names: tuple[str, ...], hosts: tuple[str, ...]) -> t
     from scs_deploy.engine.observe import observe_hosts
 
     chosen = region.catalog.select(names)
+    _check_placed(region, names, chosen, region.select_hosts(hosts))
     containers = {n for n in names if n in region.catalog.owner and n not in region.catalog.services}
     seen = observe_hosts(region, chosen, states=True)
     states = [s for s in seen.states if s["service"] in chosen and (not hosts or s["host"] in hosts)]
     if containers and all(n in containers for n in names):
         states = [s for s in states if s["container"] in containers]
     return states, [h.host for h in seen.hosts if h.drained]
+
+
+def _check_placed(region: Region, names: tuple[str, ...], services: frozenset[str], hosts: frozenset[str]) -> None:
+    """:raises RefusedError: nothing of the selection runs on these hosts: an empty table would look like good news"""
+    placed = {
+        host.name
+        for service in services
+        for container in region.catalog.services[service].containers
+        for host in region.inventory.group(region.group_of(service, container))
+        if container in names or service in names or not set(names) & region.catalog.owner.keys()
+    }
+    if not placed & hosts:
+        raise RefusedError(
+            f"{', '.join(names)}: does not run on {', '.join(sorted(hosts))}",
+            f"it runs on: {', '.join(sorted(placed))}",
+        )
 
 
 def _works(state: State) -> bool:

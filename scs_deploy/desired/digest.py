@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from pydantic import Field
 
-from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import resolve
 from scs_deploy.region.region import Region
@@ -38,11 +37,8 @@ def render(region: Region, selection: Selection, rendered: Callable[[], None] = 
     :raises ScsError: a template does not render
     """
     chosen = region.catalog.select(selection.services) if selection.services else None
-    for name in selection.hosts:
-        if name not in region.inventory.hosts:
-            raise RefusedError(f"no host '{name}' in the inventory", f"available: {', '.join(region.inventory.hosts)}")
     hosts = []
-    for name in sorted(selection.hosts or region.inventory.hosts):
+    for name in sorted(region.select_hosts(selection.hosts)):
         desired = resolve.resolve(region, name, chosen)
         containers = {c.name: str(c.body["Labels"]["scs.spec"]) for c in desired.containers.values()}
         files = {f.path: f.sha256 for f in desired.files.values()}

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import stat
 from collections.abc import Mapping
 from enum import Enum
@@ -18,6 +16,7 @@ import jinja2
 from scs_deploy.base import paths
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.desired.quoting import FILTERS
 from scs_deploy.spec.service import Service
 
 T = TypeVar("T")
@@ -51,8 +50,7 @@ def _jinja(directories: tuple[str, ...]) -> jinja2.Environment:
         auto_reload=False,
         bytecode_cache=_compiled() if directories else None,
     )
-    env.filters["to_json"] = json.dumps
-    env.filters["quote"] = lambda value: shlex.quote(str(value))
+    env.filters.update(FILTERS)
     return env
 
 
@@ -131,7 +129,7 @@ def template(service: Service, name: str, scope: Mapping[str, Any]) -> str:
         raise ScsError(f"{service.directory / str(error.name)}: no such template") from None
     except jinja2.TemplateSyntaxError as error:
         raise ScsError(f"{error.filename}:{error.lineno}: {error.message}") from None
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, ValueError) as error:
         raise ScsError(
             f"{service.directory / name}{_line(error, name)}: {error}", "a variable that the template uses is wrong"
         ) from None

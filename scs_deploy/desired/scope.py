@@ -65,7 +65,7 @@ class TemplateScope:
 
     def _settings_of(self, host: Host) -> dict[str, Any]:
         if host.name not in self._settings:
-            self._settings[host.name] = {**self._region.catalog.settings, **host.settings}
+            self._settings[host.name] = {**self._region.defaults, **host.settings}
         return self._settings[host.name]
 
 

@@ -40,7 +40,7 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
     :raises ScsError: observing failed
     """
     chosen = region.catalog.select(selection.services)
-    only = _hosts(region, selection.hosts)
+    only = region.select_hosts(selection.hosts) if selection.hosts else None
     _ = region.secrets, region.certificates, region.overrides, region.lock
     shared: Future[shared_state.SharedState] = Future()
 
@@ -100,13 +100,6 @@ def pinned(region: Region) -> dict[str, str]:
     An Ansible inventory may take values from its process's surroundings, so it is not held to a hash.
     """
     return {INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {}
-
-
-def _hosts(region: Region, names: tuple[str, ...]) -> frozenset[str] | None:
-    for name in names:
-        if name not in region.inventory.hosts:
-            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(region.inventory.hosts)}")
-    return frozenset(names) or None
 
 
 def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:

@@ -4,28 +4,24 @@
 from __future__ import annotations
 
 import os
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.base.model import Model, load_model
+from scs_deploy.base.model import IPAddress, IPNetwork, Model, Written, load_model
 from scs_deploy.spec.container import Impact
 
-IPAddress = IPv4Address | IPv6Address
-IPNetwork = IPv4Network | IPv6Network
 
-
-class Network(Model):
+class Network(Written):
     """A network that hosts have addresses on. Its name is also the key in the hosts' `networks`."""
 
     cidr: IPNetwork = Field(description="address range")
     mtu: int = Field(default=1500, ge=1280, le=9216, description="bytes")
 
 
-class ApiAddress(Model):
+class ApiAddress(Written):
     """An address that HAProxy serves the APIs on: a virtual IP and its DNS name."""
 
     address: IPAddress = Field(description="virtual IP; must be unused on the network")
@@ -33,14 +29,14 @@ class ApiAddress(Model):
     network: str = Field(default="management", description="the network that contains the address")
 
 
-class Api(Model):
+class Api(Written):
     """The region's two API addresses."""
 
     internal: ApiAddress = Field(description="for the region's services")
     external: ApiAddress = Field(description="for the region's users")
 
 
-class Registry(Model):
+class Registry(Written):
     """The registry that hosts pull images from."""
 
     address: str = Field(description="host name or address at which the hosts reach the registry")
@@ -58,7 +54,7 @@ class Registry(Model):
         return f"{self.address}:{self.port}"
 
 
-class Ssh(Model):
+class Ssh(Written):
     """How the manager connects to hosts."""
 
     user: str = Field(default="root", description="login user; a user other than root needs sudo")
@@ -67,7 +63,7 @@ class Ssh(Model):
     )
 
 
-class Rolling(Model):
+class Rolling(Written):
     """How many hosts change at the same time."""
 
     compute_hosts: int = Field(default=1, ge=1, description="compute hosts whose containers are replaced at once")
@@ -76,7 +72,7 @@ class Rolling(Model):
     )
 
 
-class Backup(Model):
+class Backup(Written):
     """Settings of `scs backup`."""
 
     target: str = Field(
@@ -101,14 +97,14 @@ class Backup(Model):
     )
 
 
-class Testbed(Model):
+class Testbed(Written):
     """Settings of `scs testbed` for this environment. Absent in a real region."""
 
     provider: str = Field(default="containers", description="provider that creates the hosts")
     memory_limit: str | None = Field(default=None, description="memory limit per host, e.g. 8g")
 
 
-class Settings(Model):
+class Settings(Written):
     """The keys of `environments/<name>/environment.yml`."""
 
     release: str = Field(description="name of a file in releases/, without .yml")

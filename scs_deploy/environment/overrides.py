@@ -189,6 +189,29 @@ def differences(old: str, new: str, fmt: str, secrets: Iterable[str]) -> list[st
     return lines
 
 
+_ASSIGNMENT = re.compile(r"""(?P<head>\s*(?:- )?["']?(?P<key>[\w][\w .-]*?)["']?\s*[:=]\s*)(?P<value>\S.*)""")
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----\n).*?(-----END)", re.DOTALL)
+
+
+def without_secrets(text: str, fmt: str, secrets: Iterable[str]) -> str:
+    """A whole file for display. What `hide` hides of a value is `***` here."""
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    lines, hidden = [], False
+    for line in _PRIVATE_KEY.sub(r"\1***\n\2", text).splitlines(keepends=True):
+        if hidden and fmt == "ini" and line[:1] in " \t" and line.strip():
+            # the value above continues
+            continue
+        found = None if line.lstrip()[:1] in ("#", ";") else _ASSIGNMENT.fullmatch(line.rstrip("\n"))
+        hidden = found is not None and SECRET_KEY.search(found["key"]) is not None
+        if found is not None and hidden:
+            comma = "," if fmt == "json" and line.rstrip().endswith(",") else ""
+            value = '"***"' if fmt == "json" else "***"
+            line = f"{found['head']}{value}{comma}\n"
+        lines.append(CREDENTIALS.sub("://***@", line))
+    return "".join(lines)
+
+
 def hide(key: str, value: str | None, secrets: tuple[str, ...]) -> str:
     """`value` for display, with credentials and secrets replaced."""
     if value is None:

@@ -11,7 +11,8 @@ from ipaddress import ip_address
 from typing import Any, Protocol
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.environment.environment import IPAddress, Settings
+from scs_deploy.base.model import IPAddress
+from scs_deploy.environment.environment import Settings
 from scs_deploy.inventory import link_checks
 from scs_deploy.inventory.link_checks import LinkProblem, Place
 from scs_deploy.inventory.model import Host, Inventory

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import NamedTuple
 
-from scs_deploy.environment.environment import IPAddress
+from scs_deploy.base.model import IPAddress
 from scs_deploy.inventory.links import BOND_MODES, DEFAULT_MTU, Link
 
 Links = Mapping[str, Link]

@@ -7,15 +7,11 @@ rejects only values that cannot be parsed, such as an invalid address.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from scs_deploy.base.model import Model
-from scs_deploy.environment.environment import IPAddress
-
-IPInterface = IPv4Interface | IPv6Interface
+from scs_deploy.base.model import IPAddress, IPInterface, IPNetwork, Written
 
 BOND_MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", "balance-tlb", "balance-alb")
 """The kernel's names, https://docs.kernel.org/networking/bonding.html"""
@@ -25,15 +21,15 @@ DEFAULT_MTU = 1500
 """Bytes; the kernel's default for Ethernet links."""
 
 
-class Route(Model):
+class Route(Written):
     """A static route."""
 
-    to: IPv4Network | IPv6Network = Field(description="destination; 0.0.0.0/0 and ::/0 are default routes")
+    to: IPNetwork = Field(description="destination; 0.0.0.0/0 and ::/0 are default routes")
     via: IPAddress = Field(description="next hop")
     metric: int | None = Field(default=None, description="lower wins; absent: the kernel's default")
 
 
-class Link(Model):
+class Link(Written):
     """One desired network interface of a host. Its name is the key in the host's `links`."""
 
     kind: Literal["physical", "bond", "vlan", "bridge", "dummy"] = Field(

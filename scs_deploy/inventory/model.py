@@ -10,19 +10,18 @@ from typing import Any
 
 from pydantic import Field
 
-from scs_deploy.base.model import Model
-from scs_deploy.environment.environment import IPAddress
+from scs_deploy.base.model import IPAddress, Model, Written
 from scs_deploy.inventory.links import Link
 
 
-class Interface(Model):
+class Interface(Written):
     """A host's interface on a network of the environment."""
 
     interface: str = Field(description="Linux interface name")
     address: IPAddress | None = Field(default=None, description="absent: attached without an address")
 
 
-class Disk(Model):
+class Disk(Written):
     """A block device that a service may use entirely."""
 
     device: str = Field(pattern="^/dev/.+$", description="path, preferably in /dev/disk/by-id")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,13 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import checks, synced, yaml
 from scs_deploy.inventory.checks import Known, Problem
-from scs_deploy.inventory.model import Inventory
+from scs_deploy.inventory.model import Host, Inventory
 from scs_deploy.inventory.netbox import mapping, resolve
 from scs_deploy.inventory.netbox.read import read as read_netbox
 from scs_deploy.inventory.synced import Document
 from scs_deploy.spec import roles
 from scs_deploy.spec.catalog import Catalog
+from scs_deploy.spec.service import Service
 
 NETBOX = "netbox"
 _TUNNEL = "tunnel_network"
@@ -142,24 +143,48 @@ def _network_problems(inventory: Inventory, environment: Environment, catalog: C
             own = needs.setdefault(catalog.services[name].hosts, {})
             own[side.network] = f"{name} (API address {side.address})"
     problems = checks.check_needs(inventory, needs)
+    values = defaults(inventory, catalog)
     for service in catalog.services.values():
         for setting in service.settings:
             if setting.endswith(_TUNNEL):
-                # the virtual switch runs on the groups of containers that are placed outside of the service's group
-                groups = {c.hosts for c in service.containers.values() if c.hosts} or {service.hosts}
-                for group in sorted(groups):
-                    problems += _tunnels(inventory, catalog, group, setting)
+                for host in _users(inventory, service):
+                    problems += _tunnel(host, setting, values[setting])
     return sorted(set(problems))
 
 
-def _tunnels(inventory: Inventory, catalog: Catalog, group: str, setting: str) -> list[Problem]:
-    problems = []
-    for host in inventory.group(group):
-        network = host.settings.get(setting, catalog.settings[setting])
-        place = host.networks.get(network)
-        if place is None or place.address is None:
-            problems.append(Problem(host.name, f"has no address on network {network}, which {setting} names"))
-    return problems
+def _users(inventory: Inventory, service: Service) -> list[Host]:
+    """The hosts that use a service's network settings.
+
+    The virtual switch runs on the groups of containers that are placed outside of the service's group.
+    """
+    groups = {c.hosts for c in service.containers.values() if c.hosts} or {service.hosts}
+    return [host for group in sorted(groups) for host in inventory.group(group)]
+
+
+def _tunnel(host: Host, setting: str, default: object) -> Iterator[Problem]:
+    network = host.settings.get(setting, default)
+    place = host.networks.get(str(network))
+    if place is None or place.address is None:
+        how = "names" if setting in host.settings else "names by default; set it in the inventory, or add the address"
+        yield Problem(host.name, f"has no address on network {network}, which {setting} {how}")
+
+
+def defaults(inventory: Inventory, catalog: Catalog) -> dict[str, object]:
+    """The value of every setting that an inventory does not set.
+
+    The default of a network follows from the inventory: the first candidate on which a host has an address. One host is
+    enough, so that a host which lacks the address is refused and never moves the tunnels of all others.
+    """
+    found = dict(catalog.settings)
+    for service in catalog.services.values():
+        for name, setting in service.settings.items():
+            if setting.type == "network" and isinstance(setting.default, list):
+                places = [host.networks for host in _users(inventory, service) if name not in host.settings]
+                found[name] = next(
+                    (n for n in setting.default if any(n in p and p[n].address is not None for p in places)),
+                    setting.default[-1],
+                )
+    return found
 
 
 def _name(path: Path, environment: Environment) -> str:

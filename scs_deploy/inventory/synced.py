@@ -16,8 +16,7 @@ import yaml
 from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.base.model import Model, load_yaml, validate
-from scs_deploy.environment.environment import IPAddress
+from scs_deploy.base.model import IPAddress, Model, load_yaml, validate
 from scs_deploy.inventory.model import Host, Inventory, digest
 
 FILE = "inventory.yml"

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -96,6 +97,23 @@ class Region:
     def users(self) -> Mapping[str, users.User]:
         """Fixed user and group ids of all images."""
         return users.load()
+
+    @cached_property
+    def defaults(self) -> Mapping[str, object]:
+        """The value of every setting that the inventory does not set."""
+        return source.defaults(self.inventory, self.catalog)
+
+    def select_hosts(self, names: Iterable[str]) -> frozenset[str]:
+        """Hosts by name; all if none is named.
+
+        :raises RefusedError: a name that is not in the inventory
+        """
+        chosen = frozenset(names)
+        for name in sorted(chosen - self.inventory.hosts.keys()):
+            close = difflib.get_close_matches(name, self.inventory.hosts, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(self.inventory.hosts)}"
+            raise RefusedError(f"no host '{name}' in the inventory", hint)
+        return chosen or frozenset(self.inventory.hosts)
 
     def group_of(self, service: str, container: str | None = None) -> str:
         """The inventory group that runs a container (default: the service's)."""

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from scs_deploy.base.model import Model
+from scs_deploy.base.model import Written
 
 
-class Cluster(Model):
+class Cluster(Written):
     """A driver's name alone, or with settings."""
 
     driver: str = Field(description="its name, e.g. galera")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from scs_deploy.base.model import Model
+from scs_deploy.base.model import Written
 from scs_deploy.base.words import Words
 
 
@@ -34,7 +34,7 @@ class Impact(Words):
     )
 
 
-class Health(Model):
+class Health(Written):
     """How Docker and the rolling engine tell a container that works from one that only runs: one of the three."""
 
     http: str | None = Field(default=None, description="path that answers below 400 on the container's endpoint")
@@ -49,7 +49,7 @@ class Health(Model):
         return self
 
 
-class Reload(Model):
+class Reload(Written):
     """How a container takes new configuration without a restart: one of the three."""
 
     signal: str | None = Field(default=None, description="sent to the container's main process, e.g. SIGUSR2")
@@ -70,7 +70,7 @@ class Reload(Model):
         return self
 
 
-class Roll(Model):
+class Roll(Written):
     """How a container makes room for the one that takes its place; commands run inside it, while it still works."""
 
     gate: Argv | None = Field(default=None, description="exits 0 when the others can do without this member now")
@@ -91,14 +91,14 @@ class Roll(Model):
     timeout: int = Field(default=300, description="seconds that the gate is asked, and that a handover may take")
 
 
-class Agent(Model):
+class Agent(Written):
     """A process that reports to an API; a rolling change waits until the API knows that it works again."""
 
     api: Literal["compute", "network"] = Field(description="which one")
     binary: str = Field(description="as the API calls it, e.g. nova-compute")
 
 
-class ConfigFile(Model):
+class ConfigFile(Written):
     """A container's file: rendered from `<name>.j2` beside service.yml, or copied verbatim from `files/<name>`.
 
     The layer's `templates/` and `files/` hold what several services share. A plain string gives the name only.
@@ -123,7 +123,7 @@ def _config(value: Any) -> Any:
     return value
 
 
-class Wsgi(Model):
+class Wsgi(Written):
     """A Python web application that uWSGI runs, `<service>_workers` processes on each host."""
 
     program: str = Field(description="name in /usr/bin, or path of a WSGI file")
@@ -140,7 +140,7 @@ def _wsgi(value: Any) -> Any:
     return {"program": value} if isinstance(value, str) else value
 
 
-class Container(Model):
+class Container(Written):
     """One process of a service. Names follow Docker's. Host networking always; never privileged."""
 
     image: str | None = Field(default=None, description="key in the release's images; default: the service's name")

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from scs_deploy.base.model import Model
+from scs_deploy.base.model import Written
 
 
-class Probe(Model):
+class Probe(Written):
     """How a run measures a service from outside while it changes the region: see `scs apply`, `scs upgrade`."""
 
     list: str = Field(description="path of a cheap list call below the catalogue's URL, or of a page without login")
@@ -21,7 +21,7 @@ class Probe(Model):
     body: dict[str, str | int | tuple[str, ...]] = Field(default={}, description="what it must say beside its name")
 
 
-class Endpoint(Model):
+class Endpoint(Written):
     """A port that clients reach through HAProxy on the region's addresses, over TLS where it is HTTP.
 
     The key in `endpoints` is the Keystone catalogue's service type when `catalogue` is true.

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from scs_deploy.base.model import Model
+from scs_deploy.base.model import Written
 from scs_deploy.base.words import Words
 from scs_deploy.spec.container import Argv
 
@@ -32,7 +32,7 @@ class Schema(Words):
     CONTRACT = "contract", "earlier images may not work with it, or with what later ones write, any more"
 
 
-class Job(Model):
+class Job(Written):
     """A one-shot command. It runs again when its image or command changes, or a database of the service is new."""
 
     container: str = Field(description="whose image, files, mounts and user the job takes")

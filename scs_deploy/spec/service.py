@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from scs_deploy.base.model import Model
+from scs_deploy.base.model import Written
 from scs_deploy.base.words import Words
 from scs_deploy.spec.cluster import Cluster
 from scs_deploy.spec.container import Argv, Container, Impact
@@ -28,7 +28,7 @@ class Rotate(Words):
     BY_HAND = "by hand", "scs does not rotate it"
 
 
-class KeyRotation(Model):
+class KeyRotation(Written):
     """How keys that a service makes and keeps itself are rotated, beside the times that it does so on its own."""
 
     container: str = Field(description="where, on the first host that has it")
@@ -36,7 +36,7 @@ class KeyRotation(Model):
     timeout: int = Field(default=300, description="seconds")
 
 
-class DataFormat(Model):
+class DataFormat(Written):
     """Data that an earlier series of a program cannot read once a later one wrote it."""
 
     package: str = Field(description="of the service's image")
@@ -47,7 +47,7 @@ class DataFormat(Model):
     )
 
 
-class Saved(Model):
+class Saved(Written):
     """What of a service a backup holds, beside its databases: a command's output, taken from one host."""
 
     container: str = Field(description="whose image, mounts and user the commands take")
@@ -59,7 +59,7 @@ class Saved(Model):
     quiet: bool = Field(default=False, description="services that require this one are stopped while it is loaded")
 
 
-class Service(Model):
+class Service(Written):
     """One service directory. What can be derived is never written."""
 
     name: str

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from scs_deploy.base.model import Model
+from scs_deploy.base.model import Written
 
 Type = Literal["int", "float", "bool", "text", "list", "mapping", "duration", "size", "domain", "addresses", "network"]
 
@@ -59,12 +59,12 @@ TYPES: Mapping[Type, tuple[str, Callable[[Any], bool]]] = {
 """type: what it is, and whether a value has it. Values are compared as written, never converted."""
 
 
-class Setting(Model):
+class Setting(Written):
     """An operator variable. Its default alone is enough where every value of the default's type is valid."""
 
     default: Any = Field(
         description="value where the inventory sets none; a list for `type: network`: the first of these networks on "
-        "which all hosts of the service have an address"
+        "which a host of the service has an address"
     )
     type: Type = Field(default="text", description="what a value is; default: the default's type")
     min: float | None = Field(default=None, description="smallest number")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.base.model import Model, load_model
+from scs_deploy.base.model import Written, load_model
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.netbox import filters
 from scs_deploy.inventory.netbox.client import Netbox
@@ -29,7 +29,7 @@ _ROLES: dict[str, tuple[str, ...]] = {
 _NO_HOSTS = ("switch", "router", "firewall", "console-server", "pdu", "patch-panel")
 
 
-class Selection(Model):
+class Selection(Written):
     """Selects the devices or virtual machines that are hosts."""
 
     status: tuple[str, ...] = Field(default=("active",), description="statuses of hosts")
@@ -43,7 +43,7 @@ class Selection(Model):
     )
 
 
-class Groups(Model):
+class Groups(Written):
     """The sources of a host's inventory groups. All sources add up."""
 
     roles: dict[str, tuple[str, ...]] = Field(
@@ -61,7 +61,7 @@ class Groups(Model):
     )
 
 
-class Gateways(Model):
+class Gateways(Written):
     """The source of default gateways."""
 
     network: str = Field(default="management", description="network of the default route")
@@ -71,7 +71,7 @@ class Gateways(Model):
     )
 
 
-class Networks(Model):
+class Networks(Written):
     """Maps addresses and interfaces to networks of environment.yml."""
 
     roles: dict[str, str] = Field(
@@ -97,7 +97,7 @@ class Networks(Model):
     bond_mode: str = Field(default="802.3ad", description="mode of all bonds, which NetBox does not record")
 
 
-class Writeback(Model):
+class Writeback(Written):
     """The data that `scs inventory writeback` records on devices in NetBox. All off by default."""
 
     state: str | None = Field(default=None, description="custom field for the provision state, e.g. `provision_state`")
@@ -123,7 +123,7 @@ class Writeback(Model):
         return bool(self.state or self.release or self.last_run or self.journal)
 
 
-class Mapping(Model):
+class Mapping(Written):
     """The keys of `environments/<name>/netbox.yml`."""
 
     url: str = Field(pattern="^https?://[^ /]+(/[^ ]*)?$", description="base URL, without /api")

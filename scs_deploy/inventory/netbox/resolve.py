@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scs_deploy.environment.environment import Environment, IPAddress
+from scs_deploy.base.model import IPAddress
+from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import checks
 from scs_deploy.inventory.checks import Problem
 from scs_deploy.inventory.links import Link

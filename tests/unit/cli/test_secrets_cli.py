@@ -104,3 +104,26 @@ def test_rotation(folder: Path) -> None:
     run("secrets", "rotate-file-key", "--new-vault-password-file", str(folder / "new"))
     assert (folder / "berlin" / "vault_password").read_text() == "the new password\n"
     assert secrets.load(environments.load("berlin")) == values
+
+
+def test_env_check_renders_every_file_and_asks_no_host(folder: Path) -> None:
+    """An override with a mistake, and a secret that its file cannot hold, are found before a host is asked."""
+    from scs_deploy.environment import release_lock
+    from scs_deploy.region.region import Region
+    from scs_deploy.secrets import vault
+    from tests.conftest import with_dummies
+
+    run("env", "init", "berlin", "--from", "testbed")
+    run("secrets", "init", "--create-vault-password")
+    region = Region.load("berlin")
+    release_lock.save(with_dummies(region).lock, region.environment.lock_file)
+    parts = {p["part"]: p for p in json.loads(run("env", "check", "--json"))["parts"]}
+    assert "rendered for 1 host(s)" in parts["files"]["summary"]
+    override = folder / "berlin" / "config" / "nova.conf"
+    override.parent.mkdir()
+    override.write_text("[DEFAULT]\ndebug\n")
+    assert f"{override}:2: expected `key = value`" in run("env", "check", "--json", code=2)
+    override.unlink()
+    values = secrets.load(region.environment) | {"rabbitmq_admin_password": "it's"}
+    vault.save(region.environment, region.environment.secrets_file, secrets.dump(values))
+    assert "rabbitmq.conf cannot hold a value with '" in run("env", "check", "--json", code=2)

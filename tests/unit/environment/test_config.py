@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.environment.overrides import Overrides, differences, flatten, merge
+from scs_deploy.environment.overrides import Overrides, differences, flatten, merge, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -148,3 +148,28 @@ def test_editors_files_are_no_overrides(tmp_path: Path, name: str) -> None:
     overrides = Overrides(tmp_path)
     overrides.check({"nova": {"nova.conf": "ini"}}, {}, ["n1"])
     assert overrides.files == {"nova.conf"}
+
+
+@pytest.mark.parametrize(
+    ("fmt", "text", "shown"),
+    [
+        ("ini", "[a]\nadmin_password = own\nurl = b\n", "[a]\nadmin_password = ***\nurl = b\n"),
+        ("ini", "[a]\npassword = own\n  more\nx = 1\n", "[a]\npassword = ***\nx = 1\n"),
+        ("ini", "[a]\nbackend = redis://u:own@h/1\n", "[a]\nbackend = redis://***@h/1\n"),
+        ("ini", "[token]\nexpiration = 7200\n# password = example\n", None),
+        ("cnf", '[client]\npassword="own"\n', "[client]\npassword=***\n"),
+        ("yaml", "a:\n  secret_key: own\n  b: 1\n", "a:\n  secret_key: ***\n  b: 1\n"),
+        ("json", '{\n  "token": "own",\n  "b": 1\n}\n', '{\n  "token": "***",\n  "b": 1\n}\n'),
+        ("text", "default_pass = own\n", "default_pass = ***\n"),
+        ("text", "from the vault: s3cret\n", "from the vault: ***\n"),
+        (
+            "text",
+            "-----BEGIN PRIVATE KEY-----\nown\n-----END PRIVATE KEY-----\n",
+            "-----BEGIN PRIVATE KEY-----\n***\n-----END PRIVATE KEY-----\n",
+        ),
+    ],
+)
+def test_a_shown_file_hides_what_differences_hide(fmt: str, text: str, shown: str | None) -> None:
+    assert without_secrets(text, fmt, ["s3cret", ""]) == (text if shown is None else shown)
+    if fmt != "text" and shown is not None:
+        assert "own" not in " ".join(differences("{}" if fmt in ("json", "yaml") else "", text, fmt, ["s3cret"]))

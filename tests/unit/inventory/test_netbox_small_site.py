@@ -215,8 +215,13 @@ def test_a_context_of_a_role_is_overridden_by_the_local_context(small: Found) ->
 
 def test_an_inactive_context_does_not_count(tmp_path: Path) -> None:
     """The inactive one of weight 900 would set the region to WRONG."""
-    found = read(tmp_path, settings={"neutron_dns_domain": "config_context.openstack.region"})
-    assert host(found, "testbed-node-0").settings["neutron_dns_domain"] == "RegionOne"
+    found = read(tmp_path, settings={"container_engine_bridge": "config_context.openstack.region"})
+    assert host(found, "testbed-node-0").settings["container_engine_bridge"] == "RegionOne"
+
+
+def test_a_custom_fields_wrong_value_is_a_problem_of_its_host(tmp_path: Path) -> None:
+    found = read(tmp_path, settings={"nova_workers": "custom_fields.cpu_allocation_ratio"})
+    assert "testbed-node-0: nova_workers is 4.5, not a whole number" in [str(p) for p in found.problems]
 
 
 def test_custom_fields_of_every_type_become_settings(tmp_path: Path) -> None:
@@ -225,15 +230,15 @@ def test_custom_fields_of_every_type_become_settings(tmp_path: Path) -> None:
         tmp_path,
         settings={
             "nova_cpu_allocation_ratio": "custom_fields.cpu_allocation_ratio",
-            "nova_workers": "custom_fields.hugepages",
+            "nova_reserved_host_memory_mb": "custom_fields.hugepages",
             "ansible_port": "custom_fields.deployment_parameters.ansible_port",
-            "neutron_dns_domain": "custom_fields.installed_on",
+            "nova_machine_type": "custom_fields.installed_on",
         },
     )
     node = host(found, "testbed-node-0")
     assert node.settings["nova_cpu_allocation_ratio"] == 4.5
-    assert node.settings["nova_workers"] == 1024
-    assert node.settings["neutron_dns_domain"] == "2026-01-15"
+    assert node.settings["nova_reserved_host_memory_mb"] == 1024
+    assert node.settings["nova_machine_type"] == "2026-01-15"
     assert node.connection == {"ansible_port": 22}
     assert "nova_cpu_allocation_ratio" not in host(found, "testbed-manager").settings
 
@@ -461,9 +466,9 @@ def test_the_time_of_the_last_change_is_recorded(tmp_path: Path, small: Found) -
 
 def test_unicode_survives(tmp_path: Path) -> None:
     """operator_notes of node-0 has umlauts and line breaks."""
-    found = read(tmp_path, settings={"neutron_dns_domain": "custom_fields.operator_notes"})
-    value = host(found, "testbed-node-0").settings["neutron_dns_domain"]
+    found = read(tmp_path, settings={"container_engine_bridge": "custom_fields.operator_notes"})
+    value = host(found, "testbed-node-0").settings["container_engine_bridge"]
     assert value == "first line\nsecond line with ünïcödé"
     file = tmp_path / "written.yml"
     synced.write(found.document, file)
-    assert synced.load(file).hosts["testbed-node-0"].settings["neutron_dns_domain"] == value
+    assert synced.load(file).hosts["testbed-node-0"].settings["container_engine_bridge"] == value

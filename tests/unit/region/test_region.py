@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.inventory import source
 from scs_deploy.inventory.model import Host, Inventory, grouped
 from scs_deploy.region.region import Region, check
 from tests.conftest import dummy_region
@@ -65,3 +66,35 @@ def test_an_image_that_the_release_does_not_have(ha: Region) -> None:
     with pytest.raises(RefusedError, match=r"images: no 'glance'") as error:
         check(region)
     assert error.value.hint == "container glance_replica of glance needs it"
+
+
+def on(**addresses: bool) -> Callable[[Inventory], Inventory]:
+    """The inventory without a choice of the tunnels' network; `provider=False`: no host has an address there."""
+
+    def place(host: Host) -> Host:
+        networks = {
+            n: i if addresses.get(n, True) else i.model_copy(update={"address": None}) for n, i in host.networks.items()
+        }
+        settings = {k: v for k, v in host.settings.items() if k != "ovn_tunnel_network"}
+        return host.model_copy(update={"networks": networks, "settings": settings})
+
+    return lambda inventory: grouped({n: place(h) for n, h in inventory.hosts.items()})
+
+
+def test_the_tunnels_network_follows_from_the_addresses_that_hosts_have(ha: Region) -> None:
+    """A region whose hosts have addresses on `management` only is complete."""
+    assert dataclasses.replace(ha, inventory=on()(ha.inventory)).defaults["ovn_tunnel_network"] == "provider"
+    small = dataclasses.replace(ha, inventory=on(provider=False, tunnel=False)(ha.inventory))
+    assert small.defaults["ovn_tunnel_network"] == "management"
+    assert not [
+        p for p in source.region_problems(small.inventory, small.environment, small.catalog) if "tunnel" in p.what
+    ]
+
+
+def test_a_host_without_the_default_tunnel_network_is_refused_and_told_that_it_is_a_default(ha: Region) -> None:
+    hosts = dict(on()(ha.inventory).hosts)
+    hosts["ha-2"] = on(provider=False)(grouped({"ha-2": hosts["ha-2"]})).hosts["ha-2"]
+    problems = source.region_problems(grouped(hosts), ha.environment, ha.catalog)
+    assert "ha-2: has no address on network provider, which ovn_tunnel_network names by default; set it" in str(
+        problems[0]
+    )

@@ -13,7 +13,8 @@ from pathlib import Path
 from keystone.cmd.manage import main
 
 if __name__ == "__main__":
-    os.environ["OS_BOOTSTRAP_PASSWORD"] = Path("/etc/keystone/admin_password").read_text().strip()
+    password = Path("/etc/keystone/admin_password").read_text(encoding="utf-8")
+    os.environ["OS_BOOTSTRAP_PASSWORD"] = password.removesuffix("\n")
     names = [f"--bootstrap-{what}=admin" for what in ("username", "project-name", "role-name")]
     sys.argv = ["keystone-manage", "bootstrap", *names, *sys.argv[1:]]
     sys.exit(main())
