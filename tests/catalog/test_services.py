@@ -106,4 +106,4 @@ def test_templates_refuse_undefined_variables() -> None:
 def test_override_formats_are_known(testbed: Region) -> None:
     for host in testbed.inventory.hosts:
         for file in resolve.resolve(testbed, host).files.values():
-            assert config.file_format(file.name, file.format) in ("ini", "yaml", "json", "text")
+            assert config.file_format(file.name, file.format) in ("ini", "cnf", "yaml", "json", "text")

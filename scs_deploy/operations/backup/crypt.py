@@ -149,7 +149,8 @@ def decrypt(source: Reads, to: Writes, secret: str, name: str) -> None:
         # one exception for a wrong key and for a damaged header; the text decides only which advice is given
         if NO_KEY in str(error):
             raise RefusedError(
-                f"{name}: encrypted to another key than {SECRET}", "use the secrets.yml of that time, or --identity"
+                f"{name}: encrypted with a different key than {SECRET}",
+                "use the secrets.yml of the time of the backup, or --identity",
             ) from None
         raise _damaged(name, error) from None
     except BrokenPipeError:

@@ -10,6 +10,7 @@ import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.failures import explained
+from scs_deploy.base.ini import merge
 
 
 def failing(action: object) -> ScsError:
@@ -62,9 +63,7 @@ def test_missing_rights_are_refused_with_a_remedy(tmp_path: Path) -> None:
 
 
 def test_an_error_of_scs_itself_says_where() -> None:
-    from scs_deploy.base.ini import parse
-
-    found = failing(lambda: parse(None))  # type: ignore[arg-type]
+    found = failing(lambda: merge(None, None))  # type: ignore[arg-type]
     assert found.message.startswith("internal error: ")
     assert "at base/ini.py:" in found.message
     assert "scs --debug" in found.hint

@@ -212,7 +212,7 @@ def test_drain_of_a_member_that_the_others_need_is_refused(region: Votes) -> Non
     region.begin("a", "b", "c")
     region.hosts.die("c")
     eventually(lambda: region.state().survives == 0)
-    with pytest.raises(RefusedError, match="Votes would have 1 of 3 members without a and needs 2; already down: c"):
+    with pytest.raises(RefusedError, match="Votes would have 1 of 3 members without a, but needs 2; already down: c"):
         region.node("drain", "a")
     assert region.state().leader == "a"
 

@@ -48,7 +48,7 @@ def test_a_file_that_services_share_is_an_input(region: Region, layers: Path, tm
         file.write("# changed\n")
     assert inputs(region) != before[0]
     assert specs(region) != before[1]
-    with pytest.raises(RefusedError, match=f"{name} changed"):
+    with pytest.raises(RefusedError, match=f"{name} was changed"):
         saved_plan.check_inputs(saved_plan.load(plan), region, plan)
 
 

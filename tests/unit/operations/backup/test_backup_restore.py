@@ -128,7 +128,7 @@ def test_services_that_are_not_healthy_yet_are_waited_for(tmp_path: Path, monkey
     (tmp_path / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(
-        stream, "ask", lambda _region, _host, argv: subprocess.run(argv, stdout=subprocess.PIPE, text=True).stdout
+        stream, "output_of", lambda _region, _host, argv: subprocess.run(argv, stdout=subprocess.PIPE, text=True).stdout
     )
     names = ("keystone", "nova_api", "glance_api", "neutron_server", "elsewhere")
     quiet: dict[str, tuple[str, ...]] = dict.fromkeys(names, ("a",))

@@ -235,7 +235,7 @@ def test_users_of_one_secret() -> None:
 # ---- the steps, with servers and runs noted instead of done
 
 
-class InterruptedRunError(Exception):
+class InterruptedRunError(BaseException):
     """The manager died."""
 
 

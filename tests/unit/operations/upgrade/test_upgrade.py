@@ -35,7 +35,7 @@ def test_an_unattended_upgrade_begins(latest: Run | None) -> None:
     [
         (run(Status.PAUSED, "3 requests failed"), "is paused: 3 requests failed"),
         (run(Status.FAILED, "host a: no space"), "is failed: host a: no space"),
-        (run(Status.INTERRUPTED), "is interrupted: its manager ended"),
+        (run(Status.INTERRUPTED), "is interrupted: its process ended"),
     ],
 )
 def test_an_unattended_upgrade_judges_no_half_done_run(latest: Run, says: str) -> None:
