@@ -43,9 +43,12 @@ class BuildWithData(build_py):
 
     def run(self) -> None:
         """See setuptools."""
-        super().run()
         if self.editable_mode:
+            super().run()
             return
+        # what an earlier build left would become a part of the package
+        shutil.rmtree(Path(self.build_lib, "scs_deploy"), ignore_errors=True)
+        super().run()
         for name in data():
             target = Path(self.build_lib, "scs_deploy", "installed", name)
             target.parent.mkdir(parents=True, exist_ok=True)
