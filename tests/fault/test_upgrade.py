@@ -20,6 +20,7 @@ import yaml
 from scs_deploy.base import docker_engine
 from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.conftest import Faults
+from tests.fault.faults import wait
 
 OPTIONS = {
     "keystone/keystone.conf": "[DEFAULT]\nmax_token_size = {n}\n",
@@ -124,9 +125,16 @@ def killed(
     :param longest: seconds between two deaths
     :param last: seconds for what is left after the last one
     """
+
+    def begun() -> bool:
+        """The run has a record of this process, which exists once its plan is made; or the process ended."""
+        run = region.scs("runs", "show", "--json").json()
+        return process.poll() is not None or (run["pid"], run["status"]) == (process.pid, "running")
+
     process, deaths = region.start(*command), 0
     while True:
-        moment = random.uniform(5, longest)
+        wait(begun, 300, "a run of the process")
+        moment = random.uniform(1, longest)
         try:
             said = process.communicate(timeout=last if deaths == kills else moment)[0]
             break
