@@ -246,7 +246,7 @@ def _rebuild(container: str, members: list[Member], reachable: list[Member], sou
         raise RefusedError(f"{container}: {source} has no data to rebuild the cluster from", "name another member")
     warnings = [f"{container}: changes that had not reached {source} when the quorum was lost will be lost"]
     warnings += [
-        f"{m.host} is not reachable ({m.why}); its server belongs to the old cluster: run `scs recover ovn` when it is back"
+        f"{m.host} is not reachable ({m.why}); its server is of the old cluster: run `scs recover ovn` when it is back"
         for m in members
         if m.container is ContainerState.UNREACHABLE
     ]
