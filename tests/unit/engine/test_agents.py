@@ -31,7 +31,7 @@ def seen(agent: Agent, up: bool = True, reported: float | None = None) -> Seen:
         ([seen(COMPUTE, reported=99), seen(METADATA)], ["nova-compute on c1 has not reported since its start"]),
         ([seen(COMPUTE, up=False, reported=101), seen(METADATA)], ["nova-compute on c1 is down"]),
         ([seen(COMPUTE, reported=101)], ["neutron-ovn-metadata-agent on c1 is unknown to the API"]),
-        ([seen(OTHER, reported=101), seen(METADATA)], ["nova-compute on c1 is not known"]),
+        ([seen(OTHER, reported=101), seen(METADATA)], ["nova-compute on c1 is unknown to the API"]),
     ],
 )  # fmt: skip
 def test_who_is_silent(states: list[Seen], left: list[str]) -> None:
