@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cluster drivers: one module each, found by the name that a service's `cluster:` gives."""
+"""Cluster drivers: one module or package each, selected by `cluster:` in service.yml."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from scs_deploy.spec.service import Service
 
 
 def driver_class(name: str) -> type[ClusterDriver]:
-    """The driver of a name.
+    """The driver class with this name.
 
-    :raises RefusedError: there is none, or it is not a driver
+    :raises RefusedError: no such driver, or the class is not a driver
     """
     where = drivers.find(name)
     if where is None:
@@ -29,7 +29,7 @@ def driver_class(name: str) -> type[ClusterDriver]:
 
 
 def of_service(region: Region, service: Service) -> ClusterDriver | None:
-    """A service's driver; None: it is no cluster.
+    """A service's driver; None if the service is not a cluster.
 
     :raises RefusedError: the driver's settings are wrong
     """
@@ -37,7 +37,7 @@ def of_service(region: Region, service: Service) -> ClusterDriver | None:
 
 
 def of(region: Region) -> dict[str, ClusterDriver]:
-    """The drivers of a region by service, in the catalog's order.
+    """All drivers of a region by service, in catalog order.
 
     :raises RefusedError: a driver's settings are wrong
     """
@@ -46,16 +46,16 @@ def of(region: Region) -> dict[str, ClusterDriver]:
 
 
 def observe(region: Region, drivers: Mapping[str, ClusterDriver], hosts: Sequence[str]) -> tuple[Seen, dict[str, str]]:
-    """Ask what drivers ask, everywhere at once. Changes nothing.
+    """Run the drivers' queries on all hosts at once. Changes nothing.
 
     :param drivers: by service
-    :returns: what all of them saw; unreachable host: what ssh said
-    :raises ScsError: a host's engine does not answer, or Ansible itself failed
+    :returns: the merged results; unreachable host: ssh's message
+    :raises ScsError: a host's container engine does not respond, or Ansible itself failed
     """
     asked = {
         h: {(name, q): command for name, d in drivers.items() for q, command in d.questions(h).items()} for h in hosts
     }
-    # a host with no question must be reached, too; whether it has the container is all the same
+    # hosts without queries must be reachable too; whether this container exists there does not matter
     anything = Command(container=next(iter(region.catalog.owner)), argv=("true",))
     said = remote.execute(region, {h: tuple(q.values()) or (anything,) for h, q in asked.items()})
     seen = Seen()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every cluster driver offers: how its members are asked, how they join, leave and recover, what a drain moves.
+"""The interface of cluster drivers: querying members, joining, leaving, recovery, and what a drain moves.
 
 `service.yml` names a driver (`cluster: galera`). A driver reads and decides in pure functions; its effects go through
-`Access`. Whoever works on hosts iterates drivers, and knows none of them by name.
+`Access`. Operations on hosts iterate over the drivers, and know none of them by name.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from scs_deploy.region.region import Region
 from scs_deploy.spec.service import Service
 
 Answers = Mapping[str, Mapping[str, Answer]]
-"""host: question: answer. A host that did not answer, or a question that was not asked there, is absent."""
+"""host: query: answer. Omits hosts that did not respond, and queries that were not run on a host."""
 
 
-# what is seen
+# observed state
 
 
 class ClusterState(Model):
-    """Members that decide by majority. All names are hosts'."""
+    """A cluster that decides by majority. All names are names of hosts."""
 
-    name: str = Field(description="for people, e.g. Galera")
-    service: str = Field(default="", description="whose driver it is")
-    members: tuple[str, ...] = Field(description="as the cluster itself counts them; gone ones included")
-    alive: tuple[str, ...] = Field(description="those that work in it now")
-    wanted: tuple[str, ...] = Field(description="hosts that shall be members, from the inventory")
+    name: str = Field(description="display name, e.g. Galera")
+    service: str = Field(default="", description="the service that the driver belongs to")
+    members: tuple[str, ...] = Field(description="as the cluster itself counts them, including lost members")
+    alive: tuple[str, ...] = Field(description="members that currently work")
+    wanted: tuple[str, ...] = Field(description="hosts that should be members, from the inventory")
     leader: str = ""
-    dynamic: bool = Field(default=False, description="a member that left in good order no longer counts")
-    hands_over: bool = Field(default=False, description="a drain has the leader step down")
-    says: dict[str, str] = Field(default_factory=dict, description="member: its state in its own words")
+    dynamic: bool = Field(default=False, description="a member that left cleanly no longer counts")
+    hands_over: bool = Field(default=False, description="a drain makes the leader step down")
+    says: dict[str, str] = Field(default_factory=dict, description="member: the state that it reports")
 
     @property
     def counted(self) -> tuple[str, ...]:
-        """Members of which a majority must work."""
+        """The members that count towards a majority."""
         return self.wanted if self.dynamic else tuple(sorted({*self.members, *self.wanted}))
 
     @property
@@ -52,25 +52,25 @@ class ClusterState(Model):
 
     @property
     def survives(self) -> int:
-        """How many more working members it can lose; negative: it has no quorum."""
+        """How many more working members the cluster can lose; negative: it has no quorum."""
         return len(self.alive) - self.needed
 
     @property
     def trouble(self) -> list[str]:
-        """Why it is not whole; empty: it is."""
+        """Why the cluster is incomplete; empty if it is complete."""
         down = sorted(set(self.wanted) - set(self.alive))
         found = [f"{self.name}: not a working member on {host}" for host in down]
         return found + self._strangers()
 
     def lacking(self, host: str) -> list[str]:
-        """What the membership of one host lacks; empty: it is whole, or the host is to be no member."""
+        """What is wrong with the membership of one host; empty if nothing is, or if the host should not be a member."""
         if host not in self.wanted:
             return []
         found = [] if host in self.alive else [f"{self.name}: not a working member on {host}"]
         return found + self._strangers()
 
     def other(self, host: str) -> str:
-        """A working member on another host; '' when there is none."""
+        """A working member on another host; '' if none works."""
         return next((h for h in self.alive if h != host), "")
 
     def _strangers(self) -> list[str]:
@@ -85,25 +85,29 @@ class Server(Model):
     backend: str
     host: str
     up: bool
-    state: str = Field(description="ready, drain or maint: what an operator made of it")
+    state: str = Field(description="administrative state: ready, drain or maint")
 
 
 class Seen(Model):
-    """What a driver reads from the answers of all hosts."""
+    """What a driver derives from the answers of all hosts."""
 
     clusters: tuple[ClusterState, ...] = ()
     servers: tuple[Server, ...] = ()
     balancers: tuple[str, ...] = Field(default=(), description="hosts with a load balancer")
-    used: dict[str, str] = Field(default_factory=dict, description="backend with one member in use: that member")
-    marked: frozenset[str] = Field(default=frozenset(), description="hosts that give API addresses away")
+    used: dict[str, str] = Field(default_factory=dict, description="backend with a single active member: that member")
+    marked: frozenset[str] = Field(
+        default=frozenset(), description="hosts marked as drained, which release API addresses"
+    )
     addresses: dict[str, tuple[str, ...]] = Field(default_factory=dict, description="host: API addresses it holds")
     gateways: dict[str, tuple[str, ...]] = Field(
-        default_factory=dict, description="host where Neutron may put routers' gateways or some are: their ports"
+        default_factory=dict, description="host with router gateways, or where Neutron may schedule them: their ports"
     )
-    may_route: frozenset[str] = Field(default=frozenset(), description="hosts where Neutron may put routers' gateways")
+    may_route: frozenset[str] = Field(
+        default=frozenset(), description="hosts where Neutron may schedule router gateways"
+    )
 
     def __add__(self, other: Seen) -> Seen:
-        """What both saw."""
+        """Merge two observations."""
         return Seen(
             clusters=self.clusters + other.clusters,
             servers=self.servers + other.servers,
@@ -120,48 +124,48 @@ class Seen(Model):
 
 
 class RecoveryStep(Model):
-    """One action on one or several hosts at the same time."""
+    """An action on one host, or on several at the same time."""
 
     action: str
-    """a procedure's own word"""
+    """as the procedure names it"""
     hosts: tuple[str, ...]
     what: str
-    """for people"""
+    """what the operator sees"""
     container: str = ""
     target: str = ""
-    """what the action is about, e.g. a raft server's id"""
+    """the object of the action, e.g. a raft server's id"""
     create: bool = False
-    """the container is to be created, not started"""
+    """create the container instead of starting it"""
 
 
 class Recovery(Model):
-    """What was found, and what follows from it."""
+    """The state of the members, and the steps that follow from it."""
 
     members: tuple[dict[str, str], ...]
-    """the table: a row for each member, the same columns in each"""
+    """table with a row for each member; all rows have the same columns"""
     steps: tuple[RecoveryStep, ...] = ()
     """empty: nothing to recover"""
     summary: str
     warnings: tuple[str, ...] = ()
     partial: bool = False
-    """more steps follow, which depend on what is read after these"""
+    """further steps follow, depending on the state after these"""
 
 
 class Procedure(Protocol):
-    """How one service's cluster is recovered."""
+    """Recovers the cluster of one service."""
 
     service: str
 
     def read(self, access: Access) -> Any:
-        """Ask all members; changes nothing."""
+        """Query all members; changes nothing."""
 
     def settling(self, members: Any) -> str:
-        """Who may be about to work without help, e.g. is starting; '' when a decision can be made."""
+        """Members that may recover by themselves, e.g. are starting; '' if a decision can be made."""
 
     def decide(self, members: Any) -> Recovery:
-        """Pure.
+        """Decide on the steps. Pure.
 
-        :raises RefusedError: what is right cannot be known, or is the operator's to say
+        :raises RefusedError: the right steps cannot be determined, or the operator must choose
         """
 
     def act(self, access: Access, step: RecoveryStep) -> None:
@@ -171,11 +175,11 @@ class Procedure(Protocol):
         """
 
     def put_back(self, access: Access) -> None:
-        """Undo a partial recovery that was not gone on with."""
+        """Undo the first part of a recovery that was cancelled."""
 
 
 class RecoveryOptions(Model):
-    """What an operator spelled out. Each field is an option of `scs recover SERVICE`; the docstring is its help.
+    """What the operator chose explicitly. Each field is an option of `scs recover SERVICE`; the docstring is its help.
 
     A field's `json_schema_extra` may name the `option` and its `metavar`.
     """
@@ -185,7 +189,7 @@ class RecoveryOptions(Model):
     )
 
     def check(self) -> None:
-        """Whether the options go together.
+        """Check that the options are compatible.
 
         :raises RefusedError: two of them contradict each other
         """
@@ -195,21 +199,21 @@ class RecoveryOptions(Model):
 
 
 class NoSettings(Model):
-    """A driver that has none."""
+    """Settings of a driver that has none."""
 
 
 class ClusterDriver(ABC):
     """The cluster of one service of a region.
 
-    :raises RefusedError: `cluster.settings` in service.yml are wrong; names file and key
+    :raises RefusedError: `cluster.settings` in service.yml is invalid; names file and key
     """
 
     SETTINGS: ClassVar[type[Model]] = NoSettings
-    """of `cluster.settings`"""
+    """model of `cluster.settings`"""
     OPTIONS: ClassVar[type[RecoveryOptions] | None] = None
-    """of `scs recover`; None: it needs no recovery, or there is none"""
+    """options of `scs recover`; None: the service needs no recovery, or has none"""
     replicated: ClassVar[bool] = False
-    """Its members have the same data, so that any of them can become the one in use."""
+    """whether all members have the same data, so that any of them can become the active one"""
 
     def __init__(self, region: Region, service: Service) -> None:
         self.region, self.service = region, service
@@ -219,7 +223,7 @@ class ClusterDriver(ABC):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Hosts that shall be members, in the inventory's order."""
+        """Hosts that should be members, in inventory order."""
         return tuple(h.name for h in self.region.inventory.group(self.service.hosts))
 
     def here(self, host: str, container: str) -> bool:
@@ -228,107 +232,107 @@ class ClusterDriver(ABC):
 
     @abstractmethod
     def questions(self, host: str) -> dict[str, Command]:
-        """What to ask on a host, by name; only of containers that belong there.
+        """Queries to run on a host, by name; only for containers that belong there.
 
-        A command runs inside its container, with the accounts that the container's files hold.
+        Commands run inside the container, with the credentials in the container's files.
         """
 
     @abstractmethod
     def parse(self, answers: Answers) -> Seen:
-        """What the answers to `questions` say. Pure."""
+        """Interpret the answers to `questions`. Pure."""
 
     def leave(self, access: Access, state: ClusterState, host: str) -> None:  # noqa: B027 - a default
-        """Have a host's working member leave in good order. Default: members leave when they stop.
+        """Make a host's working member leave cleanly. Default: members leave when they stop.
 
-        :raises ScsError: it stays
+        :raises ScsError: the member does not leave
         """
 
     def forget(self, access: Access, state: ClusterState, host: str, empty: bool) -> None:  # noqa: B027 - a default
-        """Have the cluster forget a host's members that will not come back. Default: it counts working ones only.
+        """Remove a host's lost members from the cluster. Default: the cluster counts only working members.
 
-        :param empty: the host has no member at all now, so every one that is known is an earlier one
+        :param empty: the host has no member now, so every member known there is an earlier one
         :raises ScsError: the cluster refuses
         """
 
     def step_down(self, access: Access, state: ClusterState, host: str) -> None:  # noqa: B027 - a default
-        """Have another member lead; asked for where `ClusterState.hands_over` says so.
+        """Make another member the leader; called if `ClusterState.hands_over` is set.
 
-        :raises ScsError: the host's member still leads
+        :raises ScsError: the host's member is still the leader
         """
 
     def unfinished(self, access: Access, host: str) -> list[str]:  # noqa: ARG002 - a default
-        """What a host's working member must still take over before the cluster can lose another one."""
+        """What a host's working member must still complete before the cluster can lose another one."""
         return []
 
     def recovery(self, options: RecoveryOptions) -> Procedure:  # noqa: ARG002 - a default
-        """Its recovery.
+        """The recovery of this cluster.
 
-        :param options: of the driver's `OPTIONS`
-        :raises RefusedError: there is none
+        :param options: an instance of the driver's `OPTIONS`
+        :raises RefusedError: the service has no recovery
         """
         raise RefusedError(f"{self.service.name} has no recovery", "scs apply")
 
 
 class Balancer(ABC):
-    """A driver whose members pass requests on to other hosts' servers."""
+    """A driver whose members forward requests to servers on other hosts."""
 
     @abstractmethod
     def move(self, access: Access, balancers: Iterable[str], server: str, states: Mapping[str, str],
              wait: int = 0) -> dict[str, dict[str, int]]:  # fmt: skip
-        """Put a host's servers into other states.
+        """Set the states of a host's servers.
 
-        :param balancers: hosts whose load balancers are told
+        :param balancers: hosts of the load balancers to change
         :param states: backend: ready, drain or maint
         :param wait: seconds for sessions to end
-        :returns: balancer: backend: sessions that are left
-        :raises ScsError: a load balancer does not follow
+        :returns: balancer: backend: remaining sessions
+        :raises ScsError: a load balancer did not apply the states
         """
 
     @abstractmethod
     def mark(self, access: Access, host: str, drained: bool) -> None:
-        """Note on a host that it gives API addresses away, or may hold them again."""
+        """Mark a host as drained, so that it releases API addresses, or remove the mark."""
 
     @abstractmethod
     def down(self, access: Access, balancers: Iterable[str], server: str) -> str:
-        """Which of a host's servers do not get requests; '' when all do."""
+        """Which of a host's servers receive no requests; '' if all do."""
 
 
 class AddressHolder(ABC):
-    """A driver one of whose members holds each of the region's API addresses."""
+    """A driver whose members hold the region's API addresses, each on one host."""
 
     @abstractmethod
     def held(self, access: Access, holders: Iterable[str], leaving: str) -> str:
-        """Why an API address is not on another host than `leaving`; '' when all are."""
+        """Which API address no host other than `leaving` holds, and why; '' if all moved."""
 
 
 class GatewayHost(ABC):
-    """A driver on whose hosts traffic of routers passes."""
+    """A driver whose hosts carry the traffic of routers."""
 
     @abstractmethod
     def release(self, access: Access, seen: Iterable[ClusterState], host: str) -> str:
-        """Have no router use a host any more; returns the ports that stay there."""
+        """Move all router gateways off a host; returns the ports that remain there."""
 
     @abstractmethod
     def take(self, access: Access, host: str) -> None:
-        """Let routers use a host again."""
+        """Allow router gateways on a host again."""
 
     @abstractmethod
     def delete(self, access: Access, seen: Iterable[ClusterState], host: str) -> None:
-        """Forget a host that leaves the region."""
+        """Remove a host that leaves the region."""
 
 
-# helpers of drivers
+# helpers for drivers
 
 
 def running(answer: Answer) -> ContainerState:
-    """What a container does, from the answer to a command in it."""
+    """The state of a container, from the answer to a command in it."""
     return answer.container or ContainerState.RUNNING
 
 
 def known(service: str, hosts: Collection[str], named: Iterable[str]) -> None:
-    """Names that an operator spelled out must be members.
+    """Check that the hosts that the operator named have members.
 
-    :raises RefusedError: one is not
+    :raises RefusedError: one has none
     """
     for name in named:
         if name not in hosts:

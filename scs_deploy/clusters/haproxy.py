@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""HAProxy's driver: which servers its members send requests to. Each works alone; none needs another one."""
+"""HAProxy's driver: which servers its members send requests to. Members are independent of each other."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ADMIN = "/run/scs/haproxy/admin.sock"
 
 
 def tell(*commands: str) -> Command:
-    """Commands for the admin socket."""
+    """Send commands to the admin socket."""
     script = f'printf "%s\\n" "{"; ".join(commands)}" | nc -N -U -w 5 {ADMIN}'
     return Command(container=CONTAINER, argv=("sh", "-c", script), timeout=20)
 
@@ -26,16 +26,16 @@ SERVERS = tell("show servers state")
 
 
 class Driver(ClusterDriver, Balancer):
-    """Load balancers that have the same configuration."""
+    """Load balancers with identical configuration."""
 
     def questions(self, host: str) -> dict[str, Command]:
-        """States of all servers, and the one in use of those that are used one at a time."""
+        """States of all servers, and the active server of each backend with a single active member."""
         if not self.here(host, CONTAINER):
             return {}
         return {"servers": SERVERS, **{name: tell(f"show table {name}") for name in singles(self.region)}}
 
     def parse(self, answers: Answers) -> Seen:
-        """Servers in every load balancer."""
+        """The servers in every load balancer."""
         found = tuple(s for h, a in answers.items() if "servers" in a for s in parse(h, a["servers"].output))
         tables = {
             name: [a[name].output for a in answers.values() if name in a]
@@ -47,15 +47,15 @@ class Driver(ClusterDriver, Balancer):
     def move(
         self, access: Access, balancers: Iterable[str], server: str, states: Mapping[str, str], wait: int = 0
     ) -> dict[str, dict[str, int]]:
-        """By scs.core.balancer, which knows how sessions end."""
+        """Use scs.core.balancer, which waits for sessions to end."""
         return self._balance(access, tuple(balancers), server, states=dict(states), wait=wait)
 
     def mark(self, access: Access, host: str, drained: bool) -> None:
-        """A file beside the sockets, which whoever holds addresses looks for."""
+        """Write a file next to the sockets, which keepalived checks."""
         self._balance(access, (host,), host, mark=drained)
 
     def down(self, access: Access, balancers: Iterable[str], server: str) -> str:
-        """`<backend> at <balancer>`, of each that is not up and ready."""
+        """`<backend> at <balancer>` for each server that is not up and ready."""
         answers = access.run({b: [SERVERS] for b in balancers}).by_host
         found = (s for b, a in answers.items() for s in parse(b, a[0].output))
         down = (s for s in found if s.host == server and not (s.up and s.state == "ready"))
@@ -69,14 +69,14 @@ class Driver(ClusterDriver, Balancer):
 
 
 def singles(region: Region) -> list[str]:
-    """Backends with one member in use."""
+    """Backends with a single active member."""
     return [e.name for e in endpoints(region) if e.balance == "single" and len(e.backends) > 1]
 
 
 def in_use(servers: Iterable[Server], backend: str, tables: Iterable[str]) -> str:
-    """The host whose server of a backend is in use; '' when none works.
+    """The host of a backend's active server; '' if none works.
 
-    :param tables: its stick table, in every load balancer
+    :param tables: the backend's stick table in every load balancer
     """
     found = [word.partition("=")[2] for text in tables for word in text.split() if word.startswith("server_key=")]
     working = sorted(s.host for s in servers if s.backend == backend and s.up and s.state == "ready")
@@ -85,7 +85,7 @@ def in_use(servers: Iterable[Server], backend: str, tables: Iterable[str]) -> st
 
 
 def parse(balancer: str, text: str) -> list[Server]:
-    """Of `show servers state`.
+    """Parse `show servers state`.
 
     Source: HAProxy management guide, 9.3, "show servers state"
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""keepalived's driver: the region's API addresses, which VRRP gives to one host each."""
+"""keepalived's driver: the region's API addresses, each of which VRRP assigns to one host."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MARK = Command(container=CONTAINER, argv=("test", "-e", "/run/scs/haproxy/draine
 
 
 class Driver(ClusterDriver, AddressHolder):
-    """VRRP between hosts with a load balancer. It counts no members: each host decides by its priority."""
+    """VRRP between hosts with a load balancer. There is no quorum: each host decides by priority."""
 
     def questions(self, host: str) -> dict[str, Command]:
-        """Addresses, and whether the host gives them away."""
+        """The host's addresses, and whether it is marked as drained."""
         return {"addresses": ADDRESSES, "mark": MARK} if self.here(host, CONTAINER) else {}
 
     def parse(self, answers: Answers) -> Seen:
@@ -34,7 +34,7 @@ class Driver(ClusterDriver, AddressHolder):
         )
 
     def held(self, access: Access, holders: Iterable[str], leaving: str) -> str:
-        """What `ip address` says on the holders."""
+        """Check `ip address` on the holders."""
         answers = access.run({h: [ADDRESSES] for h in holders}).by_host
         for address in self._wanted():
             at = [h for h, a in answers.items() if address in parse(a[0].output)]
@@ -50,7 +50,7 @@ class Driver(ClusterDriver, AddressHolder):
 
 
 def parse(text: str) -> frozenset[str]:
-    """All addresses of `ip -json address`."""
+    """All addresses in the output of `ip -json address`."""
     try:
         found = json.loads(text)
     except ValueError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The definition of a container, with all defaults of its spec."""
+"""Defines a container, with all defaults of its spec."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STOP_TIMEOUT = 30
 """Default seconds from a stop to a kill."""
 
 _SYSTEM = ("/dev", "/sys", "/proc", "/etc/")
-"""Host paths that exist, or that a container must not create."""
+"""Host paths that exist already, or that a container must not create."""
 
 _SYSTEMPATHS = "systempaths=unconfined"
 
@@ -35,7 +35,7 @@ def define_container(
 ) -> RunContainer:
     """The desired container in Docker.
 
-    :param files: its files
+    :param files: files of the container
     :raises ScsError: a string of its spec does not render; RefusedError: its image is not in the lock
     """
     at = f"{service.directory / 'service.yml'}: containers.{name}"

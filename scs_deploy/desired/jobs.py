@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A job as a one-shot container."""
+"""Defines a job as a one-shot container."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scs_deploy.spec.service import Service
 def define_job(region: Region, service: Service, name: str, run: RunContainer, scope: Mapping[str, Any]) -> RunJob:
     """The one-shot container of a job.
 
-    :param run: the container whose image, mounts and user it gets
+    :param run: the container whose image, mounts and user the job uses
     :raises ScsError: its command does not render
     """
     job = service.jobs[name]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filters that write a value so that the reader of a format gets exactly it. Values that need no quotes stay plain."""
+"""Filters that quote a value so that a format's parser returns it unchanged. Values that need no quotes stay plain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+=,-]*")
 
 
 def oslo(value: object) -> str:
-    """A value of an oslo.config file, where `$name` is another option.
+    """A value in an oslo.config file, where `$name` refers to another option.
 
     https://docs.openstack.org/oslo.config/latest/configuration/format.html#substitution
     """
@@ -23,13 +23,13 @@ def oslo(value: object) -> str:
 
 
 def cnf(value: object) -> str:
-    """A value of a MariaDB option file."""
+    """A value in a MariaDB option file."""
     text = str(value)
     return text if _PLAIN.fullmatch(text) else ini.quoted(text, ini.CNF)
 
 
 def in_quotes(value: object) -> str:
-    """A part of a value in double quotes, in a MariaDB option file or a curl config file.
+    """A part of a double-quoted value in a MariaDB option file or a curl config file.
 
     https://curl.se/docs/manpage.html#-K
     """
@@ -37,12 +37,12 @@ def in_quotes(value: object) -> str:
 
 
 def sql(value: object) -> str:
-    """A part of a string in single quotes, in MariaDB's default SQL mode."""
+    """A part of a single-quoted string in MariaDB's default SQL mode."""
     return str(value).replace("\\", r"\\").replace("'", "''")
 
 
 def rabbitmq(value: object) -> str:
-    """A value of rabbitmq.conf. https://www.rabbitmq.com/docs/configure#config-file-formats
+    """A value in rabbitmq.conf. https://www.rabbitmq.com/docs/configure#config-file-formats
 
     :raises ValueError: the format cannot hold it
     """

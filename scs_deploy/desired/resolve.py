@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""spec + release + environment -> the desired state of each host, with all defaults explicit."""
+"""Resolves spec, release and environment to the desired state of each host, with all defaults explicit."""
 
 from __future__ import annotations
 

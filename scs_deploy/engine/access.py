@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Access to the containers of a region: commands run in them, containers started and stopped, tasks run on hosts."""
+"""Access to a region's containers: run commands in them, start and stop them, and run tasks on hosts."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from scs_deploy.engine.remote import Answer, Answers, Command
 from scs_deploy.region.region import Region
 
 Say = Callable[[str, str], None]
-"""Called with (`step`, `done`, `now` or `note`; what)."""
+"""Called with a kind (`step`, `done`, `now` or `note`) and a text."""
 
 INTERVAL = 3.0
-"""Seconds between two looks at a member that is expected to change."""
+"""Seconds between two checks of a member that is expected to change."""
 
 
 def silent(_kind: str, _text: str) -> None:
-    """The view of a caller that shows nothing."""
+    """Discard all messages."""
 
 
 def saying(watch: Watch) -> Say:
-    """Words as events."""
+    """Emit messages as events."""
     events: dict[str, Callable[[str], Event]] = {"now": Stage, "step": TaskStarted, "done": TaskDone, "note": Note}
     return lambda kind, text: watch(events[kind](text))
 
 
 @dataclass
 class Access:
-    """A region whose containers are asked and changed."""
+    """Queries and changes the containers of a region."""
 
     region: Region
     say: Say = silent
     stopped: set[tuple[str, str]] = field(default_factory=set)
-    """(host, container) that were stopped through this object and have not been started again"""
+    """(host, container) stopped through this object and not started again"""
 
     def hosts(self, service: str) -> tuple[str, ...]:
         """The hosts of a service's members, sorted."""
         return tuple(h.name for h in self.region.inventory.group(self.region.group_of(service)))
 
     def run(self, commands: Mapping[str, Sequence[Command]]) -> Answers:
-        """Run commands and return what each said; failed ones are answers too.
+        """Run commands and return their answers, including those of failed commands.
 
         :raises ScsError: Ansible itself failed
         """
@@ -54,7 +54,7 @@ class Access:
     def require(self, commands: Mapping[str, Sequence[Command]]) -> dict[str, tuple[Answer, ...]]:
         """Run commands that must all succeed.
 
-        :raises ScsError: a host is unreachable, or a command failed; with its last words
+        :raises ScsError: a host is unreachable, or a command failed; quotes the end of its output
         """
         answers = self.run(commands)
         if answers.unreachable:
@@ -67,7 +67,7 @@ class Access:
         return answers.by_host
 
     def execute(self, host: str, command: Command) -> Answer:
-        """Run one command on one host; a failed one is an answer too.
+        """Run one command on one host and return its answer, even if it failed.
 
         :raises ScsError: the host is unreachable
         """
@@ -90,8 +90,8 @@ class Access:
     def containers(self, action: str, container: str, hosts: Sequence[str], wait: bool = False) -> None:
         """Start, stop, restart or create a container on hosts, at the same time.
 
-        :param wait: until it is healthy
-        :raises ScsError: it did not follow
+        :param wait: wait until it is healthy
+        :raises ScsError: the action failed
         """
         task = {
             "name": f"{action.capitalize()} {container}",
@@ -102,17 +102,17 @@ class Access:
         self.stopped = self.stopped | done if action == "stop" else self.stopped - done
 
     def companions(self, service: str, create: bool, hosts: Sequence[str]) -> None:
-        """Start the containers of a service other than the one named like it: `scs stop` stopped those too.
+        """Start a service's containers except the one with its name, since `scs stop` stopped those too.
 
-        :param create: they may not exist
-        :raises ScsError: one did not follow
+        :param create: create them if they do not exist
+        :raises ScsError: a container did not start
         """
         for name in self.region.catalog.services[service].containers:
             if name != service:
                 self.containers("create" if create else "start", name, hosts)
 
     def task(self, task: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Run one Ansible task on hosts; returns each one's result.
+        """Run one Ansible task on hosts; returns the result of each host.
 
         :raises ScsError: a host is unreachable, or the task failed there
         """
@@ -124,18 +124,19 @@ class Access:
         return result.results
 
     def until(self, ready: Callable[[], str], seconds: float, otherwise: str) -> None:
-        """Look again and again until `ready` returns ''; what it returns meanwhile is shown.
+        """Poll `ready` until it returns '', and show what it returns.
 
-        :param ready: '' or what is still missing; may raise ScsError when waiting is in vain
-        :raises ScsError: `seconds` are over
+        :param ready: returns '' or what is still missing; may raise ScsError if waiting is pointless
+        :param otherwise: begins the message of a timeout
+        :raises ScsError: not ready after `seconds`
         """
         if missing := self.wait(ready, seconds, INTERVAL):
             raise ScsError(f"{otherwise} after {seconds:.0f} s: {missing}")
 
     def wait(self, left: Callable[[], str], seconds: float, interval: float = 1.0, show: bool = True) -> str:
-        """Ask until nothing is left; returns what is left after `seconds`.
+        """Poll `left` until it returns ''; returns what remains after `seconds`.
 
-        :param show: what is left meanwhile
+        :param show: whether to show what remains
         """
         deadline = time.monotonic() + seconds
         while now := left():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Base of the action plugins: tasks carry names only; contents and secrets come from the region."""
+"""Base class of the action plugins: tasks contain only names; contents and secrets come from the region."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scs_deploy.region.region import Region, shared_region
 
 
 class RegionAction(ActionBase):  # type: ignore[misc]
-    """Runs `act` with the region; errors become task failures of one line."""
+    """Runs `act` with the region, and turns errors into one-line task failures."""
 
     _supports_check_mode = True
     _supports_async = False
@@ -31,25 +31,25 @@ class RegionAction(ActionBase):  # type: ignore[misc]
             region = shared_region(os.environ["SCS_ENVIRONMENT"])
             result.update(self.act(region, variables))
         except KeyError as error:
-            result.update(failed=True, msg=f"{error.args[0]}: not set or not known; run this through scs")
+            result.update(failed=True, msg=f"{error.args[0]}: not set or unknown; run this through scs")
         except ScsError as error:
             result.update(failed=True, msg=str(error), refused=isinstance(error, RefusedError))
-        # module arguments hold file contents: they must not reach an event or a record
+        # module arguments contain file contents, which must not reach an event or a record
         result.pop("invocation", None)
         return result
 
     def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
-        """The plugin's own work."""
+        """Carry out the plugin's task."""
         raise NotImplementedError
 
     def desired(
         self, region: Region, variables: dict[str, Any], services: Collection[str] | None = None
     ) -> DesiredHost:
-        """The desired state of the task's host: of some services, or of all."""
+        """The desired state of the task's host, for some services or for all."""
         return resolve.resolve(region, variables["inventory_hostname"], services)
 
     def on_node(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        """Run the node's module with `arguments`."""
+        """Run the plugin's module on the node with `arguments`."""
         answer: dict[str, Any] = self._execute_module(
             module_name=self.module, module_args=arguments, task_vars=variables
         )

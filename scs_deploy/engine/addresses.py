@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The region's API addresses before it has them: does somebody else answer there already?"""
+"""Checks that no other machine uses a new region's API addresses."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ TIMEOUT = 1.5
 
 
 def unheld(hosts: Iterable[HostPlan], holders: Collection[str], services: Collection[str]) -> bool:
-    """Whether no host of the region can hold an API address yet: each is still to get the container that does.
+    """Whether no host can hold an API address yet, because the container for that is yet to be created on each.
 
     :param holders: hosts that the container belongs on
-    :param services: those that hold API addresses
+    :param services: services that hold API addresses
     """
     able = (h for h in hosts if h.host in holders)
     return all(any(c.kind is Kind.CREATE and c.service in services for c in h.changes) for h in able)
 
 
 def answers(address: str, ports: Iterable[int]) -> str:
-    """How an address answers, e.g. `ping` or `port 443`; empty when it does not."""
+    """How an address responds, e.g. to `ping` or on `port 443`; empty if it does not."""
 
     if ":" not in address:
         try:
@@ -47,10 +47,10 @@ def answers(address: str, ports: Iterable[int]) -> str:
 def refuse_taken(
     environment: Environment, ports: Iterable[int], ask: Callable[[str, Iterable[int]], str] = answers
 ) -> None:
-    """Refuse an API address at which somebody answers although the region has none yet.
+    """Refuse an API address that responds although no host of the region holds it yet.
 
-    :param ports: the region would listen there
-    :raises RefusedError: naming the key, the address and how it answers
+    :param ports: ports on which the region would listen
+    :raises RefusedError: names the key, the address and how it responds
     """
     api = environment.settings.api
     wanted = {"internal": str(api.internal.address), "external": str(api.external.address)}
@@ -59,7 +59,7 @@ def refuse_taken(
         for side, how in zip(wanted, pool.map(lambda a: ask(a, chosen), wanted.values()), strict=True):
             if how:
                 raise RefusedError(
-                    f"{environment.file}: api.{side}.address: {wanted[side]} answers already ({how}), "
-                    "and no host of this region holds it",
-                    "give an unused address, or find out whose it is",
+                    f"{environment.file}: api.{side}.address: {wanted[side]} already responds ({how}), "
+                    "but no host of this region holds it",
+                    "set an unused address, or find the machine that uses this one",
                 )

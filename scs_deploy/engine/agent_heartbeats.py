@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the processes that report to Nova and Neutron are back after a change: the gate behind a rolling change.
+"""Waits until processes that report to Nova and Neutron do so again: the gate after a rolling change.
 
-A container that is healthy has its connections; that the control plane knows it again, only the API can tell.
+A healthy container has its connections; only the API shows whether the control plane sees it again.
 https://docs.openstack.org/api-ref/compute/#compute-services-os-services
 https://docs.openstack.org/api-ref/network/v2/index.html#agents
 """
@@ -19,11 +19,11 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import clouds
 
 PATIENCE = 120.0
-"""Seconds for all of them; Nova's report every 10 s."""
+"""Seconds to wait for all agents; those of Nova report every 10 s."""
 
 
 class Agent(Model):
-    """A process on a host, as an API lists it."""
+    """A process on a host, as listed by an API."""
 
     api: str
     """compute or network"""
@@ -35,21 +35,21 @@ class Agent(Model):
 
 
 class Seen(Agent):
-    """What the API says of one."""
+    """The state of an agent according to the API."""
 
     up: bool
     reported: float | None = None
-    """when it last did, seconds since the epoch; None where the API's time says nothing of a restart"""
+    """time of its last report, seconds since the epoch; None if the API's time does not reflect a restart"""
 
 
 def silent(wanted: Iterable[Agent], seen: Iterable[Seen], since: float) -> list[str]:
-    """Those of which the API does not know that they work since then; empty: all is well."""
+    """Agents that, according to the API, have not worked since then; empty if all have."""
     found = {(s.api, s.binary, s.host): s for s in seen}
     result = []
     for agent in wanted:
         state = found.get((agent.api, agent.binary, agent.host))
         if state is None:
-            result.append(f"{agent} is not known")
+            result.append(f"{agent} is unknown to the API")
         elif not state.up:
             result.append(f"{agent} is down")
         elif state.reported is not None and state.reported < since:
@@ -58,9 +58,9 @@ def silent(wanted: Iterable[Agent], seen: Iterable[Seen], since: float) -> list[
 
 
 def read(environment: Environment, apis: Iterable[str]) -> list[Seen]:
-    """Ask the APIs.
+    """Query the APIs.
 
-    :raises Exception: whatever openstacksdk raises when one does not answer
+    :raises Exception: whatever openstacksdk raises if one does not respond
     """
     cloud = clouds.connect(environment)
     result = []
@@ -70,7 +70,7 @@ def read(environment: Environment, apis: Iterable[str]) -> list[Seen]:
             for s in cloud.compute.services()
         ]
     if "network" in apis:
-        # the time of an OVN agent's heartbeat is when Neutron last asked for one
+        # the heartbeat of an OVN agent has the time of Neutron's latest request
         result += [
             Seen(api="network", binary=a.binary, host=a.host, up=bool(a.is_alive)) for a in cloud.network.agents()
         ]
@@ -84,22 +84,22 @@ def wait(
     patience: float = PATIENCE,
     ask: Callable[[Environment, Iterable[str]], list[Seen]] = read,
 ) -> None:
-    """Until all of them work since then.
+    """Wait until all agents have reported since a given time.
 
     :param since: seconds since the epoch
-    :raises ScsError: they do not in time; with each that is missing, or what the API said
+    :raises ScsError: timeout; names the missing agents, or the API's error
     """
     deadline = time.monotonic() + patience
     apis = {a.api for a in wanted}
     while True:
         try:
             left = silent(wanted, ask(environment, apis), since)
-        except Exception as error:  # noqa: BLE001 - an API that is being changed itself fails in many ways
+        except Exception as error:  # noqa: BLE001 - an API that is itself being changed fails in many ways
             left = [f"{' and '.join(sorted(apis))}: {' '.join(str(error).split())[:200] or type(error).__name__}"]
         if not left:
             return
         if time.monotonic() > deadline:
-            raise ScsError(f"{'; '.join(left[:5])}, after {patience:.0f} s", "scs status; scs logs of the service")
+            raise ScsError(f"{'; '.join(left[:5])}, after {patience:.0f} s", "scs status; scs logs SERVICE")
         time.sleep(2)
 
 

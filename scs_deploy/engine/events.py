@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens while an operation runs, as typed events: an operation emits them, a view shows them."""
+"""Typed events of a running operation: the operation emits them, a view shows them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ log = logging.getLogger("scs")
 
 @dataclass(frozen=True)
 class Stage:
-    """The operation enters a stage of its own, e.g. `verifying that nothing is left`."""
+    """The operation enters a stage outside its tasks, e.g. `verifying that no changes remain`."""
 
     title: str
 
 
 @dataclass(frozen=True)
 class Expected:
-    """So many more changes or steps are to be done."""
+    """The number of further changes or steps to make."""
 
     more: int
 
 
 @dataclass(frozen=True)
 class TaskStarted:
-    """A task begins."""
+    """A task starts."""
 
     title: str
     group: str = ""
-    """what it belongs to, e.g. `roll`"""
+    """its group of tasks, e.g. `roll`"""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class TaskDone:
     title: str
     host: str = ""
     changes: int = 0
-    """changes of the plan that it finished"""
+    """number of planned changes that it completed"""
     said: str = ""
-    """what was done, a few words: text, never markup"""
+    """what was done, in a few words; plain text, not markup"""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class TaskFailed:
     title: str
     host: str
     message: str
-    """from the host: text, never markup"""
+    """from the host; plain text, not markup"""
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something that the operator should know."""
+    """A message for the operator."""
 
     text: str
     host: str = ""
@@ -68,7 +68,7 @@ class Note:
 
 @dataclass(frozen=True)
 class ProbeNote:
-    """Something that the prober has to say."""
+    """A message from the prober."""
 
     text: str
 
@@ -82,11 +82,11 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class ImageStep:
-    """The build of an image comes to a step, or ends."""
+    """The build of an image reaches a step, or ends."""
 
     image: str
     state: str
-    """as scs_deploy.images.events has it: `running`, `built`, `pushed` ..."""
+    """as in scs_deploy.images.events: `running`, `built`, `pushed` ..."""
     step: str = ""
     seconds: float | None = None
 
@@ -96,12 +96,12 @@ class ImagesBuilt:
     """All images are built and pushed."""
 
     changes: tuple[ImageChange, ...]
-    """against the images that the region has locked so far"""
+    """differences from the region's locked images"""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A check of the validation ended."""
+    """A validation check ended."""
 
     check: str
     verdict: str
@@ -119,11 +119,11 @@ Watch = Callable[[Event], None]
 
 
 def ignore(_event: Event) -> None:
-    """The view of those who look at the record later."""
+    """Discard all events."""
 
 
 def guarded(watch: Watch) -> Watch:
-    """The same view, whose exceptions are logged: an operation never ends because it could not be shown."""
+    """Wrap a view so that its exceptions are logged and do not end the operation."""
 
     def show(event: Event) -> None:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking at a region: one play over all hosts, the servers that hosts share, and the plan that follows."""
+"""Observes a region with one play over all hosts, reads its shared state, and makes the plan."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from scs_deploy.spec.catalog import Catalog
 
 @dataclass
 class Observation:
-    """What was seen of the hosts."""
+    """The observed state of the hosts."""
 
     hosts: list[HostPlan] = field(default_factory=list)
     states: list[dict[str, Any]] = field(default_factory=list)
 
 
 def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan:
-    """Observe all hosts and the region's shared state, and compare with what is wanted. Changes nothing.
+    """Observe all hosts and the region's shared state, and compare them with the desired state. Changes nothing.
 
-    :param patience: seconds that servers may take until they answer
-    :raises RefusedError: wrong input, an unreachable host, a host that cannot take its changes
+    :param patience: seconds to wait for servers to respond
+    :raises RefusedError: invalid input, an unreachable host, or a host that cannot apply its changes
     :raises ScsError: observing failed
     """
     chosen = region.catalog.select(selection.services)
@@ -50,7 +50,7 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
         except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
             shared.set_exception(error)
 
-    # a daemon: hosts that cannot be reached are told at once, whatever the servers do meanwhile
+    # a daemon thread, so that unreachable hosts are reported without waiting for the servers
     threading.Thread(target=read, daemon=True).start()
     observation = observe_hosts(region, chosen)
     rolling = Rolling.of(region)
@@ -78,10 +78,10 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
 
 
 def observe_hosts(region: Region, services: frozenset[str], states: bool = False) -> Observation:
-    """One play over all hosts: each reports the differences of the chosen services.
+    """Observe all hosts in one play; each reports the differences of the selected services.
 
-    :param states: report every container's state too
-    :raises RefusedError: a host is unreachable, or has no Docker engine that answers
+    :param states: also report every container's state
+    :raises RefusedError: a host is unreachable, or its Docker engine does not respond
     """
     hosts = sorted(region.inventory.hosts)
     task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": states, "services": sorted(services)}}
@@ -95,21 +95,21 @@ def observe_hosts(region: Region, services: frozenset[str], states: bool = False
 
 
 def pinned(region: Region) -> dict[str, str]:
-    """Environment variables of a play: its action plugins refuse any other synced inventory than this run's.
+    """Environment variables of a play that make its action plugins refuse a synced inventory other than this run's.
 
-    An Ansible inventory may take values from its process's surroundings, so it is not held to a hash.
+    An Ansible inventory may depend on its process environment, so its hash is not checked.
     """
     return {INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {}
 
 
 def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:
-    """The shared differences that can be known now.
+    """The differences in shared state that can be determined now.
 
-    A server that does not answer because it is yet to be created lacks everything. One that has its data and will be
-    mended by this run lacks, as far as one can tell, what services need that are yet to be created and of which no job
-    has run; the rest is compared when it answers again, after the run.
+    A server that does not respond because it is yet to be created lacks everything. A server with data that this run
+    will repair is assumed to lack what new services need: services that are yet to be created and whose jobs have
+    never run. The rest is compared after the run, when the server responds again.
 
-    :raises ScsError: a server does not answer, and nothing in the plan explains that
+    :raises ScsError: a server does not respond, and no change in the plan explains that
     """
     unknown = set()
     for name, why in state.failed.items():
@@ -125,13 +125,13 @@ def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Cata
 
 
 def _about_to_change(hosts: list[HostPlan], services: Collection[str]) -> bool:
-    """A server that cannot be read now may be so because this very run will create or mend it, or what it needs."""
+    """Whether this run will create or repair one of these services, which explains an unreadable server."""
     kinds = (Kind.CREATE, Kind.START, Kind.REPLACE, Kind.RESTART)
     return any(c.kind in kinds and c.service in services for h in hosts for c in h.changes)
 
 
 def _check_registry(region: Region, plan: Plan) -> None:
-    """Images that hosts will pull must be in the registry, before anything changes."""
+    """Refuse a plan whose images are missing from the registry, before anything changes."""
     wanted = {c.subject for c in plan.changes if c.kind is Kind.PULL}
     if not wanted:
         return
@@ -145,6 +145,6 @@ def _check_registry(region: Region, plan: Plan) -> None:
     if missing:
         raise RefusedError(
             f"registry {region.environment.settings.registry.host}: "
-            f"no image {', '.join(sorted(missing))} of the release lock",
+            f"missing images of the release lock: {', '.join(sorted(missing))}",
             "scs images push",
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs commands in the containers of many hosts at once, and returns what each said."""
+"""Runs commands in containers on many hosts at once, and returns their answers."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ class Command(Model):
 
     container: str
     argv: tuple[str, ...]
-    """never holds a secret: it is shown by the host's process list"""
+    """must not contain secrets, because the host's process list shows it"""
     timeout: int = 60
     """seconds"""
     one_shot: bool = False
-    """in a new container with this one's image, files, mounts and user, e.g. while it is stopped"""
+    """run in a new container with the image, files, mounts and user of this one, e.g. while this one is stopped"""
 
 
 class ContainerState(StrEnum):
-    """What a container does, as its host's engine says."""
+    """The state of a container according to its host's container engine."""
 
     RUNNING = "running"
     RESTARTING = "restarting"
-    """it ends, and the engine starts it again"""
+    """it exited, and the engine restarts it"""
     STOPPED = "stopped"
     ABSENT = "absent"
     UNREACHABLE = "unreachable"
-    """the engine does not answer"""
+    """the engine does not respond"""
 
 
 class Answer(Model):
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
-    """-1: no answer in time, or the container does not run; `output` says which"""
+    """-1: timeout, or the container is not running; `output` says which"""
     output: str
     """standard output and error"""
     container: ContainerState | None = None
-    """None: it was a one-shot command, in a container of its own"""
+    """None for a one-shot command, which has its own container"""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What all hosts said."""
+    """The answers of all hosts."""
 
     by_host: dict[str, tuple[Answer, ...]] = field(default_factory=dict)
     """in the order of the host's commands"""
     unreachable: dict[str, str] = field(default_factory=dict)
-    """host: what ssh said"""
+    """host: ssh's message"""
 
 
 def execute(region: Region, commands: Mapping[str, Sequence[Command]]) -> Answers:
-    """Run each host's commands, one after the other on a host, the hosts at the same time.
+    """Run commands, on all hosts at the same time and in sequence on each host.
 
     :param commands: by host name
-    :raises ScsError: a host's engine does not answer, or Ansible itself failed
+    :raises ScsError: a host's container engine does not respond, or Ansible itself failed
     """
     chosen = {host: [c.model_dump(mode="json") for c in own] for host, own in commands.items() if own}
     if not chosen:

@@ -22,46 +22,46 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import AHEAD, Environment
 
 Event = Mapping[str, Any]
-"""An ansible-runner event: `event` names its kind, `event_data` holds host, task, play, res."""
+"""An ansible-runner event: `event` is its kind, `event_data` has host, task, play and res."""
 
 
 @dataclass
 class RunResult:
-    """How a playbook ended."""
+    """The result of a playbook."""
 
     status: str
     """successful, failed, canceled or timeout"""
     failures: dict[str, str] = field(default_factory=dict)
-    """host: message of the task that failed there"""
+    """host: message of the failed task"""
     refused: dict[str, str] = field(default_factory=dict)
-    """those of `failures` that wrong input or an unfit host explains"""
+    """the `failures` caused by invalid input or an unsuitable host"""
     unreachable: dict[str, str] = field(default_factory=dict)
-    """host: what ssh said"""
+    """host: ssh's message"""
     acted: set[str] = field(default_factory=set)
-    """hosts that ran a task, or refused to"""
+    """hosts that ran or refused a task"""
     idle: tuple[str, ...] = ()
-    """hosts that were named and ran no task of a run that Ansible calls successful; `all hosts` if none was named"""
+    """named hosts on which no task of a successful run ran; `all hosts` if none was named"""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """host: result of its last task"""
     output: str = ""
-    """what Ansible printed, for failures before any task"""
+    """Ansible's output, for failures before the first task"""
 
     @property
     def ok(self) -> bool:
-        """Everything succeeded everywhere."""
+        """Whether every task succeeded on every host."""
         return self.status == "successful" and not self.failures and not self.unreachable and not self.idle
 
     def raise_for(
         self, verb: str = "", *, changing: bool = False, hint: str = "", but_unreachable: bool = False
     ) -> None:
-        """Raise unless everything succeeded everywhere.
+        """Raise unless every task succeeded on every host.
 
         :param verb: begins the message of a failure, e.g. `observing`
-        :param changing: hosts were being changed, so that something may have been done
-        :param hint: what to do about it
-        :param but_unreachable: the caller handles hosts that cannot be reached
-        :raises RefusedError: nothing was changed: a host cannot be reached, or refuses
-        :raises ScsError: a task failed, or Ansible itself
+        :param changing: the play changes hosts, so some changes may have been made
+        :param hint: what to do about the failure
+        :param but_unreachable: the caller handles unreachable hosts
+        :raises RefusedError: nothing was changed, because a host is unreachable or refused
+        :raises ScsError: a task or Ansible itself failed
         """
         if self.unreachable and not but_unreachable:
             if changing:
@@ -74,10 +74,10 @@ class RunResult:
         if self.failures:
             raise ScsError(failed + summary(self.failures), hint)
         if self.idle and not self.unreachable:
-            ran = f"{failed}no task ran on {', '.join(self.idle)}: Ansible does not find them in the inventory"
+            ran = f"{failed}no task ran on {', '.join(self.idle)}: Ansible did not find them in the inventory"
             raise ScsError(ran, "scs inventory check")
         if self.status != "successful" and not self.unreachable:
-            raise ScsError(f"{failed}Ansible ended as {self.status}: {' '.join(self.output.split())[-600:]}", hint)
+            raise ScsError(f"{failed}Ansible ended with {self.status}: {' '.join(self.output.split())[-600:]}", hint)
 
 
 def run_playbook(
@@ -89,13 +89,13 @@ def run_playbook(
     keep_results: bool = False,
     variables: Mapping[str, str] | None = None,
 ) -> RunResult:
-    """Run a playbook (a file or plays as data) against the environment's inventory.
+    """Run a playbook (a file, or plays as data) with the environment's inventory.
 
-    :param limit: host names; empty: all
-    :param private: folder that keeps Ansible's artifacts; default: a temporary one, removed afterwards
+    :param limit: host names; empty for all
+    :param private: folder for Ansible's artifacts, which is kept; default: a temporary folder
     :param keep_results: collect each host's last task result in `results`
-    :param variables: further environment variables of the process; never a secret
-    :param on_event: sees every event; a ScsError that it raises ends the run and is raised here
+    :param variables: additional environment variables of the process; must not contain secrets
+    :param on_event: called with every event; if it raises ScsError, the run ends and the error is raised here
     :raises KeyboardInterrupt: after the run was cancelled by Ctrl-C
     """
     import ansible_runner
@@ -113,7 +113,7 @@ def run_playbook(
             except ScsError as error:
                 stopped.append(error)
                 cancelled.set()
-        # True keeps the event's file: only a run with a folder of its own wants that
+        # True keeps the event's file, which only runs with their own folder need
         return private is not None
 
     try:
@@ -143,14 +143,14 @@ def run_playbook(
 
 
 def _named(playbook: Path | Sequence[Mapping[str, Any]]) -> list[str]:
-    """Hosts that plays name one by one. A playbook from a file names groups, which may be empty."""
+    """Hosts that plays name individually. A playbook from a file names groups, which may be empty."""
     if isinstance(playbook, Path):
         return []
     return [host for play in playbook for host in str(play["hosts"]).split(",")]
 
 
 def _end(result: RunResult, status: str, named: Sequence[str]) -> None:
-    """How Ansible ended. It only warns of a host that it does not know, and succeeds without it: see RunResult.idle."""
+    """Set the status. Ansible only warns about unknown hosts and succeeds without them: see RunResult.idle."""
     result.status = status
     if result.ok:
         result.idle = tuple(sorted(set(named) - result.acted)) if named or result.acted else ("all hosts",)
@@ -182,7 +182,7 @@ def settings(environment: Environment) -> dict[str, str]:
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
         "ANSIBLE_SSH_ARGS": shlex.join(ssh.arguments(options)),
         "ANSIBLE_BECOME": "False" if environment.settings.ssh.user == "root" else "True",
-        # Ansible is the one beside this Python, also when its environment is not activated
+        # use the Ansible next to this Python, even if its virtual environment is not activated
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
         "SCS_ENVIRONMENT": environment.name,
         **({AHEAD: environment.settings.release} if environment.ahead else {}),
@@ -192,9 +192,9 @@ def settings(environment: Environment) -> dict[str, str]:
 
 
 def summary(said: Mapping[str, str], most: int = 3, verb: str = "") -> str:
-    """`host a: ...; host b: ...; and 7 more hosts`: what was said of hosts, on one line.
+    """Messages of hosts on one line: `host a: ...; host b: ...; and 7 more hosts`.
 
-    :param verb: stands before the colon, e.g. `is unreachable`
+    :param verb: inserted before the colon, e.g. `is unreachable`
     """
     shown = [f"host {host}{verb and ' ' + verb}: {text}" for host, text in sorted(said.items())]
     rest = [f"and {len(shown) - most} more hosts"] if len(shown) > most else []
@@ -207,7 +207,7 @@ def _collect(event: Event, result: RunResult, keep: bool) -> None:
     if str(kind).startswith("runner_on_"):
         result.acted.add(host)
     if kind == "runner_on_unreachable":
-        # ssh's own words are enough: Ansible's name the host once more
+        # keep only ssh's message: Ansible's prefix repeats the host
         said = " ".join(str(res.get("msg", "")).split())
         result.unreachable[host] = re.sub(r"^.*(reached over ssh|connect to the host via ssh): ", "", said)
     elif kind == "runner_on_failed" and not data.get("ignore_errors"):
@@ -219,7 +219,7 @@ def _collect(event: Event, result: RunResult, keep: bool) -> None:
 
 
 def message_of(res: Mapping[str, Any]) -> str:
-    """A failed task's reason, on one line."""
+    """The reason of a failed task, on one line."""
     text = str(res.get("msg") or res.get("stderr") or res.get("stdout") or "no message")
     if res.get("exception") and "Traceback" in text:
         text = text.strip().splitlines()[-1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every operation that changes a region has in common: the region's lock, a record, steps, events.
+"""The base of all operations that change a region: the region's lock, run record, steps and events.
 
 A view (a command, a timer, a web page) builds a request and its operation, shows the plan, runs the operation and
 renders its events. All rules are in the operation.
@@ -161,7 +161,7 @@ class Session:
 
 @contextmanager
 def failing() -> Iterator[None]:
-    """An error of the system within a run that has begun is a failure, not a refusal.
+    """Turn system errors during a run into failures, which are not refusals.
 
     :raises ScsError: in place of any other error
     """
@@ -170,7 +170,7 @@ def failing() -> Iterator[None]:
     except ScsError:
         raise
     except Exception as error:
-        logging.getLogger("scs").exception("the run ends with an error of the system or of scs")
+        logging.getLogger("scs").exception("the run ended with an internal or system error")
         said = explained(error)
         raise ScsError(said.message, said.hint) from error
 
@@ -298,7 +298,7 @@ class Operation(ABC, Generic[Request, Planned, Result]):
             return self.carry_out(session, made)
 
     def changes(self, plan: Planned) -> Iterable[Change]:
-        """The changes of a plan, for the record; none of a plan that consists of steps."""
+        """The changes of a plan, for the record; empty if the plan consists of steps."""
         return plan.changes if isinstance(plan, Plan) else ()
 
     def session(self, watch: Watch = ignore) -> AbstractContextManager[Session]:

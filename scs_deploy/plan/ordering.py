@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a service changes before what: which containers get a new image first, which jobs wait for all of them. Pure.
+"""The order of changes: which containers get a new image first, and which jobs wait for all of them. Pure.
 
-Within a service `after` of its containers says it, between services `requires`. It counts where images change: a file
-restarts containers of one version in any order.
+`after` orders containers within a service, `requires` orders services. The order applies only to new images: a changed
+file restarts containers of the same version in any order.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase, Schema
 
 BEGIN = -2
-"""Wave of what comes before all services: while one server is still left out, no other one may leave."""
+"""Wave before all services: while one server is still drained, no other may be drained."""
 
 PULLS = -1
-"""Wave of images, of all services together."""
+"""Wave in which the images of all services are pulled."""
 
 END = 10**6
-"""Wave of what comes after all services."""
+"""Wave after all services."""
 
 JOBS = 10**6
 """Stage of jobs: after every container of their phase."""
@@ -39,17 +39,21 @@ class Place(Model):
 
 
 class Ordering(Model):
-    """What of a region's services comes before what."""
+    """The order of changes to a region's services."""
 
-    stages: dict[str, int] = Field(default={}, description="container: steps of its service that come before its own")
-    after: dict[str, frozenset[str]] = Field(default={}, description="container: those that come before, all of them")
+    stages: dict[str, int] = Field(default={}, description="container: number of stages of its service before its own")
+    after: dict[str, frozenset[str]] = Field(
+        default={}, description="container: all containers that come before it, directly or indirectly"
+    )
     everywhere: frozenset[str] = Field(default=frozenset(), description="jobs that wait for every container")
-    last: frozenset[str] = Field(default=frozenset(), description="jobs after which images cannot go back")
-    restarts: dict[str, tuple[Place, ...]] = Field(default={}, description="job: what restarts, once per release")
+    last: frozenset[str] = Field(default=frozenset(), description="jobs after which images cannot be rolled back")
+    restarts: dict[str, tuple[Place, ...]] = Field(
+        default={}, description="job: containers that it restarts, once per release"
+    )
 
     @classmethod
     def of(cls, region: Region) -> Ordering:
-        """A region's, from its catalog and inventory."""
+        """The ordering of a region, from its catalog and inventory."""
         services = region.catalog.services.values()
         jobs = [(f"{s.name}.{n}", s, j) for s in services for n, j in s.jobs.items()]
 
@@ -70,7 +74,7 @@ class Ordering(Model):
         )
 
     def wave(self, change: Change, waves: Mapping[str, int]) -> int:
-        """When a change's turn is. A schema is contracted at the very end: until then the region can go back."""
+        """The wave of a change. Schemas are contracted at the very end: until then, the region can be rolled back."""
         if change.kind is Kind.UNDRAIN:
             return BEGIN
         if change.phase is Phase.PULL:
@@ -78,7 +82,7 @@ class Ordering(Model):
         return END if change.subject in self.last else waves.get(change.service, -1)
 
     def stage(self, change: Change) -> int:
-        """Which step of its phase a change belongs to."""
+        """The stage of a change within its phase."""
         if change.phase is Phase.ROLL:
             return self.stages.get(change.subject, 0) if change.kind is Kind.REPLACE else 0
         if change.phase is Phase.FINISH:
@@ -86,12 +90,12 @@ class Ordering(Model):
         return 0
 
     def waiting(self, changes: Iterable[Change], held: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-        """What is held back with `held`: services that would get a new image before what comes before them.
+        """Services that must be held back with `held`, because something they depend on is held back.
 
-        That is a container of theirs, on any host, or a job that migrates their data.
+        That is a container that gets its new image first, on any host, or a job that migrates their data.
 
         :param held: (host, service)
-        :returns: (host, service), `held` among them
+        :returns: (host, service), including `held`
         """
         all_changes = list(changes)
         replaced = [c for c in all_changes if c.kind is Kind.REPLACE]
@@ -111,8 +115,8 @@ class Ordering(Model):
     def unready(self, changes: Iterable[Change], later: Iterable[Change]) -> frozenset[str]:
         """Due jobs that must wait for a change that is not made now.
 
-        :param changes: to be made now
-        :param later: held back or left out
+        :param changes: changes to make now
+        :param later: changes that are held back or not selected
         """
         remaining = list(later)
         old = {c.service for c in remaining if c.kind is Kind.REPLACE}
@@ -127,7 +131,7 @@ class Ordering(Model):
     def restarting(self, record: Change, known: bool) -> list[Change]:
         """A due job that restarts containers, as changes.
 
-        :param known: it was recorded for an earlier release; else nothing is there that could remember one
+        :param known: recorded for an earlier release; otherwise no container can have cached anything from one
         """
         places = self.restarts.get(record.subject, ()) if known else ()
         why = "cached the versions of other hosts when it started"
@@ -138,12 +142,12 @@ class Ordering(Model):
             )
             for p in places
         ]  # fmt: skip
-        reason = "its release changed" if known else "first release that is recorded"
+        reason = "its release changed" if known else "first recorded release"
         return [*restarts, record.model_copy(update={"kind": Kind.RECORD, "reason": reason})]
 
 
 def before(containers: Mapping[str, object], name: str) -> frozenset[str]:
-    """All that a container comes after, also by way of others."""
+    """All containers that come before a container, directly or indirectly."""
     found: set[str] = set()
     left = [name]
     while left:

@@ -27,9 +27,9 @@ def wanted_leaves(environment: Environment, inventory: Inventory) -> dict[str, l
 
 
 def load_certificates(environment: Environment) -> Certificates:
-    """The region CA's certificate and all leaves.
+    """The region CA's certificate and all host and API certificates.
 
-    :raises RefusedError: no certificates.yml or ca.crt, a wrong content, or a wrong vault password
+    :raises RefusedError: certificates.yml or ca.crt is missing or invalid, or the vault password is wrong
     """
     certificates = pki.load(environment)
     if not environment.ca_file.is_file():

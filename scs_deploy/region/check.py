@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads everything that describes a region, part by part, and tells what is wrong with it. Changes nothing."""
+"""Checks everything that describes a region, part by part. Changes nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scs_deploy.secrets import clouds, pki
 
 
 class Finding(Model):
-    """One part of the description: what it holds, or what is wrong with it."""
+    """The summary of a part of the description, or its error."""
 
     part: str
     summary: str = ""
@@ -23,9 +23,9 @@ class Finding(Model):
 
 
 def check(name: str | None) -> list[Finding]:
-    """All findings of a region; the parts that hang on a wrong one are left out.
+    """All findings of a region; omits parts that depend on an invalid one.
 
-    :param name: of the environment; default: the one in use
+    :param name: of the environment; default: the selected one
     """
     try:
         region = Region.load(name)
@@ -58,7 +58,7 @@ def _wrong(part: str, error: ScsError) -> Finding:
 
 def _lock(region: Region) -> str:
     if not region.environment.lock_file.exists():
-        # a region that is being started has none yet; a plan asks for it
+        # a new region has none yet; a plan requires it
         return "none yet: scs images build"
     return f"{len(region.lock.images)} images"
 
@@ -74,7 +74,7 @@ def _certificates(region: Region) -> str:
     stale = pki.stale(region.environment, wanted)
     if stale:
         raise RefusedError(
-            f"{region.environment.certificates_file}: missing, outdated or about to end: {', '.join(stale)}",
+            f"{region.environment.certificates_file}: missing, outdated or about to expire: {', '.join(stale)}",
             "scs secrets init",
         )
     if not clouds.clouds_file(region.environment).is_file():

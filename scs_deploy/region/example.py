@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting a region from a shipped example."""
+"""Creates an environment from a shipped example."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _INVENTORY = re.compile(r"^inventory:.*$", re.MULTILINE)
 def start(name: str, example: str) -> list[Path]:
     """Copy an example to environments/<name>/, with its inventory inside; returns the files written.
 
-    :raises RefusedError: no such example, not a name for a folder and a host, or the environment exists
+    :raises RefusedError: no such example, an invalid name, or the environment exists
     """
     if example not in EXAMPLES:
         raise RefusedError(f"no example '{example}'", f"there are: {', '.join(EXAMPLES)}")
     if not _NAME.fullmatch(name):
-        raise RefusedError(f"'{name}' is no name for an environment", "use [a-z0-9-], at most 48 characters")
+        raise RefusedError(f"'{name}' is not a valid name for an environment", "use [a-z0-9-], at most 48 characters")
     target = paths.environments() / name
     if target.exists():
-        raise RefusedError(f"{target}: exists already", "choose another name, or remove it first")
+        raise RefusedError(f"{target}: already exists", "choose another name, or remove it first")
     text = (paths.root() / "environments" / example / "environment.yml").read_text(encoding="utf-8")
     files = {target / "environment.yml": _INVENTORY.sub("inventory: inventory", text)}
     mapping = paths.root() / "environments" / example / "netbox.yml"

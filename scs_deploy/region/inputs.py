@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inputs of a run, as a hash: runs with the same hash had the same description of the region."""
+"""Hashes the inputs of a run: runs with the same hash had the same description of the region."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SHARED = ("templates", "files")
 
 
 def inputs(region: Region) -> str:
-    """Hash of everything the run goes by: settings, inventory, release lock, specs, overrides."""
+    """Hash of all inputs of a run: settings, inventory, release lock, specs, overrides."""
     folder = region.environment.inventory
-    # a region's first run, which prepares its hosts, has no release lock yet
+    # the first run of a region, which bootstraps its hosts, has no release lock yet
     files = {f.name: f for f in (region.environment.file, region.environment.lock_file) if f.is_file()}
     files |= {folder.name: folder} if folder.is_file() else {f"inventory/{name}": f for name, f in _below(folder)}
     files |= {f"config/{f}": region.overrides.directory / f for f in region.overrides.files}
@@ -40,7 +40,7 @@ def spec_files(region: Region) -> dict[str, Path]:
 
 def _below(folder: Path) -> Iterator[tuple[str, Path]]:
     for file in folder.rglob("*"):
-        # Python leaves compiled programs there when tests import them
+        # Python writes compiled programs there when tests import them
         if file.is_file() and "__pycache__" not in file.parts:
             yield str(file.relative_to(folder)), file
 

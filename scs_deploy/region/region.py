@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything that describes a region, loaded and checked together, shared by the CLI and the Ansible plugins."""
+"""Loads and checks everything that describes a region, for the CLI and the Ansible plugins."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from scs_deploy.spec.catalog import Catalog
 from scs_deploy.spec.release import Lock, Release
 
 INVENTORY = "SCS_INVENTORY"
-"""Environment variable: the hash of the inventory that a run began with."""
+"""Environment variable with the hash of the run's inventory."""
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A region's inputs. Secrets, certificates and the release lock are read when first needed, by their loaders."""
+    """A region's inputs. Secrets, certificates and the release lock are loaded on first use."""
 
     environment: Environment
     catalog: Catalog
@@ -44,10 +44,10 @@ class Region:
 
     @classmethod
     def load(cls, name: str | None = None, release: str | None = None) -> Region:
-        """Load a region and check all that can be checked without secrets.
+        """Load a region and check everything that needs no secrets.
 
-        :param release: see it with this release instead of environment.yml's
-        :raises RefusedError: with file and key of the first error
+        :param release: use this release instead of the one in environment.yml
+        :raises RefusedError: names file and key of the first error
         """
         environment = environments.load(name, release)
         catalog = catalogs.load()
@@ -58,12 +58,12 @@ class Region:
 
     @cached_property
     def lock(self) -> Lock:
-        """What the release's images are in this region."""
+        """The release lock: the release's images in this region."""
         return self.load_lock(self.environment)
 
     @cached_property
     def secrets(self) -> Mapping[str, str]:
-        """All secrets by name; complete."""
+        """All secrets by name; refuses if one is missing."""
         secrets = self.load_secrets(self.environment)
         missing = [n for n in self.catalog.secrets() if not secrets.get(n)]
         if missing:
@@ -74,12 +74,12 @@ class Region:
 
     @cached_property
     def certificates(self) -> Certificates:
-        """The region CA's certificate and all leaves."""
+        """The region CA's certificate and all host and API certificates."""
         return self.load_certificates(self.environment)
 
     @cached_property
     def overrides(self) -> Overrides:
-        """The operator's config layers."""
+        """The operator's configuration overrides."""
         found = Overrides(self.environment.path / "config")
         containers = {
             c: {f.name: file_format(f.name, f.format) for f in spec.config}
@@ -104,9 +104,9 @@ class Region:
         return source.defaults(self.inventory, self.catalog)
 
     def select_hosts(self, names: Iterable[str]) -> frozenset[str]:
-        """Hosts by name; all if none is named.
+        """The named hosts; all if none is named.
 
-        :raises RefusedError: a name that is not in the inventory
+        :raises RefusedError: a host is not in the inventory
         """
         chosen = frozenset(names)
         for name in sorted(chosen - self.inventory.hosts.keys()):
@@ -116,15 +116,15 @@ class Region:
         return chosen or frozenset(self.inventory.hosts)
 
     def group_of(self, service: str, container: str | None = None) -> str:
-        """The inventory group that runs a container (default: the service's)."""
+        """The inventory group that runs a container, or by default the service."""
         spec = self.catalog.services[service]
         return (container and spec.containers[container].hosts) or spec.hosts
 
 
 def check(region: Region) -> None:
-    """What spec, release and inventory must agree on.
+    """Check that specs, release and inventory are consistent.
 
-    :raises RefusedError: the inventory lacks what the catalog needs, or an image is not in the release
+    :raises RefusedError: the inventory lacks something that the catalog needs, or the release lacks an image
     """
     if problems := source.region_problems(region.inventory, region.environment, region.catalog):
         raise ProblemsError(str(region.environment.inventory), problems)
@@ -142,17 +142,17 @@ _shared: dict[str, Region] = {}
 
 
 def shared_region(name: str) -> Region:
-    """The region of an environment, loaded once a process; forked workers inherit it.
+    """The region of an environment, loaded once per process and inherited by forked workers.
 
-    :raises RefusedError: an error in it, or its inventory differs from the run's
+    :raises RefusedError: the description is invalid, or its inventory differs from the run's
     """
     if name not in _shared:
         region = Region.load(name)
         expected = os.environ.get(INVENTORY, region.inventory.hash)
         if region.inventory.hash != expected:
             raise RefusedError(
-                f"{region.environment.inventory}: changed while a run goes by it ({expected[:23]} was planned, "
-                f"{region.inventory.hash[:23]} is there)",
+                f"{region.environment.inventory}: changed during the run (planned with {expected[:23]}, "
+                f"now {region.inventory.hash[:23]})",
                 "run it again",
             )
         _shared[name] = region

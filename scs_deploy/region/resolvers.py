@@ -14,13 +14,13 @@ KEY = "neutron_dns_servers"
 
 
 def for_guests(region: Region, host: Host, setting: Any = None) -> list[str]:
-    """The setting, else the servers that the host's links name.
+    """The DNS servers from the setting, or else from the host's links.
 
-    With an empty list Neutron would hand out its container's /etc/resolv.conf, whose address may be the container
-    engine's or systemd-resolved's: on a guest, that is the guest itself.
+    Without DNS servers, Neutron would offer those in its container's /etc/resolv.conf. These may be the container
+    engine's or systemd-resolved, at an address that on a guest is the guest itself.
 
-    :param setting: the host's; default: as its inventory and the catalog say
-    :raises RefusedError: there are none, or one that a guest cannot ask
+    :param setting: value for the host; default: from the inventory or the catalog
+    :raises RefusedError: no server, or one that guests cannot reach
     """
     where = f"{region.environment.inventory}: host {host.name}: {KEY}"
     given = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of a region that a command is about."""
+"""The part of a region that a command acts on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scs_deploy.spec.container import Impact
 
 @dataclass(frozen=True)
 class Selection:
-    """What of a region a run may change; empty: everything."""
+    """The part of a region that a run may change; everything if empty."""
 
     services: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Galera: MariaDB servers of which each has all data."""
+"""Galera: MariaDB servers that each hold all data."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies of a member's data: how one is taken, unpacked, checked and put in place.
+"""Commands that copy a member's data, and unpack, check and install the copy.
 
 Source: MariaDB documentation, "mariadb-backup Overview", "Incremental Backup and Restore with mariadb-backup"
 """
@@ -18,14 +18,14 @@ set -o pipefail
 mariadb-backup --defaults-file=/etc/mysql/client.cnf --backup --datadir=/var/lib/mysql --target-dir=/tmp \
   --galera-info --stream=mbstream "$@" | gzip -1
 """
-"""client.cnf holds the account and its password. A stream needs no room on the host."""
+"""client.cnf holds the account and its password. A stream needs no disk space on the host."""
 
 IDENTITY = """
 cd /var/lib/mysql
 stat --format='%i.%W' ibdata1
 du --summarize --block-size=1 --exclude=galera.cache . | cut -f 1
 """
-"""Inode and birth: a copy from another member, and a restore, bring a new file. Then the size, bytes."""
+"""Inode and birth time, which change with a copy from another member and with a restore. Then the size in bytes."""
 
 
 EXTRACT = """
@@ -57,7 +57,7 @@ SERVER = (
     "mariadbd", f"--defaults-file={DATA}/0/backup-my.cnf", f"--datadir={DATA}/0", f"--socket={SOCKET}",
     "--pid-file=/run/mysqld/verify.pid", "--skip-networking", "--skip-grant-tables", "--wsrep-on=OFF",
 )  # fmt: skip
-"""A server on restored data, in a container without a network."""
+"""A server on restored data, in a container without network."""
 
 CLIENT = ("mariadb", "--no-defaults", f"--socket={SOCKET}", "--batch", "--skip-column-names", "--raw", "--execute")
 
@@ -66,7 +66,7 @@ CHECK = ("mariadb-check", "--no-defaults", f"--socket={SOCKET}", "--check", "--s
 PROCESS = "mariadbd"
 
 STAGE = "/var/lib/mysql/.scs_restore"
-"""In the volume, so that putting the data in place copies nothing."""
+"""In the volume, so that installing the data is a rename."""
 
 SWAP = """
 cd /var/lib/mysql
@@ -74,9 +74,9 @@ cd /var/lib/mysql
 find . -mindepth 1 -maxdepth 1 ! -name .scs_restore -exec rm -rf {} +
 find .scs_restore/0 -mindepth 1 -maxdepth 1 -exec mv -t . {} +
 rm -r .scs_restore
-# a history of its own: members that have more of the old one must not be taken for newer
+# start a new history, so that members with more of the old one are not considered newer
 rm -f grastate.dat gvwstate.dat galera.cache backup-my.cnf ./*_backup_* xtrabackup_* donor_galera_info
-# accounts of the servers themselves: the vault may have others by now than the backup
+# administrative accounts: the passwords in the vault may have changed since the backup
 sed 's/^CREATE USER/CREATE OR REPLACE USER/' /etc/mysql/init.sql \
   | mariadbd --defaults-file=/etc/mysql/server.cnf --bootstrap --wsrep-on=OFF
 touch scs_initialized scs_bootstrap
@@ -84,7 +84,7 @@ sync -f .
 """
 
 FORGET = "cd /var/lib/mysql && rm -f grastate.dat gvwstate.dat && sync -f ."
-"""A member without a position takes a full copy."""
+"""A member without a position requests a full copy."""
 
 ROOM = "df --block-size=1 --output=avail /var/lib/mysql | tail -n 1; mariadbd --version"
 
@@ -95,13 +95,13 @@ def extract_argv(folder: str, number: int) -> list[str]:
 
 
 def prepare_argv(folder: str, links: int) -> list[str]:
-    """Command that makes `<folder>/0` a data directory."""
+    """Command that turns `<folder>/0` into a data directory."""
     return ["sh", "-ec", PREPARE, "prepare", folder, *(str(n) for n in range(1, links))]
 
 
 @dataclass
 class Log:
-    """What mariadb-backup says on its standard error that a manifest needs."""
+    """What a manifest needs from the standard error of mariadb-backup."""
 
     position: str = ""
     to_lsn: int = -1
@@ -109,7 +109,7 @@ class Log:
     lines: list[str] = field(default_factory=list)
 
     def __call__(self, line: str) -> None:
-        """A line."""
+        """Parse a line."""
         if found := re.search(r"Writing Galera info succeeded with ([0-9a-f-]{36}:-?\d+)", line):
             self.position = found[1]
         elif found := re.search(r"latest check point \(for incremental\): '(\d+)'", line):
@@ -118,14 +118,16 @@ class Log:
             self.complete = True
 
     def check(self, host: str) -> None:
-        """After the command succeeded.
+        """Check the log of a command that succeeded.
 
-        :raises ScsError: it did not say what it must
+        :raises ScsError: it lacks the position or the checkpoint
         """
         if not (self.complete and self.position and self.to_lsn >= 0):
-            raise ScsError(f"host {host}: mariadb-backup ended without saying where", f"scs logs mariadb --host {host}")
+            raise ScsError(
+                f"host {host}: mariadb-backup reported no position or checkpoint", f"scs logs mariadb --host {host}"
+            )
 
 
 def base_version(text: str) -> str:
-    """`11.8.6-MariaDB` of `11.8.6-MariaDB-0+deb13u1 from Debian`."""
+    """`11.8.6-MariaDB` from `11.8.6-MariaDB-0+deb13u1 from Debian`."""
     return "-".join(text.split()[0].split("-")[:2])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Galera's driver. Members leave when they stop, and the others count only who is there."""
+"""Galera's driver. Members leave when they stop, and the others count only members that are present."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STATUS = Command(
     timeout=20,
 )
 SYNCED = "Primary Synced"
-"""What a member says that has all data and gives none away."""
+"""State of a member that has all data and is not a donor."""
 
 
 class Driver(ClusterDriver):
@@ -50,18 +50,18 @@ class Driver(ClusterDriver):
         return Seen(clusters=(state,))
 
     def recovery(self, options: RecoveryOptions) -> Procedure:
-        """Bootstraps the newest data."""
+        """Bootstrap from the newest data."""
         return procedure.GaleraProcedure(GaleraOptions.model_validate(options.model_dump()))
 
 
 def parse(text: str) -> Mapping[str, str]:
-    """The answer to STATUS: variable in capitals: value; empty when the server did not answer."""
+    """Parse the answer to STATUS: uppercase variable: value; empty if the server did not respond."""
     pairs = [line.split("\t") for line in text.splitlines() if line.startswith("WSREP_") and "\t" in line]
     return {p[0].upper(): p[1] for p in pairs}
 
 
 def works(values: Mapping[str, str]) -> bool:
-    """A member of the primary component that takes reads and writes: synced, or giving its data to a new member."""
+    """Whether a member of the primary component accepts reads and writes: it is synced, or a donor."""
     return (
         values.get("WSREP_CLUSTER_STATUS") == "Primary"
         and values.get("WSREP_READY") == "ON"
@@ -70,5 +70,5 @@ def works(values: Mapping[str, str]) -> bool:
 
 
 def in_words(values: Mapping[str, str]) -> str:
-    """E.g. `Primary Synced`; '' when the server did not answer."""
+    """E.g. `Primary Synced`; '' if the server did not respond."""
     return " ".join(filter(None, (values.get("WSREP_CLUSTER_STATUS"), values.get("WSREP_LOCAL_STATE_COMMENT"))))

@@ -44,10 +44,10 @@ POSITION = Command(
 
 MARK = """
 cd /var/lib/mysql
-# the memory of another view would make the server look for members of it first
+# with a saved view, the server would first look for the members of that view
 rm -f gvwstate.dat
 if [ -n "$1" ]; then
-  # a server that knows its position keeps the history: the others need only what they lack
+  # a server that knows its position keeps its history, so the others need only what they lack
   printf '%s\\n' '# GALERA saved state' 'version: 2.1' "uuid:    ${1%%:*}" "seqno:   ${1##*:}" 'safe_to_bootstrap: 1' \
     > grastate.dat.new
   mv grastate.dat.new grastate.dat
@@ -59,13 +59,13 @@ sync -f .
 """
 
 REMADE = ("galera.cache", "ibtmp1")
-"""Files of the data directory that need no copy: a ring of write sets, temporary tables."""
+"""Files of the data directory that Galera and InnoDB recreate: a ring of write sets, temporary tables."""
 
 START_SECONDS, JOIN_SECONDS = 1800.0, 4 * 3600.0
 """Crash recovery of a large database takes minutes; a full copy to a joining member can take hours."""
 
 ATTEMPTS = 4
-"""Times that a server may be seen to have ended before waiting for it is in vain."""
+"""How often a server may be found stopped before the wait is given up."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ class GaleraProcedure:
         return self._with_room(access, members)
 
     def settling(self, members: list[Member]) -> str:
-        """Servers that start."""
+        """Servers that are starting."""
         return recovery.settling(members)
 
     def decide(self, members: list[Member]) -> Recovery:
@@ -98,7 +98,7 @@ class GaleraProcedure:
         return recovery.decide(members, self.options)
 
     def act(self, access: Access, step: RecoveryStep) -> None:
-        """One step."""
+        """Carry out a step."""
         host = step.hosts[0]
         if step.action == "stop":
             access.containers("stop", SERVICE, step.hosts)
@@ -111,7 +111,7 @@ class GaleraProcedure:
             access.containers("create" if step.create else "start", SERVICE, step.hosts)
             wait_synced(access, host, START_SECONDS)
             access.companions(SERVICE, step.create, step.hosts)
-            # what was spelled out is done: from here on there is a cluster like any other
+            # the explicit choice is carried out; from here on, this is an ordinary cluster
             self.options = self.options.model_copy(update={"bootstrap_from": ""})
         elif step.action == "join":
             access.containers("create" if step.create else "start", SERVICE, step.hosts)
@@ -123,12 +123,12 @@ class GaleraProcedure:
             raise ScsError(f"mariadb: no such step: {step.action}")
 
     def put_back(self, access: Access) -> None:
-        """Start what was stopped for reading."""
+        """Start the members that were stopped for inspection."""
         if hosts := sorted(h for h, _ in access.stopped):
             access.containers("start", SERVICE, hosts)
 
     def _with_room(self, access: Access, members: list[Member]) -> list[Member]:
-        """Sizes, where a copy may be taken."""
+        """Add the sizes of members that may be copied."""
         hosts = [m.host for m in members if m.data is Data.PRESENT and not m.primary] if self.options.copies else []
         if not hosts:
             return members
@@ -172,7 +172,7 @@ def member(host: str, status: Answer, files: Answer) -> Member:
 
 
 def _with_positions(access: Access, members: list[Member]) -> list[Member]:
-    """What InnoDB remembers, for stopped members whose grastate.dat does not tell: they crashed."""
+    """Recover the position from InnoDB for stopped members whose grastate.dat has none because they crashed."""
     asked = [
         m.host
         for m in members
@@ -192,7 +192,7 @@ def _with_positions(access: Access, members: list[Member]) -> list[Member]:
                 m = m.model_copy(update={"uuid": uuid, "seqno": seqno, "source": "recovered from InnoDB"})
             else:
                 said = "" if position else " ".join(answer.output.split())[-200:]
-                m = m.model_copy(update={"why": said or "InnoDB tells no position"})
+                m = m.model_copy(update={"why": said or "InnoDB reports no position"})
         elif m.host in answers.unreachable:
             m = Member(host=m.host, container=ContainerState.UNREACHABLE, why=answers.unreachable[m.host])
         result.append(m)
@@ -200,7 +200,7 @@ def _with_positions(access: Access, members: list[Member]) -> list[Member]:
 
 
 def wait_synced(access: Access, host: str, seconds: float) -> None:
-    """Until a server is in the primary component and synchronised."""
+    """Wait until a server is in the primary component and in sync."""
     ended = 0
 
     def ready() -> str:
@@ -212,11 +212,11 @@ def wait_synced(access: Access, host: str, seconds: float) -> None:
         if running(answer) is not ContainerState.RUNNING:
             ended += 1
             if ended >= ATTEMPTS:
-                raise ScsError(f"host {host}: mariadb ends again and again", f"scs logs mariadb --host {host}")
+                raise ScsError(f"host {host}: mariadb keeps crashing", f"scs logs mariadb --host {host}")
         values = recovery.parse_status(answer.output) if answer.code == 0 else {}
         status, state = values.get("wsrep_cluster_status", ""), values.get("wsrep_local_state_comment", "")
         if status == "Primary" and state in ("Synced", "Donor/Desynced"):
             return ""
         return f"{host}: mariadb is {state or running(answer).value}{', ' + status if status else ''}"
 
-    access.until(ready, seconds, f"host {host}: mariadb is not synchronised")
+    access.until(ready, seconds, f"host {host}: mariadb is not in sync")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RabbitMQ: brokers with one metadata store, and quorum queues with replicas of their own."""
+"""RabbitMQ: brokers that share a metadata store, and quorum queues that have their own replicas."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RabbitMQ's driver. A member that stops stays a member until the others forget it."""
+"""RabbitMQ's driver. A stopped member remains a member until the others forget it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scs_deploy.shared import state as shared_state
 from scs_deploy.shared.messaging import Messaging
 
 NODES = Command(container=SERVICE, argv=("curl", "--config", "/etc/rabbitmq/nodes.curl"), timeout=20)
-"""The management API's list of nodes: a fraction of what rabbitmqctl costs."""
+"""The management API's list of nodes, which costs a fraction of rabbitmqctl."""
 
 
 class Driver(ClusterDriver):
@@ -29,7 +29,7 @@ class Driver(ClusterDriver):
         return {"nodes": NODES} if self.here(host, SERVICE) else {}
 
     def parse(self, answers: Answers) -> Seen:
-        """One cluster, as the first broker that answers sees it."""
+        """One cluster, as seen by the first broker that responds."""
         views = (parse(a["nodes"].output) for a in answers.values() if "nodes" in a and not a["nodes"].code)
         nodes = next(filter(None, views), {})
         state = ClusterState(
@@ -42,22 +42,24 @@ class Driver(ClusterDriver):
         return Seen(clusters=(state,))
 
     def forget(self, access: Access, state: ClusterState, host: str, empty: bool) -> None:
-        """Forget a node that does not run and has no data any more."""
+        """Forget a node that is not running and has lost its data."""
         other = state.other(host)
         if not (empty and other and host in state.members):
             return
         with self._session(but=host) as session:
             if session.nodes().get(f"rabbit@{host}") is not False:
-                # not a member, or one that runs
+                # not a member, or running
                 return
         argv = ("rabbitmqctl", "--quiet", "--timeout", "60", "forget_cluster_node", f"rabbit@{host}")
         answer = access.execute(other, Command(container=SERVICE, argv=argv, timeout=90))
         if answer.code:
-            raise ScsError(f"RabbitMQ does not forget rabbit@{host}: {' '.join(answer.output.split())[:300]}")
-        access.say("note", f"RabbitMQ forgets rabbit@{host}")
+            raise ScsError(
+                f"could not remove rabbit@{host} from cluster RabbitMQ: {' '.join(answer.output.split())[:300]}"
+            )
+        access.say("note", f"removed rabbit@{host} from cluster RabbitMQ")
 
     def unfinished(self, access: Access, host: str) -> list[str]:  # noqa: ARG002 - asks the API
-        """Quorum queues that have no replica there, though they could."""
+        """Quorum queues that could have a replica on the host, but have none."""
         with self._session() as session:
             running = {n for n, up in session.nodes().items() if up}
             node = f"rabbit@{host}"
@@ -66,23 +68,23 @@ class Driver(ClusterDriver):
         return [f"{len(short)} quorum queues have no replica on {host} yet"] if short else []
 
     def recovery(self, options: RecoveryOptions) -> Procedure:
-        """Brings members back, with their data or with none."""
+        """Bring members back, with their data or without."""
         return procedure.RabbitmqProcedure(RabbitmqOptions.model_validate(options.model_dump()))
 
     def _session(self, but: str = "") -> Messaging:
-        """A session with whichever broker answers.
+        """A session with any broker that responds.
 
-        :param but: not this host's
-        :raises ScsError: there is no other
+        :param but: exclude this host's broker
+        :raises ScsError: there is no other broker
         """
         hosts = [self.region.inventory.hosts[h].management for h in self.hosts if h != but]
         if not hosts:
-            raise ScsError(f"{self.service.name}: no broker to ask")
+            raise ScsError(f"{self.service.name}: no other broker to query")
         return shared_state.broker_session(self.region, hosts, timeout=5)
 
 
 def parse(text: str) -> dict[str, bool]:
-    """Host: whether its node runs; empty when this is no list of nodes.
+    """Host: whether its node is running; empty if the text is not a list of nodes.
 
     Source: RabbitMQ HTTP API reference, GET /api/nodes
     """

@@ -42,10 +42,10 @@ cd /var/lib/rabbitmq
 [ -z "$(ls -A mnesia 2> /dev/null)" ] || mv mnesia "mnesia.before-recovery-$1"
 ls -d mnesia.before-recovery-* 2> /dev/null | sort -r | tail -n +3 | xargs -r rm -r
 """
-"""Within the volume, so that it takes no time and no room; the newest two stay."""
+"""Within the volume, so that it is a rename and needs no disk space; keeps the newest two."""
 
 START_SECONDS = 600.0
-"""A member waits up to five minutes for the others' tables, then begins again."""
+"""A member waits up to five minutes for the others' tables, then starts over."""
 
 ATTEMPTS = 6
 
@@ -58,7 +58,7 @@ class RabbitmqProcedure:
     stamp: str = field(default_factory=lambda: time.strftime("%Y%m%dT%H%M%S", time.gmtime()))
     service: str = SERVICE
     new: bool = False
-    """a recovery made an empty cluster"""
+    """whether the recovery created an empty cluster"""
     queues: Queues = field(default_factory=Queues)
 
     def read(self, access: Access) -> list[Member]:
@@ -75,19 +75,19 @@ class RabbitmqProcedure:
         return members
 
     def settling(self, members: list[Member]) -> str:
-        """Brokers that start."""
+        """Brokers that are starting."""
         return recovery.settling(members)
 
     def decide(self, members: list[Member]) -> Recovery:
         """See recovery.decide."""
         found = recovery.decide(members, self.queues, self.options)
         if self.new:
-            note = "the cluster is new: run `scs apply`, which creates virtual hosts and accounts again"
+            note = "the cluster is new: run `scs apply`, to create virtual hosts and accounts again"
             return found.model_copy(update={"warnings": (*found.warnings, note)})
         return found
 
     def act(self, access: Access, step: RecoveryStep) -> None:
-        """One step."""
+        """Carry out a step."""
         hosts = step.hosts
         if step.action == "stop":
             access.containers("stop", SERVICE, hosts)
@@ -115,7 +115,7 @@ class RabbitmqProcedure:
             raise ScsError(f"rabbitmq: no such step: {step.action}")
 
     def put_back(self, access: Access) -> None:
-        """Nothing is stopped for reading."""
+        """Does nothing, because reading stops no member."""
 
     def _queues(self, access: Access, members: list[Member]) -> Queues:
         up = [m.host for m in members if m.up and m.container is ContainerState.RUNNING]
@@ -160,7 +160,7 @@ def _shell(script: str, *arguments: str, one_shot: bool = False, timeout: int = 
 
 
 def _wait(access: Access, hosts: tuple[str, ...], expected: frozenset[str]) -> None:
-    """Until every one of the hosts' members sees the expected ones running."""
+    """Wait until the members on all hosts see the expected members running."""
     ended = dict.fromkeys(hosts, 0)
 
     def ready() -> str:
@@ -172,7 +172,7 @@ def _wait(access: Access, hosts: tuple[str, ...], expected: frozenset[str]) -> N
             if running(answer) is not ContainerState.RUNNING:
                 ended[host] += 1
                 if ended[host] >= ATTEMPTS:
-                    raise ScsError(f"host {host}: rabbitmq ends again and again", f"scs logs rabbitmq --host {host}")
+                    raise ScsError(f"host {host}: rabbitmq keeps crashing", f"scs logs rabbitmq --host {host}")
             if answer.code:
                 return f"{host}: rabbitmq starts"
             missing = expected - recovery.sees(answer.output)

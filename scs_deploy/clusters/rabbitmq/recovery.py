@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""RabbitMQ: which members form the cluster, and how the others come back to it. Pure.
+"""RabbitMQ: finds the members that form the cluster, and the steps that bring the others back. Pure.
 
 Sources: RabbitMQ documentation, "Clustering Guide" (restarting, forgetting and force-booting nodes), "Clustering and
 Network Partitions" (pause_minority), "Quorum Queues" (replica management).
@@ -28,27 +28,27 @@ class Data(StrEnum):
     PRESENT = "present"
     EMPTY = "empty"
     DAMAGED = "damaged"
-    """files, but not those without which a node cannot know its cluster"""
+    """lacks files that a node needs to know its cluster"""
     UNKNOWN = "unknown"
 
 
 class Member(Model):
-    """What was seen of one member."""
+    """The observed state of one member."""
 
     host: str
     container: ContainerState
     why: str = ""
     up: bool = False
-    """the broker answers and takes part in a cluster"""
+    """the broker responds and is part of a cluster"""
     sees: frozenset[str] = frozenset()
-    """hosts of the members that it sees running, itself included"""
+    """hosts of the members that it sees running, including itself"""
     cluster: frozenset[str] = frozenset()
-    """hosts of all members that it counts to its cluster"""
+    """hosts of all members of its cluster, as it knows them"""
     partitions: bool = False
     alarms: tuple[str, ...] = ()
     data: Data = Data.UNKNOWN
     last_seen: frozenset[str] = frozenset()
-    """hosts of the members that ran when it last knew: it waits for these"""
+    """hosts of the members that ran when it stopped; it waits for these"""
 
 
 class Queues(Model):
@@ -72,7 +72,7 @@ class RabbitmqOptions(RecoveryOptions):
     reset: bool = Field(default=False, description="New, empty cluster; run `scs apply` afterwards for the accounts.")
 
     def check(self) -> None:
-        """A reset gives all data up."""
+        """Refuse a reset together with --force-boot."""
         if self.reset and self.force_boot:
             raise RefusedError("--reset gives up the data that --force-boot would boot from", "choose one")
 
@@ -112,7 +112,7 @@ def parse_queues(documents: Iterable[tuple[str, str]], hosts: Collection[str], s
 
     :param documents: (virtual host, JSON)
     :param hosts: members that run
-    :param size: replicas that a queue shall have
+    :param size: replicas that each queue should have
     """
     total, leaderless, missing = 0, [], dict.fromkeys(sorted(hosts), 0)
     for vhost, text in documents:
@@ -130,15 +130,15 @@ def parse_queues(documents: Iterable[tuple[str, str]], hosts: Collection[str], s
 
 
 def settling(members: Collection[Member]) -> str:
-    """Brokers that may be starting."""
+    """Brokers that may still be starting."""
     starting = [m.host for m in members if m.container is ContainerState.RUNNING and not m.up]
     return f"waiting for rabbitmq on {names(starting)} to answer" if starting else ""
 
 
 def decide(members: Collection[Member], queues: Queues, options: RabbitmqOptions) -> Recovery:
-    """What to do.
+    """Decide how to recover the cluster.
 
-    :raises RefusedError: what a lost member knew would be given up, and nobody spelled that out
+    :raises RefusedError: the state of a lost member would be given up, and the operator did not ask for that
     """
     known(SERVICE, [m.host for m in members], (*options.without, *filter(None, [options.force_boot])))
     ordered = sorted(members, key=lambda m: m.host)
@@ -146,13 +146,13 @@ def decide(members: Collection[Member], queues: Queues, options: RabbitmqOptions
     rest = [m for m in ordered if m.host not in options.without]
     reachable = [m for m in rest if m.container is not ContainerState.UNREACHABLE]
     if not reachable:
-        raise RefusedError("no member of rabbitmq is reachable", "check power and network of its hosts")
+        raise RefusedError("no member of rabbitmq is reachable", "check the power and network of its hosts")
     if options.reset:
         return _reset(rest, reachable, table)
     up = [m for m in reachable if m.up]
     if up and not (options.force_boot and _divided(up)):
         if options.force_boot:
-            raise RefusedError(f"rabbitmq runs on {names(m.host for m in up)}", "leave --force-boot out")
+            raise RefusedError(f"rabbitmq is running on {names(m.host for m in up)}", "leave --force-boot out")
         return _beside(_keepers(up, len(members)), reachable, ordered, table, queues)
     return _boot(rest, reachable, table, options)
 
@@ -176,9 +176,9 @@ def _divided(up: Collection[Member]) -> bool:
 
 
 def _keepers(up: list[Member], size: int) -> list[Member]:
-    """Those whose cluster goes on: the only one, or the one of most members.
+    """The members whose cluster is kept: the only cluster, or the largest.
 
-    :raises RefusedError: several, and none has a majority
+    :raises RefusedError: there are several clusters, and none has a majority
     """
     views: dict[frozenset[str], list[Member]] = {}
     for m in up:
@@ -187,8 +187,8 @@ def _keepers(up: list[Member], size: int) -> list[Member]:
     if len(views) > 1 and len(best) * 2 <= size:
         said = "; ".join(f"{names(m.host for m in own)} see {names(seen)}" for seen, own in views.items())
         raise RefusedError(
-            f"rabbitmq is divided, and no part has a majority: {said}",
-            "name the member whose state is kept with --force-boot HOST, or --reset",
+            f"rabbitmq is partitioned, and no partition has a majority: {said}",
+            "name the member whose state to keep with --force-boot HOST, or use --reset",
         )
     return best
 
@@ -200,7 +200,7 @@ def _beside(
     table: tuple[dict[str, str], ...],
     queues: Queues,
 ) -> Recovery:
-    """A cluster runs: the others come back to it, with their data or with none."""
+    """A cluster is running: the other members rejoin it, with their data or without."""
     here = frozenset(m.host for m in keepers)
     majority = len(here) * 2 > len(members)
     known_there = frozenset[str]().union(*(m.cluster for m in keepers))
@@ -209,7 +209,7 @@ def _beside(
         if m.host in here and m.data in (Data.PRESENT, Data.UNKNOWN):
             continue
         if m.host in here and not majority:
-            # it still works from memory: nobody else could give it its data back
+            # it still works from memory, and no majority could give it its data back
             continue
         stranger = m.host not in known_there or bool(m.cluster and not m.cluster & (here - {m.host}))
         stuck = m.container in (ContainerState.RUNNING, ContainerState.RESTARTING) and not m.up
@@ -218,17 +218,17 @@ def _beside(
         else:
             steps.append(_start([m], here))
     warnings = [
-        f"{m.host} is not reachable ({m.why}); it joins by itself"
+        f"{m.host} is not reachable ({m.why}); it rejoins automatically when it is back"
         for m in members
         if m.container is ContainerState.UNREACHABLE
     ]
     warnings += [
-        f"alarm: {a}; publishers wait until it is gone" for a in sorted({a for m in keepers for a in m.alarms})
+        f"alarm: {a}; publishers are blocked until it clears" for a in sorted({a for m in keepers for a in m.alarms})
     ]
     if queues.leaderless:
         warnings.append(
             f"{len(queues.leaderless)} of {queues.total} quorum queues have no majority of replicas, first: "
-            f"{queues.leaderless[0]}; if they stay so, services get new ones after --reset"
+            f"{queues.leaderless[0]}; if this persists, --reset makes services create new ones"
         )
     if not steps:
         steps = [
@@ -242,7 +242,7 @@ def _beside(
             for host, count in sorted(queues.missing.items())
         ]
     summary = f"{names(here)} form the cluster, {queues.total} quorum queues"
-    # which queues lack a replica shows once all members are there
+    # queues that lack a replica are known only once all members are back
     partial = any(s.action == "rejoin" for s in steps)
     return Recovery(members=table, steps=tuple(steps), warnings=tuple(warnings), summary=summary, partial=partial)
 
@@ -250,7 +250,7 @@ def _beside(
 def _boot(
     rest: list[Member], reachable: list[Member], table: tuple[dict[str, str], ...], options: RabbitmqOptions
 ) -> Recovery:
-    """Nobody runs: members with data start together, then those without join them."""
+    """No member is running: members with data start together, then those without data join them."""
     holders = [m for m in reachable if m.data is Data.PRESENT]
     hosts = frozenset(m.host for m in holders)
     others = [m for m in reachable if m not in holders]
@@ -260,10 +260,10 @@ def _boot(
     if options.force_boot:
         if options.force_boot not in hosts:
             raise RefusedError(
-                f"{options.force_boot} has no data to boot from", f"these have: {names(hosts) or 'none'}"
+                f"{options.force_boot} has no data to boot from", f"members with data: {names(hosts) or 'none'}"
             )
         first = next(m for m in holders if m.host == options.force_boot)
-        warnings.append(f"queues, accounts and messages that {first.host} did not know when it stopped are lost")
+        warnings.append(f"queues, accounts and messages that {first.host} did not know when it stopped will be lost")
         steps = [
             _stop([m for m in reachable if m.container is not ContainerState.ABSENT]),
             RecoveryStep(
@@ -274,13 +274,13 @@ def _boot(
                 what="boot from its data without waiting for the others",
             ),
         ]
-        # a member that knows other running members than itself takes their state over
+        # a member that finds other members running takes over their state
         steps += [_start([m], frozenset({first.host})) for m in holders if m is not first]
     elif not holders:
         if lost:
             _refuse_lost(lost)
         first, *others = others
-        warnings.append("no member has data: accounts and queues are new; run `scs apply` afterwards")
+        warnings.append("no member has data: run `scs apply` afterwards to create the accounts again")
         steps = [_rejoin(first, frozenset())]
         hosts = frozenset({first.host})
     else:
@@ -288,8 +288,8 @@ def _boot(
             longest = min(holders, key=lambda m: (len(m.last_seen), m.host)).host
             waits = sorted(frozenset[str]().union(*(m.last_seen for m in holders)) - hosts)
             raise RefusedError(
-                f"{names(hosts)} wait for {names(waits)}, which ran longer and has no data or cannot be reached",
-                f"bring it back; or give up what only it knew with --force-boot {longest}; or --reset",
+                f"{names(hosts)} would wait for {names(waits)}: stopped later, but without data or unreachable",
+                f"bring it back; or give up its latest state with --force-boot {longest}; or use --reset",
             )
         steps = [_start(holders, hosts)]
     steps += [_rejoin(m, hosts) for m in others]
@@ -297,7 +297,7 @@ def _boot(
         members=table,
         steps=tuple(steps),
         warnings=tuple(warnings),
-        summary="no member of rabbitmq takes part in a cluster",
+        summary="no member of rabbitmq is part of a cluster",
         partial=bool(hosts),
     )
 
@@ -314,8 +314,8 @@ def _reset(rest: list[Member], reachable: list[Member], table: tuple[dict[str, s
         members=table,
         steps=tuple(steps),
         warnings=(
-            "all queues, messages, virtual hosts and accounts are given up: services' requests in flight fail, and "
-            "nothing works until `scs apply` has created the accounts again",
+            "all queues, messages, virtual hosts and accounts will be deleted: requests in flight fail, and "
+            "services do not work until `scs apply` has created the accounts again",
         ),
         summary="a new, empty cluster",
     )
@@ -323,8 +323,8 @@ def _reset(rest: list[Member], reachable: list[Member], table: tuple[dict[str, s
 
 def _refuse_lost(lost: list[Member]) -> None:
     raise RefusedError(
-        f"{names(m.host for m in lost)} cannot be reached ({'; '.join(m.why for m in lost)}) "
-        "and would come back with the old state",
+        f"could not reach {names(m.host for m in lost)} ({'; '.join(m.why for m in lost)}), "
+        "which would return with the old state",
         "bring it back, or add " + " ".join(f"--without {m.host}" for m in lost),
     )
 
@@ -334,7 +334,7 @@ def _stop(members: list[Member]) -> RecoveryStep:
 
 
 def _start(members: list[Member], expected: Iterable[str]) -> RecoveryStep:
-    """Members with data, at the same time: each may wait for another."""
+    """Start members with data at the same time, since each may wait for another."""
     target = ",".join(sorted({*expected, *(m.host for m in members)}))
     how = "start rabbitmq together" if len(members) > 1 else "start rabbitmq"
     return RecoveryStep(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OVSDB's raft clusters, as OVN has them: databases of which a majority of the servers must agree."""
+"""OVSDB's Raft clusters, as used by OVN: databases in which a majority of the servers must agree."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OVN's chassis: on which hosts routers' gateways may be, and are."""
+"""OVN's chassis: which hosts may have router gateways, and which do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GATEWAY = "enable-chassis-as-gw"
 
 
 def southbound(*arguments: str) -> Command:
-    """`ovn-sbctl` on the host's own member, which need not lead."""
+    """`ovn-sbctl` on the host's own member, which need not be the leader."""
     argv = ("ovn-sbctl", "--db=unix:/run/ovn/ovnsb_db.sock", "--no-leader-only", "--timeout=10", *arguments)
     return Command(container=SOUTHBOUND, argv=argv, timeout=20)
 
@@ -23,7 +23,7 @@ CHASSIS = southbound("--format=json", "--columns=_uuid,name", "list", "Chassis")
 
 
 def options(container: str) -> Command:
-    """What the chassis offers."""
+    """Read the chassis options."""
     argv = ("ovs-vsctl", "--timeout=10", "--if-exists", "get", "Open_vSwitch", ".", "external_ids:ovn-cms-options")
     return Command(container=container, argv=argv, timeout=20)
 
@@ -34,19 +34,19 @@ def change(container: str, *arguments: str) -> Command:
 
 
 def leave(container: str) -> Command:
-    """Neutron takes a chassis without the option out of every router, and OVN moves what is bound there."""
+    """Remove the gateway option: Neutron unschedules all routers from the chassis, and OVN moves their bindings."""
     away = ("remove", "Open_vSwitch", ".", "external_ids", "ovn-cms-options")
     return change(container, "set", "Open_vSwitch", ".", "external_ids:scs-drained=true", "--", *away)
 
 
 def offer(container: str) -> Command:
-    """Neutron may schedule routers there again."""
+    """Set the gateway option, so that Neutron may schedule routers there again."""
     back = ("set", "Open_vSwitch", ".", f"external_ids:ovn-cms-options={GATEWAY}")
     return change(container, "remove", "Open_vSwitch", ".", "external_ids", "scs-drained", "--", *back)
 
 
 def deletions(host: str) -> tuple[Command, ...]:
-    """What makes the southbound database forget a chassis."""
+    """Commands that delete a chassis from the southbound database."""
     return (
         southbound("--if-exists", "chassis-del", host),
         southbound("--if-exists", "destroy", "Chassis_Private", host),
@@ -54,7 +54,7 @@ def deletions(host: str) -> tuple[Command, ...]:
 
 
 def ports(answers: Answers) -> dict[str, tuple[str, ...]]:
-    """Router gateway ports by host, from the first member that answers: all have the same."""
+    """Router gateway ports by host, from the first member that responds, since all have the same data."""
     for own in answers.values():
         found, chassis = own.get("ports"), own.get("chassis")
         if found and chassis and found.code == chassis.code == 0:
@@ -75,7 +75,7 @@ def bindings(ports: str, chassis: str) -> dict[str, tuple[str, ...]]:
         return {}
     result: dict[str, list[str]] = {}
     for port, at in rows:
-        # an optional reference is ["uuid", id], or ["set", []] when there is none
+        # an optional reference is ["uuid", id], or ["set", []] if unset
         if at[0] == "uuid" and at[1] in names:
             result.setdefault(names[at[1]], []).append(port)
     return {name: tuple(sorted(own)) for name, own in result.items()}

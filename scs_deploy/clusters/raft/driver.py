@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The driver of OVSDB's raft clusters, one for each database of a service, and of the chassis that they serve."""
+"""The driver for OVSDB's Raft clusters, one for each database of a service, and for the chassis that they serve."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from scs_deploy.engine.access import Access
 from scs_deploy.engine.remote import Command
 
 GATEWAYS, LEAVING = 120, 60
-"""Seconds until routers' gateways are elsewhere, until a member has left."""
+"""Seconds to wait for router gateways to move, and for a member to leave."""
 
 
 class Driver(ClusterDriver, GatewayHost):
-    """Clusters whose servers have ids: one that comes back with an empty disk is another server."""
+    """Clusters whose servers have ids: a member that returns with an empty disk is a different server."""
 
     SETTINGS = Settings
     OPTIONS = RaftOptions
@@ -27,12 +27,12 @@ class Driver(ClusterDriver, GatewayHost):
 
     @property
     def settings(self) -> Settings:
-        """Its databases."""
+        """The validated settings."""
         assert isinstance(self._settings, Settings)
         return self._settings
 
     def questions(self, host: str) -> dict[str, Command]:
-        """Each database's view of its cluster, and what is bound to which chassis."""
+        """Each database's view of its cluster, and the bindings of each chassis."""
         asked: dict[str, Command] = {
             container: cluster_command(container, database, "status")
             for container, database in self.settings.databases.items()
@@ -74,7 +74,7 @@ class Driver(ClusterDriver, GatewayHost):
     # membership
 
     def leave(self, access: Access, state: ClusterState, host: str) -> None:
-        """The cluster counts one less from then on."""
+        """Leave the cluster, which then counts one member less."""
         if host not in state.alive:
             return
         container, database = self._database(state)
@@ -85,11 +85,11 @@ class Driver(ClusterDriver, GatewayHost):
             return mine.status if mine and mine.status != "left cluster" else ""
 
         if left := access.wait(staying, LEAVING, show=False):
-            raise ScsError(f"{state.name}: the member on {host} does not leave: {left}")
-        access.say("note", f"{state.name}: the member on {host} left")
+            raise ScsError(f"could not remove the member on {host} from cluster {state.name}: {left}")
+        access.say("note", f"{state.name}: the member on {host} has left the cluster")
 
     def forget(self, access: Access, state: ClusterState, host: str, empty: bool) -> None:
-        """Kick the ids of earlier servers of the host."""
+        """Kick the host's earlier servers by id."""
         other = state.other(host)
         if not other:
             return
@@ -104,7 +104,7 @@ class Driver(ClusterDriver, GatewayHost):
             answer = access.execute(other, cluster_command(container, database, "kick", server))
             if answer.code:
                 raise ScsError(f"could not remove {server} from cluster {state.name}: {answer.output.strip()[:200]}")
-            access.say("note", f"{state.name} forgets member {server} at {address}")
+            access.say("note", f"removed {server} at {address} from cluster {state.name}")
 
     def _database(self, state: ClusterState) -> tuple[str, Database]:
         return next((c, d) for c, d in self.settings.databases.items() if d.name == state.name)
@@ -116,22 +116,22 @@ class Driver(ClusterDriver, GatewayHost):
     # gateways
 
     def release(self, access: Access, seen: Iterable[ClusterState], host: str) -> str:
-        """Take the chassis' offer back, and wait until its ports are elsewhere."""
+        """Remove the chassis' gateway option, and wait until its ports have moved."""
         access.output(host, chassis.leave(self.settings.chassis))
         member = self._southbound(seen, host)
         if not member:
-            raise ScsError("OVN southbound: no member to ask", f"scs status {self.service.name}")
+            raise ScsError("OVN southbound: no working member on another host", f"scs status {self.service.name}")
 
         def left() -> str:
             found = access.run({member: [chassis.PORTS, chassis.CHASSIS]}).by_host.get(member, ())
             if len(found) != 2 or any(a.code for a in found):
-                raise ScsError(f"host {member}: ovn-sbctl does not answer", f"scs status {self.service.name}")
+                raise ScsError(f"host {member}: ovn-sbctl failed", f"scs status {self.service.name}")
             return ", ".join(chassis.bindings(found[0].output, found[1].output).get(host, ()))
 
         return access.wait(left, GATEWAYS, show=False)
 
     def take(self, access: Access, host: str) -> None:
-        """Offer the chassis again."""
+        """Set the chassis' gateway option again."""
         access.output(host, chassis.offer(self.settings.chassis))
 
     def delete(self, access: Access, seen: Iterable[ClusterState], host: str) -> None:
@@ -141,12 +141,12 @@ class Driver(ClusterDriver, GatewayHost):
                 access.output(member, command)
 
     def _southbound(self, seen: Iterable[ClusterState], host: str) -> str:
-        """Another host where the southbound database works; '' when there is none."""
+        """Another host where the southbound database works; '' if there is none."""
         database = self.settings.databases.get(chassis.SOUTHBOUND)
         return next((c.other(host) for c in seen if database and c.name == database.name), "")
 
     def recovery(self, options: RecoveryOptions) -> Procedure:
-        """Replaces lost servers, or makes a new cluster of one member's data."""
+        """Replace lost servers, or create a new cluster from one member's data."""
         return procedure.RaftProcedure(
             RaftOptions.model_validate(options.model_dump()), self.service.name, self.settings
         )

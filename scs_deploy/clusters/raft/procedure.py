@@ -20,7 +20,7 @@ FILES = """
 cd /var/lib/ovn
 [ -e "$1" ] || { echo missing; exit; }
 ovsdb-tool db-sid "$1"
-# exit code 2: the cluster's id is not known yet
+# exit code 2: the cluster id is not known yet
 ovsdb-tool db-cid "$1" > /dev/null 2>&1 || { [ $? != 2 ] || { echo joining; exit; }; }
 ovsdb-tool check-cluster "$1"
 """
@@ -53,14 +53,14 @@ ATTEMPTS = 6
 
 @dataclass
 class RaftProcedure:
-    """The recovery of OVN's two raft clusters."""
+    """The recovery of OVN's two Raft clusters."""
 
     options: RaftOptions
     service: str
     settings: Settings
     stamp: str = field(default_factory=lambda: time.strftime("%Y%m%dT%H%M%S", time.gmtime()))
     restarted: tuple[str, ...] = ()
-    """services beside OVN that were restarted"""
+    """other services that were restarted"""
 
     def read(self, access: Access) -> dict[str, tuple[Member, ...]]:
         """Every member of both databases."""
@@ -79,19 +79,19 @@ class RaftProcedure:
         }
 
     def settling(self, members: dict[str, tuple[Member, ...]]) -> str:
-        """Servers that start, join or elect."""
+        """Servers that are starting, joining or electing."""
         return recovery.settling([m for own in members.values() for m in own])
 
     def decide(self, members: dict[str, tuple[Member, ...]]) -> Recovery:
         """See recovery.decide."""
         found = recovery.decide(members, self.options)
         if self.restarted:
-            note = f"{', '.join(self.restarted)} was restarted: `scs status` tells when it works again"
+            note = f"{', '.join(self.restarted)} restarted: check with `scs status` that it works again"
             return found.model_copy(update={"warnings": (*found.warnings, note)})
         return found
 
     def act(self, access: Access, step: RecoveryStep) -> None:
-        """One step."""
+        """Carry out a step."""
         container, hosts = step.container, step.hosts
         if step.action == "stop":
             access.containers("stop", container, hosts)
@@ -118,27 +118,27 @@ class RaftProcedure:
             raise ScsError(f"ovn: no such step: {step.action}")
 
     def put_back(self, access: Access) -> None:
-        """Start what was stopped."""
+        """Start the members that were stopped."""
         for container in self.settings.databases:
             if hosts := sorted(h for h, c in access.stopped if c == container):
                 access.containers("start", container, hosts)
 
     def _kick(self, access: Access, step: RecoveryStep) -> None:
-        """Remove a server; a cluster removes one at a time, so wait until it is gone."""
+        """Remove a server, and wait for the removal, since a cluster removes only one at a time."""
         host, container = step.hosts[0], step.container
         access.require({host: [self._cluster(container, "kick", step.target)]})
 
         def gone() -> str:
             answers = access.require({host: [self._status(container)]})
             server = recovery.parse_status(answers[host][0].output)
-            return f"{container}: server {step.target} leaves" if server and step.target in server.servers else ""
+            return f"{container}: removing server {step.target}" if server and step.target in server.servers else ""
 
         access.until(gone, START_SECONDS, f"{container}: server {step.target} is still a member")
 
     def _reset_clients(self, access: Access, container: str) -> None:
-        """Tell the clients that have a command for it; restart the services that require this one.
+        """Notify clients that have a command for it; restart the services that require this one.
 
-        Clients refuse a database whose log is shorter than what they have seen, until they are told.
+        Clients refuse a database whose log is shorter than the one they have seen, until they are notified.
         Sources: ovn-northd(8), ovn-controller(8), runtime management commands.
         """
         catalog, inventory = access.region.catalog, access.region.inventory
@@ -157,7 +157,7 @@ class RaftProcedure:
                     access.containers("restart", name, own)
 
     def _timer(self, region: Region, host: str) -> str:
-        """Milliseconds until a follower stands for election."""
+        """The election timer in milliseconds."""
         settings = {**region.catalog.settings, **region.inventory.hosts[host].settings}
         return str(settings[f"{self.service}_election_timer_ms"])
 
@@ -170,7 +170,7 @@ class RaftProcedure:
         return self._cluster(container, "status")
 
     def _wait(self, access: Access, container: str, hosts: tuple[str, ...]) -> None:
-        """Until every one of the hosts' servers is a member that knows its leader."""
+        """Wait until the servers on all hosts are members and know the leader."""
         ended = dict.fromkeys(hosts, 0)
 
         def ready() -> str:
@@ -183,16 +183,16 @@ class RaftProcedure:
                     ended[host] += 1
                     if ended[host] >= ATTEMPTS:
                         raise ScsError(
-                            f"host {host}: {container} ends again and again", f"scs logs {container} --host {host}"
+                            f"host {host}: {container} keeps crashing", f"scs logs {container} --host {host}"
                         )
                 server = recovery.parse_status(answer.output) if answer.code == 0 else None
                 if server is None:
-                    return f"{host}: {container} starts"
+                    return f"{host}: {container} is starting"
                 if server.status != "cluster member" or server.leader == "unknown":
                     return f"{host}: {container} is {server.status}, leader {server.leader}"
             return ""
 
-        access.until(ready, START_SECONDS, f"{', '.join(hosts)}: {container} follows no leader")
+        access.until(ready, START_SECONDS, f"{', '.join(hosts)}: {container} has no leader")
 
 
 def member(host: str, address: str, status: Answer, files: Answer) -> Member:
@@ -209,7 +209,7 @@ def member(host: str, address: str, status: Answer, files: Answer) -> Member:
     elif len(first) != 36:
         file = File.DAMAGED
     else:
-        # a server that works may be writing just now
+        # a working server may be writing to the file
         file = File.PRESENT if server else File.TORN
     return Member(
         host=host,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OVN's northbound and southbound database: which servers the raft cluster counts, and which it should. Pure.
+"""OVN's northbound and southbound databases: compares the servers in each Raft cluster with the inventory. Pure.
 
 Sources: ovsdb(7) "Clustered Database Service Model", ovsdb-server(1) "Cluster Commands", ovsdb-tool(1)
 cluster-to-standalone, create-cluster.
@@ -28,18 +28,18 @@ class File(StrEnum):
     PRESENT = "present"
     MISSING = "missing"
     JOINING = "joining"
-    """of a new server that no cluster has taken in yet: it holds no data"""
+    """of a new server that no cluster has accepted yet; it holds no data"""
     TORN = "torn"
-    """its end cannot be read: after a power cut a server may still take it"""
+    """its end is unreadable; after a power cut, a server may still accept it"""
     DAMAGED = "damaged"
     UNKNOWN = "unknown"
 
 
 class Server(Model):
-    """What a running server says of its cluster: `ovs-appctl cluster/status`."""
+    """A running server's view of its cluster: `ovs-appctl cluster/status`."""
 
     sid: str
-    """server id, the first four digits, as the cluster's list has it"""
+    """server id, its first four digits, as in the cluster's list"""
     status: str
     """`cluster member`, `joining cluster`, `left cluster` ..."""
     role: str
@@ -49,15 +49,15 @@ class Server(Model):
     log: int
     """index after the last entry of its log"""
     servers: dict[str, str] = Field(default_factory=dict)
-    """server id: address, of all that it counts to the cluster"""
+    """server id: address of each server that it counts"""
 
 
 class Member(Model):
-    """What was seen of one member of one database."""
+    """The observed state of one member of one database."""
 
     host: str
     address: str
-    """of its raft server: the host's management address"""
+    """of its Raft server: the host's management address"""
     container: ContainerState
     why: str = ""
     server: Server | None = None
@@ -66,12 +66,12 @@ class Member(Model):
 
     @property
     def sid(self) -> str:
-        """The server id that it has, running or not; '' without a database."""
+        """Its server id, whether it runs or not; '' without a database."""
         return self.server.sid if self.server else self.file_sid
 
     @property
     def working(self) -> bool:
-        """It is a member and knows the leader."""
+        """Whether it is a member and knows the leader."""
         return self.server is not None and self.server.status == "cluster member" and self.server.leader != "unknown"
 
 
@@ -89,7 +89,7 @@ class RaftOptions(RecoveryOptions):
 
 
 def parse_status(text: str) -> Server | None:
-    """`cluster/status`; None when it is none."""
+    """Parse `cluster/status`; None if the text is not a status."""
     values = dict(re.findall(r"^([A-Z][A-Za-z ]+): (.*)$", text, re.MULTILINE))
     if "Server ID" not in values or "Role" not in values:
         return None
@@ -118,9 +118,9 @@ def settling(members: Collection[Member]) -> str:
 
 
 def decide(databases: dict[str, tuple[Member, ...]], options: RaftOptions) -> Recovery:
-    """What to do, for both databases.
+    """Decide how to recover both databases.
 
-    :raises RefusedError: too few members are left for a quorum, and no data was named to go on from
+    :raises RefusedError: too few members for a quorum, and the operator named no member whose data to use
     """
     hosts = {m.host for own in databases.values() for m in own}
     known(SERVICE, hosts, (*options.without, *filter(None, [options.source])))
@@ -167,17 +167,17 @@ def _database(container: str, members: Collection[Member], options: RaftOptions)
 def _with_leader(
     container: str, leader: Member, members: list[Member], reachable: list[Member], options: RaftOptions
 ) -> Recovery:
-    """A quorum is there: servers that are no more leave the cluster, lost members join it anew."""
+    """A quorum exists: remove servers that no longer exist, and let lost members rejoin as new servers."""
     assert leader.server
     servers = leader.server.servers
     at = Counter(host_address(url) for url in servers.values())
-    summary = f"{container}: {leader.host} leads {len(servers)} servers"
+    summary = f"{container}: {leader.host} is the leader of {len(servers)} servers"
     if leader.file in (File.MISSING, File.DAMAGED):
         step = RecoveryStep(
             action="stop",
             hosts=(leader.host,),
             container=container,
-            what=f"stop {container}, which leads and has lost its file; another member leads then",
+            what=f"stop {container}, which is the leader but has lost its file, so that another member is elected",
         )
         return Recovery(members=(), steps=(step,), summary=summary, partial=True)
     kicks: list[tuple[str, str]] = []
@@ -211,14 +211,14 @@ def _with_leader(
         )
         for sid, url in kicks
     ]
-    # a server that is removed must not run: it would shut itself down in the middle
+    # stop servers before removing them: they would shut themselves down during the removal
     lost = tuple(s.hosts[0] for s in steps if s.action == "rejoin" and not s.create)
     stop = [RecoveryStep(action="stop", hosts=lost, container=container, what=f"stop {container}")] if lost else []
     return Recovery(members=(), steps=(*stop, *removal, *steps), summary=summary, warnings=tuple(warnings))
 
 
 def _without_leader(container: str, members: list[Member], reachable: list[Member], options: RaftOptions) -> Recovery:
-    """Nobody leads: enough members start, or the data of one becomes a new cluster."""
+    """No leader: start enough members, or create a new cluster from the data of one."""
     holders = [m for m in reachable if m.file in (File.PRESENT, File.TORN)]
     counted = max((len(m.server.servers) for m in members if m.server), default=0) or len(members)
     quorum = counted // 2 + 1
@@ -226,14 +226,14 @@ def _without_leader(container: str, members: list[Member], reachable: list[Membe
     if len(holders) >= quorum:
         if options.source:
             raise RefusedError(f"{found}: there is nothing to rebuild", "leave --from out")
-        # with a leader it shows who else is to be replaced
+        # once there is a leader, it is known which other servers must be replaced
         partial = len(holders) < len(reachable)
         return Recovery(members=(), steps=(_start(container, holders),), summary=found, partial=partial)
     if not options.source:
         logs = ", ".join(f"{m.host}{f' (log to {m.server.log})' if m.server else ''}" for m in holders)
         raise RefusedError(
-            f"{found}: it cannot elect a leader",
-            f"bring the others back; or give up what only they know with --from HOST, one of: {logs}"
+            f"{found}: the cluster cannot elect a leader",
+            f"bring the others back; or give up their latest changes with --from HOST, one of: {logs}"
             if holders
             else "bring a member back, or restore a backup",
         )
@@ -244,7 +244,7 @@ def _rebuild(container: str, members: list[Member], reachable: list[Member], sou
     origin = next((m for m in reachable if m.host == source), None)
     if origin is None or origin.file not in (File.PRESENT, File.TORN):
         raise RefusedError(f"{container}: {source} has no data to rebuild the cluster from", "name another member")
-    warnings = [f"{container}: changes that {source} did not have when the quorum was lost are lost"]
+    warnings = [f"{container}: changes that had not reached {source} when the quorum was lost will be lost"]
     warnings += [
         f"{m.host} is not reachable ({m.why}); its server is of the old cluster: run `scs recover ovn` when it is back"
         for m in members
@@ -260,14 +260,14 @@ def _rebuild(container: str, members: list[Member], reachable: list[Member], sou
             hosts=(source,),
             container=container,
             create=origin.container is ContainerState.ABSENT,
-            what=f"{container}: make a new cluster of its data; the old file is kept beside it",
+            what=f"{container}: create a new cluster from its data; the old file is kept",
         ),
         *(_rejoin(container, m) for m in reachable if m is not origin),
         RecoveryStep(
             action="reset_clients",
             hosts=(source,),
             container=container,
-            what=f"tell clients of {container} that the cluster is new, restart those that cannot be told",
+            what=f"notify clients of {container} of the new cluster, and restart clients that cannot be notified",
         ),
     ]
     return Recovery(members=(), steps=tuple(steps), warnings=tuple(warnings), summary=found)
@@ -279,7 +279,7 @@ def _start(container: str, members: list[Member]) -> RecoveryStep:
         hosts=tuple(m.host for m in members),
         container=container,
         create=any(m.container is ContainerState.ABSENT for m in members),
-        what=f"start {container} and wait until it follows a leader",
+        what=f"start {container} and wait until it has a leader",
     )
 
 

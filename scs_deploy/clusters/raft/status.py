@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ovs-appctl cluster/status` as data. Source: ovsdb-server(1), "Cluster Commands"."""
+"""Parser for `ovs-appctl cluster/status`. Source: ovsdb-server(1), "Cluster Commands"."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from scs_deploy.base.model import Model
 
 
 class RaftServer(Model):
-    """A member of an OVSDB cluster, as one member lists it."""
+    """A member of an OVSDB cluster, as listed by one of its servers."""
 
     id: str
-    """four digits"""
+    """four hexadecimal digits"""
     address: str
     """without scheme and port"""
     last: int | None
-    """milliseconds since it was heard of; None: itself, or never"""
+    """milliseconds since its last message; None for the server itself, or if there was none"""
 
 
 class Raft(Model):
-    """A server's view."""
+    """A server's view of its cluster."""
 
     id: str
     status: str
     role: str
     leader: str
-    """server id; '' when unknown"""
+    """server id; '' if unknown"""
     servers: tuple[RaftServer, ...]
 
     @property
     def member(self) -> bool:
-        """It takes part, and knows the leader."""
+        """Whether it is a member and knows the leader."""
         return self.status == "cluster member" and bool(self.leader)
 
 
@@ -42,7 +42,7 @@ _SERVER = re.compile(
 
 
 def raft(text: str) -> Raft | None:
-    """None when this is no status."""
+    """Parse a status; None if the text is not one."""
     fields = dict(re.findall(r"^(Server ID|Status|Role|Leader): (\S.*)$", text, re.MULTILINE))
     if not {"Server ID", "Status"} <= fields.keys():
         return None
@@ -63,13 +63,13 @@ def raft(text: str) -> Raft | None:
 
 
 def stale(status: Raft, address: str, own: str, empty: bool) -> tuple[str, ...]:
-    """Ids under which a cluster still lists a host's earlier members.
+    """Ids of a host's earlier members that a cluster still lists.
 
     :param address: the host's management address
-    :param own: the id that the host's member has now; '' when it does not answer
-    :param empty: the host has no member at all, so every id of its address is an earlier one's
+    :param own: the current id of the host's member; '' if it does not respond
+    :param empty: the host has no member now, so every id at its address belongs to an earlier one
     """
     if not own and not empty:
-        # it may be stopped only: the id is in its file, and once kicked it could not come back
+        # it may only be stopped: its file still has the id, and it could not rejoin after a kick
         return ()
     return tuple(s.id for s in status.servers if s.address == address and s.id != own)

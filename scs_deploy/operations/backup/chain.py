@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which backups belong together, what the next one continues, and which are not needed any more. Pure."""
+"""Chains of backups: which belong together, what the next one is based on, and which have expired. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scs_deploy.operations.backup.manifest import DATABASE, Kind, Manifest, time
 
 
 class Source(Model):
-    """The member that is about to be copied."""
+    """The member to copy."""
 
     host: str
     version: str
@@ -21,40 +21,40 @@ class Source(Model):
 
 
 class Choice(Model):
-    """What the next backup of the database is."""
+    """The kind of the next backup of the database."""
 
     base: str = ""
-    """'': it is a full one"""
+    """'' for a full backup"""
     why: str
 
 
 def next_base(backups: Iterable[Manifest], source: Source, now: datetime, full_every_days: int) -> Choice:
-    """Whether the next backup can continue an earlier one.
+    """Choose what the next backup is based on.
 
-    Log sequence numbers are those of one data directory: they begin anew when a member is copied from another one, and
-    no two members share them. Source: MariaDB documentation, "Incremental Backup and Restore with mariadb-backup".
+    Log sequence numbers belong to one data directory: they start over when a member is copied from another one, and no
+    two members share them. Source: MariaDB documentation, "Incremental Backup and Restore with mariadb-backup".
     """
     known = {m.id: m for m in backups if m.database}
     if not known:
-        return Choice(why="the first backup is a full one")
+        return Choice(why="the first backup is full")
     if full_every_days <= 1:
-        return Choice(why="full_every_days asks for full backups only")
+        return Choice(why="full_every_days requests only full backups")
     same = [m for m in known.values() if m.database and m.database.host == source.host]
     last = max(same, key=lambda m: m.id, default=None)
     if last is None or last.database is None:
         return Choice(why=f"no earlier backup was taken from {source.host}")
     if last.database.directory != source.directory:
-        return Choice(why=f"the data directory of {source.host} is another one than on {_day(last)}")
+        return Choice(why=f"the data directory of {source.host} has changed since {_day(last)}")
     if last.database.version != source.version:
         return Choice(why=f"the server was {last.database.version} on {_day(last)} and is {source.version} now")
     try:
         links = links_of(known, last.id)
     except RefusedError as error:
         return Choice(why=error.message)
-    # half a day: a timer that comes a little early shall not make a chain a day longer
+    # half a day of tolerance, so that a timer that fires a little early does not extend a chain by a day
     if now - time_of(links[0].id) >= timedelta(days=full_every_days) - timedelta(hours=12):
-        return Choice(why=f"the last full backup is of {_day(links[0])}")
-    return Choice(base=last.id, why=f"continues {last.id}")
+        return Choice(why=f"the last full backup is from {_day(links[0])}")
+    return Choice(base=last.id, why=f"based on {last.id}")
 
 
 def _day(manifest: Manifest) -> str:
@@ -62,16 +62,16 @@ def _day(manifest: Manifest) -> str:
 
 
 def links_of(backups: Mapping[str, Manifest], backup: str) -> tuple[Manifest, ...]:
-    """The backups that one needs, the full one first and itself last.
+    """The chain of a backup: the full backup first, the backup itself last.
 
-    :raises RefusedError: one is missing, has no database, or does not continue the one before it
+    :raises RefusedError: a backup is missing, has no database, or is not based on the one before it
     """
     links: list[Manifest] = []
     wanted = backup
     while True:
         found = backups.get(wanted)
         if found is None:
-            needed = f", which {links[-1].id} continues" if links else ""
+            needed = f", on which {links[-1].id} is based," if links else ""
             raise RefusedError(f"backup {wanted}{needed} is missing", "scs backup list")
         if found.database is None:
             raise RefusedError(f"backup {wanted} has no part '{DATABASE}'", "scs backup list")
@@ -95,10 +95,10 @@ def _continues(later: Manifest, earlier: Manifest) -> bool:
 
 
 def expired(backups: Sequence[Manifest], daily: int, weekly: int) -> tuple[str, ...]:
-    """Backups that nothing keeps, oldest first.
+    """Backups that may be removed, oldest first.
 
-    Kept are the last one of each of the newest `daily` days that have one, of each of the newest `weekly` ISO weeks
-    that have one, and all that these continue.
+    Keeps the last backup of each of the newest `daily` days and of each of the newest `weekly` ISO weeks that have one,
+    and all backups on which these are based.
     """
     ordered = sorted(backups, key=lambda m: m.id, reverse=True)
     days: dict[object, str] = {}
@@ -110,7 +110,7 @@ def expired(backups: Sequence[Manifest], daily: int, weekly: int) -> tuple[str, 
     keep = {*list(days.values())[:daily], *list(weeks.values())[:weekly]}
     if ordered:
         keep.add(ordered[0].id)
-    # a backup of one part only does not stand for the whole region's last one
+    # a backup of a single part does not count as the last backup of the region
     whole = [m.id for m in ordered if m.database]
     keep.update(whole[:1])
     by_id = {m.id: m for m in ordered}

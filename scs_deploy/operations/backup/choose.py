@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which backup an operator means, and what of it."""
+"""Selects a backup and its parts."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from scs_deploy.region.region import Region
 
 @dataclass(frozen=True)
 class Chosen:
-    """A backup, with all that it needs."""
+    """A selected backup, with its chain."""
 
     target: Target
     backup: Manifest
     links: tuple[Manifest, ...]
-    """empty when the database is not wanted"""
+    """empty if the database is not selected"""
     parts: tuple[str, ...]
 
 
 def choose(region: Region, backup: str, only: Sequence[str], watch: Watch) -> Chosen:
     """Find a backup and its chain.
 
-    :param backup: its id; '': the last one that has the wanted parts
-    :raises RefusedError: no such backup or part, or a backup that it continues is missing
+    :param backup: its id; '' for the last backup with the selected parts
+    :raises RefusedError: no such backup or part, or a backup of its chain is missing
     """
     target = open_target(region.environment)
     watch(Stage(f"reading {target.where}"))
@@ -44,9 +44,9 @@ def choose(region: Region, backup: str, only: Sequence[str], watch: Watch) -> Ch
 def pick(
     good: dict[str, Manifest], bad: Mapping[str, Damaged], backup: str, only: Sequence[str], where: str
 ) -> Manifest:
-    """The backup that is meant. Pure.
+    """The selected backup. Pure.
 
-    :raises RefusedError: there is no such backup
+    :raises RefusedError: no such backup
     """
     if backup in good:
         return good[backup]

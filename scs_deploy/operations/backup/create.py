@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Making a backup: clean up after interrupted ones, write each part, the manifest last, forget what is too old."""
+"""Makes a backup: removes interrupted ones, writes each part and finally the manifest, and removes expired ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from scs_deploy.state.lock import RunLock
 
 
 def lock_of(region: Region) -> RunLock:
-    """Held by whoever writes to the target: a backup may run beside an apply, but not beside another backup."""
+    """Held while writing to the target: a backup may run during an apply, but not during another backup."""
     state = region.environment.state
     state.mkdir(mode=0o700, exist_ok=True)
     return RunLock(state / "backup.lock")
@@ -37,14 +37,14 @@ class Damaged(Model):
 
     why: str
     interrupted: bool = False
-    """it has no manifest, which is written last: the next backup removes it"""
+    """it has no manifest, which is written last; the next backup removes it"""
 
     def __str__(self) -> str:
         return self.why
 
 
 def load(target: Target) -> tuple[dict[str, Manifest], dict[str, Damaged]]:
-    """Complete backups, and why the others are none, by id.
+    """Complete backups, and why the others are damaged, by id.
 
     :raises RefusedError: the target cannot be reached
     """
@@ -62,7 +62,7 @@ def load(target: Target) -> tuple[dict[str, Manifest], dict[str, Damaged]]:
         if found.id == backup:
             good[backup] = found
         else:
-            bad[backup] = Damaged(why=f"its manifest is that of {found.id}")
+            bad[backup] = Damaged(why=f"its manifest belongs to {found.id}")
     return good, bad
 
 
@@ -70,32 +70,32 @@ class BackupRequest(Model):
     """What to back up."""
 
     full: bool = False
-    """do not continue an earlier backup of the database"""
+    """do not base the database backup on an earlier one"""
     only: tuple[str, ...] = ()
-    """parts, or services; empty: all"""
+    """names of parts or services; empty for all"""
 
 
 @dataclass(frozen=True)
 class Created:
-    """A backup that was made."""
+    """A completed backup."""
 
     backup: Manifest
     removed: tuple[str, ...] = ()
-    """ids of those that were removed because they are too old"""
+    """ids of removed backups that had expired"""
 
 
 class CreateBackup(Operation[BackupRequest, tuple[str, ...], Created]):
-    """Makes a backup, and forgets what is too old. A plan is the names of its parts."""
+    """Makes a backup, and removes expired ones. A plan consists of the names of its parts."""
 
     name = "backup create"
     requests = BackupRequest
-    repeat = "repeat the command: it removes what was interrupted, and makes a backup from its start"
+    repeat = "repeat the command: it removes the interrupted backup and makes a new one"
     changing = False
 
     def plan(self, watch: Watch = ignore) -> tuple[str, ...]:  # noqa: ARG002 - no host is asked
         """See Operation.
 
-        :raises RefusedError: no such part, or a recipient that is no key
+        :raises RefusedError: no such part, or an invalid recipient
         """
         environment = self.region.environment
         wanted = parts.chosen(self.region.catalog, self.request.only, parts.names(self.region.catalog))
@@ -109,22 +109,22 @@ class CreateBackup(Operation[BackupRequest, tuple[str, ...], Created]):
     def empty_result(self, plan: tuple[str, ...]) -> Created:
         """See Operation.
 
-        :raises RefusedError: there is nothing that could be backed up
+        :raises RefusedError: the backup was not made
         """
         raise RefusedError(f"the backup of {', '.join(plan) or 'nothing'} was not made", "scs backup create")
 
     def session(self, watch: Watch = ignore) -> AbstractContextManager[Session]:
-        """A backup may run beside an apply, but not beside another backup."""
+        """A backup may run during an apply, but not during another backup."""
         return session_of(self.region.environment, watch, lock=lock_of(self.region))
 
     @cached_property
     def target(self) -> Target:
-        """Where backups go."""
+        """The target of the backups."""
         return open_target(self.region.environment)
 
     @cached_property
     def identity(self) -> tuple[str, bool]:
-        """The key that can read the backup, and whether it is new."""
+        """The key that decrypts the backup, and whether it is new."""
         return crypt.ensure_identity(self.region.environment)
 
     def secrets(self) -> Iterable[str]:
@@ -142,16 +142,16 @@ class CreateBackup(Operation[BackupRequest, tuple[str, ...], Created]):
         """See Operation.
 
         :raises RefusedError: no member of the database can be copied
-        :raises ScsError: a part could not be written; what was written is removed
+        :raises ScsError: a part could not be written; the incomplete backup is removed
         """
         secret, made = self.identity
         if made:
             file = self.region.environment.secrets_file
-            session.emit(TaskDone(f"new key {crypt.SECRET} in {file}: keep a copy of that file elsewhere"))
+            session.emit(TaskDone(f"generated key {crypt.SECRET} in {file}: keep a copy of that file elsewhere"))
         known, bad = load(self.target)
         for backup in (b for b, damaged in bad.items() if damaged.interrupted):
             self.target.remove(backup)
-            session.emit(TaskDone(f"removed {backup}, which was interrupted"))
+            session.emit(TaskDone(f"removed the interrupted backup {backup}"))
         job = _Job(self.region, self.target, session, _new_id(known, bad), secret, known, self.request.full)
         done = job.run(plan)
         session.check()
@@ -168,15 +168,15 @@ def _new_id(*taken: object) -> str:
 def _forget(region: Region, target: Target, known: dict[str, Manifest], watch: Watch) -> tuple[str, ...]:
     settings = region.environment.settings.backup
     old = chain.expired(list(known.values()), settings.daily, settings.weekly)
-    # the newest first: a chain is never without its beginning
+    # newest first, so that no chain loses its beginning before its end
     for backup in reversed(old):
         target.remove(backup)
-        watch(TaskDone(f"removed {backup}, which is too old"))
+        watch(TaskDone(f"removed the expired backup {backup}"))
     return old
 
 
 class _Job:
-    """One backup while it is made."""
+    """A backup in progress."""
 
     def __init__(
         self, region: Region, target: Target, session: Session, backup: str, secret: str, known: dict[str, Manifest],
@@ -188,7 +188,7 @@ class _Job:
         self.database: Database | None = None
 
     def run(self, wanted: Sequence[str]) -> Manifest:
-        """All parts, then the manifest."""
+        """Write all parts, then the manifest."""
         begin, started = time.monotonic(), datetime.now(UTC)
         declared = parts.declared(self.region.catalog)
         try:
@@ -216,7 +216,9 @@ class _Job:
             if self.id in self.target.read_all():
                 self.target.remove(self.id)
         except (ScsError, OSError) as error:
-            self.session.emit(TaskDone(f"{self.id} is left behind, the next backup removes it: {error}"))
+            self.session.emit(
+                TaskDone(f"the next backup will remove the incomplete {self.id}, which could not be removed: {error}")
+            )
 
     def _part(self, name: str, saved: Saved | None) -> Part:
         made: list[Part] = []
@@ -236,7 +238,7 @@ class _Job:
         return made[0]
 
     def _save(self, name: str, saved: Saved) -> Part:
-        """A service's own command, on the first host that carries it out."""
+        """Run a service's save command on the first host where it succeeds."""
         service = name.partition(".")[0]
         hosts = self.region.inventory.group(self.region.group_of(service, saved.container))
         errors = []
@@ -263,7 +265,7 @@ class _Job:
         base = self.known[choice.base].database if choice.base else None
         kind = Kind.INCREMENTAL if base else Kind.FULL
         self.session.emit(
-            TaskDone(f"{kind} copy of the database on {host}: {'asked for' if self.full else choice.why}")
+            TaskDone(f"{kind} copy of the database on {host}: {'requested' if self.full else choice.why}")
         )
         self.session.emit(Stage(f"counting rows on {host}"))
         since, before = source.clock(self.region, host), source.count(self.region, host)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encryption of backups: age (https://age-encryption.org/v1), to a key whose secret half is in the environment's vault.
+"""Encryption of backups with age (https://age-encryption.org/v1), using a key in the environment's vault.
 
-Whoever has the vault password and secrets.yml reads every backup; the target of the backups needs neither.
+Reading a backup requires the vault password and secrets.yml. The target of the backups needs neither.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from scs_deploy.secrets import store as secrets
 from scs_deploy.secrets import vault
 
 SECRET = "backup_age_identity"  # noqa: S105 - a secret's name
-"""In secrets.yml: AGE-SECRET-KEY-1..."""
+"""Name in secrets.yml; the value is AGE-SECRET-KEY-1..."""
 
 NO_KEY = "No matching keys"
-"""How pyrage words that none of the recipients' keys is the given one."""
+"""pyrage's message if the key matches none of the recipients."""
 
 
 class Reads(Protocol):
-    """Where bytes come from."""
+    """A source of bytes."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes; none at the end."""
+        """Read at most `size` bytes; none at the end."""
 
 
 class Writes(Protocol):
-    """Where bytes go."""
+    """A sink for bytes."""
 
     def write(self, data: bytes, /) -> int:
-        """All of them."""
+        """Write all bytes."""
 
 
 def identity(environment: Environment, file: Path | None = None) -> str:
-    """The secret key that opens the region's backups.
+    """The secret key that decrypts the region's backups.
 
-    :param file: has another one than the vault's, as `age-keygen` writes it
-    :raises RefusedError: there is none, or it is no age key
+    :param file: read the key from this file, as written by `age-keygen`, instead of from the vault
+    :raises RefusedError: no key, or not an age key
     """
     if file is not None:
         try:
@@ -57,14 +57,14 @@ def identity(environment: Environment, file: Path | None = None) -> str:
     if not found:
         raise RefusedError(
             f"{environment.secrets_file}: no secret '{SECRET}'",
-            "`scs backup create` makes it; to read older backups, restore the secrets.yml of that time",
+            "`scs backup create` generates it; to read older backups, restore the secrets.yml of that time",
         )
     public(found, str(environment.secrets_file))
     return found
 
 
 def ensure_identity(environment: Environment) -> tuple[str, bool]:
-    """The region's secret key, made when there is none; and whether it was made.
+    """The region's secret key, generated if missing, and whether it was generated.
 
     :raises RefusedError: no vault password, or secrets.yml cannot be read
     """
@@ -81,8 +81,8 @@ def ensure_identity(environment: Environment) -> tuple[str, bool]:
 def public(secret: str, where: str) -> str:
     """The recipient `age1...` of a secret key.
 
-    :param where: what an error calls the file
-    :raises RefusedError: it is no age key
+    :param where: name of the file in errors
+    :raises RefusedError: not an age key
     """
     try:
         return str(pyrage.x25519.Identity.from_str(secret.strip()).to_public())
@@ -93,9 +93,9 @@ def public(secret: str, where: str) -> str:
 
 
 def check_recipients(recipients: Sequence[str], where: str) -> None:
-    """Refuse keys that cannot be encrypted to.
+    """Refuse invalid recipients.
 
-    :raises RefusedError: names the first one
+    :raises RefusedError: names the first invalid recipient
     """
     for one in recipients:
         try:
@@ -107,14 +107,14 @@ def check_recipients(recipients: Sequence[str], where: str) -> None:
 
 
 class Counter:
-    """Passes bytes on, counts and hashes them."""
+    """Forwards bytes, and counts and hashes them."""
 
     def __init__(self, to: Writes, seen: Callable[[int], None] = lambda _size: None) -> None:
         self.size = 0
         self._to, self._seen, self._hash = to, seen, hashlib.sha256()
 
     def write(self, data: bytes, /) -> int:
-        """Pass on."""
+        """Forward bytes."""
         self._to.write(data)
         self._hash.update(data)
         self.size += len(data)
@@ -122,11 +122,11 @@ class Counter:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Does nothing: there is no buffer."""
 
     @property
     def sha256(self) -> str:
-        """Of all so far, in hexadecimal."""
+        """Hash of all bytes so far, in hexadecimal."""
         return self._hash.hexdigest()
 
 
@@ -138,15 +138,15 @@ def encrypt(source: Reads, to: Writes, recipients: Sequence[str]) -> None:
 def decrypt(source: Reads, to: Writes, secret: str, name: str) -> None:
     """Copy a stream, decrypted.
 
-    :param name: what an error calls the file
-    :raises RefusedError: another key, not an age file, or damaged
-    :raises BrokenPipeError: the reader of `to` ended, and knows why
+    :param name: name of the file in errors
+    :raises RefusedError: wrong key, not an age file, or damaged
+    :raises BrokenPipeError: the reader of `to` ended, and reports the reason itself
     :raises ScsError: a read or a write failed
     """
     try:
         pyrage.decrypt_io(source, to, [pyrage.x25519.Identity.from_str(secret)])
     except pyrage.DecryptError as error:
-        # one exception for a wrong key and for a damaged header; the text decides only which advice is given
+        # the exception is the same for a wrong key and for a damaged header; its text only selects the hint
         if NO_KEY in str(error):
             raise RefusedError(
                 f"{name}: encrypted with a different key than {SECRET}",
@@ -156,7 +156,7 @@ def decrypt(source: Reads, to: Writes, secret: str, name: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        # the library reports a damaged chunk as an OSError without the number that the system's errors have
+        # the library reports a damaged chunk as an OSError without errno
         if error.errno is None:
             raise _damaged(name, error) from None
         raise ScsError(f"{name}: {error}") from None
@@ -164,5 +164,5 @@ def decrypt(source: Reads, to: Writes, secret: str, name: str) -> None:
 
 def _damaged(name: str, error: Exception) -> RefusedError:
     return RefusedError(
-        f"{name}: cannot be decrypted, it is damaged: {error}", "choose another backup: scs backup list"
+        f"{name}: is damaged and cannot be decrypted: {error}", "choose another backup: scs backup list"
     )

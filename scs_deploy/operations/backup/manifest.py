@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a backup says of itself: `manifest.json`, written last. A folder without it is an interrupted backup."""
+"""The manifest of a backup: `manifest.json`, written last. A folder without it is an interrupted backup."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
 
 FORMAT = 1
-"""Grows when an older scs could misread a manifest."""
+"""Incremented if older versions of scs could misread a manifest."""
 
 NAME = "manifest.json"
 
 DATABASE, ENVIRONMENT = "mariadb", "environment"
-"""Parts that are no service's own command."""
+"""Parts that no service's command writes."""
 
 
 class Kind(StrEnum):
-    """What a backup of the database holds."""
+    """The kind of a database backup."""
 
     FULL = "full"
     INCREMENTAL = "incremental"
@@ -39,18 +39,18 @@ class Part(Model):
     image: str = Field(default="", description="of the container that wrote it: registry/repository@digest")
     size: int = Field(ge=0, description="bytes of the file")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file")
-    encrypted: bool = Field(description="with age; the environment's own secrets are under the vault password instead")
+    encrypted: bool = Field(description="with age; `environment` uses the vault password instead")
 
 
 class Rows(Model):
-    """A table's rows, counted before and after the copy."""
+    """The row counts of a table before and after the copy."""
 
     before: int
     after: int
-    touched: bool = Field(description="something wrote to it meanwhile: its count in the copy may be another one")
+    touched: bool = Field(description="written to during the copy, so its count in the copy may differ")
 
     def fits(self, count: int) -> bool:
-        """Whether a restored table may have so many rows."""
+        """Whether a restored table may have this number of rows."""
         return self.touched or count == self.before
 
 
@@ -58,14 +58,14 @@ class Database(Model):
     """The copy of the database."""
 
     kind: Kind
-    base: str = Field(default="", description="id of the backup that it continues")
+    base: str = Field(default="", description="id of the backup that it is based on")
     host: str = Field(description="the member that was copied")
     version: str = Field(description="of the server, e.g. 11.8.6-MariaDB")
-    directory: str = Field(description="identity of the data directory: log sequence numbers of another say nothing")
+    directory: str = Field(description="identity of the data directory that the log sequence numbers belong to")
     directory_size: int = Field(ge=0, description="bytes of the data directory")
     from_lsn: int
-    to_lsn: int = Field(description="InnoDB's checkpoint, where an incremental backup goes on")
-    position: str = Field(description="Galera's, <uuid>:<seqno>")
+    to_lsn: int = Field(description="InnoDB's checkpoint, from which an incremental backup continues")
+    position: str = Field(description="Galera position, <uuid>:<seqno>")
     tables: dict[str, Rows] = Field(description="by schema.table")
 
 
@@ -79,18 +79,18 @@ class Manifest(Model):
     started: datetime
     seconds: float
     release: str
-    images: dict[str, str] = Field(description="image name: digest, of the region's lock")
-    recipients: tuple[str, ...] = Field(description="public age keys; each one's identity opens it")
+    images: dict[str, str] = Field(description="image name: digest, from the release lock")
+    recipients: tuple[str, ...] = Field(description="public age keys; the identity of any of them decrypts the backup")
     parts: tuple[Part, ...]
     database: Database | None = None
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
+        """Total size of its files in bytes."""
         return sum(p.size for p in self.parts)
 
     def part(self, name: str) -> Part | None:
-        """One of its parts; None: it has no such part."""
+        """A part by name; None if the backup has no such part."""
         return next((p for p in self.parts if p.name == name), None)
 
 
@@ -98,25 +98,25 @@ ID = re.compile(r"\d{8}T\d{6}Z")
 
 
 def new_id(now: datetime) -> str:
-    """`20260131T023000Z`: sorts by time, and needs no quoting anywhere."""
+    """An id such as `20260131T023000Z`, which sorts by time and needs no quoting."""
     return now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def time_of(backup: str) -> datetime:
-    """When the backup of this id was begun."""
+    """The start time of the backup with this id."""
     return datetime.strptime(backup, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
 
 
 def dump(manifest: Manifest) -> str:
-    """The file's content."""
+    """The content of the file."""
     return json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
 
 
 def parse(text: str, where: str) -> Manifest:
     """Read a manifest.
 
-    :param where: what an error calls the file
-    :raises RefusedError: not a manifest, or one that a later scs wrote
+    :param where: name of the file in errors
+    :raises RefusedError: not a manifest, or written by a later version of scs
     """
     try:
         data: Any = json.loads(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of a backup: the database, what services declare in their specs, the region's description."""
+"""The parts of a backup: the database, parts that service specs declare, and the region's description."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from scs_deploy.spec.service import Saved
 
 
 def declared(catalog: Catalog) -> dict[str, Saved]:
-    """`<service>.<what>` of every service spec, in the order of the services."""
+    """The parts `<service>.<what>` of all service specs, in catalog order."""
     return {f"{s.name}.{what}": saved for s in catalog.services.values() for what, saved in s.backup.items()}
 
 
 def names(catalog: Catalog) -> list[str]:
-    """All parts that a backup can have."""
+    """The names of all parts that a backup can have."""
     database = [DATABASE] if DATABASE in catalog.services else []
     return [*database, *declared(catalog), ENVIRONMENT]
 
 
 def chosen(catalog: Catalog, only: Collection[str], every: Collection[str]) -> list[str]:
-    """The parts that `--only` names, by name or by service; all of `every` when it names none.
+    """The parts selected with `--only` by name or service; all of `every` if `only` is empty.
 
-    :raises RefusedError: there is no such part
+    :raises RefusedError: no such part
     """
     known = [n for n in names(catalog) if n in every]
     known += sorted(n for n in every if n not in known)
@@ -46,10 +46,10 @@ def _names_of(part: str) -> set[str]:
 
 
 def description(environment: Environment) -> Iterator[tuple[str, Path | bytes]]:
-    """(name in the archive, file or content) of all that describes the region.
+    """(name in the archive, file or content) of everything that describes the region.
 
-    Secrets and certificates are under the vault password already; the hosts' SSH key is put under it here. The vault
-    password itself, run records and caches stay out.
+    Secrets and certificates are already encrypted with the vault password; the SSH key for the hosts is encrypted here.
+    The vault password itself, run records and caches are excluded.
     """
     out = {environment.state.resolve()}
     password = vault.password_file(environment)
@@ -82,7 +82,7 @@ def _files(folder: Path, name: str, out: Collection[Path]) -> Iterator[tuple[str
 
 
 def archive(environment: Environment) -> io.BytesIO:
-    """The description as tar.gz; small, so it is made in memory."""
+    """The description as tar.gz, created in memory because it is small."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as tar:
         for name, content in description(environment):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which backups of the database were verified, as this manager remembers it."""
+"""A record on this manager of which database backups were verified."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEPT = 200
 
 
 def read(environment: Environment) -> dict[str, str]:
-    """Id of a backup: when its database was last verified. What cannot be read was not."""
+    """Backup id: when its database was last verified. An unreadable record counts as empty."""
     try:
         found = json.loads(_file(environment).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -23,7 +23,7 @@ def read(environment: Environment) -> dict[str, str]:
 
 
 def remember(environment: Environment, backup: str) -> None:
-    """Note that a backup's database was restored and compared."""
+    """Record that a backup's database was restored and compared."""
     known = read(environment) | {backup: datetime.now(UTC).isoformat(timespec="seconds")}
     environment.state.mkdir(mode=0o700, exist_ok=True)
     replace(_file(environment), json.dumps({k: known[k] for k in sorted(known)[-KEPT:]}, indent=1) + "\n")

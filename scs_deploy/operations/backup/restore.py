@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Putting a backup back: read everything, show the plan, then carry it out as a run."""
+"""Restores a backup: reads everything, shows the plan, and carries it out as a run."""
 
 from __future__ import annotations
 
@@ -27,52 +27,52 @@ from scs_deploy.region.region import Region
 
 
 class RestoreRequest(Model):
-    """What to put back, and how."""
+    """What to restore, and how."""
 
     backup: str = ""
-    """its id; '': the last one that has the wanted parts"""
+    """its id; '' for the last backup with the selected parts"""
     only: tuple[str, ...] = ()
-    """parts, or services; empty: all that the backup has"""
+    """names of parts or services; empty for all parts of the backup"""
     host: str = ""
-    """member that the database is restored on; '': the one that it was taken from"""
+    """member to restore the database on; '' for the member that was copied"""
     copies: bool = True
-    """keep a copy of the data directory"""
+    """keep a copy of the current data directory"""
     identity: Path | None = None
-    """file with an age secret key, instead of the vault's"""
+    """file with an age secret key to use instead of the vault's"""
 
 
 @dataclass(frozen=True)
 class Restored:
-    """How it ended."""
+    """The result of a restore."""
 
     plan: RestorePlan
     run: str = ""
-    """'': nothing was changed"""
+    """'' if nothing was changed"""
     extracted: str = ""
-    """where the region's description is"""
+    """folder with the region's description"""
     uncertain: tuple[str, ...] = field(default=())
 
 
 class Restore(Operation[RestoreRequest, RestorePlan, Restored]):
-    """Puts a backup back: services stop, one member gets the data, the others join it, services start."""
+    """Restores a backup: stops services, restores one member, lets the others join it, and starts the services."""
 
     name = "backup restore"
     requests = RestoreRequest
-    repeat = "repeat the command: a restore reads the backup again, and begins with its first step"
+    repeat = "repeat the command: a restore reads the backup again and starts from its first step"
 
     def plan(self, watch: Watch = ignore) -> RestorePlan:
-        """Read every file that is needed, look at the hosts, and decide.
+        """Read every file that is needed, observe the hosts, and make the plan.
 
-        :raises RefusedError: a file is damaged or under another key, a host does not answer, ...
+        :raises RefusedError: a file is damaged or encrypted with another key, a host is unreachable, ...
         """
         watch = guarded(watch)
         check(self.chosen(watch), self.secret, watch)
         return make_plan(self.region, self.chosen(watch), self.request, watch)
 
     def chosen(self, watch: Watch = ignore) -> Chosen:
-        """The backup that is meant, with all that it needs; found once.
+        """The selected backup with its chain, cached.
 
-        :raises RefusedError: there is no such backup or part
+        :raises RefusedError: no such backup or part
         """
         if self._chosen is None:
             self._chosen = choose(self.region, self.request.backup, self.request.only, watch)
@@ -82,7 +82,7 @@ class Restore(Operation[RestoreRequest, RestorePlan, Restored]):
 
     @cached_property
     def secret(self) -> str:
-        """The key that reads the backup."""
+        """The key that decrypts the backup."""
         return crypt.identity(self.region.environment, self.request.identity)
 
     def total(self, plan: RestorePlan) -> int:
@@ -95,7 +95,7 @@ class Restore(Operation[RestoreRequest, RestorePlan, Restored]):
 
     @contextmanager
     def session(self, watch: Watch = ignore) -> Iterator[Session]:
-        """Neither another run nor a backup may come between."""
+        """Holds both locks, so that no other run and no backup can run meanwhile."""
         with session_of(self.region.environment, watch) as session, create.lock_of(self.region):
             yield session
 
@@ -106,7 +106,7 @@ class Restore(Operation[RestoreRequest, RestorePlan, Restored]):
     def carry_out(self, session: Session, plan: RestorePlan) -> Restored:
         """See Operation.
 
-        :raises ScsError: a step failed; running it again begins with the first step
+        :raises ScsError: a step failed; a repeated restore starts from the first step
         """
         restoring = Restoring(self.region, self.chosen(), plan, self.secret, session.emit)
         access = Access(self.region, saying(session.emit))
@@ -119,20 +119,20 @@ class Restore(Operation[RestoreRequest, RestorePlan, Restored]):
 
 
 def check(chosen: Chosen, secret: str, watch: Watch) -> None:
-    """Read every file that will be needed.
+    """Check every file that the restore needs.
 
-    :raises RefusedError: one is missing, damaged, or under another key
+    :raises RefusedError: a file is missing, damaged, or encrypted with another key
     """
     for owner, part in unpack.files_of(chosen.links, chosen.backup, chosen.parts):
         unpack.check_file(chosen.target, owner, part, watch)
         unpack.check_key(chosen.target, owner, part, secret)
-    watch(TaskDone("checksums and key of all files"))
+    watch(TaskDone("checked the checksums and the key of all files"))
 
 
 def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Watch) -> RestorePlan:
-    """Look at the hosts, and decide. Changes nothing.
+    """Observe the hosts and make the plan. Changes nothing.
 
-    :raises RefusedError: it cannot be done
+    :raises RefusedError: the backup cannot be restored
     """
     declared = {n: s for n, s in parts.declared(region.catalog).items() if n in chosen.parts}
     unknown = [n for n in chosen.parts if n not in (DATABASE, ENVIRONMENT) and n not in declared]
@@ -145,9 +145,9 @@ def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Wa
     where = {c: hosts_of(region, c) for c in involved}
     watch(Stage("observing the hosts"))
     hosts = read_hosts(region, sorted({h for own in where.values() for h in own}))
-    # a container that is not there needs no rest; without its API or conductor, one out of reach cannot write
+    # a missing container need not be stopped; an unreachable one cannot write without its API or conductor
     resting = {c: there for c in quiet if (there := tuple(h for h in where[c] if c in hosts[h].containers))}
-    # `scs stop` stops these too, and the others do not work without
+    # `scs stop` stops these too, and the other containers do not work without them
     services = {region.catalog.owner[c] for c in resting}
     others = [c for s in services for c in region.catalog.services[s].containers if c not in quiet]
     stopped = {h: facts.stopped for h, facts in hosts.items()}
@@ -157,7 +157,7 @@ def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Wa
     for saved in declared.values():
         own = where[saved.container]
         if not saved.offline:
-            # one member takes it for all
+            # one member loads the data for all
             own = [h for h in own if saved.container in hosts[h].containers][:1] or own[:1]
         needed[saved.container] = where[saved.container] = own
     if members:
@@ -179,7 +179,7 @@ def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Wa
         steps=steps(chosen.links, chosen.parts, declared, where, resting, members, host, request.copies),
         notes=(
             *_notes(region, chosen),
-            *([f"stopped now, and started with the others: {', '.join(sorted(beside))}"] if beside else []),
+            *([f"already stopped, will be started with the others: {', '.join(sorted(beside))}"] if beside else []),
             *_silent(hosts),
         ),
     )
@@ -207,11 +207,11 @@ def _notes(region: Region, chosen: Chosen) -> list[str]:
 
 
 def _silent(hosts: Mapping[str, HostFacts]) -> list[str]:
-    return [f"host {h} does not answer: nothing is stopped there" for h, f in sorted(hosts.items()) if f.unreachable]
+    return [f"host {h} is unreachable: nothing is stopped there" for h, f in sorted(hosts.items()) if f.unreachable]
 
 
 def read_hosts(region: Region, hosts: Sequence[str]) -> dict[str, HostFacts]:
-    """Which containers each host has, and which of them do not run."""
+    """The containers of each host, and which of them are stopped."""
 
     def ask(host: str) -> HostFacts:
         try:

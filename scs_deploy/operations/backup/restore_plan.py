@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A restore: what stands against it, and its steps. Pure."""
+"""The plan of a restore: its preconditions and steps. Pure."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from scs_deploy.spec.service import Saved
 
 
 class HostFacts(Model):
-    """What was seen of a host that takes part."""
+    """The observed state of a host that takes part."""
 
     containers: frozenset[str] = frozenset()
-    """all there are, running or not"""
+    """all containers, running or not"""
     stopped: frozenset[str] = frozenset()
-    """of them, those that do not run"""
+    """those of them that are stopped"""
     unreachable: str = ""
-    """what ssh said"""
+    """ssh's message; '' if the host is reachable"""
 
 
 class Target(Model):
-    """The member of the database that is restored on."""
+    """The database member to restore on."""
 
     host: str
     version: str
     """of the server in its image, e.g. 11.8.6-MariaDB"""
     free: int
-    """bytes, where its data is"""
+    """bytes free where its data is"""
     needed: int
-    """bytes that the chain takes while it is unpacked"""
+    """bytes needed to unpack the chain"""
 
 
 class RestorePlan(Model):
@@ -47,20 +47,20 @@ class RestorePlan(Model):
     links: tuple[str, ...]
     parts: tuple[str, ...]
     quiet: dict[str, tuple[str, ...]]
-    """container that is stopped meanwhile: its hosts"""
+    """container stopped during the restore: its hosts"""
     beside: dict[str, tuple[str, ...]]
-    """container of the same services that is started with them, for it is stopped already: its hosts"""
+    """container of the same services that is already stopped, and started with them: its hosts"""
     steps: tuple[RecoveryStep, ...]
     notes: tuple[str, ...] = ()
 
 
 def version_key(text: str) -> tuple[int, ...]:
-    """Numbers of a version or a release, for comparing: 11.8.6-MariaDB, 2025.1."""
+    """The numbers of a version or release, for comparison: 11.8.6-MariaDB, 2025.1."""
     return tuple(int(n) for n in re.findall(r"\d+", text.partition("-")[0]))
 
 
 def dependents(catalog: Catalog, services: Collection[str]) -> frozenset[str]:
-    """Services that require one of these, directly or through others."""
+    """Services that require one of these, directly or indirectly."""
     found = set(services)
     while more := {s.name for s in catalog.services.values() if found & set(s.requires)} - found:
         found |= more
@@ -68,8 +68,8 @@ def dependents(catalog: Catalog, services: Collection[str]) -> frozenset[str]:
 
 
 def quiet_containers(catalog: Catalog, parts: Collection[str], declared: Mapping[str, Saved]) -> tuple[str, ...]:
-    """Containers that must not run while the parts are put back: those of services that use what is replaced, and
-    those whose files are. What carries guests and their traffic goes on.
+    """Containers that must be stopped during the restore: those of services that use the replaced data, and those
+    whose files are replaced. Containers that carry guests and their traffic keep running.
     """
     roots = {
         name.partition(".")[0] for name in parts if name == DATABASE or (name in declared and declared[name].quiet)
@@ -90,11 +90,11 @@ def refuse(
     needed: Mapping[str, Collection[str]],
     target: Target | None,
 ) -> None:
-    """What makes a restore impossible, before anything changes.
+    """Refuse an impossible restore, before anything changes.
 
     :param release: of the environment
     :param needed: container: hosts that must have it
-    :param target: None: the database is not restored
+    :param target: None if the database is not restored
     :raises RefusedError: the first reason
     """  # fmt: skip
     if version_key(backup.release) > version_key(release):
@@ -149,11 +149,11 @@ def steps(
     host: str,
     copies: bool,
 ) -> tuple[RecoveryStep, ...]:
-    """The steps, in order. What takes long and can fail comes before anything stops.
+    """The steps, in order. Steps that take long and can fail come before anything stops.
 
-    :param where: container that a part is loaded in: its hosts
-    :param quiet: container that is stopped meanwhile: its hosts
-    :param host: the member that the database is restored on
+    :param where: container in which a part is loaded: its hosts
+    :param quiet: container stopped during the restore: its hosts
+    :param host: the database member to restore on
     :param copies: keep a copy of the data directory that is replaced
     """  # fmt: skip
     result: list[RecoveryStep] = []
@@ -164,24 +164,24 @@ def steps(
     database = DATABASE in parts
     others = [m for m in members if m != host]
     if ENVIRONMENT in parts:
-        add("extract", ("manager",), "extract the region's description beside the present one")
+        add("extract", ("manager",), "extract the region's description next to the current one")
     if database:
         chain = " and ".join(filter(None, [links[0].id, f"{len(links) - 1} incremental" if len(links) > 1 else ""]))
-        add("stage", (host,), f"unpack {chain} beside the present data, apply the log", DATABASE)
+        add("stage", (host,), f"unpack {chain} next to the current data, and apply the log", DATABASE)
     if quiet:
         on = sorted({h for own in quiet.values() for h in own})
-        add("quiet", on, f"stop {len(quiet)} containers that use what is replaced")
+        add("quiet", on, f"stop {len(quiet)} containers that use the replaced data")
     if database:
         add("stop", members, "stop the database", DATABASE)
         if copies:
-            add("copy", (host,), "copy its data directory aside", DATABASE)
-        add("swap", (host,), "put the restored data in its place, with the present administrators' passwords", DATABASE)
-        add("start", (host,), "start it as a new cluster", DATABASE)
-        add("compare", (host,), "compare tables and rows with the manifest", DATABASE)
+            add("copy", (host,), "keep a copy of its data directory", DATABASE)
+        add("swap", (host,), "install the restored data, with the current administrators' passwords", DATABASE)
+        add("start", (host,), "start the database as a new cluster", DATABASE)
+        add("compare", (host,), "compare tables and row counts with the manifest", DATABASE)
         for other in others:
-            add("join", (other,), f"join it: a full copy from {names([host])}", DATABASE)
+            add("join", (other,), f"join the cluster with a full copy from {names([host])}", DATABASE)
         if computes := quiet.get(compute_node.CONTAINER):
-            add("identify", computes, "take the compute nodes' identities from the database", target=host)
+            add("identify", computes, "set the compute nodes' identities to those in the database", target=host)
     for name in parts:
         if name in declared:
             saved = declared[name]

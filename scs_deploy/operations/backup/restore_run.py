@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The effects of a restore, step by step."""
+"""Carries out the steps of a restore."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ trap 'rm -f "$file"' EXIT
 gunzip > "$file"
 timeout 1800 "$@" < "$file"
 """
-"""bash -e; from a file, because some commands seek in their input, and none may begin with half of it."""
+"""bash -e; buffers the input in a file, because some commands seek in it, and none may start with a part of it."""
 
 STATES = """
 docker ps --all --format '{{.Names}} {{.State}}'
 docker ps --filter health=starting --format '{{.Names}} starting'
 docker ps --filter health=unhealthy --format '{{.Names}} unhealthy'
 """
-"""sh -e; state of each container, then the health of those that are not healthy: a later line replaces an earlier one.
-The formats have no field for the health; the column `Status` has it in a text for people."""
+"""sh -e; the state of each container, then the health of those that are not healthy: later lines replace earlier ones.
+The format has no field for the health; the column `Status` contains it only as prose."""
 
 SLOW = 3600
 """Seconds that a step on a host's disk may take."""
 
 
 WAKE_SECONDS = 900.0
-"""Until all services that were stopped are healthy again."""
+"""Seconds to wait until all stopped services are healthy again."""
 
 
 class Restoring:
-    """A restore that is being carried out."""
+    """A restore in progress."""
 
     def __init__(self, region: Region, chosen: Chosen, plan: RestorePlan, secret: str, watch: Watch) -> None:
         self.region, self.chosen, self.plan, self.secret, self.watch = region, chosen, plan, secret, watch
@@ -60,9 +60,9 @@ class Restoring:
         self.uncertain: tuple[str, ...] = ()
 
     def act(self, access: Access, step: RecoveryStep) -> None:
-        """One step.
+        """Carry out a step.
 
-        :raises ScsError: it failed
+        :raises ScsError: the step failed
         """
         actions: dict[str, Callable[[Access, RecoveryStep], None]] = {
             "extract": self._extract,
@@ -114,17 +114,17 @@ class Restoring:
         self._containers(access, "stop", reverse=True)
 
     def _wake(self, access: Access, step: RecoveryStep) -> None:
-        """Start all, then wait for all: a service waits for another one by itself."""
+        """Start all containers, then wait for all, since services wait for each other by themselves."""
         self._containers(access, "start")
 
         def ready() -> str:
             waiting = [w for host in step.hosts for w in self._not_ready(host)]
-            return f"{len(waiting)} start: {', '.join(waiting[:4])}" if waiting else ""
+            return f"{len(waiting)} starting: {', '.join(waiting[:4])}" if waiting else ""
 
-        access.until(ready, WAKE_SECONDS, "not all services work")
+        access.until(ready, WAKE_SECONDS, "some services do not work")
 
     def _containers(self, access: Access, action: str, reverse: bool = False) -> None:
-        """On all hosts at once; nothing is drained, for there is nothing that these services could answer."""
+        """Act on all hosts at once, without a drain, because these services cannot serve requests anyway."""
         catalog = self.region.catalog
         where = self.plan.quiet if action == "stop" else self.plan.quiet | self.plan.beside
         order = [c for s in catalog.services.values() for c in s.containers if c in where]
@@ -138,7 +138,7 @@ class Restoring:
             access.task(task, hosts)
 
     def _not_ready(self, host: str) -> list[str]:
-        """Quiet containers of a host that do not work yet."""
+        """Stopped containers of a host that do not work yet."""
         states = dict(line.split() for line in stream.output_of(self.region, host, ["sh", "-ec", STATES]).splitlines())
         return [f"{c} on {host}: {states[c]}" for c in self.plan.quiet if states.get(c, "running") != "running"]
 
@@ -167,7 +167,7 @@ class Restoring:
         members.wait_synced(access, step.hosts[0], members.JOIN_SECONDS)
 
     def _identify(self, access: Access, step: RecoveryStep) -> None:
-        """Fresh hosts have made identities of their own, under names that the restored database knows otherwise."""
+        """Set the identities of compute nodes, since fresh hosts have generated ones that differ from the database."""
         nodes = dict(source.pairs(self.region, step.target, compute_node.QUERY))
         for task in compute_node.tasks(self.region, nodes):
             access.task(task, step.hosts)
@@ -192,7 +192,7 @@ class Restoring:
 def extract(folder: Path, data: bytes) -> Path:
     """Unpack the region's description into an empty folder.
 
-    :raises ScsError: it is damaged
+    :raises ScsError: the archive is damaged
     """
     top = folder.resolve()
     try:
@@ -203,7 +203,7 @@ def extract(folder: Path, data: bytes) -> Path:
                     raise ScsError(f"{member.name}: neither a file nor a folder below {folder}")
                 (path if member.isdir() else path.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
                 if content := tar.extractfile(member):
-                    # the vault's password is among them
+                    # keep files private
                     path.touch(mode=0o600, exist_ok=False)
                     path.write_bytes(content.read())
     except (tarfile.TarError, OSError) as error:

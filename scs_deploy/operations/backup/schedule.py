@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backups by the clock: systemd units of the manager. Source: systemd.timer(5), systemd.service(5), systemd.exec(5)."""
+"""Scheduled backups: systemd units on the manager. Source: systemd.timer(5), systemd.service(5), systemd.exec(5)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from scs_deploy.secrets import vault
 FOLDER = Path("/etc/systemd/system")
 
 KEPT = ("SCS_ROOT", "SCS_ENVIRONMENTS", "DOCKER_HOST")
-"""Variables of the command that installs the timer which the timer's own runs need, too."""
+"""Environment variables of the installing command that the timer's runs need too."""
 
 
 def name(environment: Environment) -> str:
-    """Of both units, without suffix."""
+    """The name of both units, without suffix."""
     return f"scs-backup-{environment.name}"
 
 
 def units(environment: Environment, program: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """File name: content.
+    """The units, as file name: content.
 
     :param program: absolute path of scs
     """
@@ -67,9 +67,9 @@ def _quoted(text: str) -> str:
 
 
 def program() -> str:
-    """This scs.
+    """The path of scs.
 
-    :raises ScsError: it was not started as an installed program
+    :raises ScsError: scs is not installed as a program
     """
     beside = Path(sys.executable).parent / "scs"
     found = str(beside) if beside.is_file() else shutil.which("scs")
@@ -79,14 +79,14 @@ def program() -> str:
 
 
 def variables() -> dict[str, str]:
-    """What a unit must be told, because systemd starts it without this shell's variables."""
+    """Variables that a unit must set, because systemd starts it without this shell's environment."""
     return {k: os.environ[k] for k in KEPT if k in os.environ}
 
 
 def check_calendar(environment: Environment) -> str:
-    """When the timer would run next, as systemd says.
+    """When the timer would run next, according to systemd.
 
-    :raises RefusedError: backup.schedule is no calendar expression, or this manager has no systemd
+    :raises RefusedError: backup.schedule is not a calendar expression, or this manager has no systemd
     """
     expression = environment.settings.backup.schedule
     try:
@@ -102,16 +102,16 @@ def check_calendar(environment: Environment) -> str:
 
 
 def warning(environment: Environment) -> str:
-    """Which night has no backup because of a clock change; empty: every night has one."""
+    """Warns of a night without a backup because of a clock change; empty if every night has one."""
     found = calendar.skipped(environment.settings.backup.schedule, datetime.now(UTC))
     return f"{environment.file}: backup.schedule: {found}" if found else ""
 
 
 def install(environment: Environment) -> list[Path]:
-    """Write the units, and start the timer.
+    """Write the units and start the timer.
 
-    :raises RefusedError: no systemd runs here, or not root
-    :raises ScsError: systemd refused
+    :raises RefusedError: systemd is not running, or the user is not root
+    :raises ScsError: systemctl failed
     """
     check_calendar(environment)
     if not Path("/run/systemd/system").is_dir():
@@ -129,9 +129,9 @@ def install(environment: Environment) -> list[Path]:
 
 
 def remove(environment: Environment) -> list[Path]:
-    """Stop the timer and remove the units; none is fine.
+    """Stop the timer and remove the units, if there are any.
 
-    :raises ScsError: systemd refused
+    :raises ScsError: systemctl failed
     """
     files = [f for f in (FOLDER / f"{name(environment)}{s}" for s in (".timer", ".service")) if f.exists()]
     if files:

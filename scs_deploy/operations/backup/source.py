@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The database as a source of backups: which member, its copy as a stream, its rows."""
+"""The database as a source of backups: selects a member, streams a copy of it, and counts rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from scs_deploy.operations.backup.manifest import DATABASE, Rows
 from scs_deploy.region.region import Region
 
 SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
-"""Schemas whose tables no service owns."""
+"""Schemas that belong to no service."""
 
 
 def tables_query() -> str:
-    """All tables of services."""
+    """Query for all tables of services."""
     skip = ", ".join(f"'{s}'" for s in SYSTEM)
     return (
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' "  # noqa: S608
@@ -28,7 +28,7 @@ def tables_query() -> str:
 
 
 def count_query(tables: list[tuple[str, str]]) -> str:
-    """Rows of every table at one moment."""
+    """Query for the row counts of tables in one consistent snapshot."""
     # names come from the server itself, and are quoted
     lines = [f"SELECT '{_text(s)}', '{_text(t)}', COUNT(*) FROM {_name(s)}.{_name(t)};" for s, t in tables]  # noqa: S608
     return "\n".join(["START TRANSACTION WITH CONSISTENT SNAPSHOT;", *lines, "COMMIT;"])
@@ -43,18 +43,18 @@ def _name(value: str) -> str:
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]]:
-    """Rows of two columns."""
+    """Parse rows of two columns."""
     return [(a, b) for a, _, b in (line.partition("\t") for line in text.splitlines()) if b]
 
 
 def parse_counts(text: str) -> dict[str, int]:
-    """`schema.table`: rows."""
+    """Parse row counts by `schema.table`."""
     rows = (line.split("\t") for line in text.splitlines())
     return {f"{r[0]}.{r[1]}": int(r[2]) for r in rows if len(r) == 3}
 
 
 def rows_of(before: Mapping[str, int], after: Mapping[str, int], touched: frozenset[str]) -> dict[str, Rows]:
-    """Tables that were there all the time; of one that came or went meanwhile nothing can be said."""
+    """Row counts of tables that existed before and after; tables created or dropped meanwhile are omitted."""
     return {
         name: Rows(before=count, after=after[name], touched=name in touched or after[name] != count)
         for name, count in before.items()
@@ -65,10 +65,10 @@ def rows_of(before: Mapping[str, int], after: Mapping[str, int], touched: frozen
 def pick(states: Mapping[str, str], writer: str, last: str) -> str:
     """The member to copy.
 
-    :param states: host: `Primary Synced`, or another state, or why it does not answer
-    :param writer: the member that the load balancers use; copied only when no other can be
-    :param last: the member of the last backup: another one cannot continue it
-    :raises RefusedError: no member is synchronised
+    :param states: host: `Primary Synced`, another state, or why it does not respond
+    :param writer: the member that the load balancers use; copied only if no other member is in sync
+    :param last: the member of the last backup, which only a copy of the same member can be based on
+    :raises RefusedError: no member is in sync
     """
     synced = sorted(h for h, s in states.items() if s == SYNCED)
     if not synced:
@@ -81,9 +81,9 @@ def pick(states: Mapping[str, str], writer: str, last: str) -> str:
 
 
 def members(region: Region) -> tuple[dict[str, str], str]:
-    """State of every member, and the one that writes ('': not known).
+    """The state of every member, and the writer ('' if unknown).
 
-    :raises ScsError: a host's engine does not answer, or Ansible itself failed
+    :raises ScsError: a host's container engine does not respond, or Ansible itself failed
     """
     asked = (DATABASE, *region.catalog.load_balancers)
     drivers = {name: d for name, d in clusters.of(region).items() if name in asked}
@@ -99,13 +99,13 @@ def members(region: Region) -> tuple[dict[str, str], str]:
 
 
 def copy_command(base_lsn: int | None) -> list[str]:
-    """The stream of a full copy, or of what changed since a log sequence number."""
+    """Command that streams a full copy, or the changes since a log sequence number."""
     more = [] if base_lsn is None else [f"--incremental-lsn={base_lsn}"]
     return stream.guarded(DATABASE, ["bash", "-c", physical.COPY, "copy", *more])
 
 
 def identify(region: Region, host: str) -> Source:
-    """Version and data directory of a member."""
+    """The version and data directory of a member."""
     query = "SELECT VERSION();"
     version = stream.output_of(region, host, stream.inside(DATABASE, physical.SQL), query).strip()
     directory, size = stream.output_of(region, host, stream.inside(DATABASE, ["sh", "-c", physical.IDENTITY])).split()
@@ -115,25 +115,25 @@ def identify(region: Region, host: str) -> Source:
 
 
 def pairs(region: Region, host: str, query: str) -> list[tuple[str, str]]:
-    """Rows of two columns, asked on one member."""
+    """Run a query with two columns on one member."""
     return parse_pairs(stream.output_of(region, host, stream.inside(DATABASE, physical.SQL), query))
 
 
 def count(region: Region, host: str) -> dict[str, int]:
-    """Rows of every table of services on one member."""
+    """Row counts of all tables of services on one member."""
     tables = pairs(region, host, tables_query())
     return parse_counts(stream.output_of(region, host, stream.inside(DATABASE, physical.SQL), count_query(tables)))
 
 
 def clock(region: Region, host: str) -> int:
-    """The server's time, seconds."""
+    """The server's time, in seconds since the epoch."""
     return int(
         stream.output_of(region, host, stream.inside(DATABASE, physical.SQL), "SELECT UNIX_TIMESTAMP();").strip()
     )
 
 
 def touched(region: Region, host: str, since: int) -> frozenset[str]:
-    """Tables that were written to since a time of the server's clock."""
+    """Tables written to since a time of the server's clock."""
     query = (
         "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' "  # noqa: S608
         f"AND UPDATE_TIME >= FROM_UNIXTIME({since});"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes between a container of a host and a file of the target, over SSH; never a whole file in memory."""
+"""Streams data between a container on a host and a file of the target, over SSH, without buffering whole files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scs_deploy.region.region import Region
 
 GUARD = """
 set -o pipefail
-# the other end holds our standard input open: when it is gone, so is whoever wanted this
+# the manager holds our standard input open: when it closes, the manager no longer wants the result
 { read -r _; kill -TERM 0; } <&0 &
 guard=$!
 "$@"
@@ -30,17 +30,17 @@ code=$?
 kill "$guard" 2> /dev/null
 exit "$code"
 """
-"""bash; runs a command that takes no input, and ends it when the manager, or the way to it, dies."""
+"""bash; runs a command without input, and ends it if the manager or the connection to it fails."""
 
 TAIL = 400
-"""Characters of a failed command's last words that are shown."""
+"""How many characters of a failed command's output are shown."""
 
 
 class Remote:
-    """A process on a host: `with Remote(...) as process:` raises at the end unless it succeeded.
+    """A process on a host: `with Remote(...) as process:` raises at the end unless the process succeeded.
 
-    :param argv: the whole command on the host; never holds a secret
-    :param heard: is given each line of its standard error
+    :param argv: the command on the host; must not contain secrets
+    :param heard: called with each line of its standard error
     """
 
     def __init__(self, region: Region, host: str, argv: Sequence[str], heard: Callable[[str], None] | None = None):
@@ -86,7 +86,7 @@ class Remote:
     def _finish(self) -> int:
         with suppress(BrokenPipeError):
             self.input.close()
-        # a process that still writes must not wait for a reader
+        # drain the output, so that a process that still writes does not block
         while self.output.read(1 << 18):
             pass
         code = self.process.wait()
@@ -108,14 +108,14 @@ def inside(container: str, argv: Sequence[str]) -> list[str]:
 
 
 def guarded(container: str, argv: Sequence[str]) -> list[str]:
-    """The same, ended when the manager goes away. For commands that take no input."""
+    """Like `inside`, but ends the command if the manager fails. For commands without input."""
     return inside(container, ["bash", "-c", GUARD, "backup", *argv])
 
 
 def beside(run: RunContainer, argv: Sequence[str]) -> list[str]:
-    """A command in a new container with a service's image, user and mounts, without network, whatever the service does.
+    """A command in a new container with a service's image, user and mounts, without network, whether or not it runs.
 
-    It is gone afterwards; one that an interrupted restore left is removed first.
+    The container is removed afterwards; one left by an interrupted restore is removed first.
     """
     host_config = run.body["HostConfig"]
     name = f"restore_{run.name}"
@@ -129,9 +129,9 @@ def beside(run: RunContainer, argv: Sequence[str]) -> list[str]:
 
 
 def output_of(region: Region, host: str, argv: Sequence[str], text: str = "") -> str:
-    """Give a command text to read, and return what it prints.
+    """Run a command with `text` as its input, and return its output.
 
-    :raises ScsError: it failed, with its last words
+    :raises ScsError: the command failed; quotes the end of its standard error
     """
     with Remote(region, host, argv) as remote:
         remote.input.write(text.encode())
@@ -140,14 +140,14 @@ def output_of(region: Region, host: str, argv: Sequence[str], text: str = "") ->
 
 
 class Meter:
-    """Says now and then how far a stream came."""
+    """Shows the progress of a stream from time to time."""
 
     def __init__(self, watch: Watch, what: str) -> None:
         self._watch, self._what = watch, what
         self._begin = self._last = time.monotonic()
 
     def __call__(self, size: int) -> None:
-        """`size` bytes so far."""
+        """Show the progress after `size` bytes."""
         now = time.monotonic()
         if now - self._last >= 0.5:
             self._last = now
@@ -156,16 +156,16 @@ class Meter:
 
 
 def mebibytes(size: float) -> str:
-    """For people."""
+    """A size with its unit, for display."""
     return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{size / (1 << 20):.1f} MiB"
 
 
 def keep(
     target: Target, backup: str, file: str, source: crypt.Reads, recipients: Sequence[str], meter: Meter
 ) -> tuple[int, str]:
-    """Write a stream to a new file of the target, encrypted when there are recipients; returns (bytes, SHA-256).
+    """Write a stream to a new file of the target, encrypted if there are recipients; returns (bytes, SHA-256).
 
-    :raises ScsError: the target did not take it
+    :raises ScsError: the file could not be written
     """
     with target.writing(backup, file) as stream:
         counter = Counter(stream, meter)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where backups are: a folder of the manager, or one of another host over SSH."""
+"""Where backups are stored: in a folder on the manager, or on another host over SSH."""
 
 from __future__ import annotations
 
@@ -22,49 +22,49 @@ URL = re.compile(r"ssh://(?:(?P<user>[\w.-]+)@)?(?P<host>\w[\w.-]*|\[[0-9a-fA-F:
 
 
 class Target(Protocol):
-    """A folder of backups. Ids and file names are safe: they were made here, or were checked."""
+    """A folder of backups. Ids and file names are generated here or validated, and therefore safe in paths."""
 
     where: str
-    """for people"""
+    """for display"""
 
     def prepare(self) -> None:
-        """Make the folder.
+        """Create the folder.
 
-        :raises RefusedError: it cannot be used
+        :raises RefusedError: the folder cannot be used
         """
 
     def read_all(self) -> dict[str, str | None]:
-        """Manifest of each backup by id; None: it has none, it was interrupted.
+        """The manifest of each backup by id; None if the backup was interrupted and has none.
 
         :raises RefusedError: the target cannot be reached
         """
 
     def writing(self, backup: str, file: str) -> AbstractContextManager[IO[bytes]]:
-        """A new file.
+        """Open a new file for writing.
 
-        :raises ScsError: it could not be written completely
+        :raises ScsError: the file could not be written completely
         """
 
     def reading(self, backup: str, file: str) -> AbstractContextManager[IO[bytes]]:
-        """A file's content.
+        """Open a file for reading.
 
-        :raises ScsError: it could not be read
+        :raises ScsError: the file could not be read
         """
 
     def commit(self, backup: str, text: str) -> None:
-        """Write the manifest: at once, after all else has reached the disk."""
+        """Write the manifest atomically, after all other files have reached the disk."""
 
     def remove(self, backup: str) -> None:
-        """Remove a backup, the manifest first: what an interruption leaves is no backup."""
+        """Remove a backup, starting with the manifest, so that an interrupted removal leaves no valid backup."""
 
     def free(self) -> int:
-        """Bytes that are left."""
+        """Free space in bytes."""
 
 
 def open_target(environment: Environment) -> Target:
-    """The target that environment.yml names.
+    """The target from environment.yml.
 
-    :raises RefusedError: it is no folder and no ssh:// URL
+    :raises RefusedError: neither a folder nor an ssh:// URL
     """
     settings = environment.settings.backup
     if "://" not in settings.target:
@@ -80,7 +80,7 @@ def open_target(environment: Environment) -> Target:
 
 
 class Folder:
-    """Backups in a folder of this machine."""
+    """Backups in a folder on this machine."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
@@ -163,7 +163,7 @@ def _sync(folder: Path) -> None:
 
 
 class Ssh:
-    """Backups in a folder of another host, which needs a shell and the usual file commands, nothing of scs."""
+    """Backups in a folder on another host, which needs only a shell and the usual file commands."""
 
     def __init__(self, environment: Environment, url: re.Match[str], key: Path) -> None:
         self.folder = f"{url['path'].rstrip('/')}/{environment.name}"
@@ -202,7 +202,7 @@ class Ssh:
     @contextmanager
     def writing(self, backup: str, file: str) -> Iterator[IO[bytes]]:
         """See Target."""
-        # the mark at the end tells a complete file from a connection that broke
+        # the manifest, written last, distinguishes a complete backup from a broken connection
         script = 'umask 077; set -C; mkdir -p "$1" && cat > "$1/$2" && sync "$1/$2"'
         process = self._start(script, f"{self.folder}/{backup}", file, stdin=subprocess.PIPE)
         assert process.stdin
@@ -224,7 +224,7 @@ class Ssh:
         assert process.stdout
         try:
             yield process.stdout
-            # what is left unread would make the other end fail
+            # read the rest, because unread data would make the other end fail
             while process.stdout.read(1 << 20):
                 pass
         except BaseException:
@@ -265,6 +265,6 @@ class Ssh:
         process = self._start(script, *arguments, stdout=subprocess.PIPE)
         output, said = process.communicate()
         if process.returncode:
-            words = " ".join(said.decode(errors="replace").split()) or f"ssh ended with {process.returncode}"
+            words = " ".join(said.decode(errors="replace").split()) or f"ssh failed with exit code {process.returncode}"
             raise RefusedError(f"backup.target {self.where}: {words}", "check backup.target and backup.ssh_key")
         return output.decode(errors="replace")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the files of a chain to a data directory that a server can start on; the same for a trial and for a restore."""
+"""Checks and decrypts the files of a backup, for trial restores and for restores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scs_deploy.operations.backup.target import Target
 
 
 def files_of(links: Sequence[Manifest], backup: Manifest, wanted: Iterable[str]) -> list[tuple[Manifest, Part]]:
-    """Every file that the wanted parts of a backup need, those of the chain included.
+    """All files that the selected parts of a backup need, including those of its chain.
 
     :raises RefusedError: the backup has no such part
     """
@@ -32,7 +32,7 @@ def files_of(links: Sequence[Manifest], backup: Manifest, wanted: Iterable[str])
 
 
 def check_file(target: Target, owner: Manifest, part: Part, watch: Watch) -> None:
-    """Compare size and checksum.
+    """Compare a file's size and checksum with the manifest.
 
     :raises RefusedError: the file is missing or damaged
     """
@@ -45,7 +45,7 @@ def check_file(target: Target, owner: Manifest, part: Part, watch: Watch) -> Non
             size += len(chunk)
             meter(size)
     if size != part.size or digest.hexdigest() != part.sha256:
-        what = f"has {size} bytes instead of {part.size}" if size != part.size else "has another checksum"
+        what = f"has {size} bytes instead of {part.size}" if size != part.size else "its checksum differs"
         raise RefusedError(f"{target.where}/{name}: is damaged: {what}", "choose another backup: scs backup list")
 
 
@@ -54,24 +54,24 @@ class _KeyFitsError(Exception):
 
 
 class _First:
-    """Takes one piece of plain text, which proves the key."""
+    """Accepts the first piece of plain text, which proves that the key fits."""
 
     def write(self, _data: bytes, /) -> int:
         raise _KeyFitsError
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Does nothing: there is no buffer."""
 
 
 def check_key(target: Target, owner: Manifest, part: Part, secret: str) -> None:
-    """See that the secret key opens a file.
+    """Check that the secret key decrypts a file.
 
-    :raises RefusedError: it does not
+    :raises RefusedError: wrong key, or the file is damaged
     """
     if not part.encrypted:
         return
     with target.reading(owner.id, part.file) as stream:
-        # a header and the first piece of 64 KiB
+        # the header and the first chunk of 64 KiB
         head = io.BytesIO(stream.read(96 << 10))
     try:
         crypt.decrypt(head, _First(), secret, f"{owner.id}/{part.file}")
@@ -82,7 +82,7 @@ def check_key(target: Target, owner: Manifest, part: Part, secret: str) -> None:
 def plain(target: Target, owner: Manifest, part: Part, secret: str, to: crypt.Writes) -> None:
     """Write a part's compressed plain text to a stream.
 
-    :raises RefusedError: another key, or the file is damaged
+    :raises RefusedError: wrong key, or the file is damaged
     """
     with target.reading(owner.id, part.file) as stream:
         if part.encrypted:
@@ -95,7 +95,7 @@ def plain(target: Target, owner: Manifest, part: Part, secret: str, to: crypt.Wr
 def content(target: Target, owner: Manifest, part: Part, secret: str) -> bytes:
     """A small part's content.
 
-    :raises ScsError: it is not compressed data
+    :raises ScsError: the content is not compressed data
     """
     buffer = io.BytesIO()
     plain(target, owner, part, secret, buffer)

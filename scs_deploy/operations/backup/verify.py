@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof of a backup: its database is restored into a container on the manager, and compared with the manifest."""
+"""Verifies a backup by restoring its database into a container on the manager and comparing it with the manifest."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ START_SECONDS = 600.0
 
 
 class Verified(Model):
-    """What was proved."""
+    """The result of a verification."""
 
     backup: str
     links: tuple[str, ...] = ()
-    """the backups that the database came from, the full one first"""
+    """the chain of the database, the full backup first"""
     tables: int = 0
     rows: int = 0
     uncertain: tuple[str, ...] = ()
-    """tables that were written to during the copy, and whose count is another one"""
+    """tables written to during the copy, whose row count differs"""
     position: str = ""
     parts: tuple[str, ...]
     seconds: float
 
 
 def compare(database: Database, counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Tables whose count differs for a reason.
+    """Tables whose row count differs because they were written to during the copy.
 
-    :raises ScsError: a table is missing, or has other rows than it had
+    :raises ScsError: a table is missing or has the wrong row count
     """
     missing = sorted(set(database.tables) - set(counts))
     if missing:
@@ -78,19 +78,19 @@ def verify(
     watch: Watch,
     identity: Path | None = None,
 ) -> Verified:
-    """Read every file of the wanted parts, and restore the database for a trial.
+    """Read every file of the selected parts, and restore the database on trial.
 
-    :param links: what the database needs, the full backup first
-    :param identity: file with an age secret key, instead of the vault's
-    :raises RefusedError: a file is damaged or was encrypted to another key; no image, no room
-    :raises ScsError: it does not start, or has other tables and rows than the manifest says
+    :param links: the chain of the database, the full backup first
+    :param identity: file with an age secret key to use instead of the vault's
+    :raises RefusedError: a file is damaged or encrypted with another key, no image, or not enough disk space
+    :raises ScsError: the database does not start, or its tables and rows differ from the manifest
     """
     begin = time.monotonic()
     secret = crypt.identity(region.environment, identity)
     for owner, part in unpack.files_of(links, backup, wanted):
         unpack.check_file(target, owner, part, watch)
         unpack.check_key(target, owner, part, secret)
-    watch(TaskDone("checksums and key"))
+    watch(TaskDone("checked the checksums and the key"))
     for owner, part in unpack.files_of((), backup, [n for n in wanted if n != DATABASE]):
         size = len(unpack.content(target, owner, part, secret))
         if not size:
@@ -105,7 +105,7 @@ def verify(
             container, ["sh", "-c", physical.POSITION, "info", physical.DATA], "reading the position"
         ).split()[0]
         if position != database.position:
-            raise ScsError(f"the restored database is at {position}, the manifest says {database.position}")
+            raise ScsError(f"the restored database is at position {position}, but the manifest has {database.position}")
         _start(container, watch)
         watch(Stage("checking tables"))
         _check_tables(container)
@@ -159,7 +159,7 @@ def _check_tables(container: Container) -> None:
 def _count(container: Container) -> dict[str, int]:
     tables = source.parse_pairs(_run(container, [*physical.CLIENT, source.tables_query()], "listing tables"))
     found: dict[str, int] = {}
-    # in portions: a command has a longest length
+    # in batches, because the length of a command is limited
     for at in range(0, len(tables), 200):
         query = source.count_query(tables[at : at + 200])
         found |= source.parse_counts(_run(container, [*physical.CLIENT, query], "counting rows"))
@@ -174,7 +174,7 @@ def _run(container: Container, command: Sequence[str], what: str) -> str:
 
 
 class _Input:
-    """A command in the container that reads what is written here; raises at the end when it failed."""
+    """A command in the container that reads the bytes written here; raises at the end if it failed."""
 
     def __init__(self, container: Container, command: Sequence[str]) -> None:
         self._api = container.client.api  # type: ignore[union-attr]
@@ -189,12 +189,12 @@ class _Input:
         return self
 
     def write(self, data: bytes, /) -> int:
-        """Hand over."""
+        """Send bytes to the command."""
         self._socket.sendall(data)
         return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Does nothing: there is no buffer."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         if error and not isinstance(error, BrokenPipeError):
@@ -214,7 +214,7 @@ class _Input:
 
 @contextmanager
 def _scratch(region: Region, backup: Manifest, links: Sequence[Manifest], watch: Watch) -> Iterator[Container]:
-    """A container without network, removed with its data, whatever happens."""
+    """A container without network, which is always removed with its data."""
     part = backup.part(DATABASE)
     assert part
     engine = docker_engine.connect()
@@ -250,21 +250,22 @@ def _room(engine: Any, links: Sequence[Manifest]) -> None:
         free = shutil.disk_usage(folder).free
         if free < needed:
             raise RefusedError(
-                f"{folder}: {mebibytes(free)} free, a trial restore needs about {mebibytes(needed)}", "make room there"
+                f"{folder}: {mebibytes(free)} free, but a trial restore needs about {mebibytes(needed)}",
+                "free disk space there",
             )
 
 
 def needs(links: Sequence[Manifest]) -> int:
-    """Bytes that a chain takes at most while it is unpacked and prepared: the directory, and each link's own."""
+    """Most bytes that unpacking and preparing a chain takes: the data directory, and each incremental backup."""
     sizes = [m.database.directory_size for m in links if m.database]
     compressed = sum(p.size for m in links[1:] if (p := m.part(DATABASE)))
     return int(max(sizes, default=0) * 1.1) + 10 * compressed + (64 << 20)
 
 
 def find_image(region: Region, reference: str) -> str:
-    """The image on this manager, pulled when it is not here.
+    """The image on this manager, pulled if missing.
 
-    :raises RefusedError: it is neither here nor in the registry
+    :raises RefusedError: the image is neither on this manager nor in the registry
     """
     from docker.errors import DockerException, ImageNotFound
 

@@ -241,7 +241,7 @@ def test_nothing_to_do_when_all_are_synchronised() -> None:
 @pytest.mark.parametrize(
     ("members", "options", "said"),
     [
-        ([stopped("a", 3), stopped("b", 4, V)], {}, "disagree in history"),
+        ([stopped("a", 3), stopped("b", 4, V)], {}, "have different histories"),
         ([stopped("a", 3), away("c")], {}, "--without c"),
         ([stopped("a", 3), stopped("b", None, why="page corruption")], {}, "page corruption"),
         ([stopped("a", None, "", data=Data.EMPTY)], {}, "no member of mariadb has data"),
@@ -273,13 +273,13 @@ def test_clusters_beside_each_other_are_stopped_once_a_member_is_named() -> None
 
 def test_losses_are_told_before_they_happen() -> None:
     behind = decide([stopped("a", 3), stopped("b", 9)], GaleraOptions(bootstrap_from="a"))
-    assert any("b is ahead of a: 6 write sets are lost" in w for w in behind.warnings)
+    assert any("b is ahead of a: 6 write sets will be lost" in w for w in behind.warnings)
     other = decide([stopped("a", 3), stopped("b", 9, V)], GaleraOptions(bootstrap_from="a"))
     assert any("another history" in w for w in other.warnings)
     left = decide([stopped("a", 3), away("b")], GaleraOptions(without=("b",)))
-    assert any("b is left out" in w for w in left.warnings)
+    assert any("b left out" in w for w in left.warnings)
     full = decide([stopped("a", 3, size_bytes=9 << 20, free_bytes=1 << 20)], GaleraOptions())
-    assert any("9 MiB do not fit into 1 MiB" in w for w in full.warnings)
+    assert any("needs 9 MiB, but 1 MiB are free" in w for w in full.warnings)
 
 
 def test_who_starts_is_given_time() -> None:

@@ -149,7 +149,7 @@ def test_steps(members: list[Member], options: dict[str, Any], expected: list[st
         # the one that ran longest lost least
         ([down("a"), down("b", "bc"), empty("c")], {}, "--force-boot b"),
         ([empty("a"), away("b"), away("c")], {}, "--without b"),
-        ([up("a", "a"), up("b", "b"), up("c", "c")], {}, "no part has a majority"),
+        ([up("a", "a"), up("b", "b"), up("c", "c")], {}, "no partition has a majority"),
         ([up("a"), up("b"), up("c")], {"force_boot": "a"}, "leave --force-boot out"),
         ([down("a"), empty("b")], {"force_boot": "b"}, "no data to boot from"),
         ([up("a", "ab"), up("b", "ab"), away("c")], {"reset": True}, "--without c"),

@@ -46,7 +46,7 @@ def test_only_a_region_without_any_holder_has_no_address(hosts: list[HostPlan], 
 
 def test_an_address_that_answers_is_refused() -> None:
     settings = environment.load("testbed-ha")
-    with pytest.raises(RefusedError, match=r"api\.external\.address: 172\.30\.2\.10 answers already \(port 443\)"):
+    with pytest.raises(RefusedError, match=r"api\.external\.address: 172\.30\.2\.10 already responds \(port 443\)"):
         addresses.refuse_taken(settings, (443,), lambda a, p: f"port {next(iter(p))}" if a.endswith(".10") else "")
     addresses.refuse_taken(settings, (443,), lambda _a, _p: "")
 

@@ -30,8 +30,8 @@ def seen(agent: Agent, up: bool = True, reported: float | None = None) -> Seen:
         # still up for Nova, because the report from before the restart is young enough
         ([seen(COMPUTE, reported=99), seen(METADATA)], ["nova-compute on c1 has not reported since its start"]),
         ([seen(COMPUTE, up=False, reported=101), seen(METADATA)], ["nova-compute on c1 is down"]),
-        ([seen(COMPUTE, reported=101)], ["neutron-ovn-metadata-agent on c1 is not known"]),
-        ([seen(OTHER, reported=101), seen(METADATA)], ["nova-compute on c1 is not known"]),
+        ([seen(COMPUTE, reported=101)], ["neutron-ovn-metadata-agent on c1 is unknown to the API"]),
+        ([seen(OTHER, reported=101), seen(METADATA)], ["nova-compute on c1 is unknown to the API"]),
     ],
 )  # fmt: skip
 def test_who_is_silent(states: list[Seen], left: list[str]) -> None:

@@ -114,7 +114,7 @@ def test_the_inventory_cannot_be_synced_during_a_run(region: Environment, monkey
         assert refresh.sync("small", "netbox", quiet).written
     monkeypatch.setenv(INVENTORY, planned)
     monkeypatch.setattr("scs_deploy.region.region._shared", {})
-    with pytest.raises(RefusedError, match=r"inventory.yml: changed while a run goes by it"):
+    with pytest.raises(RefusedError, match=r"inventory.yml: changed during the run"):
         shared_region("small")
     monkeypatch.setenv(INVENTORY, source.load(region, known()).hash)
     assert shared_region("small").inventory.hosts

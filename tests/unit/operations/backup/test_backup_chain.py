@@ -75,7 +75,7 @@ def test_the_next_one_continues_the_last_one_until_the_chain_is_a_week_old() -> 
     ("source", "why"),
     [
         (Source(host="c", version="11.8.6-MariaDB", directory="c:1.1"), "from c"),
-        (Source(host="b", version="11.8.6-MariaDB", directory="b:2.2"), "data directory of b is another one"),
+        (Source(host="b", version="11.8.6-MariaDB", directory="b:2.2"), "data directory of b has changed"),
         (Source(host="b", version="11.8.7-MariaDB", directory="b:1.1"), "11.8.6-MariaDB on 2026-11-17"),
     ],
     ids=["another member", "copied from another member", "another version"],
@@ -107,7 +107,7 @@ def test_a_chain_is_the_full_backup_and_all_up_to_the_wanted_one() -> None:
 def test_a_missing_base_is_named() -> None:
     made = daily(4)
     known = {m.id: m for m in made if m is not made[1]}
-    with pytest.raises(RefusedError, match=rf"{made[1].id}, which {made[2].id} continues is missing"):
+    with pytest.raises(RefusedError, match=rf"{made[1].id}, on which {made[2].id} is based, is missing"):
         chain.links_of(known, made[3].id)
 
 

@@ -220,7 +220,7 @@ def test_mariadb_backup_must_say_where_it_ended() -> None:
         "[00] 2026-11-21 09:55:29 Writing Galera info succeeded with ad7ec78f-e591-11f1-bdd8-2216f1c6ed6c:3 0",
     ):
         log(line)
-    with pytest.raises(ScsError, match="ended without saying where"):
+    with pytest.raises(ScsError, match="reported no position"):
         log.check("a")
     log("[00] 2026-11-21 09:55:29 completed OK!")
     log.check("a")

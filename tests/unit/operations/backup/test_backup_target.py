@@ -105,7 +105,7 @@ def test_what_is_no_backup_is_left_alone(environment: Environment, tmp_path: Pat
     (folder / "lost+found").mkdir()
     (folder / ID).mkdir()
     (folder / ID / NAME).write_text(dump(backup(MONDAY)).replace(ID, "20261117T023000Z"))
-    assert load(found) == ({}, {ID: Damaged(why="its manifest is that of 20261117T023000Z")})
+    assert load(found) == ({}, {ID: Damaged(why="its manifest belongs to 20261117T023000Z")})
 
 
 @pytest.mark.parametrize("where", ["ssh://host", "ftp://host/folder", "ssh://u@h:x/f", "ssh://-oProxyCommand=x/f"])
