@@ -185,7 +185,7 @@ class RecoveryOptions(Model):
     """
 
     without: tuple[str, ...] = Field(
-        default=(), description="Go on without this member; may be repeated.", json_schema_extra={"metavar": "HOST"}
+        default=(), description="Continue without this member; can be repeated.", json_schema_extra={"metavar": "HOST"}
     )
 
     def check(self) -> None:

@@ -62,7 +62,7 @@ class Queues(Model):
 
 
 class RabbitmqOptions(RecoveryOptions):
-    """Bring the message broker back: start members, let lost ones join anew, give queues their replicas back."""
+    """Repair the message broker: start members, rejoin lost ones, restore the replicas of queues."""
 
     force_boot: str = Field(
         default="",

@@ -76,7 +76,7 @@ class Member(Model):
 
 
 class RaftOptions(RecoveryOptions):
-    """Bring OVN's databases back: replace a lost member, remove servers that are no more, rebuild a lost quorum.
+    """Repair OVN's databases: replace a lost member, remove servers of removed hosts, rebuild a lost quorum.
 
     With --without the cluster forgets that member; without it, an unreachable one stays a member.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which members of a broker cluster start, which join anew, and what is refused. Texts were captured."""
+"""Which members of a broker cluster start, which rejoin, and what is refused. Texts were captured."""
 
 from __future__ import annotations
 
