@@ -106,7 +106,7 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
         (edit("config/keystoen.conf", "", "[a]\nb = c\n"), r"config/keystoen\.conf: this override applies to no"),
         (
             edit("config/keystone.conf", "", "b = c\n"),
-            r"config/keystone\.conf: option 'b' precedes the first \[section\]",
+            r"config/keystone\.conf:1: option 'b' precedes the first \[section\]",
         ),
         (
             edit(ALL, "", "nova_virt_typ: kvm\n"),
@@ -125,7 +125,7 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
         (lambda folder: (folder / "ca.crt").unlink(), r"ca\.crt"),
         (lambda folder: (folder / "release.lock.yml").unlink(), r"release\.lock\.yml"),
         (other_digest, r"registry 172\.30\.0\.1:5000: missing images of the release lock: memcached .scs images push"),
-        (lambda folder: other_digest(folder, "size: 99000000000000"), "GB of images to pull, .* GB free: make room"),
+        (lambda folder: other_digest(folder, "size: 99000000000000"), "GB of images to pull, .* GB free: free disk space first"),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value)[:40] if isinstance(value, str) else "",
 )
