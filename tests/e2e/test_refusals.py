@@ -125,7 +125,10 @@ def other_digest(folder: Path, size: str = r"\g<0>") -> None:
         (lambda folder: (folder / "ca.crt").unlink(), r"ca\.crt"),
         (lambda folder: (folder / "release.lock.yml").unlink(), r"release\.lock\.yml"),
         (other_digest, r"registry 172\.30\.0\.1:5000: missing images of the release lock: memcached .scs images push"),
-        (lambda folder: other_digest(folder, "size: 99000000000000"), "GB of images to pull, .* GB free: free disk space first"),
+        (
+            lambda folder: other_digest(folder, "size: 99000000000000"),
+            "GB of images to pull, .* GB free: free disk space first",
+        ),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value)[:40] if isinstance(value, str) else "",
 )
