@@ -191,12 +191,9 @@ class RunStore:
 
         Empty for a run without a plan of changes, e.g. a backup, or of an earlier scs.
         """
-        rows = self.execute("SELECT changes FROM plans WHERE run = ? ORDER BY attempt", run)
-        known: dict[tuple[str, ...], dict[str, Any]] = {}
-        for row in rows:
-            for change in json.loads(zlib.decompress(row["changes"])):
-                known[change["host"], change["kind"], change["service"], change["subject"]] = change
-        return [*known.values()]
+        changes = _unpacked(self.execute("SELECT changes FROM plans WHERE run = ? ORDER BY attempt", run))
+        # an attempt plans again what is left of the one before
+        return [*{(c["host"], c["kind"], c["service"], c["subject"]): c for c in changes}.values()]
 
     def abandon(self, run: Run) -> None:
         """Record that a run will not be resumed."""
@@ -362,11 +359,11 @@ class RunRecord:
             "SELECT changes FROM plans WHERE run = ? AND attempt = (SELECT attempt FROM runs WHERE id = ?)",
             self.id, self.id,
         )  # fmt: skip
-        earlier = [c for row in rows for c in json.loads(zlib.decompress(row["changes"]))]
-        text = json.dumps([*earlier, *(c.model_dump(mode="json", exclude_defaults=True) for c in changes)])
+        planned = (c.model_dump(mode="json", exclude_defaults=True) for c in changes)
+        text = json.dumps([*_unpacked(rows), *planned])
         self._store.execute(
             "INSERT OR REPLACE INTO plans SELECT id, attempt, ? FROM runs WHERE id = ?",
-            zlib.compress(_hide(text, self._mask).encode()), self.id,
+            zlib.compress(_hide(text, tuple(json.dumps(s)[1:-1] for s in self._mask)).encode()), self.id,
         )  # fmt: skip
 
     def expect(self, more: int) -> None:
@@ -426,6 +423,11 @@ def _judge(run: Run, holder: lock.Holder | None) -> Run:
     else:
         lives = holder is not None and (holder.host, holder.pid) == (run.host, run.pid)
     return run if lives else run.model_copy(update={"status": Status.INTERRUPTED})
+
+
+def _unpacked(rows: Iterable[sqlite3.Row]) -> builtins.list[dict[str, Any]]:
+    """The changes in rows of the table `plans`."""
+    return [change for row in rows for change in json.loads(zlib.decompress(row["changes"]))]
 
 
 def _secrets(values: Iterable[str]) -> tuple[str, ...]:

@@ -85,6 +85,15 @@ def test_a_run_tells_what_it_was_to_change_and_why(region: Environment) -> None:
     assert (row["host"], row["kind"], row["subject"]) == ("a", "restart", "keystone")
 
 
+def test_a_secret_that_json_escapes_is_hidden_too(region: Environment) -> None:
+    secret = 'correct"horse\\battery'
+    with run_store(region) as store:
+        record = store.start("scs apply", secrets=[secret])
+        with record.recording():
+            record.plan([change("keystone", "a", f"password {secret}")])
+        assert [c["reason"] for c in store.planned(record.id)] == ["password ***"]
+
+
 def test_two_runs_are_compared(region: Environment) -> None:
     file = region.path / "config" / "keystone" / "keystone.conf"
     file.parent.mkdir(parents=True)
