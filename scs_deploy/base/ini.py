@@ -172,10 +172,13 @@ def dump(sections: Sections) -> str:
     return "\n".join(lines) + "\n"
 
 
-def flat(sections: Sections, dialect: str = INI) -> dict[str, str]:
-    """`[section] key`: its meaning, with repeated values joined by commas. For comparisons."""
+def meanings(sections: Sections, dialect: str = INI) -> dict[tuple[str, str], tuple[str, ...]]:
+    """(section, key): what the reader makes of its values."""
     return {
-        f"[{s}] {k}": ", ".join(meaning(v, dialect) for v in values)
-        for s, keys in sections.items()
-        for k, values in keys.items()
+        (s, k): tuple(meaning(v, dialect) for v in values) for s, keys in sections.items() for k, values in keys.items()
     }
+
+
+def flat(sections: Sections, dialect: str = INI) -> dict[str, str]:
+    """`[section] key`: its meaning, with repeated values joined by commas. For display."""
+    return {f"[{s}] {k}": ", ".join(values) for (s, k), values in meanings(sections, dialect).items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +141,7 @@ def merge(base: str, layers: Iterable[Layer], fmt: str) -> str:
 
 
 def _meaning(text: str, fmt: str) -> object:
-    if fmt in (ini.INI, ini.CNF):
-        sections = ini.parse(text, fmt)
-        return {
-            (s, k): [ini.meaning(v, fmt) for v in values]
-            for s, found in sections.items()
-            for k, values in found.items()
-        }
-    return flatten(text, fmt)
+    return ini.meanings(ini.parse(text, fmt), fmt) if fmt in (ini.INI, ini.CNF) else flatten(text, fmt)
 
 
 def _refusal(source: str, error: Exception, fmt: str) -> RefusedError:
@@ -222,12 +216,8 @@ def hide(key: str, value: str | None, secrets: tuple[str, ...]) -> str:
     return value if len(value) <= 80 else value[:77] + "..."
 
 
-def _merge_ini(base: str, over: str) -> str:
-    return ini.dump(ini.merge(ini.parse(base), ini.parse(over)))
-
-
-def _merge_cnf(base: str, over: str) -> str:
-    return ini.dump(ini.merge(ini.parse(base, ini.CNF), ini.parse(over, ini.CNF)))
+def _merge_ini(base: str, over: str, dialect: str = ini.INI) -> str:
+    return ini.dump(ini.merge(ini.parse(base, dialect), ini.parse(over, dialect)))
 
 
 def _merge_yaml(base: str, over: str) -> str:
@@ -258,7 +248,7 @@ def _walk(value: Any, prefix: str) -> Iterable[tuple[str, str]]:
 
 _MERGE: dict[str, Callable[[str, str], str]] = {
     "ini": _merge_ini,
-    "cnf": _merge_cnf,
+    "cnf": partial(_merge_ini, dialect=ini.CNF),
     "yaml": _merge_yaml,
     "json": _merge_json,
     "text": lambda _base, over: over,
