@@ -82,12 +82,10 @@ def _changes(region: Region, kind: Kind, selection: Selection) -> list[Change]:
     named = {n for n in selection.services if n in catalog.owner and n not in catalog.services}
     whole = {n for n in selection.services if n not in named}
     whole_services = catalog.select(tuple(whole)) if whole else frozenset()
-    for name in selection.hosts:
-        if name not in region.inventory.hosts:
-            raise RefusedError(f"no host '{name}' in the inventory", f"there are: {', '.join(region.inventory.hosts)}")
+    chosen = region.select_hosts(selection.hosts)
     result: list[Change] = []
     for host in region.inventory.hosts:
-        if selection.hosts and host not in selection.hosts:
+        if host not in chosen:
             continue
         result += [
             Change(
