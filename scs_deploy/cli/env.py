@@ -14,7 +14,7 @@ from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, prin
 from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
-    from scs_deploy.region.check import Finding
+    from scs_deploy.desired.check import Finding
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Environment of the region, a folder in environments/.")]
 
@@ -88,15 +88,13 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check all files that describe a region, without contacting hosts. Exits 2 if something is wrong."""
+    from scs_deploy.desired.check import Finding
+    from scs_deploy.desired.check import check as check_files
     from scs_deploy.environment.environment import current as current_environment
-    from scs_deploy.region.check import Finding
-    from scs_deploy.region.check import check as check_files
 
     try:
         chosen = name or environment or current_environment()
         findings = check_files(chosen)
-        if not any(f.error for f in findings):
-            findings += _rendered(chosen)
     except ScsError as error:
         chosen = name or environment or ""
         findings = [Finding(part="environment", error=error.message, hint=error.hint)]
@@ -109,23 +107,6 @@ def check(
         console.print(f"[red]{chosen}: {counted(len(bad), 'error')}[/]" if bad else f"[green]{chosen}: ok[/]")
     if bad:
         raise typer.Exit(2)
-
-
-def _rendered(name: str) -> list[Finding]:
-    """Render every file of every host: templates, overrides and secrets together. A region without a lock has none."""
-    from scs_deploy.desired import digest
-    from scs_deploy.region.check import Finding
-    from scs_deploy.region.region import Region
-    from scs_deploy.region.selection import Selection
-
-    region = Region.load(name)
-    if not region.environment.lock_file.exists():
-        return []
-    try:
-        hosts = digest.render(region, Selection())
-    except ScsError as error:
-        return [Finding(part="files", error=error.message, hint=error.hint)]
-    return [Finding(part="files", summary=f"{sum(len(h.files) for h in hosts)} rendered for {len(hosts)} host(s)")]
 
 
 def _print(finding: Finding) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
+from scs_deploy.desired import digest
 from scs_deploy.region import resolvers
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
+from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import clouds, pki
 
 
@@ -49,7 +51,19 @@ def check(name: str | None) -> list[Finding]:
             found.append(Finding(part=part, summary=look(region)))
         except ScsError as error:
             found.append(_wrong(part, error))
+    # a region without a lock has no images, which containers and so files depend on
+    if region.environment.lock_file.exists() and not any(f.error for f in found):
+        found.append(_files(region))
     return found
+
+
+def _files(region: Region) -> Finding:
+    """Render every file of every host: templates, overrides and secrets together."""
+    try:
+        hosts = digest.render(region, Selection())
+    except ScsError as error:
+        return _wrong("files", error)
+    return Finding(part="files", summary=f"{sum(len(h.files) for h in hosts)} rendered for {len(hosts)} host(s)")
 
 
 def _wrong(part: str, error: ScsError) -> Finding:
