@@ -83,7 +83,7 @@ def plan_confirmation(region: Region, progress: RunProgress, verb: str, yes: boo
     def confirm(plan: object) -> bool:
         with progress.paused():
             own_question = print_any_plan(region, plan)
-            if own_question is not None:
+            if own_question is not None and not yes:
                 confirm_or_exit(own_question or question_of(verb, region, plan), yes)
         return True
 

@@ -50,10 +50,10 @@ def print_plan(plan: Plan) -> None:
         console.print("[green]no changes[/]: the region is in its desired state")
         return
     if plan.changes:
-        show_table(console, COLUMNS, map(_cells, plan.changes))
+        show_changes(plan.changes)
     if plan.held:
         console.print("held back; allow with [bold]--allow data-plane[/]:")
-        show_table(console, COLUMNS, map(_cells, plan.held))
+        show_changes(plan.held)
     kinds = ", ".join(f"{n} {k}" for k, n in Counter(c.kind.value for c in plan.changes).items())
     hosts = len({c.host for c in plan.changes})
     total = f"[bold]{counted(len(plan.changes), 'change')}[/]"
