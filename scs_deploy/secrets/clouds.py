@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The region's credentials for OpenStack clients: state/clouds.yaml, and the password separately in state/secure.yaml.
 
-Both are for the operator on this manager (mode 0600, state/ is never in git). openstacksdk reads secure.yaml if
+`scs openstack` reads state/client.yaml, the same cloud with its tokens kept (tokens.py). Other clients, and scs itself,
+would look for a desktop's keyring.
+
+All are for the operator on this manager (mode 0600, state/ is never in git). openstacksdk reads secure.yaml if
 OS_CLIENT_SECURE_FILE names it or if it is in the search path of clouds.yaml.
 https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
 """
@@ -35,6 +38,11 @@ def clouds_file(environment: Environment) -> Path:
     return environment.state / "clouds.yaml"
 
 
+def client_file(environment: Environment) -> Path:
+    """client.yaml, the clouds.yaml of `scs openstack`."""
+    return environment.state / "client.yaml"
+
+
 def secure_file(environment: Environment) -> Path:
     """secure.yaml, with the password."""
     return environment.state / "secure.yaml"
@@ -59,20 +67,58 @@ def clouds(environment: Environment) -> dict[str, Any]:
     return {"clouds": {name(environment): cloud}}
 
 
+def tokens_file(environment: Environment) -> Path:
+    """Tokens of the OpenStack client, see tokens.py."""
+    return environment.state / "tokens.json"
+
+
 def write(environment: Environment) -> list[Path]:
-    """Write each of the two files if its content or mode differs. Returns the files written.
+    """Write each of the files if its content or mode differs. Returns the files written.
+
+    The vault is opened only if it is another one than last time: its password may need a person.
 
     :raises RefusedError: secret keystone_admin_password is missing, or secrets.yml cannot be read
     """
-    secure = {"clouds": {name(environment): {"auth": {"password": _password(environment)}}}}
+    made_from = _MADE_FROM + _vault_state(environment)
+    contents = {
+        clouds_file(environment): _text(clouds(environment)),
+        client_file(environment): _text(clouds(environment) | {"cache": {"auth": True}}),
+    }
+    secure_now = _private(secure_file(environment)) or ""
+    if not secure_now.startswith(made_from + "\n"):
+        secure = {"clouds": {name(environment): {"auth": {"password": _password(environment)}}}}
+        contents[secure_file(environment)] = f"{made_from}\n{_text(secure)}"
     written = []
-    for file, content in ((clouds_file(environment), clouds(environment)), (secure_file(environment), secure)):
-        text = "---\n" + yaml.safe_dump(content, sort_keys=False)
-        if not file.is_file() or file.read_text(encoding="utf-8") != text or file.stat().st_mode & 0o077:
+    for file, text in contents.items():
+        if _private(file) != text:
             environment.state.mkdir(mode=0o700, exist_ok=True)
             vault.write(file, text)
             written.append(file)
     return written
+
+
+_MADE_FROM = "# made from secrets.yml "
+
+
+def _text(content: dict[str, Any]) -> str:
+    return "---\n" + yaml.safe_dump(content, sort_keys=False)
+
+
+def _vault_state(environment: Environment) -> str:
+    """Which secrets.yml this is: as the file is replaced whenever it changes, without looking into it."""
+    try:
+        seen = environment.secrets_file.stat()
+    except OSError:
+        return "missing"
+    return f"{seen.st_ino}.{seen.st_size}.{seen.st_mtime_ns}"
+
+
+def _private(file: Path) -> str | None:
+    """The content of a file that only its owner may read; None for any other."""
+    try:
+        return None if file.stat().st_mode & 0o077 else file.read_text(encoding="utf-8")
+    except OSError:
+        return None
 
 
 def variables(environment: Environment, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -83,8 +129,10 @@ def variables(environment: Environment, base: Mapping[str, str] | None = None) -
     kept = {k: v for k, v in (os.environ if base is None else base).items() if not k.startswith("OS_")}
     return without_proxies(kept) | {
         "OS_CLOUD": name(environment),
-        "OS_CLIENT_CONFIG_FILE": str(clouds_file(environment).resolve()),
+        "OS_CLIENT_CONFIG_FILE": str(client_file(environment).resolve()),
         "OS_CLIENT_SECURE_FILE": str(secure_file(environment).resolve()),
+        "PYTHON_KEYRING_BACKEND": "scs_deploy.secrets.tokens.TokenFile",
+        "SCS_TOKENS_FILE": str(tokens_file(environment).resolve()),
     }
 
 

@@ -43,8 +43,9 @@ def test_openstacksdk_finds_the_region(environment: Environment, monkeypatch: py
 
 
 def test_the_password_is_in_the_secure_file_only(environment: Environment) -> None:
-    assert clouds.write(environment) == [clouds.clouds_file(environment), clouds.secure_file(environment)]
-    assert secrets.load(environment)[clouds.PASSWORD] not in clouds.clouds_file(environment).read_text()
+    written = [clouds.clouds_file(environment), clouds.client_file(environment), clouds.secure_file(environment)]
+    assert clouds.write(environment) == written
+    assert all(secrets.load(environment)[clouds.PASSWORD] not in f.read_text() for f in written[:2])
     assert all(f.stat().st_mode & 0o777 == 0o600 for f in environment.state.glob("*.yaml"))
 
 
@@ -55,9 +56,22 @@ def test_written_when_something_differs(environment: Environment) -> None:
     assert clouds.write(environment) == [clouds.secure_file(environment)]
 
 
+def test_the_vault_is_opened_only_if_it_has_changed(environment: Environment) -> None:
+    clouds.write(environment)
+    password = vault.password_file(environment)
+    assert password is not None
+    kept = password.read_text()
+    password.unlink()
+    assert clouds.write(environment) == []
+    password.write_text(kept)
+    secrets.ensure(environment, ["another"])
+    assert clouds.write(environment) == [clouds.secure_file(environment)]
+
+
 def test_variables_of_other_clouds_are_dropped(environment: Environment) -> None:
     found = clouds.variables(environment, {"PATH": "/bin", "OS_PASSWORD": "x", "OS_CLOUD": "y"})
-    assert sorted(found) == ["OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE", "OS_CLOUD", "PATH"]
+    ours = {"OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE", "OS_CLOUD", "PYTHON_KEYRING_BACKEND", "SCS_TOKENS_FILE"}
+    assert set(found) == {"PATH", *ours}
     assert found["OS_CLOUD"] == "test-admin"
 
 
