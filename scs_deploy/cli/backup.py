@@ -201,6 +201,7 @@ def schedule(
     environment: EnvironmentOption = None,
 ) -> None:
     """Show or install the systemd units that make backups on a schedule (backup.schedule in environment.yml)."""
+    from scs_deploy.base import systemd
     from scs_deploy.environment.environment import load as load_environment
     from scs_deploy.operations.backup import schedule as backup_schedule
 
@@ -220,8 +221,8 @@ def schedule(
             f"[green]done[/]: the next backup starts at {backup_schedule.check_calendar(region)}, or shortly after"
         )
         return
-    for file, text in backup_schedule.units(region, backup_schedule.program(), backup_schedule.variables()).items():
-        typer.echo(f"# {backup_schedule.FOLDER / file}\n{text}")
+    for file, text in backup_schedule.units(region, systemd.program(), systemd.variables()).items():
+        typer.echo(f"# {systemd.UNITS / file}\n{text}")
 
 
 def _show_plan(made: RestorePlan, as_json: bool) -> None:

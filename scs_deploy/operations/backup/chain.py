@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from scs_deploy.base.errors import RefusedError
@@ -94,25 +94,22 @@ def _continues(later: Manifest, earlier: Manifest) -> bool:
     return bool(a and b and a.from_lsn == b.to_lsn and a.directory == b.directory and a.host == b.host)
 
 
-def expired(backups: Sequence[Manifest], daily: int, weekly: int) -> tuple[str, ...]:
+def expired(
+    backups: Sequence[Manifest], daily: int, weekly: int, verified: Collection[str] = frozenset()
+) -> tuple[str, ...]:
     """Backups that may be removed, oldest first.
 
-    Keeps the last backup of each of the newest `daily` days and of each of the newest `weekly` ISO weeks that have one,
-    and all backups on which these are based.
+    Each part counts by itself, so that a backup of one part takes no other part's place. Kept are the last backup of
+    a part of each of the newest `daily` days and of each of the newest `weekly` ISO weeks that have one, its newest,
+    the newest database that is known to restore, and all backups on which these are based.
+
+    :param verified: ids of backups whose database was restored and compared
     """
     ordered = sorted(backups, key=lambda m: m.id, reverse=True)
-    days: dict[object, str] = {}
-    weeks: dict[object, str] = {}
-    for found in ordered:
-        at = time_of(found.id)
-        days.setdefault(at.date(), found.id)
-        weeks.setdefault(at.isocalendar()[:2], found.id)
-    keep = {*list(days.values())[:daily], *list(weeks.values())[:weekly]}
-    if ordered:
-        keep.add(ordered[0].id)
-    # a backup of a single part does not count as the last backup of the region
-    whole = [m.id for m in ordered if m.database]
-    keep.update(whole[:1])
+    keep: set[str] = {m.id for m in ordered[:1]}
+    for part in {name for m in ordered for name in _parts(m)}:
+        good = verified if part == DATABASE else frozenset()
+        keep |= _kept([m.id for m in ordered if part in _parts(m)], daily, weekly, good)
     by_id = {m.id: m for m in ordered}
     for found in ordered:
         current: Manifest | None = found if found.id in keep else None
@@ -120,3 +117,19 @@ def expired(backups: Sequence[Manifest], daily: int, weekly: int) -> tuple[str, 
             keep.add(current.database.base)
             current = by_id.get(current.database.base)
     return tuple(m.id for m in reversed(ordered) if m.id not in keep)
+
+
+def _parts(backup: Manifest) -> set[str]:
+    return {p.name for p in backup.parts} | ({DATABASE} if backup.database else set())
+
+
+def _kept(ids: Sequence[str], daily: int, weekly: int, verified: Collection[str]) -> set[str]:
+    """Which backups of one part to keep, whatever the others need. `ids`: newest first."""
+    days: dict[object, str] = {}
+    weeks: dict[object, str] = {}
+    for backup in ids:
+        at = time_of(backup)
+        days.setdefault(at.date(), backup)
+        weeks.setdefault(at.isocalendar()[:2], backup)
+    good = [i for i in ids if i in verified]
+    return {*list(days.values())[:daily], *list(weeks.values())[:weekly], *ids[:1], *good[:1]}

@@ -15,7 +15,7 @@ from scs_deploy.base.model import Model
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.desired import resolve
 from scs_deploy.engine.events import Stage, TaskDone, Watch, ignore
-from scs_deploy.operations.backup import chain, crypt, manifest, parts, source, stream
+from scs_deploy.operations.backup import chain, crypt, manifest, parts, proofs, source, stream
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT, Database, Kind, Manifest, Part
 from scs_deploy.operations.backup.stream import Meter, mebibytes
 from scs_deploy.operations.backup.target import Target, open_target
@@ -167,7 +167,7 @@ def _new_id(*taken: object) -> str:
 
 def _forget(region: Region, target: Target, known: dict[str, Manifest], watch: Watch) -> tuple[str, ...]:
     settings = region.environment.settings.backup
-    old = chain.expired(list(known.values()), settings.daily, settings.weekly)
+    old = chain.expired(list(known.values()), settings.daily, settings.weekly, proofs.read(region.environment).keys())
     # newest first, so that no chain loses its beginning before its end
     for backup in reversed(old):
         target.remove(backup)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -32,3 +32,32 @@ def test_a_damaged_record_is_none(module: Any, tmp_path: Path) -> None:
     (tmp_path / "web.sync").write_text("{")
     module.record("web.sync", {"hash": "a"})
     assert json.loads((tmp_path / "web.sync").read_text()) == {"hash": "a", "succeeded": ["a"]}
+
+
+def test_a_job_whose_thread_breaks_has_failed(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: dict[str, Any] = {}
+
+    class Ansible:
+        check_mode = False
+        params: ClassVar = {"jobs": [{"name": "web.sync"}, {"name": "web.late"}], "record": {}, "trial": False}
+
+        def __init__(self, *_: Any, **__: Any) -> None: ...
+
+        def fail_json(self, **result: Any) -> None:
+            ended.update(result)
+            raise SystemExit(1)
+
+        exit_json = fail_json
+
+    def run_job(engine: Any, job: dict[str, Any], trial: bool) -> float:
+        # what a half answer of a restarting engine is for the JSON parser
+        return float(json.loads("{"))
+
+    monkeypatch.setattr(module, "LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(module, "AnsibleModule", Ansible)
+    monkeypatch.setattr(module, "Engine", object)
+    monkeypatch.setattr(module, "run_job", run_job)
+    with pytest.raises(SystemExit):
+        module.main()
+    assert ended["msg"].startswith("web.sync: JSONDecodeError")
+    assert ended["done"] == {}

@@ -47,6 +47,12 @@ def backup(at: datetime, base: str = "", lsn: int = 0, **more: object) -> Manife
     )
 
 
+def only_environment(at: datetime) -> Manifest:
+    """As `scs backup create --only environment` makes it."""
+    part = Part(name="environment", file="environment.tar", size=10, sha256="0" * 64, encrypted=False)
+    return backup(at).model_copy(update={"database": None, "parts": (part,)})
+
+
 def daily(days: int, full_every: int = 7) -> list[Manifest]:
     """A backup a day, as the timer makes them."""
     made: list[Manifest] = []
@@ -152,8 +158,22 @@ def test_of_several_a_day_the_last_one_stays() -> None:
 
 def test_a_later_backup_without_the_database_does_not_push_out_the_database() -> None:
     whole = backup(MONDAY)
-    part = backup(MONDAY + timedelta(hours=2)).model_copy(update={"database": None})
+    part = only_environment(MONDAY + timedelta(hours=2))
     assert chain.expired([whole, part], daily=1, weekly=0) == ()
+
+
+def test_a_part_of_each_noon_does_not_push_out_the_nights_databases() -> None:
+    nights = daily(7, full_every=1)
+    noons = [only_environment(MONDAY + timedelta(days=d, hours=9)) for d in range(7)]
+    gone = chain.expired([*nights, *noons], daily=7, weekly=4)
+    assert not {m.id for m in nights} & set(gone)
+
+
+def test_the_last_database_that_is_known_to_restore_stays() -> None:
+    made = daily(35, full_every=1)
+    good = made[3].id
+    assert good in chain.expired(made, daily=3, weekly=2)
+    assert good not in chain.expired(made, daily=3, weekly=2, verified={made[1].id, good})
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,7 @@ def test_units_name_what_they_run_and_where(environment: Environment) -> None:
     units = schedule.units(environment, "/opt/scs/.venv/bin/scs", {"SCS_ROOT": "/opt/scs it's"})
     assert sorted(units) == [f"scs-backup-{environment.name}.service", f"scs-backup-{environment.name}.timer"]
     service, timer = units[f"scs-backup-{environment.name}.service"], units[f"scs-backup-{environment.name}.timer"]
-    assert f"ExecStart=/opt/scs/.venv/bin/scs backup create --environment {environment.name}\n" in service
+    assert f'ExecStart="/opt/scs/.venv/bin/scs" backup create --environment {environment.name}\n' in service
     assert 'Environment="SCS_ROOT=/opt/scs it\'s"\n' in service
     assert "OnCalendar=*-*-* 04:30:00\n" in timer
     assert "Persistent=true\n" in timer

@@ -50,17 +50,18 @@ def test_an_unattended_upgrade_judges_no_half_done_run(latest: Run, says: str) -
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
-    texts = upgrade.units("testbed", "*-*-* 03:00", "/usr/bin/true", {"SCS_ROOT": "/opt/s c s"})
+    folder = tmp_path / "a b 50%n"
+    folder.mkdir()
+    program = shutil.copy("/usr/bin/true", folder)
+    texts = upgrade.units("testbed", "*-*-* 03:00", str(program), {"SCS_ROOT": '/opt/"s" 50%'})
     assert set(texts) == {"scs-upgrade-testbed.service", "scs-upgrade-testbed.timer"}
-    assert "ExecStart=/usr/bin/true upgrade run --unattended --images --environment testbed\n" in "".join(
-        texts.values()
-    )
+    assert " upgrade run --unattended --images --environment testbed\n" in "".join(texts.values())
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd here to verify them")
     found = subprocess.run(
-        ["systemd-analyze", "verify", *map(str, sorted(tmp_path.iterdir()))],
+        ["systemd-analyze", "verify", *map(str, sorted(tmp_path.glob("scs-*")))],
         capture_output=True,
         text=True,
         check=False,

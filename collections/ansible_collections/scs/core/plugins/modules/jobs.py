@@ -139,6 +139,8 @@ def main() -> None:
                 done[job["name"]] = round(run_job(Engine(), job, trial), 1)
         except (EngineError, OSError) as error:
             failed.append(str(error))
+        except Exception as error:  # noqa: BLE001 - a thread that breaks is no success of its jobs
+            failed.append("%s: %s: %s" % (members[0]["name"], type(error).__name__, error))
 
     with open(LOCK, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -147,8 +149,8 @@ def main() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    if failed:
-        module.fail_json(msg="; ".join(failed), done=done)
+    if missing := [j["name"] for j in jobs if j["name"] not in done]:
+        module.fail_json(msg="; ".join(failed) or "did not end: " + ", ".join(missing), done=done)
     module.exit_json(changed=bool((done and not trial) or records), done=done)
 
 
