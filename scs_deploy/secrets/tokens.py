@@ -27,7 +27,7 @@ FILE = "SCS_TOKENS_FILE"
 class TokenFile(KeyringBackend):
     """A keyring in the file that SCS_TOKENS_FILE names. A file that cannot be read or written keeps nothing."""
 
-    priority = 0.1  # type: ignore[assignment]
+    priority = 0.1
 
     def get_password(self, service: str, username: str) -> str | None:
         """See KeyringBackend."""
