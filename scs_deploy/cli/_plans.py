@@ -40,6 +40,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "changes": [c.model_dump(mode="json") for c in plan.changes],
         "held": [c.model_dump(mode="json") for c in plan.held],
         "drained": list(plan.drained),
+        "unavailable": list(plan.unavailable),
     }
 
 
@@ -58,6 +59,9 @@ def print_plan(plan: Plan) -> None:
     hosts = len({c.host for c in plan.changes})
     total = f"[bold]{counted(len(plan.changes), 'change')}[/]"
     console.print(f"{total} on {counted(hosts, 'host')}: {kinds}" if plan.changes else total)
+    if plan.unavailable:
+        names, has = ", ".join(plan.unavailable), "have" if len(plan.unavailable) > 1 else "has"
+        console.print(f"[yellow]unavailable meanwhile[/]: {names} {has} no other member", soft_wrap=True)
 
 
 def print_inventory(inventory: Inventory) -> None:

@@ -96,6 +96,9 @@ def _host_config(spec: Container, binds: list[str], scope: Mapping[str, Any], at
         "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
         "Privileged": False,
     }
+    if spec.cpu_shares:
+        # left out elsewhere: a definition that does not need it stays as it is
+        result["CpuShares"] = spec.cpu_shares
     if _SYSTEMPATHS in spec.security_opt:
         # only the command line has this option; the API has its effects
         result |= {"MaskedPaths": [], "ReadonlyPaths": []}

@@ -23,7 +23,7 @@ def define_job(region: Region, service: Service, name: str, run: RunContainer, s
     job = service.jobs[name]
     at = f"{service.directory / 'service.yml'}: jobs.{name}.command"
     argv = [render.leaf(w, scope, at) for w in job.command]
-    host_config = {k: v for k, v in run.body["HostConfig"].items() if k != "RestartPolicy"}
+    host_config = {k: v for k, v in run.body["HostConfig"].items() if k not in ("RestartPolicy", "CpuShares")}
     body = {k: v for k, v in run.body.items() if k not in ("Healthcheck", "Labels")}
     body |= {
         "Cmd": argv,

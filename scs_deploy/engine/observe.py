@@ -16,7 +16,7 @@ from scs_deploy.inventory.synced import is_synced
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan
 from scs_deploy.plan.ordering import Ordering
-from scs_deploy.plan.region import Plan, assemble
+from scs_deploy.plan.region import Plan, assemble, unavailable
 from scs_deploy.plan.rolling import Rolling, hosts_in_use, leftovers
 from scs_deploy.region.region import INVENTORY, Region
 from scs_deploy.region.selection import Selection
@@ -68,7 +68,12 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
     both = (str(api.internal.address), str(api.external.address))
     entry = (*region.catalog.load_balancers, *region.catalog.address_holders)
     holders = dict.fromkeys(entry, both)
-    plan = plan.model_copy(update={"in_use": hosts_in_use(observation.hosts, rolling.backends, holders)})
+    plan = plan.model_copy(
+        update={
+            "in_use": hosts_in_use(observation.hosts, rolling.backends, holders),
+            "unavailable": unavailable(plan.changes, region.members),
+        }
+    )
     _check_registry(region, plan)
     holding = frozenset(region.catalog.address_holders)
     may_hold = {h.name for service in holding for h in region.inventory.group(region.group_of(service))}

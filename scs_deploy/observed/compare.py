@@ -50,6 +50,7 @@ _HOST = {
     "CgroupnsMode": "cgroup namespace",
     "Devices": "devices",
     "RestartPolicy": "restart policy",
+    "CpuShares": "processor shares",
     "Privileged": "privileged",
 }
 

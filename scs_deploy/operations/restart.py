@@ -13,7 +13,7 @@ from scs_deploy.engine.events import Watch, ignore
 from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.base import Operation, Session
 from scs_deploy.plan.change import Change, Kind
-from scs_deploy.plan.region import Plan
+from scs_deploy.plan.region import Plan, unavailable
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.container import Impact
@@ -44,7 +44,8 @@ class Restart(Operation[RestartRequest, Plan, Applied]):
         """
         kind, request = self.request.kind, self.request
         selection = Selection(request.services, request.hosts, request.allow)
-        plan = Plan(changes=tuple(_changes(self.region, kind, selection)))
+        changes = tuple(_changes(self.region, kind, selection))
+        plan = Plan(changes=changes, unavailable=unavailable(changes, self.region.members))
         if not plan.changes:
             raise RefusedError("none of these services run on the selected hosts", "scs status")
         allowed = {*self.region.environment.settings.allow, *request.allow}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from scs_deploy.spec.job import Phase
 DISRUPTIVE = frozenset({Kind.REPLACE, Kind.RESTART, Kind.RELOAD, Kind.REMOVE, Kind.STOP})
 """Kinds that interrupt a running container."""
 
+NOTICED = frozenset({Impact.API, Impact.CONTROL})
+"""Impacts on a service that its users notice if no other member provides it."""
+
 
 class Plan(Model):
     """All changes of a run, in order."""
@@ -28,6 +31,9 @@ class Plan(Model):
     drained: tuple[str, ...] = Field(default=(), description="hosts that `scs node drain` took out of use")
     in_use: dict[str, tuple[str, ...]] = Field(
         default={}, description="service: hosts that a rolling change comes to last"
+    )
+    unavailable: tuple[str, ...] = Field(
+        default=(), description="containers that users miss meanwhile, because no other member takes over"
     )
 
     @property
@@ -74,6 +80,20 @@ def assemble(
         held=tuple(waiting),
         drained=tuple(h.host for h in hosts if h.drained),
     )
+
+
+def unavailable(changes: Iterable[Change], members: Callable[[str, str], int]) -> tuple[str, ...]:
+    """Containers that users miss while they change, because no other member takes over.
+
+    Members of a cluster change one after the other, except that all of them can be stopped.
+
+    :param members: number of hosts that run a container, by service and container
+    """
+    gone: dict[tuple[str, str], set[str]] = {}
+    for c in changes:
+        if c.kind in DISRUPTIVE - {Kind.RELOAD} and c.impact in NOTICED:
+            gone.setdefault((c.service, c.subject), set()).add(c.host if c.kind is Kind.STOP else "")
+    return tuple(name for (service, name), on in gone.items() if 0 < members(service, name) <= len(on))
 
 
 def _renewed(changes: Iterable[Change]) -> frozenset[str]:

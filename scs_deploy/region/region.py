@@ -120,6 +120,12 @@ class Region:
         spec = self.catalog.services[service]
         return (container and spec.containers[container].hosts) or spec.hosts
 
+    def members(self, service: str, container: str) -> int:
+        """Number of hosts that run a container; 0 if the catalog does not have it."""
+        spec = self.catalog.services.get(service)
+        known = spec is not None and container in spec.containers
+        return len(self.inventory.group(self.group_of(service, container))) if known else 0
+
 
 def check(region: Region) -> None:
     """Check that specs, release and inventory are consistent.

@@ -162,6 +162,10 @@ class Container(Written):
     cap_drop: tuple[str, ...] = Field(default=("ALL",), description="capabilities to take away")
     cap_add: tuple[str, ...] = Field(default=(), description="capabilities to keep")
     security_opt: tuple[str, ...] = Field(default=(), description="as in Docker's API, e.g. seccomp=unconfined")
+    cpu_shares: int | None = Field(
+        default=None, ge=2, le=262144,
+        description="weight while the host's processors are busy; default: the engine's, 1024",
+    )  # fmt: skip
     pid: Literal["host"] | None = Field(default=None, description="see the host's processes")
     cgroupns: Literal["host"] | None = Field(default=None, description="see the host's control groups")
     environment: dict[str, str] = Field(default_factory=dict, description="never a secret")

@@ -97,6 +97,13 @@ def test_a_plan_counts_in_correct_english(changes: int, hosts: int, text: str, m
     assert out.getvalue().splitlines()[-1] == text
 
 
+def test_a_plan_says_what_nobody_else_provides(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(_plans, "console", Console(file=out, width=120))
+    _plans.print_plan(Plan(changes=(CHANGE,), unavailable=("keystone", "placement")))
+    assert out.getvalue().splitlines()[-1] == "unavailable meanwhile: keystone, placement have no other member"
+
+
 def test_one_table_style() -> None:
     """No command draws tables of its own."""
     own = [f.name for f in CLI.glob("*.py") if f.name != "_tables.py" and "rich.table" in f.read_text(encoding="utf-8")]

@@ -11,7 +11,7 @@ from scs_deploy.engine import playbook
 from scs_deploy.observed.model import BackendServer, ForcedServer
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan
-from scs_deploy.plan.region import Plan, assemble
+from scs_deploy.plan.region import Plan, assemble, unavailable
 from scs_deploy.plan.rolling import Backend, Rolling, hosts_in_use, leftovers
 from scs_deploy.region.region import Region
 from scs_deploy.spec.container import Impact
@@ -241,3 +241,21 @@ def test_what_the_operator_stops_stops_also_as_the_last_of_its_cluster() -> None
         "stop db at n1,n2 by 1",
     ]
     assert steps(change("n3", "web_api", Kind.STOP)) == ["stop web_api at n3 by 1"]
+
+
+@pytest.mark.parametrize(
+    ("region", "changes", "missed"),
+    [
+        ("testbed", [("testbed-1", "keystone", Kind.RESTART)], ("keystone",)),
+        ("testbed", [("testbed-1", "keystone", Kind.CREATE)], ()),
+        ("testbed", [("testbed-1", "haproxy", Kind.RELOAD)], ()),
+        ("testbed", [("testbed-1", "gone_from_the_catalog", Kind.REMOVE)], ()),
+        # one after the other
+        ("testbed-ha", [(f"ha-{n}", "keystone", Kind.RESTART) for n in (1, 2, 3)], ()),
+        ("testbed-ha", [("ha-1", "keystone", Kind.STOP)], ()),
+        ("testbed-ha", [(f"ha-{n}", "keystone", Kind.STOP) for n in (1, 2, 3)], ("keystone",)),
+    ],
+)
+def test_what_users_miss(region: str, changes: list[tuple[str, str, Kind]], missed: tuple[str, ...]) -> None:
+    made = [change(host, subject, kind).model_copy(update={"impact": Impact.API}) for host, subject, kind in changes]
+    assert unavailable(made, dummy_region(region).members) == missed

@@ -50,7 +50,8 @@ from typing import Any
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 CONFIG, JOBS, RELOADS, STOPPED = "/etc/scs", "/var/lib/scs/jobs", "/var/lib/scs/reloads", "/var/lib/scs/stopped"
 DRAINED = "/var/lib/scs/drained"
-SKIP = ("tls",)
+KEYS = (".key", ".pem")
+"""Names of files whose differences are not shown: what they hold stays on the node."""
 
 
 class Connection(http.client.HTTPConnection):
@@ -83,7 +84,7 @@ def files(wanted: dict[str, str]) -> tuple[dict[str, list[Any]], dict[str, str]]
                 continue
             digest = hashlib.sha256(data).hexdigest()
             present[path] = [digest, "%04o" % (info.st_mode & 0o7777), info.st_uid, info.st_gid, info.st_mtime]
-            if path in wanted and wanted[path] != digest:
+            if path in wanted and wanted[path] != digest and not name.endswith(KEYS):
                 texts[path] = data.decode("utf-8", "replace")
     return present, texts
 
@@ -121,6 +122,7 @@ def containers(connection: Connection) -> dict[str, dict[str, Any]]:
                     "CgroupnsMode",
                     "Devices",
                     "RestartPolicy",
+                    "CpuShares",
                     "Privileged",
                 )
             },
