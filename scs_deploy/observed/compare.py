@@ -76,7 +76,7 @@ def _difference(have: Any, want: Any) -> str:
     if isinstance(have, frozenset):
         removed, added = sorted(have - want), sorted(want - have)
         return " ".join([*(f"-{r}" for r in removed), *(f"+{a}" for a in added)])
-    return f"{_value(have)} -> {_value(want)}"
+    return f"{_value(have) or 'default'} -> {_value(want) or 'default'}"
 
 
 def _value(value: Any) -> str:
