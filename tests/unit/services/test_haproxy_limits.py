@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Idle connections to the external address starve neither other clients nor the region: a real HAProxy on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import resource
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from scs_deploy.desired import resolve
+from tests.conftest import dummy_region
+from tests.support.live_haproxy import IMAGE, Web, answers, available, docker
+from tests.support.peer_hosts import eventually, free_port
+
+EXTERNAL, INTERNAL = "127.0.0.2", "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """The identity API's listener with the region's limits, on an external and an internal address."""
+
+    port: int
+    total: int
+    per_source: int
+
+    def idle(self, source: str) -> socket.socket:
+        """A connection that asks nothing; it may be reset at once."""
+        made = socket.socket()
+        made.settimeout(10)
+        made.bind((source, 0))
+        with suppress(ConnectionResetError):
+            made.connect((EXTERNAL, self.port))
+        return made
+
+    def answers(self, address: str, source: str) -> bool:
+        """Whether a request to an address is answered."""
+        connection = http.client.HTTPConnection(address, self.port, timeout=10, source_address=(source, 0))
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def configuration(port: int, server: int) -> tuple[str, Edge]:
+    """The rendered limits around one listener without TLS."""
+    made = dummy_region("testbed")
+    files = resolve.resolve(made, next(iter(made.inventory.hosts)), {"haproxy"}).files.values()
+    lines = next(f.content for f in files if f.name == "haproxy.cfg").splitlines()
+    start = lines.index("listen identity")
+    end = next(i for i in range(start + 1, len(lines)) if lines[i].startswith("listen "))
+    limits = [
+        x.replace(str(made.environment.settings.api.external.address), EXTERNAL)
+        for x in lines[start:end] if x.strip().startswith(("acl external", "tcp-request"))
+    ]  # fmt: skip
+    first = lines.index("backend external_connections")
+    tables = lines[first : first + 4]
+    numbers = [int(x.split("gt ")[1].split()[0]) for x in limits if " gt " in x]
+    text = "\n".join(
+        [
+            "global", *(x for x in lines if x.startswith("  maxconn ")),
+            "defaults", "  mode http", "  timeout connect 2s", "  timeout client 60s", "  timeout server 10s",
+            "  timeout http-request 60s", *tables,
+            "listen identity", f"  bind {INTERNAL}:{port}", f"  bind {EXTERNAL}:{port}", *limits,
+            f"  server a 127.0.0.1:{server}", "",
+        ]
+    )  # fmt: skip
+    return text, Edge(port, per_source=numbers[0], total=numbers[1])
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[Edge]:
+    program = shutil.which("haproxy")
+    if not program and not available(IMAGE):
+        pytest.skip(f"no haproxy and no Docker engine with {IMAGE}")
+    web = Web("a")
+    text, made = configuration(free_port(INTERNAL), web.port)
+    (tmp_path / "haproxy.cfg").write_text(text)
+    container, process = f"scs-test-limits-{uuid.uuid4().hex[:8]}", None
+    if program:
+        process = subprocess.Popen([program, "-db", "-f", str(tmp_path / "haproxy.cfg")])
+    else:
+        tmp_path.chmod(0o755)
+        options = ("--detach", "--name", container, "--network", "host", "--volume", f"{tmp_path}:/etc/test:ro")
+        docker("run", *options, IMAGE, "haproxy", "-db", "-f", "/etc/test/haproxy.cfg")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        eventually(lambda: answers(made.port))
+        yield made
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if process:
+            process.kill()
+            process.wait()
+        else:
+            docker("rm", "--force", "--volumes", container)
+        web.close()
+
+
+def alive(connections: list[socket.socket]) -> int:
+    """How many of these the load balancer keeps."""
+    time.sleep(0.5)  # for the last one to be judged
+    kept = 0
+    for c in connections:
+        c.setblocking(False)
+        try:
+            kept += c.recv(1) != b""
+        except BlockingIOError:
+            kept += 1
+        except OSError:
+            pass
+    return kept
+
+
+def test_one_source_keeps_nobody_else_out(edge: Edge) -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(edge.idle("127.0.0.3")) for _ in range(edge.per_source + 300)]
+        assert alive(held) == edge.per_source
+        assert not edge.answers(EXTERNAL, "127.0.0.3")
+        assert edge.answers(EXTERNAL, "127.0.0.4")
+        assert edge.answers(INTERNAL, "127.0.0.3"), "the region's own address has no limit of its own"
+    eventually(lambda: edge.answers(EXTERNAL, "127.0.0.3"))
+
+
+def test_all_sources_together_leave_room_for_the_region(edge: Edge) -> None:
+    with ExitStack() as stack:
+        sources = edge.total // 500 + 2
+        held = [stack.enter_context(edge.idle(f"127.0.1.{n + 1}")) for n in range(sources) for _ in range(500)]
+        assert alive(held) == edge.total
+        assert not edge.answers(EXTERNAL, "127.0.0.4")
+        assert edge.answers(INTERNAL, "127.0.0.4")
