@@ -17,6 +17,7 @@ import yaml
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.variables import without_proxies
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import store as secrets
 from scs_deploy.secrets import vault
@@ -69,7 +70,7 @@ def write(environment: Environment) -> list[Path]:
     for file, content in ((clouds_file(environment), clouds(environment)), (secure_file(environment), secure)):
         text = "---\n" + yaml.safe_dump(content, sort_keys=False)
         if not file.is_file() or file.read_text(encoding="utf-8") != text or file.stat().st_mode & 0o077:
-            environment.state.mkdir(mode=0o700, exist_ok=True)
+            sharing.make_state(environment)
             vault.write(file, text)
             written.append(file)
     return written
