@@ -9,6 +9,7 @@ all libraries it loads and all programs it starts see nothing else.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def reduced(given: Mapping[str, str]) -> dict[str, str]:
             del kept[name]
     path = [p for p in kept.get("PATH", "").split(os.pathsep) if p]
     kept["PATH"] = os.pathsep.join([*path, *(p for p in SYSTEM if p not in path)])
+    if not _may_hold(Path(kept.get("HOME", "/")) / ".ansible" / "tmp"):
+        # a user without a home, or whose folder belongs to root since an earlier sudo
+        private = kept.get("XDG_RUNTIME_DIR")
+        kept["ANSIBLE_LOCAL_TEMP"] = private or tempfile.gettempdir()
+        if private:
+            # never in a folder of all users: ssh does not check who made the sockets in it
+            kept["ANSIBLE_SSH_CONTROL_PATH_DIR"] = f"{private}/scs-cp"
     # where it is not set, Ansible reads the ansible.cfg of the current folder
     return {**kept, **FIXED, "ANSIBLE_CONFIG": str(paths.root() / "ansible.cfg")}
 
@@ -95,6 +103,13 @@ def without_proxies(variables: Mapping[str, str]) -> dict[str, str]:
 def _listed(name: str) -> bool:
     wanted = name.upper() if name.endswith("_proxy") else name
     return any(wanted.startswith(each[:-1]) if each.endswith("*") else wanted == each for each in (*KEPT, *COMPLETION))
+
+
+def _may_hold(folder: Path) -> bool:
+    """Whether this user can create the folder, or write to it."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    return _usable(folder)
 
 
 def _usable(folder: Path) -> bool:

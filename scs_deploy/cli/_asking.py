@@ -62,9 +62,9 @@ def question_of(verb: str, region: Region, plan: object) -> str:
 
 def _noticed(region: Region) -> str:
     """What users noticed of the latest run that was measured, as `; users noticed a gap of 1.9 s last time`."""
-    from scs_deploy.state.runs import run_store
+    from scs_deploy.state.runs import recorded
 
-    with run_store(region.environment) as store:
+    with recorded(region.environment) as store:
         for run in store.list(20, changing=True):
             if summaries := store.probes(run.id):
                 gap = max(s.gap.seconds for s in summaries)

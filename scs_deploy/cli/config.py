@@ -41,9 +41,10 @@ def list_files(
 ) -> None:
     """List every container's files, and whether an override applies."""
     from scs_deploy.desired import resolve
+    from scs_deploy.region.hidden import readable
     from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = readable(Region.load(environment))
     services = region.catalog.select(tuple(names or ()))
     rows: list[dict[str, Any]] = []
     for host in region.inventory.hosts:
@@ -70,9 +71,12 @@ def show(
 ) -> None:
     """Print a file as the container reads it. Secrets are hidden by default."""
     from scs_deploy.environment import overrides as config
+    from scs_deploy.environment import sharing
 
     region, rendered = _file(environment, container, file, host)
     text = rendered.content
+    if secrets and sharing.secrets_are_hidden(region.environment):
+        raise RefusedError(f"{region.environment.secrets_file}: permission denied", "leave out --secrets, or use sudo")
     if not secrets:
         text = config.without_secrets(text, rendered.format, region.secrets.values())
     typer.echo(text, nl=False)
@@ -129,10 +133,11 @@ def explain(
 
 def _file(environment: str | None, container: str, file: str, host: str | None) -> tuple[Region, File]:
     from scs_deploy.desired import resolve
+    from scs_deploy.region.hidden import readable
     from scs_deploy.region.region import Region
     from scs_deploy.spec import catalog
 
-    region = Region.load(environment)
+    region = readable(Region.load(environment))
     if container not in region.catalog.owner:
         raise RefusedError(f"no container '{container}'", catalog.close_matches(container, region.catalog))
     service = region.catalog.services[region.catalog.owner[container]]

@@ -12,6 +12,7 @@ import typer
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.environment import load as load_environment
 from scs_deploy.inventory.model import Inventory
@@ -47,6 +48,7 @@ def connect(environment: Environment, name: str, command: Sequence[str]) -> NoRe
     inventory = load_inventory(environment)
     if name not in inventory.hosts:
         raise RefusedError(f"{environment.inventory}: no host '{name}'", f"there are: {', '.join(inventory.hosts)}")
+    sharing.check_may_connect(environment)
     if not environment.ssh_key.is_file():
         hint = "scs testbed up creates it" if environment.settings.testbed else "put the key there, mode 0600"
         raise RefusedError(f"{environment.ssh_key}: no SSH key", hint)

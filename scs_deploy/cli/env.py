@@ -26,18 +26,30 @@ def register(app: typer.Typer) -> None:
     group.command("list", epilog="Example: scs env list")(list_environments)
     group.command(epilog="Example: scs env use berlin")(use)
     group.command(epilog="Example: scs env check --json")(check)
+    group.command(epilog="Example: scs env share berlin --group scs-operators")(share)
     app.add_typer(group, name="env")
 
 
 def init(
     name: Name,
     source: Annotated[str, typer.Option("--from", metavar="EXAMPLE", help="testbed (1 host) or region.")] = "region",
+    group: Annotated[
+        str | None, typer.Option(metavar="GROUP", help="Let this group read it; see `scs env share`.")
+    ] = None,
 ) -> None:
     """Create the environment of a new region from an example."""
+    from scs_deploy.base import paths
+    from scs_deploy.environment import sharing
+    from scs_deploy.environment.environment import load as load_environment
     from scs_deploy.region import example
 
+    if group is not None:
+        sharing.check_group(paths.environments() / name, group)
     for file in example.start(name, source):
         console.print(f"wrote {file}")
+    if group is not None:
+        sharing.share(load_environment(name), group)
+        console.print(f"{name} is readable for the group {group}", markup=False)
     console.print(f"next: edit these files, then run: scs env use {name} && scs env check")
 
 
@@ -80,6 +92,25 @@ def use(name: Name) -> None:
 
     use_environment(name)
     console.print(f"using {name}")
+
+
+def share(
+    name: Name,
+    group: Annotated[str, typer.Option(metavar="GROUP", help="Group of this machine whose members may read.")],
+) -> None:
+    """Let a group's members read an environment and its run records, without its secrets.
+
+    Commands that change the region, or that connect to hosts, remain with the owner: members run them with sudo, and
+    the run record has their name. Run it again after files were copied into the environment.
+    """
+    from scs_deploy.environment import sharing
+    from scs_deploy.environment.environment import load as load_environment
+
+    environment = load_environment(name)
+    changed = sharing.share(environment, group)
+    console.print(f"{counted(len(changed), 'file or folder', 'files and folders')} changed", soft_wrap=True)
+    kept = ", ".join(str(p.relative_to(environment.path)) for p in sharing.secret_files(environment))
+    console.print(f"{name} is readable for the group {group}, except: {kept or 'secrets, none yet'}", soft_wrap=True)
 
 
 def check(

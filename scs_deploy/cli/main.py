@@ -36,6 +36,7 @@ COMMANDS = (
     "recover",
     "backup",
     "status",
+    "doctor",
     "service",
     "node",
     "host",

@@ -20,10 +20,11 @@ from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._tables import Column, show_table
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import load as load_environment
 from scs_deploy.state import process, snapshot
 from scs_deploy.state.lock import region_lock
-from scs_deploy.state.runs import Run, RunStore, Status, run_store
+from scs_deploy.state.runs import Run, RunStore, Status, recorded, run_store
 
 STYLES = {
     Status.RUNNING: "cyan", Status.DONE: "green", Status.FAILED: "red",
@@ -95,7 +96,7 @@ class Wanted:
 
 
 def _store(environment: str | None) -> RunStore:
-    return run_store(load_environment(environment))
+    return recorded(load_environment(environment))
 
 
 @app.command("list", epilog="Example: scs runs list --since 7d --service keystone --failed")
@@ -208,8 +209,8 @@ def diff(
     region, store = load_environment(environment), _store(environment)
     runs = (store.get(old), store.get(new))
     planned = {run.id: store.planned(run.id) for run in runs}
-    hidden = secrets.load(region).values() if region.secrets_file.is_file() else ()
-    made = compare(region, *runs, planned, hidden)
+    known = region.secrets_file.is_file() and not sharing.secrets_are_hidden(region)
+    made = compare(region, *runs, planned, secrets.load(region).values() if known else ())
     if json:
         print_json(made.model_dump(mode="json"))
         return
@@ -233,7 +234,8 @@ def pause(environment: EnvironmentOption = None) -> None:
     from scs_deploy.engine import execute
 
     region = load_environment(environment)
-    run = run_store(region).get(changing=True)
+    sharing.check_may_change(region)
+    run = recorded(region).get(changing=True)
     if run.status is not Status.RUNNING:
         raise RefusedError(f"no run is in progress in {region.name}", "scs runs list")
     if not run.resume:

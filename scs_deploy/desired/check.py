@@ -8,8 +8,10 @@ from collections.abc import Callable
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import digest
+from scs_deploy.environment import sharing
 from scs_deploy.region import resolvers
 from scs_deploy.region.certificates import wanted_leaves
+from scs_deploy.region.hidden import readable
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import clouds, pki
@@ -33,6 +35,8 @@ def check(name: str | None) -> list[Finding]:
         region = Region.load(name)
     except ScsError as error:
         return [_wrong("description", error)]
+    hidden = sharing.secrets_are_hidden(region.environment)
+    region = readable(region)
     settings = region.environment.settings
     found = [
         Finding(part="environment", summary=f"region {settings.region}, release {settings.release}"),
@@ -42,8 +46,8 @@ def check(name: str | None) -> list[Finding]:
     parts: tuple[tuple[str, Callable[[Region], str]], ...] = (
         ("overrides", lambda c: f"{len(c.overrides.files)} files"),
         ("release lock", _lock),
-        ("secrets", lambda c: f"{len(c.secrets)} secrets, none missing"),
-        ("certificates", _certificates),
+        ("secrets", _not_checked if hidden else lambda c: f"{len(c.secrets)} secrets, none missing"),
+        ("certificates", _not_checked if hidden else _certificates),
         ("name servers", _name_servers),
     )
     for part, look in parts:
@@ -64,6 +68,11 @@ def _files(region: Region) -> Finding:
     except ScsError as error:
         return _wrong("files", error)
     return Finding(part="files", summary=f"{sum(len(h.files) for h in hosts)} rendered for {len(hosts)} host(s)")
+
+
+def _not_checked(region: Region) -> str:
+    owner = sharing.user_name(region.environment.secrets_file.stat().st_uid)
+    return f"not checked: only {owner} may read them"
 
 
 def _wrong(part: str, error: ScsError) -> Finding:

@@ -19,6 +19,7 @@ from typing import Any
 
 from scs_deploy.base import paths, ssh
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import AHEAD, Environment
 
 Event = Mapping[str, Any]
@@ -157,7 +158,11 @@ def _end(result: RunResult, status: str, named: Sequence[str]) -> None:
 
 
 def settings(environment: Environment) -> dict[str, str]:
-    """Environment variables that make plain `ansible` work on the region as scs does."""
+    """Environment variables that make plain `ansible` work on the region as scs does.
+
+    :raises RefusedError: this user may not read the SSH key
+    """
+    sharing.check_may_connect(environment)
     options = {
         **ssh.options(environment.known_hosts),
         "ControlMaster": "auto",

@@ -209,6 +209,11 @@ def names() -> list[str]:
     return sorted(p.parent.name for p in base.glob("*/environment.yml")) if base.is_dir() else []
 
 
+def folder(name: str) -> Path:
+    """The folder of an environment, which may not exist."""
+    return paths.environments() / name
+
+
 def current() -> str:
     """The default environment: SCS_ENVIRONMENT, else the choice of `scs env use`, else the only environment.
 
@@ -231,10 +236,16 @@ def current() -> str:
 def use(name: str) -> None:
     """Make an environment the default.
 
-    :raises RefusedError: it does not exist, or environment.yml has an error
+    :raises RefusedError: it does not exist, environment.yml has an error, or the choice is another user's
     """
     load(name)
-    (paths.environments() / ".current").write_text(f"{name}\n", encoding="utf-8")
+    marker = paths.environments() / ".current"
+    try:
+        marker.write_text(f"{name}\n", encoding="utf-8")
+    except PermissionError:
+        raise RefusedError(
+            f"{marker}: only its owner selects the environment for all users", f"export SCS_ENVIRONMENT={name}"
+        ) from None
 
 
 AHEAD = "SCS_RELEASE_AHEAD"
@@ -248,7 +259,7 @@ def load(name: str | None = None, release: str | None = None) -> Environment:
     :raises RefusedError: it does not exist, or environment.yml has an error
     """
     name = name or current()
-    path = paths.environments() / name
+    path = folder(name)
     if not (path / "environment.yml").is_file():
         raise RefusedError(
             f"{path}: environment '{name}' does not exist",

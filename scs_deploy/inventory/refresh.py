@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.environment import load as load_environment
 from scs_deploy.inventory import diff, source, synced
@@ -100,7 +101,7 @@ def sync(name: str | None, origin: str, progress: Progress) -> Comparison:
     text = synced.dump(comparison.document)
     written = not file.exists() or file.read_text(encoding="utf-8") != text
     if written:
-        environment.state.mkdir(mode=0o700, exist_ok=True)
+        sharing.make_state(environment)
         # the inventory must not change during a run
         with region_lock(environment):
             synced.write(comparison.document, file)

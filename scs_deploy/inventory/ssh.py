@@ -7,12 +7,17 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from scs_deploy.base import ssh
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host
 
 
 def ssh_command(environment: Environment, host: Host, command: Sequence[str], terminal: bool) -> list[str]:
-    """The ssh command line for a host. Uses only the region's key and known_hosts file."""
+    """The ssh command line for a host. Uses only the region's key and known_hosts file.
+
+    :raises RefusedError: this user may not read the key
+    """
+    sharing.check_may_connect(environment)
     arguments = ["ssh", "-i", str(environment.ssh_key), "-l", environment.settings.ssh.user]
     arguments += ssh.arguments({**ssh.options(environment.known_hosts), "LogLevel": "ERROR"})
     if port := host.connection.get("ansible_port"):

@@ -19,6 +19,7 @@ from scs_deploy.base.failures import explained
 from scs_deploy.base.model import Model
 from scs_deploy.engine import execute
 from scs_deploy.engine.events import Event, Expected, TaskDone, TaskFailed, TaskStarted, Watch, guarded, ignore
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.plan.change import Change
 from scs_deploy.plan.region import Plan
@@ -186,9 +187,10 @@ def session_of(
 
     :param command: shown to others that want the lock; default: this process's command line
     :param lock: to hold instead of the region's
-    :raises RefusedError: another run holds the region
+    :raises RefusedError: another run holds the region, or this user may not change it
     """
-    environment.state.mkdir(mode=0o700, exist_ok=True)
+    sharing.check_may_change(environment)
+    sharing.make_state(environment)
     with logging_to(environment) as log, lock or region_lock(environment, command) as held:
         yield Session(environment, held, watch, log=log)
 
@@ -197,6 +199,7 @@ class Operation(ABC, Generic[Request, Planned, Result]):
     """An operation on a region. A view needs only `plan` and `run`.
 
     :param command: the command line, for the run record
+    :raises RefusedError: this user may not change the region
     """
 
     name: ClassVar[str]
@@ -209,6 +212,7 @@ class Operation(ABC, Generic[Request, Planned, Result]):
     """false: it does not change the region's services"""
 
     def __init__(self, region: Region, request: Request, command: str = "") -> None:
+        sharing.check_may_change(region.environment)
         self.region = region
         self.request = request
         self.command = command or f"scs {self.name}"

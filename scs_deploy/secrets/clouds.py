@@ -20,6 +20,7 @@ import yaml
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.variables import without_proxies
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import store as secrets
 from scs_deploy.secrets import vault
@@ -91,7 +92,7 @@ def write(environment: Environment) -> list[Path]:
     written = []
     for file, text in contents.items():
         if _private(file) != text:
-            environment.state.mkdir(mode=0o700, exist_ok=True)
+            sharing.make_state(environment)
             vault.write(file, text)
             written.append(file)
     return written

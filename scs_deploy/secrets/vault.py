@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 
 _HEADER = "$ANSIBLE_VAULT"
@@ -120,6 +121,8 @@ def read_password(file: Path, what: str) -> bytes:
         content = file.read_bytes().strip()
     except FileNotFoundError:
         raise RefusedError(f"{what}: {file} does not exist", "scs secrets init --create-vault-password") from None
+    except PermissionError as error:
+        raise RefusedError(f"{what}: {file}: {error.strerror}", "run scs as its owner, or with sudo") from None
     except OSError as error:
         raise RefusedError(f"{what}: {file}: {error.strerror}", "make it readable for your user") from None
     if not content:
@@ -270,5 +273,5 @@ def _finish_rotation(environment: Environment) -> None:
 
 
 def _state(environment: Environment) -> Path:
-    environment.state.mkdir(mode=0o700, exist_ok=True)
-    return environment.state
+    sharing.check_may_change(environment)
+    return sharing.make_state(environment)

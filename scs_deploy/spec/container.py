@@ -159,6 +159,10 @@ class Container(Written):
     volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
     tmpfs: dict[str, str] = Field(default_factory=dict, description="path: mount options")
     devices: tuple[str, ...] = Field(default=(), description="paths on the host; one that renders empty is left out")
+    kernel_modules: tuple[str, ...] = Field(
+        default=(),
+        description="modules that the host's kernel must have; `scs doctor` looks for them; empty ones are left out",
+    )
     cap_drop: tuple[str, ...] = Field(default=("ALL",), description="capabilities to take away")
     cap_add: tuple[str, ...] = Field(default=(), description="capabilities to keep")
     security_opt: tuple[str, ...] = Field(default=(), description="as in Docker's API, e.g. seccomp=unconfined")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 
 FILE = "scs.log"
@@ -40,10 +41,16 @@ class Log(logging.FileHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
         file = Path(self.baseFilename)
-        if not file.exists():
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            file.touch(mode=0o600)
-        super().emit(record)
+        try:
+            if not file.exists():
+                sharing.make_folder(file.parent)
+                file.touch(mode=0o600)
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A log that cannot be written must not disturb what it reports on; logging would print a traceback."""
 
 
 @contextmanager

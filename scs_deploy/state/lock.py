@@ -16,6 +16,7 @@ from types import TracebackType
 from pydantic import BaseModel, ValidationError
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.state import process
 
@@ -44,7 +45,9 @@ def region_lock(environment: Environment, command: str | None = None) -> RunLock
     """`with region_lock(environment) as lock:` - the lock that a run holds while it changes a region.
 
     :param command: see RunLock
+    :raises RefusedError: this user may not change the region
     """
+    sharing.check_may_change(environment)
     return RunLock(environment.state / FILE, command)
 
 
@@ -66,7 +69,7 @@ class RunLock:
 
         :raises RefusedError: another process has it; the message says which and since when
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        sharing.make_folder(self.path.parent)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             self._wait(fd)
@@ -130,14 +133,24 @@ class RunLock:
 
 def holder(path: Path) -> Holder | None:
     """The current holder of the lock, or None. Changes nothing."""
+    return _read(path) if is_held(path) else None
+
+
+def is_held(path: Path) -> bool:
+    """Whether some process holds the lock. Changes nothing."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return None
+        return False
     try:
-        return None if _try(fd, fcntl.LOCK_SH) else _read(path)
+        return not _try(fd, fcntl.LOCK_SH)
     finally:
         os.close(fd)
+
+
+def left_behind(path: Path) -> Holder | None:
+    """Who held the lock last, if that process ended without releasing it; only for a lock that nobody holds."""
+    return _read(path)
 
 
 def _try(fd: int, kind: int) -> bool:

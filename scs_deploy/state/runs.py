@@ -20,13 +20,17 @@ from typing import Any
 from scs_deploy.base.errors import PausedError, RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.base.version import version
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.state import lock, process, schema
 from scs_deploy.state.measurement import Summary, together
+from scs_deploy.state.reading import copy_of as reading_copy
 
 EPOCH = 1577836800  # 2020-01-01, so that nine characters last for a thousand years
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 MESSAGE_LIMIT = 4000
+DENIED = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+"""SQLite's results when rights are missing."""
 
 
 class Status(StrEnum):
@@ -109,23 +113,18 @@ class RunStore:
     """The records of one region. Safe for several processes and threads.
 
     :param path: the database, see `run_store`; created if missing
+    :param reading: show what is recorded now, and write nothing, not even a missing database
     :raises ScsError: it cannot be opened
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reading: bool = False) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._guard = threading.RLock()
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
         try:
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            schema.migrate(self._db)
+            self._db = reading_copy(path) if reading else _opened(path)
         except sqlite3.Error as error:
             raise self._failed(error) from error
+        self._db.row_factory = sqlite3.Row
 
     def start(
         self, command: str, *, changes_total: int = 0, inputs: str = "", inventory: str = "",
@@ -270,6 +269,9 @@ class RunStore:
             raise self._failed(error) from error
 
     def _failed(self, error: sqlite3.Error) -> ScsError:
+        # the low byte is the kind of error: https://www.sqlite.org/rescode.html
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in DENIED and os.geteuid():
+            return RefusedError(f"{self.path}: {error}", "run scs as the user that owns the region, or with sudo")
         return ScsError(f"{self.path}: {error}", "check the disk that holds it: space, mount options, rights")
 
     def close(self) -> None:
@@ -295,8 +297,27 @@ FILE = "runs.sqlite3"
 
 
 def run_store(environment: Environment) -> RunStore:
-    """`with run_store(environment) as store:` - the records of a region."""
+    """`with run_store(environment) as store:` - the records of a region, to add to them."""
     return RunStore(environment.state / FILE)
+
+
+def recorded(environment: Environment) -> RunStore:
+    """`with recorded(environment) as store:` - the records of a region as they are now, for any user who may read."""
+    return RunStore(environment.state / FILE, reading=True)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    sharing.make_folder(path.parent)
+    if not path.exists():
+        descriptor = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+        # SQLite gives the files of its log the same mode
+        os.fchmod(descriptor, sharing.file_mode(path.parent))
+        os.close(descriptor)
+    db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    schema.migrate(db)
+    return db
 
 
 class RunRecord:

@@ -10,6 +10,7 @@ from pathlib import Path
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model, load_model
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 
 KEPT = 50
@@ -84,8 +85,9 @@ def keep(environment: Environment, name: str, specs: str) -> Snapshot:
     if not (folder / ABOUT).is_file():
         new = base / f".{name}.new"
         shutil.rmtree(new, ignore_errors=True)
-        # overrides may contain secrets
-        new.mkdir(parents=True, mode=0o700)
+        # overrides may contain secrets: only those who may read the environment's overrides may read these
+        sharing.make_folder(base)
+        sharing.make_folder(new)
         shutil.copyfile(environment.lock_file, new / LOCK)
         for path, content in contents(environment.path / CONFIG).items():
             (new / CONFIG / path).parent.mkdir(parents=True, exist_ok=True)

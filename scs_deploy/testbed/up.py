@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from scs_deploy.base import docker_engine, paths
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment, current, use
 from scs_deploy.images import registry
 from scs_deploy.images.build import RegionImages
@@ -83,7 +84,7 @@ def up(
     :raises ScsError: a stage failed; the next `up` continues there
     """
     hosts = provider(environment)
-    environment.state.mkdir(mode=0o700, exist_ok=True)
+    sharing.make_state(environment)
     with RunLock(environment.state / "testbed.lock"):
         _up(environment, hosts, stages, report, build, deploy, validate, images)
 
@@ -127,7 +128,7 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
     :raises RefusedError: this is not a testbed, or a run is in progress
     """
     hosts = provider(environment)
-    environment.state.mkdir(mode=0o700, exist_ok=True)
+    sharing.make_state(environment)
     with RunLock(environment.state / "testbed.lock"), region_lock(environment):
         hosts.down(report)
         if environment.settings.registry.managed:

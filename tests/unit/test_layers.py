@@ -29,7 +29,7 @@ FLOORS = (
     {"engine"},
     {"clusters", "host", "prober", "validate"},
     {"operations"},
-    {"testbed"},
+    {"testbed", "doctor"},
     {"api", "cli"},
 )
 """Rooms from the ground up. A room may import from its own and from lower floors' rooms."""

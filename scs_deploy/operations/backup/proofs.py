@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from scs_deploy.base.files import replace
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 
 KEPT = 200
@@ -25,7 +26,7 @@ def read(environment: Environment) -> dict[str, str]:
 def remember(environment: Environment, backup: str) -> None:
     """Record that a backup's database was restored and compared."""
     known = read(environment) | {backup: datetime.now(UTC).isoformat(timespec="seconds")}
-    environment.state.mkdir(mode=0o700, exist_ok=True)
+    sharing.make_state(environment)
     replace(_file(environment), json.dumps({k: known[k] for k in sorted(known)[-KEPT:]}, indent=1) + "\n")
 
 

@@ -32,14 +32,15 @@ def scs(regions: Path, *arguments: str, **variables: str) -> subprocess.Complete
 
 def test_one_line_and_the_exit_code(regions: Path) -> None:
     done = scs(regions, "runs", "list")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: {regions}/berlin/state: file exists\n"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {regions}/berlin/state/runs.sqlite3: not a directory\n"
 
 
 def test_json_where_it_is_asked_for(regions: Path) -> None:
     done = scs(regions, "runs", "list", "--json")
-    assert done.returncode == 1
-    assert json.loads(done.stderr) == {"error": f"{regions}/berlin/state: file exists", "hint": "", "exit_code": 1}
+    assert done.returncode == 2
+    said = {"error": f"{regions}/berlin/state/runs.sqlite3: not a directory", "hint": "", "exit_code": 2}
+    assert json.loads(done.stderr) == said
 
 
 def test_a_traceback_only_with_debug(regions: Path) -> None:
