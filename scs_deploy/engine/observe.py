@@ -18,7 +18,7 @@ from scs_deploy.plan.host import HostPlan
 from scs_deploy.plan.ordering import Ordering
 from scs_deploy.plan.region import Plan, assemble
 from scs_deploy.plan.rolling import Rolling, hosts_in_use, leftovers
-from scs_deploy.region.region import INVENTORY, Region
+from scs_deploy.region.region import INVENTORY, LEFT_OUT, Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.catalog import Catalog
@@ -71,7 +71,7 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
     plan = plan.model_copy(update={"in_use": hosts_in_use(observation.hosts, rolling.backends, holders)})
     _check_registry(region, plan)
     holding = frozenset(region.catalog.address_holders)
-    may_hold = {h.name for service in holding for h in region.inventory.group(region.group_of(service))}
+    may_hold = {h.name for service in holding for h in region.hosts_of(service)}
     if holding & chosen and addresses.unheld(observation.hosts, may_hold, holding):
         addresses.refuse_taken(region.environment, (443, 5000, 3306))
     return plan
@@ -95,11 +95,14 @@ def observe_hosts(region: Region, services: frozenset[str], states: bool = False
 
 
 def pinned(region: Region) -> dict[str, str]:
-    """Environment variables of a play that make its action plugins refuse a synced inventory other than this run's.
+    """Environment variables of a play that make its action plugins refuse another description than this run's.
+
+    That is a synced inventory with another hash, or a service with an error that this run does not leave out.
 
     An Ansible inventory may depend on its process environment, so its hash is not checked.
     """
-    return {INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {}
+    left_out = {LEFT_OUT: ",".join(e.name for e in region.left_out)} if region.left_out else {}
+    return left_out | ({INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {})
 
 
 def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:
