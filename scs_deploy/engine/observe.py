@@ -18,7 +18,7 @@ from scs_deploy.plan.host import HostPlan
 from scs_deploy.plan.ordering import Ordering
 from scs_deploy.plan.region import Plan, assemble
 from scs_deploy.plan.rolling import Rolling, hosts_in_use, leftovers
-from scs_deploy.region.region import INVENTORY, LEFT_OUT, Region
+from scs_deploy.region.region import INVENTORY, Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.catalog import Catalog
@@ -101,8 +101,7 @@ def pinned(region: Region) -> dict[str, str]:
 
     An Ansible inventory may depend on its process environment, so its hash is not checked.
     """
-    left_out = {LEFT_OUT: ",".join(e.name for e in region.left_out)} if region.left_out else {}
-    return left_out | ({INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {})
+    return region.tolerated | ({INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {})
 
 
 def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:

@@ -82,6 +82,11 @@ class Region:
         """The operator's own services and images that have an error."""
         return (*self.images_left_out, *self.catalog.left_out)
 
+    @property
+    def tolerated(self) -> dict[str, str]:
+        """Environment variables of a run that leaves out the same."""
+        return {LEFT_OUT: ",".join(e.name for e in self.left_out)} if self.left_out else {}
+
     def refuse(self) -> NoReturn:
         """:raises RefusedError: the first of what is left out, and how many more there are"""
         first, *others = self.left_out
@@ -204,7 +209,7 @@ def _without_image(region: Region, service: Service, container: str, image: str)
 
 def _misplaced(region: Region, service: Service) -> RefusedError | None:
     spec = service.directory / "service.yml"
-    keys = {("hosts",): service.hosts}
+    keys: dict[tuple[str, ...], tuple[str, ...]] = {("hosts",): service.hosts}
     keys |= {("containers", n, "hosts"): c.hosts for n, c in service.containers.items() if c.hosts}
     for key, groups in keys.items():
         for group in groups:
