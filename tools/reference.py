@@ -189,7 +189,7 @@ def services_page() -> str:
 
 
 def _service(each: service.Service) -> list[str]:
-    facts = [("layer", code(each.layer)), ("hosts", code(each.hosts)), ("requires", codes(each.requires))]
+    facts = [("layer", code(each.layer)), ("hosts", codes(each.hosts)), ("requires", codes(each.requires))]
     facts += [("databases", codes(each.databases)), ("secrets", codes(each.all_secrets))]
     facts += [("message broker", "own user and vhost" if each.messaging else "")]
     facts += [("Keystone", "own account in project `service`" if each.account else "")]
@@ -197,7 +197,7 @@ def _service(each: service.Service) -> list[str]:
     lines = [f"## {each.name}", "", f"{each.description}.", ""]
     lines += [f"- {name}: {text}" for name, text in facts if text] + [""]
     containers = [
-        (code(n), code(c.image or each.name), _user(c.user), code(c.hosts or ""), codes(f.name for f in c.config),
+        (code(n), code(c.image or each.name), _user(c.user), codes(c.hosts or ()), codes(f.name for f in c.config),
          _privileges(c), _health(c.health), each.impact_of(n).value)
         for n, c in each.containers.items()
     ]  # fmt: skip

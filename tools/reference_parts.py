@@ -21,7 +21,7 @@ from scs_deploy.spec.container import Argv, ConfigFile
 
 NOTE = "<!-- Written by `make docs`; do not edit. -->"
 
-FROM_PATH = frozenset({"name", "layer", "directory"})
+FROM_PATH = frozenset({"name", "own", "directory"})
 """Keys of models that come from the file's path, so nobody writes them."""
 
 

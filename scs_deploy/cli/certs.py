@@ -14,6 +14,7 @@ from scs_deploy.base.plural import counted
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _rotating as rotating
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.cli.plan import Allow
 
@@ -120,9 +121,8 @@ def rotate(
 
 def _collect(environment: str | None, offline: bool) -> list[Entry]:
     from scs_deploy.operations import certificates
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_for_reading(environment)
     entries = certificates.known(region)
     if not offline:
         wanted = certificates.targets(region)

@@ -9,6 +9,7 @@ import typer
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
@@ -42,9 +43,8 @@ def list_files(
     """List every container's files, and whether an override applies."""
     from scs_deploy.desired import resolve
     from scs_deploy.region.hidden import readable
-    from scs_deploy.region.region import Region
 
-    region = readable(Region.load(environment))
+    region = readable(load_for_reading(environment))
     services = region.catalog.select(tuple(names or ()))
     rows: list[dict[str, Any]] = []
     for host in region.inventory.hosts:
@@ -134,14 +134,14 @@ def explain(
 def _file(environment: str | None, container: str, file: str, host: str | None) -> tuple[Region, File]:
     from scs_deploy.desired import resolve
     from scs_deploy.region.hidden import readable
-    from scs_deploy.region.region import Region
     from scs_deploy.spec import catalog
 
-    region = readable(Region.load(environment))
+    region = readable(load_for_reading(environment))
+    region.catalog.refuse_left_out(container)
     if container not in region.catalog.owner:
         raise RefusedError(f"no container '{container}'", catalog.close_matches(container, region.catalog))
     service = region.catalog.services[region.catalog.owner[container]]
-    hosts = [h.name for h in region.inventory.group(region.group_of(service.name, container))]
+    hosts = [h.name for h in region.hosts_of(service.name, container)]
     if host and host not in hosts:
         raise RefusedError(f"{container} does not run on '{host}'", f"it runs on: {', '.join(hosts)}")
     files = {f.name: f for f in resolve.resolve(region, host or hosts[0]).files.values() if f.container == container}
@@ -158,7 +158,9 @@ def _base(region: Region, rendered: File, host: str | None) -> tuple[str, str]:
     from scs_deploy.spec.sources import source
 
     service = region.catalog.services[rendered.service]
-    name = host or region.inventory.group(region.group_of(service.name, rendered.container))[0].name
+    name = host or region.hosts_of(service.name, rendered.container)[0].name
     scope = template_scope(region).of(service, region.inventory.hosts[name], rendered.container)
     file = source(service, rendered.container, rendered.name)
-    return str(file.relative_to(paths.layer(service.layer).parent)), render.text(service, file, scope)
+    layers = paths.layer(service.layer).parent
+    folder = region.environment.path if service.own and file.is_relative_to(service.directory) else layers
+    return str(file.relative_to(folder)), render.text(service, file, scope)

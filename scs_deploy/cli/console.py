@@ -12,12 +12,13 @@ import typer
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption
+from scs_deploy.cli._reading import warn
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.environment import load as load_environment
+from scs_deploy.environment.own import load_catalog
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.inventory.ssh import ssh_command
-from scs_deploy.spec.catalog import load as load_catalog
 
 
 def register(app: typer.Typer) -> None:
@@ -61,4 +62,6 @@ def load_inventory(environment: Environment) -> Inventory:
     """The inventory alone, so that a shell is available even if the region's catalog and release disagree."""
     from scs_deploy.inventory import source
 
-    return source.load(environment, source.variables(load_catalog()))
+    catalog = load_catalog(environment)
+    warn(catalog.left_out)
+    return source.load(environment, source.variables(catalog))

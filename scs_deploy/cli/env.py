@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group.command(epilog="Example: scs env use berlin")(use)
     group.command(epilog="Example: scs env check --json")(check)
     group.command(epilog="Example: scs env share berlin --group scs-operators")(share)
+    group.command(epilog="Example: scs env leftovers --json")(leftovers)
     app.add_typer(group, name="env")
 
 
@@ -138,6 +139,24 @@ def check(
         console.print(f"[red]{chosen}: {counted(len(bad), 'error')}[/]" if bad else f"[green]{chosen}: ok[/]")
     if bad:
         raise typer.Exit(2)
+
+
+def leftovers(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """List what own services that were removed from the environment leave behind: data, accounts, secrets.
+
+    It follows from their last description; no host is contacted, so what has been deleted since is listed, too.
+    """
+    from scs_deploy.environment.environment import load as load_environment
+    from scs_deploy.operations.removed import remains
+
+    found = remains(load_environment(environment))
+    if as_json:
+        print_json([each.model_dump(mode="json") for each in found])
+        return
+    for each in found:
+        console.print(f"{each.service}: {each}", markup=False, soft_wrap=True)
+    if not found:
+        console.print("no own service was removed")
 
 
 def _print(finding: Finding) -> None:

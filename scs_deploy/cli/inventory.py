@@ -16,6 +16,7 @@ from rich.tree import Tree
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
@@ -94,9 +95,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show hosts with their addresses, groups and settings."""
-    from scs_deploy.region.region import Region
-
-    inventory = Region.load(environment).inventory
+    inventory = load_for_reading(environment).inventory
     if host is not None:
         if host not in inventory.hosts:
             raise RefusedError(f"no host '{host}' in the inventory", f"there are: {', '.join(inventory.hosts)}")
@@ -128,9 +127,8 @@ def graph(
     """Show groups, their hosts, and the services that run there."""
     from scs_deploy.inventory.graph import services as services_of_group
     from scs_deploy.inventory.graph import svg as draw_svg
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_for_reading(environment)
     if svg is not None:
         try:
             svg.write_text(draw_svg(region.environment.name, region.inventory, region.catalog), encoding="utf-8")

@@ -19,6 +19,7 @@ import typer
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli._options import EnvironmentOption
+from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.ssh import ssh_command
@@ -63,7 +64,7 @@ def logs(
     """
     if previous and follow:
         raise RefusedError("--previous cannot be combined with --follow", "leave out one of them")
-    region = Region.load(environment)
+    region = load_for_reading(environment)
     sources = select(region, name, host)
     with ExitStack() as stack:
         kind = Previous if previous else Reader
@@ -93,13 +94,14 @@ def select(region: Region, name: str, host: str | None) -> list[Source]:
     elif name in catalog.owner:
         service, containers = catalog.owner[name], [name]
     else:
+        catalog.refuse_left_out(name)
         raise RefusedError(f"no service or container '{name}'", close_matches(name, catalog))
     if host is not None and host not in inventory.hosts:
         raise RefusedError(f"no host '{host}'", f"there are: {', '.join(sorted(inventory.hosts))}")
     sources = [
         Source(member, container)
         for container in containers
-        for member in inventory.group(region.group_of(service, container))
+        for member in region.hosts_of(service, container)
         if host in (None, member.name)
     ]
     if not sources:

@@ -13,6 +13,7 @@ from scs_deploy.base.plural import counted
 from scs_deploy.cli._asking import check_terminal, confirm_or_exit
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.cli._tables import Cell, Column, show_table
 
 if TYPE_CHECKING:
@@ -59,9 +60,8 @@ def register(parent: typer.Typer) -> None:
 def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
     """Show every host: its state, groups, guests, API addresses, router gateways and cluster memberships."""
     from scs_deploy.operations.node import observe
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_for_reading(environment)
     with errors.status(f"observing {counted(len(region.inventory.hosts), 'host')}"):
         view = observe.observe(region)
     rows = [_row(view, host) for host in view.hosts]

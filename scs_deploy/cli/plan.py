@@ -17,6 +17,8 @@ from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.spec.container import Impact
 
 if TYPE_CHECKING:
+    from scs_deploy.operations.removed import Remains
+    from scs_deploy.plan.region import Plan
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
@@ -80,15 +82,28 @@ def plan(
         made = make_plan(region, selection)
     if out:
         saved_plan.save(out, region, selection, made)
+    stays = _stays(region, made)
     if as_json:
-        print_json({**plans.plan_json(made), "inventory": region.inventory.hash})
+        more = {"stays": [r.model_dump(mode="json") for r in stays]} if stays else {}
+        print_json({**plans.plan_json(made), "inventory": region.inventory.hash, **more})
     else:
         plans.print_plan(made)
+        for each in stays:
+            console.print(f"of {each.service} stays: {each}", markup=False, soft_wrap=True)
         plans.print_inventory(region.inventory)
         if out:
             console.print(f"plan saved; apply it with `scs apply {out}`", markup=False)
     if exit_code and not made.empty:
         raise typer.Exit(3)
+
+
+def _stays(region: Region, made: Plan) -> list[Remains]:
+    """What stays of the services that the plan removes."""
+    from scs_deploy.operations.removed import remains
+    from scs_deploy.plan.change import Kind
+
+    gone = {c.service for c in made.changes if c.kind is Kind.REMOVE} - region.catalog.services.keys()
+    return [each for each in remains(region.environment) if each.service in gone] if gone else []
 
 
 def _offline(region: Region, selection: Selection, as_json: bool) -> None:

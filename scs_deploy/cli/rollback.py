@@ -16,6 +16,7 @@ from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli.apply import print_held
+from scs_deploy.state.snapshot import CONFIG
 
 if TYPE_CHECKING:
     from scs_deploy.operations.rollback import RollbackPlan
@@ -85,7 +86,7 @@ def _show(back: RollbackPlan) -> None:
         console.print(f"release: {back.release}, in environment.yml and the lock")
     lockdiff.show(back.images)
     for path, content in back.overrides.items():
-        console.print(f"config/{path}: {'removed' if content is None else 'restored'}", markup=False)
+        console.print(f"{path}: {'removed' if content is None else 'restored'}", markup=False)
     for note in back.notes:
         console.print(f"[yellow]note[/]: {note}")
 
@@ -94,4 +95,8 @@ def _json(back: RollbackPlan) -> dict[str, object]:
     fields: dict[str, object] = json.loads(
         back.model_dump_json(include={"run", "release", "images", "notes", "refused"})
     )
-    return fields | {"overrides": sorted(back.overrides)}
+    config = f"{CONFIG}/"
+    return fields | {
+        "overrides": sorted(p.removeprefix(config) for p in back.overrides if p.startswith(config)),
+        "own": sorted(p for p in back.overrides if not p.startswith(config)),
+    }

@@ -13,6 +13,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _rotating as rotating
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, print_json
+from scs_deploy.cli._reading import warn
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.cli.plan import Allow
 
@@ -66,11 +67,13 @@ def init(
 def list_secrets(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
     """List every secret, the services that use it, and whether it exists. Exits 1 if one is missing."""
     from scs_deploy.environment.environment import load as load_environment
+    from scs_deploy.environment.own import load_catalog
     from scs_deploy.secrets import credentials, store
-    from scs_deploy.spec import catalog
 
-    present = store.load(load_environment(environment))
-    services = catalog.load()
+    region = load_environment(environment)
+    services = load_catalog(region)
+    warn(services.left_out)
+    present = store.load(region)
     users: dict[str, list[str]] = {name: [] for name in [*services.secrets(), *present]}
     for service in services.services.values():
         for name in service.all_secrets:

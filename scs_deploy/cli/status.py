@@ -16,6 +16,7 @@ from rich.text import Text
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.cli._tables import Column, fitted
 from scs_deploy.cli.plan import Hosts, Names
 
@@ -61,9 +62,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the state, health and restarts of every container. Exits 1 if one is not running or unhealthy."""
-    from scs_deploy.region.region import Region
-
-    region = Region.load(environment)
+    region = load_for_reading(environment)
     if watch is not None:
         _watch(region, tuple(names or ()), tuple(host or ()), watch, as_json)
         return
@@ -97,7 +96,7 @@ def _check_placed(region: Region, names: tuple[str, ...], services: frozenset[st
         host.name
         for service in services
         for container in region.catalog.services[service].containers
-        for host in region.inventory.group(region.group_of(service, container))
+        for host in region.hosts_of(service, container)
         if container in names or service in names or not set(names) & region.catalog.owner.keys()
     }
     if not placed & hosts:

@@ -224,11 +224,11 @@ class ClusterDriver(ABC):
     @property
     def hosts(self) -> tuple[str, ...]:
         """Hosts that should be members, in inventory order."""
-        return tuple(h.name for h in self.region.inventory.group(self.service.hosts))
+        return tuple(h.name for h in self.region.inventory.group(*self.service.hosts))
 
     def here(self, host: str, container: str) -> bool:
         """Whether a container of the service belongs on a host."""
-        return host in self.region.inventory.groups.get(self.region.group_of(self.service.name, container), ())
+        return any(h.name == host for h in self.region.hosts_of(self.service.name, container))
 
     @abstractmethod
     def questions(self, host: str) -> dict[str, Command]:

@@ -9,6 +9,7 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import digest
 from scs_deploy.environment import sharing
+from scs_deploy.images.recipe import load_recipes
 from scs_deploy.region import resolvers
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.hidden import readable
@@ -32,7 +33,7 @@ def check(name: str | None) -> list[Finding]:
     :param name: of the environment; default: the selected one
     """
     try:
-        region = Region.load(name)
+        region = Region.load(name, reading=True)
     except ScsError as error:
         return [_wrong("description", error)]
     hidden = sharing.secrets_are_hidden(region.environment)
@@ -42,8 +43,10 @@ def check(name: str | None) -> list[Finding]:
         Finding(part="environment", summary=f"region {settings.region}, release {settings.release}"),
         Finding(part="catalog", summary=f"{len(region.catalog.services)} services"),
         Finding(part="inventory", summary=f"{len(region.inventory.hosts)} hosts"),
+        *(Finding(part="own", error=e.message, hint=e.hint) for e in region.left_out),
     ]
     parts: tuple[tuple[str, Callable[[Region], str]], ...] = (
+        ("images", lambda c: f"{len(load_recipes(c.release))} recipes"),
         ("overrides", lambda c: f"{len(c.overrides.files)} files"),
         ("release lock", _lock),
         ("secrets", _not_checked if hidden else lambda c: f"{len(c.secrets)} secrets, none missing"),
@@ -87,7 +90,7 @@ def _lock(region: Region) -> str:
 
 
 def _name_servers(region: Region) -> str:
-    hosts = region.inventory.group(region.group_of("neutron")) if "neutron" in region.catalog.services else ()
+    hosts = region.hosts_of("neutron") if "neutron" in region.catalog.services else ()
     servers = dict.fromkeys(s for host in hosts for s in resolvers.for_guests(region, host))
     return f"{len(servers)} for guests"
 

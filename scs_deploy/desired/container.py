@@ -53,7 +53,7 @@ def define_container(
         "Labels": {"scs.container": name, "scs.service": service.name, "scs.layer": service.layer},
         "StopSignal": spec.stop_signal or "SIGTERM",
         "StopTimeout": spec.stop_timeout or STOP_TIMEOUT,
-        "HostConfig": _host_config(spec, [*map(_bind, volumes), *_config_binds(service, name, spec)], scope, at),
+        "HostConfig": _host_config(spec, [*map(_bind, volumes), *_config_binds(service, name, spec, files)], scope, at),
     }
     if health:
         body["Healthcheck"] = _healthcheck(health.command or ())
@@ -141,15 +141,20 @@ def _bind(volume: str) -> str:
     return volume if len(parts) == 3 else f"{volume}:rw"
 
 
-def _config_binds(service: Service, name: str, spec: Container) -> list[str]:
+def _config_binds(service: Service, name: str, spec: Container, files: list[File]) -> list[str]:
     directory = service.config_dir(name)
+    present = {f.name for f in files}
     binds = [f"{NODE_CONFIG}/{name}/ca.crt:{CA_FILE}:ro"]
     if spec.tls:
         binds.append(f"{NODE_CONFIG}/{name}/tls:/etc/scs/tls:ro")
     if ((spec.reload and not spec.reload.only) or any(f.live for f in spec.config)) and spec.config:
         # a mounted file keeps its inode: a running process sees a new version only in a mounted directory
         return [*binds, f"{NODE_CONFIG}/{name}:{directory}:ro"]
-    return binds + [f"{NODE_CONFIG}/{name}/{f.name}:{f.path or f'{directory}/{f.name}'}:ro" for f in spec.config]
+    return binds + [
+        f"{NODE_CONFIG}/{name}/{f.name}:{f.path or f'{directory}/{f.name}'}:ro"
+        for f in spec.config
+        if f.name in present
+    ]
 
 
 def _health(health: Health | None, ports: tuple[int, ...], address: str) -> Health | None:

@@ -52,7 +52,7 @@ def endpoints(region: Region) -> tuple[ResolvedEndpoint, ...]:
 
 def _endpoint(region: Region, service: Service, name: str, e: Endpoint) -> ResolvedEndpoint:
     container = service.listens(e)
-    hosts = region.inventory.group(region.group_of(service.name, container))
+    hosts = region.hosts_of(service.name, container)
     return ResolvedEndpoint(
         name=name,
         service=service.name,

@@ -43,8 +43,10 @@ def render_files(
     result = []
     for f in spec.config:
         fmt = config.file_format(f.name, f.format)
-        base = render.text(service, source(service, name, f.name), scope)
         layers = region.overrides.layers(service.layer, service.name, name, host.name, f.name, fmt)
+        if f.optional and not layers:
+            continue
+        base = "" if f.optional else render.text(service, source(service, name, f.name), scope)
         content = config.merge(base, [(str(p), p.read_text(encoding="utf-8")) for p in layers], fmt)
         mode = f.mode or ("0750" if content.startswith("#!") else "0640")
         result.append(build(f.name, content, mode, fmt, tuple(str(p) for p in layers)))

@@ -30,7 +30,7 @@ def resolve(region: Region, host_name: str, services: Collection[str] | None = N
             continue
         scope: dict[str, Any] | None = None
         for name, spec in service.containers.items():
-            if (spec.hosts or service.hosts) not in host.groups:
+            if not host.runs(spec.hosts or service.hosts):
                 continue
             scope = scope or scopes.of(service, host)
             own = scope | scopes.of_container(service, name)

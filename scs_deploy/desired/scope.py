@@ -13,8 +13,9 @@ from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.environment.environment import ApiAddress
 from scs_deploy.inventory.model import Host
 from scs_deploy.region import resolvers
-from scs_deploy.region.region import Region
+from scs_deploy.region.region import ROOT, Region
 from scs_deploy.secrets import credentials
+from scs_deploy.spec.container import POLICY_FILE
 from scs_deploy.spec.service import Service
 
 CA_FILE = "/etc/scs/ca.crt"
@@ -41,13 +42,13 @@ class TemplateScope:
         base = self._services.get(service.name)
         if base is None:
             base = self._services[service.name] = _ServiceScope(self._region, service).names()
-        group = self._region.inventory.group(service.hosts)
+        group = self._region.inventory.group(*service.hosts)
         return {
             **base,
             "host": host,
             "address": host.management,
             "settings": self._settings_of(host),
-            "own_rank": [h.name for h in group].index(host.name) if service.hosts in host.groups else 0,
+            "own_rank": [h.name for h in group].index(host.name) if host.runs(service.hosts) else 0,
         }
 
     def of_container(self, service: Service, name: str) -> dict[str, Any]:
@@ -55,10 +56,21 @@ class TemplateScope:
         spec = service.containers[name]
         uid, gid = self._ids(spec.user)
         port = next(iter(service.ports(name)), None)
-        return {"container": name, "uid": uid, "gid": gid, "port": port, "wsgi": spec.wsgi}
+        return {
+            "container": name, "uid": uid, "gid": gid, "port": port, "wsgi": spec.wsgi,
+            "policy_file": self._policy_file(service, name),
+        }  # fmt: skip
+
+    def _policy_file(self, service: Service, name: str) -> str:
+        """Path of the operator's policy inside the container; empty: there is none."""
+        file = POLICY_FILE.name
+        present = service.containers[name].policy and self._region.overrides.layers(
+            service.layer, service.name, name, "", file, POLICY_FILE.format
+        )
+        return f"{service.config_dir(name)}/{file}" if present else ""
 
     def _ids(self, user: str) -> tuple[int, int]:
-        if user in ("root", "0"):
+        if user.partition(":")[0] in ROOT:
             return (0, 0)
         account = self._region.users[user.partition(":")[0]]
         return (account.uid or 0, account.gid)
@@ -161,7 +173,7 @@ class _ServiceScope:
         of = of or self.service
         password = quote(self.secrets[f"{of}_rabbitmq_password"], safe="")
         user = self.user_of(f"{of}_rabbitmq_password", of)
-        brokers = self.region.inventory.group(self.region.group_of("rabbitmq"))
+        brokers = self.region.hosts_of("rabbitmq")
         return "rabbit://" + ",".join(f"{user}:{password}@{h.management}:{BROKER_PORT}" for h in brokers) + f"/{of}"
 
     def user_of(self, secret: str, name: str = "") -> str:
@@ -178,7 +190,7 @@ class _ServiceScope:
         """`address:port` of each memcached."""
         if "memcached" not in self.region.catalog.services:
             return []
-        servers = self.region.inventory.group(self.region.group_of("memcached"))
+        servers = self.region.hosts_of("memcached")
         return [f"{h.management}:{CACHE_PORT}" for h in servers]
 
 

@@ -95,7 +95,7 @@ def _question(region: Region, host: Host) -> dict[str, list[str]]:
     modules: dict[str, None] = {}
     for service in region.catalog.services.values():
         for name, spec in service.containers.items():
-            if region.group_of(service.name, name) not in host.groups:
+            if host not in region.hosts_of(service.name, name):
                 continue
             scope = template_scope(region).of(service, host, name)
             at = f"{service.directory / 'service.yml'}: containers.{name}"

@@ -42,7 +42,7 @@ class Access:
 
     def hosts(self, service: str) -> tuple[str, ...]:
         """The hosts of a service's members, sorted."""
-        return tuple(h.name for h in self.region.inventory.group(self.region.group_of(service)))
+        return tuple(h.name for h in self.region.hosts_of(service))
 
     def run(self, commands: Mapping[str, Sequence[Command]]) -> Answers:
         """Run commands and return their answers, including those of failed commands.

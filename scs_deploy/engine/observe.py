@@ -76,7 +76,7 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
     )
     _check_registry(region, plan)
     holding = frozenset(region.catalog.address_holders)
-    may_hold = {h.name for service in holding for h in region.inventory.group(region.group_of(service))}
+    may_hold = {h.name for service in holding for h in region.hosts_of(service)}
     if holding & chosen and addresses.unheld(observation.hosts, may_hold, holding):
         addresses.refuse_taken(region.environment, (443, 5000, 3306))
     return plan
@@ -100,11 +100,13 @@ def observe_hosts(region: Region, services: frozenset[str], states: bool = False
 
 
 def pinned(region: Region) -> dict[str, str]:
-    """Environment variables of a play that make its action plugins refuse a synced inventory other than this run's.
+    """Environment variables of a play that make its action plugins refuse another description than this run's.
+
+    That is a synced inventory with another hash, or a service with an error that this run does not leave out.
 
     An Ansible inventory may depend on its process environment, so its hash is not checked.
     """
-    return {INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {}
+    return region.tolerated | ({INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {})
 
 
 def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:

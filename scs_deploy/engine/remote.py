@@ -68,7 +68,7 @@ def execute(region: Region, commands: Mapping[str, Sequence[Command]]) -> Answer
         return Answers()
     task = {"name": "Execute", "scs.core.execute": {"commands": chosen}}
     play = {"name": "Execute", "hosts": ",".join(sorted(chosen)), "gather_facts": False, "tasks": [task]}
-    result = runner.run_playbook(region.environment, [play], keep_results=True)
+    result = runner.run_playbook(region.environment, [play], keep_results=True, variables=region.tolerated)
     result.raise_for(changing=True, but_unreachable=True)
     answers = {
         host: tuple(Answer.model_validate(a) for a in result.results[host]["answers"])

@@ -18,6 +18,7 @@ import yaml
 
 from scs_deploy.base import ini
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import policy
 
 Formats = Mapping[str, Mapping[str, str]]
 """service or container: file: its format"""
@@ -34,8 +35,16 @@ _EDITORS = re.compile(r"~$|^\..*\.sw[a-z]$|^#.*#$|^\.#|\.(orig|bak|rej)$")
 CREDENTIALS = re.compile(r"://[^/\s@]+@")
 
 
+READERS = {
+    ini.INI: "an INI file for oslo.config",
+    ini.CNF: "a MariaDB option file",
+    policy.FORMAT: 'a mapping of rules to text for oslo.policy, e.g. "identity:list_users": "role:admin"',
+}
+"""Format: what a file must be for its reader"""
+
+
 def file_format(name: str, declared: str = "auto") -> str:
-    """`ini`, `cnf`, `yaml`, `json` or `text`: as declared, or by the file's suffix."""
+    """`ini`, `cnf`, `yaml`, `json`, `policy` or `text`: as declared, or by the file's suffix."""
     if declared != "auto":
         return declared
     suffix = Path(name).suffix
@@ -59,18 +68,22 @@ class Overrides:
             candidates.append("global.conf")
         if fmt == "ini" and name.endswith(".conf"):
             candidates.append(f"{service}.conf")
-        candidates += [f"{service}/{name}", f"{container}/{name}", f"hosts/{host}/{name}"]
+        candidates += [f"{service}/{name}", f"{container}/{name}"]
+        if fmt != policy.FORMAT:
+            # each service has a policy of this name, and a region does not have another one on each host
+            candidates.append(f"hosts/{host}/{name}")
         return [self.directory / c for c in dict.fromkeys(candidates) if c in self.files]
 
-    def check(self, services: Formats, containers: Formats, hosts: Iterable[str]) -> None:
+    def check(self, services: Formats, containers: Formats, hosts: Iterable[str], partly: bool = False) -> None:
         """Reject override files that apply to nothing or that the files' readers would reject.
 
         :param services: service: its files and their formats
         :param containers: container: its files and their formats
+        :param partly: some services are left out, to which the other files may apply
         :raises RefusedError: names the file, and the line of an error in it
         """
         known_hosts = set(hosts)
-        every = {f: fmt for names in services.values() for f, fmt in names.items()}
+        every = {f: fmt for names in services.values() for f, fmt in names.items() if fmt != policy.FORMAT}
         for file in sorted(self.files):
             head, _, rest = file.partition("/")
             fmt: str | None = None
@@ -83,7 +96,7 @@ class Overrides:
                 fmt = {**services.get(head, {}), **containers.get(head, {})}.get(rest)
             if fmt is not None:
                 parse(self.directory / file, fmt)
-            elif Path(file).name not in (".gitkeep", "README.md"):
+            elif not partly and Path(file).name not in (".gitkeep", "README.md"):
                 raise RefusedError(
                     f"{self.directory / file}: this override applies to no service, container or host",
                     "run `scs config list` to see the valid names",
@@ -146,13 +159,13 @@ def _meaning(text: str, fmt: str) -> object:
 
 def _refusal(source: str, error: Exception, fmt: str) -> RefusedError:
     line, what = 0, str(error).splitlines()[0]
-    if isinstance(error, ini.IniError):
+    if isinstance(error, ini.IniError | policy.PolicyError):
         line, what = error.line, error.what
     elif isinstance(error, json.JSONDecodeError):
         line, what = error.lineno, error.msg
     elif isinstance(error, yaml.MarkedYAMLError):
         line, what = (error.problem_mark.line + 1 if error.problem_mark else 0), error.problem or what
-    reader = {"ini": "an INI file for oslo.config", "cnf": "a MariaDB option file"}.get(fmt, f"valid {fmt}")
+    reader = READERS.get(fmt, f"valid {fmt}")
     return RefusedError(f"{source}{f':{line}' if line else ''}: {what}", f"the file must be {reader}")
 
 
@@ -160,6 +173,8 @@ def flatten(text: str, fmt: str) -> dict[str, str]:
     """Key: value of a config text. Empty for formats without keys."""
     if fmt in (ini.INI, ini.CNF):
         return ini.flat(ini.parse(text, fmt), fmt)
+    if fmt == policy.FORMAT:
+        return policy.parse(text)
     if fmt in ("yaml", "json"):
         return dict(_walk(yaml.safe_load(text) if fmt == "yaml" else json.loads(text), ""))
     return {}
@@ -251,5 +266,6 @@ _MERGE: dict[str, Callable[[str, str], str]] = {
     "cnf": partial(_merge_ini, dialect=ini.CNF),
     "yaml": _merge_yaml,
     "json": _merge_json,
+    policy.FORMAT: lambda base, over: policy.dump(policy.parse(base) | policy.parse(over)),
     "text": lambda _base, over: over,
 }

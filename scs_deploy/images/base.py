@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError, ScsError
@@ -31,18 +31,22 @@ HOMES = {"libvirt-qemu": "/var/lib/libvirt", "mysql": "/nonexistent", "memcache"
 """Homes that Debian's packages expect outside of /var/lib/<user>."""
 
 
-def user_commands(users: Mapping[str, User]) -> Iterator[str]:
-    """Shell commands that create groups and users with fixed IDs, before packages assign their own."""
-    for name, user in users.items():
+def user_commands(users: Mapping[str, User], only: Collection[str] | None = None) -> Iterator[str]:
+    """Shell commands that create groups and users with fixed IDs, before packages assign their own.
+
+    :param only: the others exist already; default: all
+    """
+    new = {n: u for n, u in users.items() if only is None or n in only}
+    for name, user in new.items():
         yield (
             shlex.join(["groupadd", "--system", "--gid", str(user.gid), name]) if _own_group(name, user, users) else ""
         )
-    for name, user in users.items():
+    for name, user in new.items():
         if user.uid is not None:
             home = HOMES.get(name, f"/var/lib/{name}")
             words = ["useradd", "--system", "--no-create-home", "--home-dir", home, "--shell", "/usr/sbin/nologin"]
             yield shlex.join([*words, "--uid", str(user.uid), "--gid", str(user.gid), name])
-    for name, user in users.items():
+    for name, user in new.items():
         for group in user.groups:
             if users[group].gid != user.gid:
                 yield shlex.join(["usermod", "--append", "--groups", group, name])

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.environment import release_lock
+from scs_deploy.environment import own, release_lock
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images import advisories, collection, python, registry, sbom
 from scs_deploy.images import packages as pkg
-from scs_deploy.images.builder import LABEL_INPUTS, LABEL_RECIPE, Builder, Built, local_tag
+from scs_deploy.images.builder import LABEL_INPUTS, LABEL_RECIPE, Builder, Built, Own, local_tag
 from scs_deploy.images.difference import ImageChange, advised, difference
 from scs_deploy.images.events import Event, OnEvent, ignore
 from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
-from scs_deploy.spec.release import Lock, LockedImage, load_release
+from scs_deploy.spec.release import Lock, LockedImage
 
 
 class Result(NamedTuple):
@@ -44,13 +44,14 @@ class RegionImages:
 
     def __init__(self, environment: Environment, on_event: OnEvent = ignore, ca_bundle: Path | None = None) -> None:
         self.environment = environment
-        self.release = load_release(environment.settings.release)
+        self.release = own.load_release(environment)
         self.engine = docker_engine.connect()
         self.on_event = on_event
         self.lock = release_lock.current(environment)
         self._known_images = {**release_lock.written(environment).images, **self.lock.images}
         store, trusted = Store(self.release.name), python.bundle(ca_bundle)
-        self.builder = Builder(self.engine, self.release, store, on_event, self._find, trusted)
+        mine = Own(environment.name, own.load_users(environment))
+        self.builder = Builder(self.engine, self.release, store, on_event, self._find, trusted, own=mine)
         self.api: registry.Api | None = None
         self._locked: dict[str, LockedImage] = {}
         self._pushed: list[str] = []
@@ -69,10 +70,10 @@ class RegionImages:
         """
         self._known(names)
         references = {n: s.reference for n, s in self.release.images.items() if s.reference}
-        own = tuple(n for n in names if n not in references)
+        recipes = tuple(n for n in names if n not in references)
         if push and self.managed:
-            if own and "registry" not in (*own, *references):
-                own = (*own, "registry")
+            if recipes and "registry" not in (*recipes, *references):
+                recipes = (*recipes, "registry")
             if self.builder.local("registry"):
                 self._start_registry()
         before = self.lock
@@ -82,7 +83,7 @@ class RegionImages:
                     if not names or name in names:
                         self._take(name, reference)
                         pusher.add(name)
-                built = self.builder.build(own, pusher.add) if own or not names else {}
+                built = self.builder.build(recipes, pusher.add) if recipes or not names else {}
             changed = self._write_lock() if push else False
         changes = self._difference(before) if changed else ()
         return Result(built, tuple(self._pushed), changed, changes, self._collect())
@@ -252,7 +253,7 @@ class RegionImages:
             image = self.engine.images.pull(f"{reference}@{entry.digest}")
         except APIError:
             return False
-        return bool(image.tag(f"scs/{name}", self.release.name))
+        return bool(image.tag(f"scs/{name}", self.builder.version(name)))
 
     def _start_registry(self) -> None:
         if self.managed:

@@ -23,6 +23,7 @@ from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
 from scs_deploy.spec import users
 from scs_deploy.spec.release import Release
+from scs_deploy.spec.users import User
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -50,6 +51,14 @@ Find = Callable[[str, str], bool]
 """(image, inputs) -> whether the region's registry has the image. If so, it is now tagged on this manager."""
 
 
+class Own(NamedTuple):
+    """What an environment adds to a release."""
+
+    environment: str = ""
+    users: Mapping[str, User] = {}
+    """of its own images"""
+
+
 def local_tag(image: str, release: str) -> str:
     """Tag of an image of the release on this manager."""
     return f"scs/{image}:{release}"
@@ -61,6 +70,7 @@ class Builder:
     :param find: called before an image is built from packages
     :param ca_bundle: CA certificates that builds trust in addition to those of the image
     :param unpinned: ignore the pins of Python packages, in order to update them
+    :param own: what the environment adds to the release
     """
 
     def __init__(
@@ -72,6 +82,7 @@ class Builder:
         find: Find | None = None,
         ca_bundle: Path | None = None,
         unpinned: bool = False,
+        own: Own = Own(),
     ) -> None:
         self.engine = engine
         self.release = release
@@ -79,6 +90,7 @@ class Builder:
         self.on_event = on_event
         self.find = find
         self.ca_bundle = ca_bundle
+        self.own = own
         self.recipes = load_recipes(release)
         self.pins = {} if unpinned else select_pins(self.recipes, release)
         self.volume = f"scs-images-{release.name}"
@@ -224,6 +236,7 @@ class Builder:
         recipe = self.recipes[name]
         assert recipe.parent
         parent = self.built[recipe.parent]
+        self._users(bench, name)
         bench.write(recipe.files)
         self._say(name, "wait for the download of another image")
         with self._download:
@@ -233,7 +246,7 @@ class Builder:
         bench.shell(apt.PRELOAD + apt.install(recipe.packages, "--no-download"), what="apt-get install")
         self._python(bench, name)
         passwd, _, group = bench.shell("cat /etc/passwd; echo; cat /etc/group", what="users").partition("\n\n")
-        if wrong := users.differences(passwd, group):
+        if wrong := users.differences(passwd, group, self.users_of(name)):
             raise ScsError(f"image {name}: a package changed fixed IDs: {'; '.join(wrong)}", "see images/users.yml")
         if recipe.run:
             self._say(name, "finish")
@@ -245,10 +258,17 @@ class Builder:
         own = pkg.debian(pkg.own(packages, self.packages(recipe.parent)))
         inputs = inputs_hash(key, parent.inputs, own)
         self._say(name, "commit")
-        image_id = bench.commit(f"scs/{name}", self.release.name, self._config(name, inputs, key, len(packages)))
+        image_id = bench.commit(f"scs/{name}", self.version(name), self._config(name, inputs, key, len(packages)))
         self.store.remember_packages(image_id, packages)
         self._resolved[question] = own
         return Built(image_id, inputs, "built", start)
+
+    def _users(self, bench: Workbench, name: str) -> None:
+        """Create the users of an own image that its parent, which may be another own image, does not have."""
+        own = self.users_of(name)
+        if own and self.recipes[name].parent not in self.release.own:
+            commands = base.user_commands({**users.load(), **own}, only=own)
+            bench.shell("set -e\n" + "\n".join(c for c in commands if c), what="users")
 
     def _python(self, bench: Workbench, name: str) -> None:
         """Install the image's Python packages that its parent does not have."""
@@ -302,7 +322,15 @@ class Builder:
 
     def tag(self, name: str) -> str:
         """The image's tag on this manager."""
-        return local_tag(name, self.release.name)
+        return local_tag(name, self.version(name))
+
+    def version(self, name: str) -> str:
+        """The tag without the image's name. Environments may have different own images of the same name."""
+        return f"{self.release.name}-{self.own.environment}" if name in self.release.own else self.release.name
+
+    def users_of(self, name: str) -> Mapping[str, User]:
+        """The users that an image has beside the shipped ones: an own image those of its environment."""
+        return self.own.users if name in self.release.own else {}
 
     def local(self, name: str) -> Image | None:
         """The image on this manager; None if it is missing."""
@@ -315,7 +343,7 @@ class Builder:
 
     def key(self, name: str) -> str:
         """The image's `recipe_key`."""
-        return recipe_key(self.recipes[name], self.release, self.pins.get(name, {}))
+        return recipe_key(self.recipes[name], self.release, self.pins.get(name, {}), self.users_of(name))
 
     def root(self) -> str | None:
         """The name of the image without a parent, if this manager has one of the current recipe."""
@@ -330,7 +358,7 @@ class Builder:
         images = self.engine.images.list(filters={"label": [f"{LABEL_IMAGE}={name}", f"{label}={value}"]})
         newest: Image | None = max(images, key=lambda image: str(image.attrs["Created"]), default=None)
         if newest:
-            newest.tag(f"scs/{name}", self.release.name)
+            newest.tag(f"scs/{name}", self.version(name))
         return newest
 
     def packages(self, name: str) -> tuple[Package, ...]:

@@ -17,6 +17,7 @@ from scs_deploy.images import pins
 from scs_deploy.images.pins import Pin
 from scs_deploy.spec import users
 from scs_deploy.spec.release import Release
+from scs_deploy.spec.users import User
 
 FORMAT = 2
 """Part of every key. Increment it when a change of the builder changes images."""
@@ -66,7 +67,10 @@ def load_recipes(release: Release) -> dict[str, Recipe]:
     recipes = {}
     for name, image in release.images.items():
         if image.reference is None:
-            recipes[name] = load_model(Recipe, paths.root() / file_of(name, release), {"name": name})
+            recipe = load_model(Recipe, paths.root() / file_of(name, release), {"name": name})
+            if name in release.own and recipe.parent is None:
+                raise RefusedError(f"{file_of(name, release)}: parent: is required", "base is the smallest image")
+            recipes[name] = recipe
     for name, recipe in recipes.items():
         if recipe.parent is not None and recipe.parent not in recipes:
             raise RefusedError(
@@ -77,7 +81,9 @@ def load_recipes(release: Release) -> dict[str, Recipe]:
 
 
 def file_of(image: str, release: Release) -> str:
-    """The recipe's file, relative to the project's root."""
+    """The recipe's file: relative to the project's root, or absolute in an environment."""
+    if image in release.own:
+        return str(release.own[image])
     return f"images/{release.images[image].recipe or image}.yml"
 
 
@@ -109,7 +115,7 @@ def build_order(recipes: Mapping[str, Recipe], names: tuple[str, ...] = ()) -> l
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
         if name in trail:
-            raise RefusedError(f"images/{name}.yml: parent: cycle: {' -> '.join((*trail, name))}")
+            raise RefusedError(f"images/{name}.yml: parent: cycle: {' -> '.join((*trail, name))}", "change a parent")
         parent = recipes[name].parent
         if parent is not None:
             visit(parent, (*trail, name))
@@ -123,10 +129,13 @@ def build_order(recipes: Mapping[str, Recipe], names: tuple[str, ...] = ()) -> l
     return ordered
 
 
-def recipe_key(recipe: Recipe, release: Release, selection: Mapping[str, Pin]) -> str:
+def recipe_key(
+    recipe: Recipe, release: Release, selection: Mapping[str, Pin], own: Mapping[str, User] | None = None
+) -> str:
     """Hash of the recipe, its Python packages, and the suites; for the image without a parent, also of the users.
 
     :param selection: the recipe's entry of `select_pins`
+    :param own: users that this image adds to its parent's
     """
     content = recipe.model_dump(mode="json")
     if not recipe.python:
@@ -139,6 +148,8 @@ def recipe_key(recipe: Recipe, release: Release, selection: Mapping[str, Pin]) -
         release.distribution,
         {n: u.model_dump(mode="json") for n, u in users.load().items()} if recipe.parent is None else None,
     ]
+    if own:
+        parts.append({"users": {n: u.model_dump(mode="json") for n, u in own.items()}})
     if selection:
         parts.append({name: [pin.version, *pin.sha256] for name, pin in selection.items()})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -105,7 +105,7 @@ def check_settings(inventory: Inventory, known: Known) -> list[Problem]:
         for name, value in host.settings.items():
             if name in known and (problem := known[name].problem(value)):
                 problems.append(Problem(host.name, f"{name} {problem}"))
-    for name in sorted({s for h in inventory.hosts.values() for s in h.settings} - known.keys()):
+    for name in sorted({s for h in inventory.hosts.values() for s in h.settings if s not in known}):
         hosts = [h.name for h in inventory.hosts.values() if name in h.settings]
         close = difflib.get_close_matches(name, known, n=1)
         more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""

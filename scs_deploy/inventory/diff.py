@@ -73,9 +73,9 @@ def compare(old: Inventory, new: Inventory, catalog: Catalog) -> Diff:
 def _services(inventory: Inventory, catalog: Catalog) -> dict[str, frozenset[str]]:
     by_host: dict[str, set[str]] = {}
     for service in catalog.services.values():
-        for group in {c.hosts or service.hosts for c in service.containers.values()}:
-            for host in inventory.groups.get(group, ()):
-                by_host.setdefault(host, set()).add(service.name)
+        for groups in {c.hosts or service.hosts for c in service.containers.values()}:
+            for host in inventory.group(*groups):
+                by_host.setdefault(host.name, set()).add(service.name)
     return {h: frozenset(s) for h, s in by_host.items()}
 
 
@@ -166,11 +166,11 @@ def _region(old: Inventory, new: Inventory, catalog: Catalog) -> Iterator[str]:
         if was == now:
             continue
         yield f"group {group}: {len(was)} -> {len(now)} hosts"
-        voters = sorted(s.name for s in catalog.services.values() if s.quorum and s.hosts == group)
+        voters = sorted(s.name for s in catalog.services.values() if s.quorum and group in s.hosts)
         if voters and now:
             yield (
                 f"{', '.join(voters)}: {len(now)} members, tolerates the loss of {(len(now) - 1) // 2}"
                 + (" (even number: scs plan refuses it)" if len(now) % 2 == 0 else "")
             )
-        if now != was and group in {catalog.services[s].hosts for s in catalog.address_holders}:
+        if any(group in catalog.services[s].hosts for s in catalog.address_holders):
             yield "load balancer and API addresses: their hosts change; HAProxy is reconfigured on all of them"

@@ -8,6 +8,7 @@ from html import escape
 
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.spec.catalog import Catalog
+from scs_deploy.spec.container import ALL
 
 WIDTH = 1160
 _LINE, _CHIP, _PAD = 18, 24, 12
@@ -20,7 +21,7 @@ def services(catalog: Catalog, group: str) -> dict[str, list[str]]:
     running: dict[str, list[str]] = {}
     for service in catalog.services.values():
         for name, container in service.containers.items():
-            if (container.hosts or service.hosts) == group:
+            if not {group, ALL}.isdisjoint(container.hosts or service.hosts):
                 running.setdefault(service.name, []).append(name)
     return running
 

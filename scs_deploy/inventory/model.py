@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from scs_deploy.base.model import IPAddress, Model, Written
 from scs_deploy.inventory.links import Link
+from scs_deploy.spec.container import ALL
 
 
 class Interface(Written):
@@ -43,6 +45,10 @@ class Host(Model):
     oob: IPAddress | None = Field(default=None, description="address of the management controller (BMC)")
     origin: str | None = Field(default=None, description="source object in NetBox, e.g. `dcim/devices/7`")
 
+    def runs(self, groups: Collection[str]) -> bool:
+        """Whether it runs what runs on these groups."""
+        return ALL in groups or not set(groups).isdisjoint(self.groups)
+
     @property
     def management(self) -> str:
         """Address on the management network, as a string."""
@@ -56,14 +62,18 @@ class Inventory(Model):
     groups: dict[str, tuple[str, ...]] = Field(description="group: its hosts, sorted by name")
     hash: str = Field(default="", description="hash of the content; identifies this inventory in run records")
 
-    def group(self, name: str) -> tuple[Host, ...]:
-        """The hosts of a group, sorted by name. Empty for an unknown group."""
-        return self._members.get(name, ())
+    def group(self, *names: str) -> tuple[Host, ...]:
+        """The hosts of a group, or of several, sorted by name; `all`: every host. Empty for an unknown group."""
+        if len(names) == 1:
+            return self._members.get(names[0], ())
+        chosen = {host for name in names for host in self.groups.get(name, ())}
+        return tuple(host for name, host in sorted(self.hosts.items()) if name in chosen)
 
     @cached_property
     def _members(self) -> dict[str, tuple[Host, ...]]:
         # templates request the same few groups for every host
-        return {group: tuple(self.hosts[h] for h in hosts) for group, hosts in self.groups.items()}
+        members = {group: tuple(self.hosts[h] for h in hosts) for group, hosts in self.groups.items()}
+        return {**members, ALL: tuple(host for _, host in sorted(self.hosts.items()))}
 
 
 def digest(data: Any) -> str:

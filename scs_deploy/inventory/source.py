@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import checks, synced, yaml
-from scs_deploy.inventory.checks import Known, Problem
+from scs_deploy.inventory.checks import Known, Problem, Variable
 from scs_deploy.inventory.model import Host, Inventory
 from scs_deploy.inventory.netbox import mapping, resolve
 from scs_deploy.inventory.netbox.read import read as read_netbox
@@ -40,9 +40,33 @@ class Found:
             raise checks.ProblemsError(self.document.source, self.problems, consequence)
 
 
+class _Undeclared:
+    """A variable of a service whose declarations cannot be read."""
+
+    def problem(self, value: object) -> str:  # noqa: ARG002 - see checks.Variable
+        """Any value may be right."""
+        return ""
+
+
+class _Variables(dict[str, Variable]):
+    """The declared variables, and those that a service with an error may declare."""
+
+    def __init__(self, declared: Known, left_out: Iterable[str]) -> None:
+        super().__init__(declared)
+        self._prefixes = tuple(f"{name}_" for name in left_out)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and name.startswith(self._prefixes))
+
+    def __missing__(self, name: str) -> Variable:
+        if name.startswith(self._prefixes):
+            return _Undeclared()
+        raise KeyError(name)
+
+
 def variables(catalog: Catalog) -> Known:
     """The operator variables that services and roles declare."""
-    return {**roles.variables(), **catalog.declared}
+    return _Variables({**roles.variables(), **catalog.declared}, (e.name for e in catalog.left_out))
 
 
 def load(environment: Environment, known: Known) -> Inventory:
@@ -118,14 +142,14 @@ def region_problems(inventory: Inventory, environment: Environment, catalog: Cat
     empty: dict[str, list[str]] = {}
     for service in catalog.services.values():
         for name, container in service.containers.items():
-            group = container.hosts or service.hosts
-            if not inventory.group(group):
-                empty.setdefault(group, []).append(name)
-        voters = len(inventory.group(service.hosts))
+            for group in container.hosts or service.hosts:
+                if not inventory.group(group):
+                    empty.setdefault(group, []).append(name)
+        voters = len(inventory.group(*service.hosts))
         if service.quorum and voters and voters % 2 == 0:
             problems.append(
                 Problem(
-                    f"group {service.hosts}",
+                    _named(service.hosts),
                     f"has {voters} hosts, but {service.name} needs an odd number: use {voters - 1} or {voters + 1}",
                 )
             )
@@ -134,14 +158,19 @@ def region_problems(inventory: Inventory, environment: Environment, catalog: Cat
     return sorted({*problems, *_network_problems(inventory, environment, catalog)})
 
 
+def _named(groups: tuple[str, ...]) -> str:
+    return f"group{'s' * (len(groups) > 1)} {', '.join(groups)}"
+
+
 def _network_problems(inventory: Inventory, environment: Environment, catalog: Catalog) -> list[Problem]:
     """Hosts without an address on a network that their services listen or tunnel on."""
     needs: dict[str, dict[str, str]] = {}
     api = environment.settings.api
     for name in catalog.address_holders:
         for side in (api.internal, api.external):
-            own = needs.setdefault(catalog.services[name].hosts, {})
-            own[side.network] = f"{name} (API address {side.address})"
+            for group in catalog.services[name].hosts:
+                own = needs.setdefault(group, {})
+                own[side.network] = f"{name} (API address {side.address})"
     problems = checks.check_needs(inventory, needs)
     values = defaults(inventory, catalog)
     for service in catalog.services.values():
@@ -157,8 +186,8 @@ def _users(inventory: Inventory, service: Service) -> list[Host]:
 
     The virtual switch runs on the groups of containers that are placed outside of the service's group.
     """
-    groups = {c.hosts for c in service.containers.values() if c.hosts} or {service.hosts}
-    return [host for group in sorted(groups) for host in inventory.group(group)]
+    groups = {group for c in service.containers.values() for group in c.hosts or ()} or set(service.hosts)
+    return list(inventory.group(*sorted(groups)))
 
 
 def _tunnel(host: Host, setting: str, default: object) -> Iterator[Problem]:

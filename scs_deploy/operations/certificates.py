@@ -91,7 +91,7 @@ def targets(region: Region) -> list[Target]:
     ]
     for service in region.catalog.services.values():
         for name, spec in service.containers.items():
-            for host in region.inventory.group(region.group_of(service.name, name)) if spec.tls_ports else ():
+            for host in region.hosts_of(service.name, name) if spec.tls_ports else ():
                 at = f"{service.directory / 'service.yml'}: containers.{name}.tls_ports"
                 scope = template_scope(region).of(service, host, name)
                 for text in filter(None, (render.leaf(p, scope, at) for p in spec.tls_ports)):

@@ -14,7 +14,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model, load_model
 from scs_deploy.engine.events import Stage, Watch, ignore
-from scs_deploy.environment import release_lock
+from scs_deploy.environment import own, release_lock
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images.difference import ImageChange, difference
 from scs_deploy.operations.apply import Applied, Apply, ApplyRequest
@@ -43,7 +43,7 @@ class RollbackPlan(Model):
     release: str = Field(default="", description="to write to environment.yml; empty: keep the release")
     images: tuple[ImageChange, ...] = Field(description="images that change")
     overrides: dict[str, bytes | None] = Field(
-        repr=False, description="path below config/: content; None: remove the file"
+        repr=False, description="path below the environment's folder: content; None: remove the file"
     )
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = Field(default=(), description="why the data rules out a rollback")
@@ -94,9 +94,9 @@ def plan_rollback(
 ) -> RollbackPlan:  # fmt: skip
     """Compare the current inputs with the earlier ones.
 
-    :param overrides: path below config/: current content
+    :param overrides: path below the environment's folder: current content of overrides, own services and own images
     :param images: only these; None: all
-    :param files: first parts of the override paths to roll back, e.g. `nova.conf`, `nova_compute`; None: all
+    :param files: first two parts of the paths to roll back, e.g. `config/nova.conf`, `services/sample`; None: all
     :raises RefusedError: the release changed, and only a part of the region is to be rolled back
     """
     old = load_model(Lock, earlier.lock)
@@ -109,11 +109,11 @@ def plan_rollback(
     back = {n: i for n, i in old.images.items() if images is None or n in images}
     kept = {n: i for n, i in current.images.items() if n not in back and not other}
     lock = Lock(release=old.release, images={n: {**kept, **back}[n] for n in sorted({**kept, **back})})
-    before = earlier.overrides()
+    before = earlier.written()
     changed = {
         path: before.get(path)
         for path in sorted(before.keys() | overrides.keys())
-        if before.get(path) != overrides.get(path) and (files is None or path.partition("/")[0] in files)
+        if before.get(path) != overrides.get(path) and (files is None or "/".join(path.split("/", 2)[:2]) in files)
     }
     notes = []
     if other:
@@ -219,8 +219,16 @@ def compare(region: Region, run: str | None, names: tuple[str, ...], images_only
 
     about = snapshot.about(environment, specs(region))
     images = frozenset(c.image or s for s in picked for c in services[s].containers.values())
-    files = frozenset(name for s in picked for name in (f"{s}.conf", s, *services[s].containers))
-    overrides = snapshot.contents(environment.path / snapshot.CONFIG)
+    files = frozenset(
+        name
+        for s in picked
+        for name in (
+            *(f"{snapshot.CONFIG}/{name}" for name in (f"{s}.conf", s, *services[s].containers)),
+            f"{own.SERVICES}/{s}",
+            *(f"{own.IMAGES}/{c.image or s}.yml" for c in services[s].containers.values()),
+        )
+    )
+    overrides = snapshot.written(environment.path)
     back = plan_rollback(
         record.id, earlier, region.lock, overrides, about, images if names else None,
         frozenset() if images_only else files if names else None,
@@ -345,7 +353,7 @@ def write(environment: Environment, back: RollbackPlan) -> dict[Path, bytes | No
         previous[environment.file] = text
         release_files.put(environment.file, changed)
     for path, content in back.overrides.items():
-        file = environment.path / snapshot.CONFIG / path
+        file = environment.path / path
         previous[file] = file.read_bytes() if file.is_file() else None
         release_files.put(file, content)
     replace(environment.lock_file, release_lock.text(back.lock))

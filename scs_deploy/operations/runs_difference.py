@@ -56,6 +56,7 @@ def compare(
     if before and after:
         versions.append(("environment.yml", before.about.settings, after.about.settings))
         versions.append(("service specs", before.about.specs, after.about.specs))
+        versions.append(("own services and images", before.about.own or "none", after.about.own or "none"))
         images = difference(written(environment, before.lock), written(environment, after.lock))
         lines = _overrides(before.overrides(), after.overrides(), tuple(secrets))
     one, other = ({_named(c) for c in planned[run.id]} for run in (old, new))

@@ -17,7 +17,7 @@ from scs_deploy.base.model import Model
 from scs_deploy.base.version import version
 from scs_deploy.plan.change import Change
 from scs_deploy.plan.region import Plan
-from scs_deploy.region.inputs import spec_files
+from scs_deploy.region.inputs import own_files, spec_files
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.container import Impact
@@ -95,6 +95,7 @@ def inputs(region: Region) -> dict[str, str]:
         *_below(environment.inventory),
         *(region.overrides.directory / f for f in region.overrides.files),
         *spec_files(region).values(),
+        *own_files(region).values(),
         paths.root() / "releases" / f"{region.release.name}.yml",
     ]
     return {_name(f): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files) if f.is_file()}

@@ -62,7 +62,7 @@ class Ordering(Model):
             return tuple(
                 Place(host=h.name, container=c, impact=spec.impact_of(c))
                 for c in containers
-                for h in region.inventory.group(region.group_of(service, c))
+                for h in region.hosts_of(service, c)
             )
 
         return cls(

@@ -76,13 +76,13 @@ class Rolling(Model):
         specs = [(s, n, c) for s in services.values() for n, c in s.containers.items()]
         return cls(
             balancers=tuple(
-                h.name for name in region.catalog.load_balancers for h in region.inventory.group(region.group_of(name))
+                h.name for name in region.catalog.load_balancers for h in region.hosts_of(name)
             ),
             backends=tuple(backends),
             gated=frozenset(n for _, n, c in specs if c.roll and c.roll.gate),
             undrained=frozenset(n for _, n, c in specs if c.roll and c.roll.leave) - {e.container for e in endpoints},
             agents={n: (c.agent.api, c.agent.binary) for _, n, c in specs if c.agent},
-            computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == "compute"),
+            computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == ("compute",)),
             batch=region.environment.settings.rolling.compute_hosts,
             pulls=region.environment.settings.rolling.image_pulls,
         )  # fmt: skip

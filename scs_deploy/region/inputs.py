@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scs_deploy.base import paths
+from scs_deploy.environment import own
 from scs_deploy.region.region import Region
 
 SHARED = ("templates", "files")
@@ -15,27 +16,34 @@ SHARED = ("templates", "files")
 
 
 def inputs(region: Region) -> str:
-    """Hash of all inputs of a run: settings, inventory, release lock, specs, overrides."""
+    """Hash of all inputs of a run: settings, inventory, release lock, specs, overrides, own services and images."""
     folder = region.environment.inventory
     # the first run of a region, which bootstraps its hosts, has no release lock yet
     files = {f.name: f for f in (region.environment.file, region.environment.lock_file) if f.is_file()}
     files |= {folder.name: folder} if folder.is_file() else {f"inventory/{name}": f for name, f in _below(folder)}
     files |= {f"config/{f}": region.overrides.directory / f for f in region.overrides.files}
-    return _hash({**files, **spec_files(region)})[:16]
+    return _hash({**files, **spec_files(region), **own_files(region)})[:16]
 
 
 def specs(region: Region) -> str:
-    """Hash of the service specs, their templates and their programs."""
+    """Hash of the shipped service specs, their templates and their programs."""
     return _hash(spec_files(region))[:12]
 
 
 def spec_files(region: Region) -> dict[str, Path]:
-    """Name and path of every file that describes a service: its directory, and what its layer and core share."""
-    services = region.catalog.services.values()
+    """Name and path of every file that describes a shipped service: its directory, what its layer and core share."""
+    services = [s for s in region.catalog.services.values() if not s.own]
     folders = {f"{s.layer}/services/{s.name}": s.directory for s in services}
     for layer in {"core", *(s.layer for s in services)}:
         folders |= {f"{layer}/{shared}": paths.layer(layer) / shared for shared in SHARED}
     return {f"{at}/{name}": file for at, folder in folders.items() for name, file in _below(folder)}
+
+
+def own_files(region: Region) -> dict[str, Path]:
+    """Path below the environment's folder, and path, of every file of its own services and images."""
+    return {
+        f"{folder}/{name}": file for folder in own.FOLDERS for name, file in _below(region.environment.path / folder)
+    }
 
 
 def _below(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -3,31 +3,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NoReturn
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import where
+from scs_deploy.base.plural import counted
 from scs_deploy.environment import environment as environments
+from scs_deploy.environment import own
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.overrides import Overrides, file_format
 from scs_deploy.environment.release_lock import load_lock
 from scs_deploy.inventory import source
 from scs_deploy.inventory.checks import ProblemsError
-from scs_deploy.inventory.model import Inventory
+from scs_deploy.inventory.model import Host, Inventory
 from scs_deploy.region.certificates import load_certificates
 from scs_deploy.secrets import store
 from scs_deploy.secrets.pki import Certificates
-from scs_deploy.spec import catalog as catalogs
-from scs_deploy.spec import release as releases
+from scs_deploy.spec import own as own_services
 from scs_deploy.spec import users
-from scs_deploy.spec.catalog import Catalog
+from scs_deploy.spec.catalog import Catalog, LeftOut
+from scs_deploy.spec.container import ALL
 from scs_deploy.spec.release import Lock, Release
+from scs_deploy.spec.service import Service
 
 INVENTORY = "SCS_INVENTORY"
 """Environment variable with the hash of the run's inventory."""
+
+LEFT_OUT = "SCS_LEFT_OUT"
+"""Environment variable with the names of services that the run leaves out because of their errors."""
+
+ROOT = ("root", "0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,20 +52,46 @@ class Region:
     load_secrets: Callable[[Environment], Mapping[str, str]] = store.load
     load_certificates: Callable[[Environment], Certificates] = load_certificates
     load_lock: Callable[[Environment], Lock] = load_lock
+    own_users: Mapping[str, users.User] = field(default_factory=dict)
+    images_left_out: tuple[LeftOut, ...] = ()
 
     @classmethod
-    def load(cls, name: str | None = None, release: str | None = None) -> Region:
+    def load(cls, name: str | None = None, release: str | None = None, reading: bool = False) -> Region:
         """Load a region and check everything that needs no secrets.
 
         :param release: use this release instead of the one in environment.yml
+        :param reading: the region will not be changed, so an error in one of the operator's own services or images
+            only leaves it out; see `left_out`
         :raises RefusedError: names file and key of the first error
         """
         environment = environments.load(name, release)
-        catalog = catalogs.load()
+        catalog = own.load_catalog(environment)
         inventory = source.load(environment, source.variables(catalog))
-        region = cls(environment, catalog, inventory, releases.load_release(environment.settings.release))
+        found, images = own.read_release(environment)
+        own_users, wrong = own.read_users(environment)
+        region = fitting(
+            cls(environment, catalog, inventory, found, own_users=own_users, images_left_out=(*wrong, *images))
+        )
+        if region.left_out and not reading:
+            region.refuse()
         check(region)
         return region
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """The operator's own services and images that have an error."""
+        return (*self.images_left_out, *self.catalog.left_out)
+
+    @property
+    def tolerated(self) -> dict[str, str]:
+        """Environment variables of a run that leaves out the same."""
+        return {LEFT_OUT: ",".join(e.name for e in self.left_out)} if self.left_out else {}
+
+    def refuse(self) -> NoReturn:
+        """:raises RefusedError: the first of what is left out, and how many more there are"""
+        first, *others = self.left_out
+        more = f"{counted(len(others), 'more error')}: scs env check" if others else ""
+        raise RefusedError(first.message, "; ".join(filter(None, (first.hint, more))))
 
     @cached_property
     def lock(self) -> Lock:
@@ -90,13 +127,13 @@ class Region:
             s.name: {name: fmt for c in s.containers for name, fmt in containers[c].items()}
             for s in self.catalog.services.values()
         }
-        found.check(services, containers, self.inventory.hosts)
+        found.check(services, containers, self.inventory.hosts, partly=bool(self.left_out))
         return found
 
     @cached_property
     def users(self) -> Mapping[str, users.User]:
         """Fixed user and group ids of all images."""
-        return users.load()
+        return {**users.load(), **self.own_users}
 
     @cached_property
     def defaults(self) -> Mapping[str, object]:
@@ -115,16 +152,16 @@ class Region:
             raise RefusedError(f"no host '{name}' in the inventory", hint)
         return chosen or frozenset(self.inventory.hosts)
 
-    def group_of(self, service: str, container: str | None = None) -> str:
-        """The inventory group that runs a container, or by default the service."""
+    def hosts_of(self, service: str, container: str | None = None) -> tuple[Host, ...]:
+        """The hosts that run a container, or by default the service, sorted by name."""
         spec = self.catalog.services[service]
-        return (container and spec.containers[container].hosts) or spec.hosts
+        return self.inventory.group(*(spec.groups(container) if container else spec.hosts))
 
     def members(self, service: str, container: str) -> int:
         """Number of hosts that run a container; 0 if the catalog does not have it."""
         spec = self.catalog.services.get(service)
         known = spec is not None and container in spec.containers
-        return len(self.inventory.group(self.group_of(service, container))) if known else 0
+        return len(self.hosts_of(service, container)) if known else 0
 
 
 def check(region: Region) -> None:
@@ -135,13 +172,59 @@ def check(region: Region) -> None:
     if problems := source.region_problems(region.inventory, region.environment, region.catalog):
         raise ProblemsError(str(region.environment.inventory), problems)
     for service in region.catalog.services.values():
-        for name, container in service.containers.items():
-            image = container.image or service.name
-            if image not in region.release.images:
-                raise RefusedError(
-                    f"releases/{region.release.name}.yml: images: no '{image}'",
-                    f"container {name} of {service.name} needs it",
-                )
+        if not service.own and (problem := misfit(region, service)):
+            raise problem
+
+
+def fitting(region: Region) -> Region:
+    """The region without those of the operator's own services that do not fit release, images or inventory."""
+    errors = {s.name: e for s in region.catalog.services.values() if s.own and (e := misfit(region, s))}
+    return dataclasses.replace(region, catalog=own_services.leave_out(region.catalog, errors)) if errors else region
+
+
+def misfit(region: Region, service: Service) -> RefusedError | None:
+    """Why a service cannot run in this region: a container's image, user or hosts."""
+    spec = service.directory / "service.yml"
+    for name, container in service.containers.items():
+        image = container.image or service.name
+        if image not in region.release.images:
+            return _without_image(region, service, name, image)
+        user = container.user.partition(":")[0]
+        if user not in ROOT and user not in region.users:
+            return RefusedError(
+                f"{where(spec, ('containers', name, 'user'))}: images have no user '{user}'",
+                f"there are: root, {', '.join(sorted(region.users))}; others have fixed ids in "
+                f"{region.environment.path / own.IMAGES / users.FILE}",
+            )
+    return _misplaced(region, service) if service.own else None
+
+
+def _without_image(region: Region, service: Service, container: str, image: str) -> RefusedError:
+    release = region.release.name
+    if not service.own:
+        return RefusedError(
+            f"releases/{release}.yml: images: no '{image}'", f"container {container} of {service.name} needs it"
+        )
+    at = where(service.directory / "service.yml", ("containers", container, "image"))
+    recipe = region.environment.path / own.IMAGES / f"{image}.yml"
+    return RefusedError(
+        f"{at}: release {release} has no image '{image}'",
+        f"write {recipe}, or name another image; there are: {', '.join(region.release.images)}",
+    )
+
+
+def _misplaced(region: Region, service: Service) -> RefusedError | None:
+    spec = service.directory / "service.yml"
+    keys: dict[tuple[str, ...], tuple[str, ...]] = {("hosts",): service.hosts}
+    keys |= {("containers", n, "hosts"): c.hosts for n, c in service.containers.items() if c.hosts}
+    for key, groups in keys.items():
+        for group in groups:
+            if not region.inventory.group(group):
+                there = ", ".join((ALL, *region.inventory.groups))
+                return RefusedError(f"{where(spec, key)}: no host is in group '{group}'", f"there are: {there}")
+    alone = region.catalog.model_copy(update={"services": {service.name: service}})
+    problems = source.region_problems(region.inventory, region.environment, alone)
+    return RefusedError(f"{spec}: {problems[0]}") if problems else None
 
 
 _shared: dict[str, Region] = {}
@@ -153,7 +236,10 @@ def shared_region(name: str) -> Region:
     :raises RefusedError: the description is invalid, or its inventory differs from the run's
     """
     if name not in _shared:
-        region = Region.load(name)
+        region = Region.load(name, reading=True)
+        if {e.name for e in region.left_out} - set(os.environ.get(LEFT_OUT, "").split(",")):
+            # it was well when this run began
+            region.refuse()
         expected = os.environ.get(INVENTORY, region.inventory.hash)
         if region.inventory.hash != expected:
             raise RefusedError(

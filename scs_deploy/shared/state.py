@@ -184,7 +184,7 @@ def broker_session(region: Region, hosts: Sequence[str], timeout: float = 10) ->
 
 
 def _broker_session(region: Region) -> messaging.Messaging:
-    return broker_session(region, [h.management for h in region.inventory.group(region.group_of("rabbitmq"))])
+    return broker_session(region, [h.management for h in region.hosts_of("rabbitmq")])
 
 
 def _identity_session(region: Region) -> keystone.Keystone:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -16,12 +17,25 @@ from scs_deploy.spec.setting import Setting
 from scs_deploy.spec.sources import source
 
 
+class LeftOut(Model):
+    """A part of the operator's own that has an error, so that the catalog is without it."""
+
+    name: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
 class Catalog(Model):
     """Services by name, each after what it requires."""
 
     services: dict[str, Service]
     waves: dict[str, int]
     """service: its distance from the services that require nothing; equal numbers may be deployed together"""
+    left_out: tuple[LeftOut, ...] = ()
+    """the operator's own services with an error, see `spec.own`"""
 
     @cached_property
     def owner(self) -> dict[str, str]:
@@ -63,6 +77,12 @@ class Catalog(Model):
                 todo.extend(self.services[name].requires)
         return frozenset(found)
 
+    def refuse_left_out(self, name: str) -> None:
+        """:raises RefusedError: it is the name of a service that was left out, with its error"""
+        for service in self.left_out:
+            if service.name == name:
+                raise RefusedError(service.message, service.hint)
+
     def select(self, names: tuple[str, ...]) -> frozenset[str]:
         """Services named by service, layer or container; all when nothing is named.
 
@@ -79,6 +99,7 @@ class Catalog(Model):
             elif members := {s.name for s in self.services.values() if s.layer == name}:
                 chosen |= members
             else:
+                self.refuse_left_out(name)
                 raise RefusedError(f"no service, layer or container '{name}'", close_matches(name, self))
         return frozenset(chosen)
 
@@ -110,20 +131,28 @@ def load_from(directories: tuple[tuple[str, Path], ...]) -> Catalog:
             name = spec.parent.name
             if name in found:
                 raise RefusedError(f"{spec}:1: service '{name}' exists in layer {found[name].layer} too")
-            found[name] = complete(load_model(Service, spec, {"name": name, "layer": layer, "directory": spec.parent}))
+            found[name] = complete(
+                load_model(Service, spec, {"name": name, "layer": layer, "directory": spec.parent, "own": False})
+            )
     for service in found.values():
-        _check_requires(service, found)
-        _check_cluster(service)
-        for name, container in service.containers.items():
-            for file in container.config:
-                source(service, name, file.name)
-    _check_unique(found)
+        check_requires(service, found)
+        check_cluster(service)
+        check_sources(service)
+    Taken.of(found.values())
     waves = _waves(found)
     ordered = sorted(found, key=lambda n: (waves[n], LAYERS.index(found[n].layer), n))
     return Catalog(services={n: found[n] for n in ordered}, waves={n: waves[n] for n in ordered})
 
 
-def _check_requires(service: Service, found: dict[str, Service]) -> None:
+def check_sources(service: Service) -> None:
+    """:raises RefusedError: a file has no source, or more than one"""
+    for name, container in service.containers.items():
+        for file in container.sourced:
+            source(service, name, file.name)
+
+
+def check_requires(service: Service, found: Mapping[str, Service]) -> None:
+    """:raises RefusedError: it requires a service that does not exist, or of a layer above its own"""
     spec = service.directory / "service.yml"
     # `where` parses the file once more, slowly: only for an error
     for i, name in enumerate(service.requires):
@@ -135,7 +164,8 @@ def _check_requires(service: Service, found: dict[str, Service]) -> None:
             raise RefusedError(f"{at}: '{name}' is in layer {found[name].layer}, above {service.layer}")
 
 
-def _check_cluster(service: Service) -> None:
+def check_cluster(service: Service) -> None:
+    """:raises RefusedError: no such cluster driver"""
     if service.cluster and drivers.find(service.cluster.driver) is None:
         at = where(service.directory / "service.yml", ("cluster",))
         raise RefusedError(
@@ -143,26 +173,45 @@ def _check_cluster(service: Service) -> None:
         )
 
 
-def _check_unique(found: dict[str, Service]) -> None:
-    containers: dict[str, str] = {}
-    ports: dict[int, str] = {}
-    types: dict[str, str] = {}
-    for service in found.values():
+class Taken:
+    """The names and ports of services, which no other service may have."""
+
+    KINDS = ("containers", "endpoints", "databases", "settings", "key_rotations", "backup")
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str], str] = {}
+        self._ports: dict[int, str] = {}
+
+    @classmethod
+    def of(cls, services: Iterable[Service]) -> Taken:
+        """:raises RefusedError: two of the services have the same"""
+        taken = cls()
+        for service in services:
+            taken.add(service)
+        return taken
+
+    def add(self, service: Service) -> None:
+        """Add a service, all of it or nothing.
+
+        :raises RefusedError: an earlier service has the same
+        """
         spec = service.directory / "service.yml"
-        for name in service.containers:
-            if name in containers:
+        names = [(kind, name) for kind in self.KINDS for name in getattr(service, kind)]
+        for kind, name in names:
+            if (kind, name) in self._names:
+                at = where(spec, (kind, name) if kind != "databases" else (kind, service.databases.index(name)))
+                what = kind.removesuffix("s").replace("_", " ")
                 raise RefusedError(
-                    f"{where(spec, ('containers', name))}: service {containers[name]} has this container too"
+                    f"{at}: service {self._names[kind, name]} has this {what} too", "choose another name"
                 )
-            containers[name] = service.name
+        ports: dict[int, str] = {}
         for name, endpoint in service.endpoints.items():
-            if name in types:
+            if owner := ports.get(endpoint.port) or self._ports.get(endpoint.port):
                 at = where(spec, ("endpoints", name))
-                raise RefusedError(f"{at}: service {types[name]} has this endpoint too")
-            if endpoint.port in ports:
-                at = where(spec, ("endpoints", name))
-                raise RefusedError(f"{at}: port {endpoint.port} belongs to {ports[endpoint.port]}")
-            types[name] = ports[endpoint.port] = service.name
+                raise RefusedError(f"{at}: port {endpoint.port} belongs to {owner}", "choose another port")
+            ports[endpoint.port] = service.name
+        self._names |= dict.fromkeys(names, service.name)
+        self._ports |= ports
 
 
 def _waves(found: dict[str, Service]) -> dict[str, int]:

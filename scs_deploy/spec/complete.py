@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from scs_deploy.spec.container import ConfigFile, Container, Health
+from scs_deploy.spec.container import POLICY_FILE, ConfigFile, Container, Health
 from scs_deploy.spec.job import Job
 from scs_deploy.spec.service import Service
 from scs_deploy.spec.setting import Setting
@@ -27,9 +27,9 @@ Source: https://docs.openstack.org/oslo.upgradecheck/latest/user/usage.html
 
 
 def complete(service: Service) -> Service:
-    """The service with everything that its `wsgi` containers and `preflight: status` jobs stand for."""
-    containers = {n: _wsgi(service, n, c) if c.wsgi else c for n, c in service.containers.items()}
-    workers = {f"{service.name}_workers": WORKERS} if containers != service.containers else {}
+    """The service with all that `wsgi` and `policy` of its containers and `preflight: status` of its jobs stand for."""
+    containers = {n: _policy(_wsgi(service, n, c) if c.wsgi else c) for n, c in service.containers.items()}
+    workers = {f"{service.name}_workers": WORKERS} if any(c.wsgi for c in containers.values()) else {}
     return service.model_copy(
         update={
             "containers": containers,
@@ -37,6 +37,10 @@ def complete(service: Service) -> Service:
             "settings": workers | service.settings,
         }
     )
+
+
+def _policy(container: Container) -> Container:
+    return container.model_copy(update={"config": (*container.config, POLICY_FILE)}) if container.policy else container
 
 
 def _wsgi(service: Service, name: str, container: Container) -> Container:

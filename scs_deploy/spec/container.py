@@ -6,7 +6,7 @@ from __future__ import annotations
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from scs_deploy.base.model import Written
 from scs_deploy.base.words import Words
@@ -18,6 +18,28 @@ def _argv(value: Any) -> Any:
 
 Argv = Annotated[tuple[str, ...], BeforeValidator(_argv)]
 """A command: a string is split as a shell would, but no shell runs it. Each word may hold Jinja."""
+
+
+ALL = "all"
+"""As a group of `hosts`: every host of the region."""
+
+
+def _groups(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _whole(groups: tuple[str, ...]) -> tuple[str, ...]:
+    if not groups or not all(groups):
+        raise ValueError("name at least one inventory group, or `all` for every host")
+    if len(set(groups)) < len(groups):
+        raise ValueError(f"names a group twice: {', '.join(groups)}")
+    if ALL in groups and len(groups) > 1:
+        raise ValueError("`all` already stands for every host; name no further group")
+    return groups
+
+
+Groups = Annotated[tuple[str, ...], BeforeValidator(_groups), AfterValidator(_whole)]
+"""Inventory groups: one name, a list of them, or `all`."""
 
 
 class Impact(Words):
@@ -106,7 +128,7 @@ class ConfigFile(Written):
 
     name: str = Field(description="what plans, overrides and `scs config` call it")
     path: str | None = Field(default=None, description="in the container; default: <config_dir>/<name>")
-    format: Literal["auto", "ini", "cnf", "yaml", "json", "text"] = Field(
+    format: Literal["auto", "ini", "cnf", "yaml", "json", "policy", "text"] = Field(
         default="auto", description="how operator overrides merge; auto goes by suffix"
     )
     mode: str | None = Field(
@@ -115,6 +137,13 @@ class ConfigFile(Written):
     live: bool = Field(
         default=False, description="read anew by each command that needs it: a change restarts and reloads nothing"
     )
+    optional: bool = Field(
+        default=False, description="there only if an override of the operator is, which is all of it; has no source"
+    )
+
+
+POLICY_FILE = ConfigFile(name="policy.yaml", format="policy", optional=True)
+"""Of a container with `policy`."""
 
 
 def _config(value: Any) -> Any:
@@ -151,9 +180,16 @@ class Container(Written):
         "a text is its program",
     )
     user: str = Field(default="root", description="name in the image")
-    hosts: str | None = Field(default=None, description="inventory group; default: the service's")
+    hosts: Groups | None = Field(
+        default=None, description="inventory group, list of groups, or `all`; default: the service's"
+    )
     config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = Field(
         default=(), description="files that it reads and programs that it runs"
+    )
+    policy: bool = Field(
+        default=False,
+        description="enforces rules of oslo.policy: the operator's `config/<service>/policy.yaml` changes them, and "
+        "templates know its path as `policy_file`",
     )
     config_dir: str | None = Field(default=None, description="default: /etc/<service>")
     volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
@@ -196,6 +232,11 @@ class Container(Written):
         "`port`, or `mysql:port` where a greeting comes first; may hold Jinja",
     )
     impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
+
+    @property
+    def sourced(self) -> tuple[ConfigFile, ...]:
+        """The files that have a template or a program behind them."""
+        return tuple(f for f in self.config if not f.optional)
 
     @model_validator(mode="after")
     def _process(self) -> Container:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 
 from pydantic import Field
 
@@ -50,6 +52,8 @@ class Release(Model):
     distribution: str = Field(description="Debian code name")
     suites: tuple[Suite, ...] = Field(description="where packages come from")
     images: dict[str, ImageSpec] = Field(description="by image name; services refer to these")
+    own: Mapping[str, Path] = Field(default_factory=dict)
+    """image: recipe, of images that an environment adds"""
     python: PythonPackages | None = Field(
         default=None, description="images with Python packages from PyPI, pinned in releases/constraints/<name>.yml"
     )
@@ -82,4 +86,4 @@ def load_release(name: str) -> Release:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml")))
         raise RefusedError(f"no release '{name}'", f"there are: {known}")
-    return load_model(Release, path, {"name": name})
+    return load_model(Release, path, {"name": name, "own": {}})

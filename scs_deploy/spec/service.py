@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scs_deploy.base.model import Written
 from scs_deploy.base.words import Words
 from scs_deploy.spec.cluster import Cluster
-from scs_deploy.spec.container import Argv, Container, Impact
+from scs_deploy.spec.container import Argv, Container, Groups, Impact
 from scs_deploy.spec.endpoint import Endpoint
 from scs_deploy.spec.job import Job
 from scs_deploy.spec.setting import Declared
@@ -63,10 +63,16 @@ class Service(Written):
     """One service directory. What can be derived is never written."""
 
     name: str
-    layer: str
     directory: Path
+    own: bool = False
+    """of the operator, in an environment's folder"""
+    layer: str = Field(
+        default="openstack",
+        description="only in an environment's own services: the layer that it belongs to, whose shared templates and "
+        "files it can use",
+    )
     description: str = Field(description="what it is for, in a few words")
-    hosts: str = Field(description="inventory group that runs it")
+    hosts: Groups = Field(description="inventory group that runs it, a list of groups, or `all`: every host")
     requires: tuple[str, ...] = Field(default=(), description="services that must run before this one")
     quorum: bool = Field(default=False, description="its hosts vote: an odd number of them, and most must be there")
     cluster: Cluster | None = Field(default=None, description="driver of the cluster that its hosts form")
@@ -91,6 +97,10 @@ class Service(Written):
     containers: dict[str, Container] = Field(description="by name, unique in the catalog; started in this order")
     jobs: dict[str, Job] = Field(default_factory=dict, description="by name; one phase's run in this order")
     backup: dict[str, Saved] = Field(default_factory=dict, description="by name; loaded in this order")
+
+    def groups(self, container: str) -> Groups:
+        """The inventory groups that run a container."""
+        return self.containers[container].hosts or self.hosts
 
     @property
     def all_secrets(self) -> tuple[str, ...]:
@@ -141,6 +151,13 @@ class Service(Written):
         if secret in self.secrets:
             return self.rotate.get(secret, Rotate.AT_ONCE)
         return Rotate.BOTH if secret == f"{self.name}_database_password" else Rotate.SECOND_USER
+
+    @field_validator("layer")
+    @classmethod
+    def _known_layer(cls, value: str) -> str:
+        if value not in LAYERS:
+            raise ValueError(f"no layer '{value}'; there are: {', '.join(LAYERS)}")
+        return value
 
     @model_validator(mode="after")
     def _references(self) -> Service:

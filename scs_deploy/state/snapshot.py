@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots of a run's inputs for rollbacks: release lock, settings and overrides, named by their hash."""
+"""Snapshots of a run's inputs for rollbacks: release lock, settings, overrides, own services; named by their hash."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
@@ -12,6 +13,7 @@ from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model, load_model
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.own import FOLDERS, SERVICES
 
 KEPT = 50
 """Number of snapshots to keep: the most recently used ones."""
@@ -22,6 +24,8 @@ LOCKS = 2
 LOCK = "release.lock.yml"
 CONFIG = "config"
 ABOUT = "about.yml"
+WRITTEN = (CONFIG, *FOLDERS)
+"""Folders of an environment that are kept whole."""
 
 
 class About(Model):
@@ -34,6 +38,8 @@ class About(Model):
     """of environment.yml"""
     specs: str
     """of service specs, templates and programs, which belong to scs itself and are not kept"""
+    own: str = ""
+    """of the environment's own services and images"""
 
 
 class Snapshot:
@@ -48,16 +54,31 @@ class Snapshot:
         """Its release lock."""
         return self.folder / LOCK
 
+    @property
+    def services(self) -> Path:
+        """The environment's own services."""
+        return self.folder / SERVICES
+
     def overrides(self) -> dict[str, bytes]:
         """Path below config/: content."""
         return contents(self.folder / CONFIG)
+
+    def written(self) -> dict[str, bytes]:
+        """Path below the environment's folder: content, of overrides and of own services and images."""
+        return written(self.folder)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files of a folder: path below it, content."""
     if not folder.is_dir():
         return {}
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file() and "__pycache__" not in p.parts)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """What an operator writes below an environment's folder and a rollback restores: path, content."""
+    return {f"{part}/{path}": content for part in WRITTEN for path, content in contents(folder / part).items()}
 
 
 def about(environment: Environment, specs: str) -> About:
@@ -66,11 +87,13 @@ def about(environment: Environment, specs: str) -> About:
     :param specs: see `region.inputs.specs`
     """
     config = contents(environment.path / CONFIG)
+    own = {f"{f}/{p}": c for f in FOLDERS for p, c in contents(environment.path / f).items()}
     return About(
         lock=_hash(environment.lock_file.read_bytes()),
-        config=_hash(*(p.encode() + b"\0" + c for p, c in config.items())) if config else "",
+        config=_hash_of(config),
         settings=_hash(environment.file.read_bytes()),
         specs=specs,
+        own=_hash_of(own),
     )
 
 
@@ -89,9 +112,9 @@ def keep(environment: Environment, name: str, specs: str) -> Snapshot:
         sharing.make_folder(base)
         sharing.make_folder(new)
         shutil.copyfile(environment.lock_file, new / LOCK)
-        for path, content in contents(environment.path / CONFIG).items():
-            (new / CONFIG / path).parent.mkdir(parents=True, exist_ok=True)
-            (new / CONFIG / path).write_bytes(content)
+        for path, content in written(environment.path).items():
+            (new / path).parent.mkdir(parents=True, exist_ok=True)
+            (new / path).write_bytes(content)
         text = "".join(f'{k}: "{v}"\n' for k, v in about(environment, specs).model_dump().items())
         replace(new / ABOUT, text)
         shutil.rmtree(folder, ignore_errors=True)
@@ -101,6 +124,12 @@ def keep(environment: Environment, name: str, specs: str) -> Snapshot:
     for other in old:
         shutil.rmtree(other, ignore_errors=True)
     return Snapshot(folder)
+
+
+def newest(environment: Environment) -> list[Snapshot]:
+    """All snapshots, those used last first."""
+    kept = [f for f in (environment.state / "inputs").glob("*") if (f / ABOUT).is_file()]
+    return [Snapshot(f) for f in sorted(kept, key=lambda f: f.stat().st_mtime, reverse=True)]
 
 
 def locks(environment: Environment, since: float) -> list[Path]:
@@ -129,6 +158,10 @@ def load(environment: Environment, name: str) -> Snapshot:
             f"restore {LOCK} and config/ from the environment's git history, then run scs apply",
         )
     return Snapshot(folder)
+
+
+def _hash_of(files: Mapping[str, bytes]) -> str:
+    return _hash(*(p.encode() + b"\0" + c for p, c in files.items())) if files else ""
 
 
 def _hash(*parts: bytes) -> str:

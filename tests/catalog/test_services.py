@@ -31,7 +31,7 @@ def test_every_container_has_a_health_check_and_drops_capabilities(service: Serv
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_template_and_program_beside_a_spec_is_used(service: Service) -> None:
-    used = {source(service, n, f.name) for n, c in service.containers.items() for f in c.config}
+    used = {source(service, n, f.name) for n, c in service.containers.items() for f in c.sourced}
     templates = set(service.directory.glob("*.j2"))
     env = render.environment_for(service)
     for template in templates:
@@ -42,7 +42,7 @@ def test_every_template_and_program_beside_a_spec_is_used(service: Service) -> N
 
 
 def test_every_shared_program_is_used() -> None:
-    used = {source(s, n, f.name) for s in CATALOG.services.values() for n, c in s.containers.items() for f in c.config}
+    used = {source(s, n, f.name) for s in CATALOG.services.values() for n, c in s.containers.items() for f in c.sourced}
     shared = {p for layer in LAYERS for p in (paths.layer(layer) / "files").glob("*")}
     assert shared <= used, f"unused: {sorted(shared - used)}"
 
@@ -106,4 +106,12 @@ def test_templates_refuse_undefined_variables() -> None:
 def test_override_formats_are_known(testbed: Region) -> None:
     for host in testbed.inventory.hosts:
         for file in resolve.resolve(testbed, host).files.values():
-            assert config.file_format(file.name, file.format) in ("ini", "cnf", "yaml", "json", "text")
+            assert config.file_format(file.name, file.format) in ("ini", "cnf", "yaml", "json", "policy", "text")
+
+
+def test_a_service_with_rules_takes_the_operators(testbed: Region) -> None:
+    """Where a configuration has [oslo_policy], one container enforces its rules."""
+    host = resolve.resolve(testbed, "testbed-1")
+    with_rules = {f.service for f in host.files.values() if "\n[oslo_policy]\n" in f.content}
+    assert with_rules == {s.name for s in CATALOG.services.values() if any(c.policy for c in s.containers.values())}
+    assert with_rules

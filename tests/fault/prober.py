@@ -84,7 +84,7 @@ class Prober:
         api = environment.settings.api
         self._database = str(api.internal.address)
         self._auth_url = f"https://{api.external.name}:5000/v3"
-        self.members = {h.name: h.management for h in inputs.inventory.group(inputs.group_of("mariadb"))}
+        self.members = {h.name: h.management for h in inputs.hosts_of("mariadb")}
         self.https = Https(self._ca)
         self.id = random.token_hex(4)
         self.prefix = f"scs-prober-{self.id}-"

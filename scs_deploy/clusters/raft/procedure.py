@@ -141,11 +141,11 @@ class RaftProcedure:
         Clients refuse a database whose log is shorter than the one they have seen, until they are notified.
         Sources: ovn-northd(8), ovn-controller(8), runtime management commands.
         """
-        catalog, inventory = access.region.catalog, access.region.inventory
+        catalog = access.region.catalog
         commands: dict[str, list[Command]] = {}
         for client, word in self.settings.databases[container].clients.items():
             argv = ("ovn-appctl", "--timeout=10", f"--target=/run/ovn/{client.replace('_', '-')}.ctl", word)
-            for host in inventory.group(access.region.group_of(self.service, client)):
+            for host in access.region.hosts_of(self.service, client):
                 commands.setdefault(host.name, []).append(Command(container=client, argv=argv))
         access.require(commands)
         users = [s for s in catalog.services.values() if self.service in s.requires]
@@ -153,7 +153,7 @@ class RaftProcedure:
         for service in users:
             for name, spec in service.containers.items():
                 if spec.impact is not Impact.DATA_PLANE:
-                    own = [h.name for h in inventory.group(access.region.group_of(service.name, name))]
+                    own = [h.name for h in access.region.hosts_of(service.name, name)]
                     access.containers("restart", name, own)
 
     def _timer(self, region: Region, host: str) -> str:

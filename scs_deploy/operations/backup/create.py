@@ -240,7 +240,7 @@ class _Job:
     def _save(self, name: str, saved: Saved) -> Part:
         """Run a service's save command on the first host where it succeeds."""
         service = name.partition(".")[0]
-        hosts = self.region.inventory.group(self.region.group_of(service, saved.container))
+        hosts = self.region.hosts_of(service, saved.container)
         errors = []
         for attempt, host in enumerate(hosts):
             self.session.emit(Stage(f"{name} from {host.name}"))

@@ -187,7 +187,7 @@ def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Wa
 
 def hosts_of(region: Region, container: str) -> list[str]:
     """Hosts that a container belongs on."""
-    return [h.name for h in region.inventory.group(region.group_of(region.catalog.owner[container], container))]
+    return [h.name for h in region.hosts_of(region.catalog.owner[container], container)]
 
 
 def _member(chosen: Chosen, members: Sequence[str]) -> str:

@@ -103,7 +103,7 @@ def rotate_keys(engine: Engine, name: str) -> str:
     """
     region = engine.region()
     service, how = keys(region.catalog)[name]
-    host = region.inventory.group(region.group_of(service, how.container))[0].name
+    host = region.hosts_of(service, how.container)[0].name
     command = remote.Command(container=how.container, argv=how.command, timeout=how.timeout)
     answers = remote.execute(region, {host: [command]})
     if host not in answers.by_host:

@@ -19,6 +19,7 @@ from scs_deploy.base.model import Model, load_model
 from scs_deploy.engine import runner
 from scs_deploy.engine.events import Note, Stage, TaskDone, Watch, guarded, ignore
 from scs_deploy.engine.observe import make_plan, pinned
+from scs_deploy.environment import own
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images import registry
 from scs_deploy.operations.apply import Applied
@@ -187,7 +188,7 @@ def check_images(environment: Environment, target: str) -> None:
     :raises RefusedError: images are missing, or cannot read the data
     """
     region = Region.load(environment.name)
-    wanted = release.load_release(target)
+    wanted = own.load_release(environment, target)
     seen = release_files.seen_with(environment, target)
     lock = load_model(Lock, seen.lock_file) if seen.lock_file.is_file() else None
     path.check_images(wanted, lock)
@@ -219,7 +220,7 @@ def preflight_jobs(region: Region) -> dict[str, tuple[list[str], list[str]]]:
     for service in region.catalog.services.values():
         for name, job in service.jobs.items():
             if job.preflight:
-                host = min(h.name for h in region.inventory.group(region.group_of(service.name, job.container)))
+                host = min(h.name for h in region.hosts_of(service.name, job.container))
                 containers, jobs = by_host.setdefault(host, ([], []))
                 containers.append(job.container)
                 jobs.append(f"{service.name}.{name}")

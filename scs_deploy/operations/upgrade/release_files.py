@@ -71,6 +71,11 @@ def put(file: Path, content: bytes | None) -> None:
     """Write a file atomically; None: remove it."""
     if content is None:
         file.unlink(missing_ok=True)
+        for folder in file.parents:
+            if not folder.is_dir() or any(folder.iterdir()):
+                break
+            # an empty folder would be a service without a description
+            folder.rmdir()
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.new")

@@ -43,7 +43,6 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "ssh").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     hosts = {name: host(name) for name in ("one", "two", "down")}
-    groups = {"control": ("one",), "compute": ("one", "two"), "broken": ("down",)}
     nova = SimpleNamespace(containers={"nova_api": None, "nova_compute": None})
     glance = SimpleNamespace(containers={"glance_api": None})
     found = SimpleNamespace(
@@ -52,12 +51,16 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         ),
         catalog=SimpleNamespace(
             services={"nova": nova, "glance": glance},
+            refuse_left_out=lambda name: None,
             owner={"nova_api": "nova", "nova_compute": "nova", "glance_api": "glance"},
         ),
-        inventory=SimpleNamespace(hosts=hosts, group=lambda name: tuple(hosts[h] for h in groups[name])),
-        group_of=lambda service, container: "compute" if container == "nova_compute" else "control",
+        inventory=SimpleNamespace(hosts=hosts),
+        left_out=(),
+        hosts_of=lambda service, container: tuple(
+            hosts[h] for h in (("one", "two") if container == "nova_compute" else ("one",))
+        ),
     )
-    monkeypatch.setattr(Region, "load", lambda _: found)
+    monkeypatch.setattr(Region, "load", lambda *_, **__: found)
     return found
 
 
@@ -99,7 +102,7 @@ def test_one_container_needs_no_prefix(context: Any, capsys: pytest.CaptureFixtu
 def test_errors_name_host_and_cause(context: Any) -> None:
     with pytest.raises(ScsError, match="one/glance_api: Error: No such container"):
         logs.logs("glance")
-    context.group_of = lambda *_: "broken"
+    context.hosts_of = lambda *_: (host("down"),)
     with pytest.raises(ScsError, match=r"down \(down\): unreachable over SSH: ssh: connect .* No route to host"):
         logs.logs("glance")
 

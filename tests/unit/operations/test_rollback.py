@@ -104,7 +104,7 @@ def plan(
     environment: Environment, then: snapshot.Snapshot, specs: str = "specs-1", **only: Any
 ) -> rollback.RollbackPlan:
     about = snapshot.about(environment, specs)
-    overrides = snapshot.contents(environment.path / "config")
+    overrides = snapshot.written(environment.path)
     return rollback.plan_rollback("r", then, lock(nova=NEW, keystone=NEW), overrides, about, **only)
 
 
@@ -113,7 +113,7 @@ def test_everything_goes_back_and_forward_again(environment: Environment, then: 
     back = plan(environment, then)
     assert [c.image for c in back.images] == ["keystone", "nova"]
     assert {p: c is None for p, c in back.overrides.items()} == {
-        "keystone/keystone.conf": False, "nova.conf": False, "nova_compute/nova.conf": True,
+        "config/keystone/keystone.conf": False, "config/nova.conf": False, "config/nova_compute/nova.conf": True,
     }  # fmt: skip
     assert back.notes == ()
 
@@ -126,10 +126,10 @@ def test_everything_goes_back_and_forward_again(environment: Environment, then: 
 
 
 def test_one_service_goes_back(environment: Environment, then: snapshot.Snapshot) -> None:
-    files = frozenset({"nova.conf", "nova", "nova_compute"})
+    files = frozenset({"config/nova.conf", "config/nova", "config/nova_compute"})
     back = plan(environment, then, images=frozenset({"nova"}), files=files)
     assert {n: i.digest[-1] for n, i in back.lock.images.items()} == {"nova": OLD, "keystone": NEW}
-    assert set(back.overrides) == {"nova.conf", "nova_compute/nova.conf"}
+    assert set(back.overrides) == {"config/nova.conf", "config/nova_compute/nova.conf"}
 
 
 def test_what_stays_is_told(environment: Environment, then: snapshot.Snapshot) -> None:
