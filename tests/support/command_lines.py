@@ -20,6 +20,9 @@ ASSIGNMENT = re.compile(r"\w+=")
 BEFORE = ("sudo", "env", "exec", "time")
 """Words that another command follows."""
 
+MANAGER = "scs/manager"
+"""The image whose program is scs."""
+
 PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_-]*|\.\.\.|\$.*")
 
 
@@ -47,6 +50,8 @@ def of_scs(line: str) -> Iterator[list[str]]:
             words.pop(0)
         if words and PurePath(words[0]).name == "scs":
             yield words[1:]
+        if words[:2] == ["docker", "run"] and MANAGER in words:
+            yield words[words.index(MANAGER) + 1 :]
         words = []
 
 

@@ -79,6 +79,7 @@ def test_a_new_region_is_described_as_the_guide_says(file: Path, tmp_path: Path)
         ("scs node drain", "host is missing"),
         ("scs recover mariadb --from a", "No such option: --from"),
         ("scs upgrade", "names no command"),
+        ("docker run --rm scs/manager plam", "no command 'plam'"),
     ],
 )
 def test_a_command_that_cannot_work_is_found(line: str, reason: str) -> None:
