@@ -10,10 +10,10 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # The testbed needs root for Docker and /etc/hosts.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_CONFIG)
 
-.PHONY: help setup testbed test lint unit catalog golden golden-update molecule host e2e fault docs format wheel lock clean
+.PHONY: help setup testbed test lint unit catalog golden golden-update molecule host e2e fault docs format wheel manager-image lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install missing Debian packages, the Docker engine and .venv
 	@tools/setup
@@ -67,6 +67,9 @@ wheel: ## Build a package for pip, in dist/
 	rm -rf build
 	pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	rm -rf build
+
+manager-image: setup ## Build a container image of the manager: scs/manager:latest
+	@$(SUDO) $(CURDIR)/.venv/bin/python tools/manager_image.py
 
 lock: ## Generate requirements.lock from pyproject.toml
 	pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra dev --no-emit-index-url \

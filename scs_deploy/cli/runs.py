@@ -17,7 +17,7 @@ from scs_deploy.base.plural import counted
 from scs_deploy.base.since import since
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.environment import sharing
@@ -60,6 +60,8 @@ def register(parent: typer.Typer) -> None:
     """Add `scs runs`."""
     parent.add_typer(app, name="runs")
 
+
+EARLIER = "an earlier scs, which recorded neither its version nor its plan"
 
 EVERY = 1_000_000
 """More runs than a region has."""
@@ -120,6 +122,8 @@ def list_(
     if json:
         print_json([run.model_dump(mode="json") for run in runs])
         return
+    if service and (without := sum(not run.scs for run in known)):
+        errors.print(f"note: an earlier scs recorded {counted(without, 'run')} without services")
     if not runs:
         console.print("no run matches" if wanted.filters or begin else "this region has no runs yet")
         return
@@ -161,8 +165,7 @@ def show(
         f"{run.changes_done} of {counted(run.changes_total, 'change')}"
         + (f", attempt {run.attempt}" if run.attempt > 1 else ""), soft_wrap=True,
     )  # fmt: skip
-    if run.scs:
-        console.print(f"scs {run.scs}", soft_wrap=True)
+    console.print(f"scs {run.scs}" if run.scs else EARLIER, soft_wrap=True)
     if run.inventory:
         console.print(f"inventory {run.inventory}", soft_wrap=True)
     for line in _inputs(environment, run):
