@@ -20,7 +20,10 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 EnvironmentOption = Annotated[
     str | None,
     typer.Option(
-        "--environment", "-e", help="Region to work on. Default: SCS_ENVIRONMENT, `scs env use`, or the only one."
+        "--environment",
+        "-e",
+        metavar="REGION",
+        help="Region to work on. Default: SCS_ENVIRONMENT, `scs env use`, or the only one.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

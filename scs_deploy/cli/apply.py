@@ -52,10 +52,10 @@ def apply(
 
     If the APIs work before the run, a prober measures them during it: tokens, list calls, and one small write a minute.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.apply import Apply, ApplyRequest
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_region(environment)
     probe = measured.options(max_failed_requests, no_probe, ping)
     check_terminal(yes)
     plan: Plan | None = None

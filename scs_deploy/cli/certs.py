@@ -103,8 +103,8 @@ def rotate(
 
     If interrupted, run the same command again: it continues where it stopped.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.rotate.rotation import RotateRequest
-    from scs_deploy.region.region import Region
 
     if ca and names:
         raise RefusedError("--ca replaces every certificate", "leave out the names")
@@ -115,14 +115,14 @@ def rotate(
         kind="ca" if ca else "certificates", names=tuple(names or ()), users_trust=users_trust,
         allow=tuple(allow or ()), probe=probe,
     )  # fmt: skip
-    rotating.rotate(Region.load(environment), request, plan, yes)
+    rotating.rotate(load_region(environment), request, plan, yes)
 
 
 def _collect(environment: str | None, offline: bool) -> list[Entry]:
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations import certificates
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_region(environment)
     entries = certificates.known(region)
     if not offline:
         wanted = certificates.targets(region)

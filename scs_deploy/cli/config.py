@@ -40,10 +40,10 @@ def list_files(
     as_json: JsonOption = False,
 ) -> None:
     """List every container's files, and whether an override applies."""
+    from scs_deploy.cli._region import load_region
     from scs_deploy.desired import resolve
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_region(environment)
     services = region.catalog.select(tuple(names or ()))
     rows: list[dict[str, Any]] = []
     for host in region.inventory.hosts:
@@ -128,11 +128,11 @@ def explain(
 
 
 def _file(environment: str | None, container: str, file: str, host: str | None) -> tuple[Region, File]:
+    from scs_deploy.cli._region import load_region
     from scs_deploy.desired import resolve
-    from scs_deploy.region.region import Region
     from scs_deploy.spec import catalog
 
-    region = Region.load(environment)
+    region = load_region(environment)
     if container not in region.catalog.owner:
         raise RefusedError(f"no container '{container}'", catalog.close_matches(container, region.catalog))
     service = region.catalog.services[region.catalog.owner[container]]

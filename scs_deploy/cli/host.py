@@ -37,10 +37,10 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show the changes to the hosts' network files, line by line. Changes nothing."""
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations import host_network
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_region(environment)
     with errors.status("reading the hosts' networks"):
         plans = host_network.plan(region, hosts or ())
     if as_json:
@@ -56,7 +56,9 @@ def apply(
     hosts: Hosts = None,
     allow: Annotated[
         list[Impact] | None,
-        typer.Option("--allow", help="Allow changes with this impact; `network` may disconnect a host briefly."),
+        typer.Option(
+            "--allow", metavar="IMPACT", help="Allow changes with this impact; `network` may disconnect a host briefly."
+        ),
     ] = None,
     yes: YesOption = False,
     environment: EnvironmentOption = None,
@@ -66,12 +68,12 @@ def apply(
     If the manager cannot open a new connection to a host after the change, the host restores its old network by itself.
     The command then fails and changes no further host.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest
-    from scs_deploy.region.region import Region
 
     check_terminal(yes)
     request = NetworkRequest(hosts=tuple(hosts or ()), allow=tuple(allow or ()))
-    operation = ChangeHostNetworks(Region.load(environment), request, command_line())
+    operation = ChangeHostNetworks(load_region(environment), request, command_line())
     with RunProgress() as progress:
         plans = operation.plan(progress)
     print_networks(plans)

@@ -94,9 +94,9 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show hosts with their addresses, groups and settings."""
-    from scs_deploy.region.region import Region
+    from scs_deploy.cli._region import load_region
 
-    inventory = Region.load(environment).inventory
+    inventory = load_region(environment).inventory
     if host is not None:
         if host not in inventory.hosts:
             raise RefusedError(f"no host '{host}' in the inventory", f"there are: {', '.join(inventory.hosts)}")
@@ -126,11 +126,11 @@ def graph(
     environment: EnvironmentOption = None,
 ) -> None:
     """Show groups, their hosts, and the services that run there."""
+    from scs_deploy.cli._region import load_region
     from scs_deploy.inventory.graph import services as services_of_group
     from scs_deploy.inventory.graph import svg as draw_svg
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_region(environment)
     if svg is not None:
         try:
             svg.write_text(draw_svg(region.environment.name, region.inventory, region.catalog), encoding="utf-8")
@@ -168,11 +168,11 @@ def writeback(environment: EnvironmentOption = None, as_json: JsonOption = False
     Writes the fields that `writeback` in netbox.yml names, where they differ. If enabled there, `scs apply` does the
     same after each run.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations import netbox_writeback
-    from scs_deploy.region.region import Region
 
     with _progress("updating NetBox", "devices") as progress:
-        done = netbox_writeback.report(Region.load(environment), progress)
+        done = netbox_writeback.report(load_region(environment), progress)
     if as_json:
         print_json({"written": list(done.written), "current": done.current, "without_run": list(done.without_run)})
         return

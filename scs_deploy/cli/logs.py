@@ -19,6 +19,7 @@ import typer
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli._options import EnvironmentOption
+from scs_deploy.cli._region import load_region
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.ssh import ssh_command
@@ -63,7 +64,7 @@ def logs(
     """
     if previous and follow:
         raise RefusedError("--previous cannot be combined with --follow", "leave out one of them")
-    region = Region.load(environment)
+    region = load_region(environment)
     sources = select(region, name, host)
     with ExitStack() as stack:
         kind = Previous if previous else Reader

@@ -58,10 +58,10 @@ def register(parent: typer.Typer) -> None:
 @app.command("list", epilog="Example: scs node list --json")
 def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
     """Show every host: its state, groups, guests, API addresses, router gateways and cluster memberships."""
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.node import observe
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_region(environment)
     with errors.status(f"observing {counted(len(region.inventory.hosts), 'host')}"):
         view = observe.observe(region)
     rows = [_row(view, host) for host in view.hosts]
@@ -195,13 +195,13 @@ def _run(
     purge: bool = False,
     fingerprint: str = "",
 ) -> None:
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.node import run
     from scs_deploy.operations.node.plan import NodeOptions
-    from scs_deploy.region.region import Region
 
     options = NodeOptions(leave_guests=leave_guests, force_quorum_loss=force_quorum_loss, purge=purge)
     request = run.NodeRequest(verb=verb, host=host, options=options, fingerprint=fingerprint)
-    operation = run.NodeVerb(Region.load(environment), request, command_line())
+    operation = run.NodeVerb(load_region(environment), request, command_line())
     if not plan:
         check_terminal(yes, as_json)
     with RunProgress(errors if as_json else console) as progress:

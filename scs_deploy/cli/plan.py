@@ -26,6 +26,7 @@ Allow = Annotated[
     list[Impact] | None,
     typer.Option(
         "--allow",
+        metavar="IMPACT",
         help="Allow changes with this impact; `data-plane` restarts components that carry guest traffic.",
     ),
 ]
@@ -64,14 +65,14 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what `scs apply` would change, and why. Changes nothing."""
+    from scs_deploy.cli._region import load_region
     from scs_deploy.engine.observe import make_plan
     from scs_deploy.operations import saved_plan
-    from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
     if offline and (exit_code or allow or out):
         raise RefusedError("--offline cannot be combined with --exit-code, --allow or --out", "leave out --offline")
-    region = Region.load(environment)
+    region = load_region(environment)
     selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     if offline:
         _offline(region, selection, as_json)

@@ -109,11 +109,11 @@ def _value(default: Any, option: Any) -> Any:
 def _recover(
     service: str, options: RecoveryOptions, plan: bool, yes: bool, environment: str | None, as_json: bool
 ) -> None:
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.recover import run
-    from scs_deploy.region.region import Region
 
     request = run.RecoverRequest(service=service, options=options.model_dump())
-    operation = run.Recover(Region.load(environment), request, command_line())
+    operation = run.Recover(load_region(environment), request, command_line())
     if not plan:
         check_terminal(yes, as_json)
     with RunProgress(errors if as_json else console) as progress:

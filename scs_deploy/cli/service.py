@@ -65,13 +65,13 @@ def _request(kind: Verb, names: list[str], host: list[str] | None, allow: list[I
 
 
 def _act(request: RestartRequest, plan: bool, yes: bool, environment: str | None) -> None:
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.restart import Restart
-    from scs_deploy.region.region import Region
 
     kind = request.kind
     if not plan:
         check_terminal(yes)
-    region = Region.load(environment)
+    region = load_region(environment)
     operation = Restart(region, request, command_line())
     if plan:
         print_plan(operation.plan())

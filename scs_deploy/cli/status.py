@@ -61,9 +61,9 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the state, health and restarts of every container. Exits 1 if one is not running or unhealthy."""
-    from scs_deploy.region.region import Region
+    from scs_deploy.cli._region import load_region
 
-    region = Region.load(environment)
+    region = load_region(environment)
     if watch is not None:
         _watch(region, tuple(names or ()), tuple(host or ()), watch, as_json)
         return

@@ -66,8 +66,8 @@ def run(
 
     Shows the plan and asks for confirmation. Stops at the first failed gate. Changes the data plane only if allowed.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
-    from scs_deploy.region.region import Region
 
     agreed = yes or unattended
     probe = measured.options(max_failed_requests, no_probe, ping)
@@ -75,7 +75,7 @@ def run(
     request = UpgradeRequest(
         allow=tuple(allow or ()), probe=probe, images=images, unattended=unattended, validation=not no_validate
     )
-    region = Region.load(environment)
+    region = load_region(environment)
     with RunProgress() as progress:
         operation = DailyUpgrade(region, request, command_line())
         done = operation.run(progress, plan_confirmation(region, progress, "upgrade with", agreed))
@@ -99,8 +99,8 @@ def release(
     environment: EnvironmentOption = None,
 ) -> None:
     """Upgrade to this OpenStack release. All blockers are reported before anything changes."""
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.upgrade.release import ReleaseRequest, ReleaseUpgrade, operation
-    from scs_deploy.region.region import Region
 
     if plan and images:
         raise RefusedError("--plan cannot be combined with --images", f"scs images build --release {name}")
@@ -109,7 +109,7 @@ def release(
         release=name, allow=tuple(allow or ()), probe=measured.options(max_failed_requests, no_probe, ping),
         images=images, backup=not no_backup, validation=not no_validate,
     )  # fmt: skip
-    region = Region.load(environment)
+    region = load_region(environment)
     upgrade = operation(region, request, command_line())
     changes_release = isinstance(upgrade, ReleaseUpgrade)
     if not changes_release:
