@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="SERVICE|LAYER", help="Only these. Default: everything.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="SERVICE|LAYER|CONTAINER", help="Only these. Default: everything.")
+]
 Hosts = Annotated[list[str] | None, typer.Option("--host", help="Only this host; can be repeated.")]
 Allow = Annotated[
     list[Impact] | None,
