@@ -57,15 +57,17 @@ def apply(
 
     region = load_region(environment)
     probe = measured.options(max_failed_requests, no_probe, ping)
-    check_terminal(yes)
     plan: Plan | None = None
     if names and (file := _plan_file(region, names)):
         operation, plan = _saved(region, file, probe, bool(host or allow))
     else:
+        region.catalog.select(tuple(names or ()))
+        region.select_hosts(host or ())
         request = ApplyRequest(
             services=tuple(names or ()), hosts=tuple(host or ()), allow=tuple(allow or ()), probe=probe
         )
         operation = Apply(region, request, command_line())
+    check_terminal(yes)
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, "apply", yes), plan)
     print_result(region, done)

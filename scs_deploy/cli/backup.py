@@ -166,8 +166,6 @@ def restore(
     from scs_deploy.cli._region import load_region
     from scs_deploy.operations.backup.restore import Restore, RestoreRequest
 
-    if not plan:
-        check_terminal(yes, as_json)
     request = RestoreRequest(
         backup=backup, only=tuple(only or ()), host=host, copies=not no_copy, identity=identity
     )  # fmt: skip
@@ -181,6 +179,7 @@ def restore(
             with progress.paused():
                 if not as_json:
                     _print_plan(made)
+                check_terminal(yes, as_json)
                 parts, name = ", ".join(made.parts), operation.region.environment.name
                 confirm_or_exit(f"restore {parts} of backup {made.backup} to region {name}?", yes)
             return True

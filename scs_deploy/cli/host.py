@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from scs_deploy.base.plural import counted
-from scs_deploy.cli._asking import check_terminal, confirm_or_exit
+from scs_deploy.cli._asking import confirm_or_exit
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._plans import print_networks
 from scs_deploy.cli._progress import RunProgress
@@ -71,7 +71,6 @@ def apply(
     from scs_deploy.cli._region import load_region
     from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest
 
-    check_terminal(yes)
     request = NetworkRequest(hosts=tuple(hosts or ()), allow=tuple(allow or ()))
     operation = ChangeHostNetworks(load_region(environment), request, command_line())
     with RunProgress() as progress:

@@ -181,9 +181,12 @@ def select(region: Region, name: str, host: str | None) -> list[Source]:
     elif name in catalog.owner:
         service, containers = catalog.owner[name], [name]
     else:
-        raise RefusedError(f"no service or container '{name}'", close_matches(name, catalog))
+        raise RefusedError(
+            f"no service or container '{name}'",
+            close_matches(name, [*catalog.services, *catalog.owner], catalog.services),
+        )
     if host is not None and host not in inventory.hosts:
-        raise RefusedError(f"no host '{host}'", f"there are: {', '.join(sorted(inventory.hosts))}")
+        raise RefusedError(f"no host '{host}'", close_matches(host, inventory.hosts))
     sources = [
         Source(member, container)
         for container in containers

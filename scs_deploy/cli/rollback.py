@@ -55,7 +55,6 @@ def rollback(
     probe = measured.options(max_failed_requests, no_probe, ping)
     if as_json and not plan:
         raise RefusedError("--json requires --plan", "scs runs show --json shows what a rollback did")
-    check_terminal(yes or plan)
     region = load_region(environment)
     request = RollbackRequest(run=run, services=tuple(names or ()), images_only=images_only, probe=probe)
     operation = Rollback(region, request, command_line())
@@ -68,6 +67,7 @@ def rollback(
     operation.check(back)
     if plan or back.empty:
         return
+    check_terminal(yes)
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, "roll back", yes), back)
     console.print(

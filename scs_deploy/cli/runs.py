@@ -262,8 +262,8 @@ def resume(
     given = max_failed_requests is not None or no_probe or ping
     probe = measured.options(max_failed_requests, no_probe, ping) if given else None
     region = load_region(environment)
-    check_terminal(yes)
     operation, run = resumption(region, run_id, probe)
+    check_terminal(yes)
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, "resume with", yes), resumed=run)
     if isinstance(done, Applied):

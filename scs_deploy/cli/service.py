@@ -69,13 +69,14 @@ def _act(request: RestartRequest, plan: bool, yes: bool, environment: str | None
     from scs_deploy.operations.restart import Restart
 
     kind = request.kind
-    if not plan:
-        check_terminal(yes)
     region = load_region(environment)
     operation = Restart(region, request, command_line())
+    # contacts no host; refuses what cannot be done before the operator is asked
+    made = operation.plan()
     if plan:
-        print_plan(operation.plan())
+        print_plan(made)
         return
+    check_terminal(yes)
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, kind.value, yes))
     console.print(f"[green]done[/]: {kind.value} of {counted(done.changes, 'container')} in run {done.run}")

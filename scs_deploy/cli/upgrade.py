@@ -71,11 +71,11 @@ def run(
 
     agreed = yes or unattended
     probe = measured.options(max_failed_requests, no_probe, ping)
-    check_terminal(agreed)
     request = UpgradeRequest(
         allow=tuple(allow or ()), probe=probe, images=images, unattended=unattended, validation=not no_validate
     )
     region = load_region(environment)
+    check_terminal(agreed)
     with RunProgress() as progress:
         operation = DailyUpgrade(region, request, command_line())
         done = operation.run(progress, plan_confirmation(region, progress, "upgrade with", agreed))
@@ -100,16 +100,17 @@ def release(
 ) -> None:
     """Upgrade to this OpenStack release. All blockers are reported before anything changes."""
     from scs_deploy.cli._region import load_region
-    from scs_deploy.operations.upgrade.release import ReleaseRequest, ReleaseUpgrade, operation
+    from scs_deploy.operations.upgrade.release import ReleaseRequest, ReleaseUpgrade, check_path, operation
 
     if plan and images:
         raise RefusedError("--plan cannot be combined with --images", f"scs images build --release {name}")
-    check_terminal(yes or plan)
     request = ReleaseRequest(
         release=name, allow=tuple(allow or ()), probe=measured.options(max_failed_requests, no_probe, ping),
         images=images, backup=not no_backup, validation=not no_validate,
     )  # fmt: skip
     region = load_region(environment)
+    check_path(region.environment, name)
+    check_terminal(yes or plan)
     upgrade = operation(region, request, command_line())
     changes_release = isinstance(upgrade, ReleaseUpgrade)
     if not changes_release:
