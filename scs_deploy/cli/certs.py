@@ -13,7 +13,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _rotating as rotating
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, YesOption, console, print_json
 from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.cli.plan import Allow
 
@@ -126,7 +126,7 @@ def _collect(environment: str | None, offline: bool) -> list[Entry]:
     entries = certificates.known(region)
     if not offline:
         wanted = certificates.targets(region)
-        with errors.status(f"reading certificates of {counted(len(wanted), 'server')}"):
+        with Waiting(f"reading certificates of {counted(len(wanted), 'server')}"):
             entries += certificates.served(region, wanted)
     return entries
 

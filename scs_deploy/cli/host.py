@@ -10,7 +10,15 @@ from rich.markup import escape
 
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._asking import confirm_or_exit
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
+from scs_deploy.cli._options import (
+    EnvironmentOption,
+    JsonOption,
+    Waiting,
+    YesOption,
+    command_line,
+    console,
+    print_json,
+)
 from scs_deploy.cli._plans import print_networks
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.spec.container import Impact
@@ -41,7 +49,7 @@ def plan(
     from scs_deploy.operations import host_network
 
     region = load_region(environment)
-    with errors.status("reading the hosts' networks"):
+    with Waiting("reading the hosts' networks"):
         plans = host_network.plan(region, hosts or ())
     if as_json:
         print_json({"hosts": [p.model_dump(mode="json") for p in plans.values()]})

@@ -15,7 +15,7 @@ from rich.tree import Tree
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
 from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
@@ -183,6 +183,10 @@ def writeback(environment: EnvironmentOption = None, as_json: JsonOption = False
 
 @contextmanager
 def _progress(what: str = "reading the source", unit: str = "requests") -> Iterator[Callable[[int, int], None]]:
+    if not errors.is_terminal:
+        with Waiting(what) as waiting:
+            yield lambda done, total: waiting.update(f"{what}, {done} of {total} {unit}")
+        return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
     with Progress(*columns, TimeElapsedColumn(), console=errors, transient=True) as bar:
         task = bar.add_task("", total=None)

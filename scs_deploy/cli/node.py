@@ -11,7 +11,16 @@ from rich.text import Text
 
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._asking import check_terminal, confirm_or_exit
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
+from scs_deploy.cli._options import (
+    EnvironmentOption,
+    JsonOption,
+    Waiting,
+    YesOption,
+    command_line,
+    console,
+    errors,
+    print_json,
+)
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._tables import Cell, Column, show_table
 
@@ -62,7 +71,7 @@ def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
     from scs_deploy.operations.node import observe
 
     region = load_region(environment)
-    with errors.status(f"observing {counted(len(region.inventory.hosts), 'host')}"):
+    with Waiting(f"observing {counted(len(region.inventory.hosts), 'host')}"):
         view = observe.observe(region)
     rows = [_row(view, host) for host in view.hosts]
     if as_json:

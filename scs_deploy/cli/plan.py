@@ -11,7 +11,7 @@ import typer
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli import _plans as plans
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.spec.container import Impact
@@ -79,7 +79,7 @@ def plan(
     if offline:
         _offline(region, selection, as_json)
         return
-    with console.status(f"observing {counted(len(region.inventory.hosts), 'host')}"):
+    with Waiting(f"observing {counted(len(region.inventory.hosts), 'host')}"):
         made = make_plan(region, selection)
     if out:
         saved_plan.save(out, region, selection, made)

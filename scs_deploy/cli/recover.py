@@ -167,5 +167,5 @@ def _print_members(recovery: Recovery) -> None:
     """Print the members, without the columns in which no member has a value."""
     members = recovery.members
     names = [c for c in members[0] if any(m[c] for m in members)] if members else []
-    columns = [Column(n.replace("_", " "), key=n == "host") for n in names]
+    columns = [Column(n.replace("_", " "), key=n in ("host", "state")) for n in names]
     show_table(console, columns, [[m[n] for n in names] for m in members])

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import _history as history
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
 from scs_deploy.cli._tables import Column, fitted
 from scs_deploy.cli.plan import Hosts, Names
 
@@ -73,7 +73,7 @@ def status(
     if watch is not None:
         _watch(region, tuple(names or ()), tuple(host or ()), watch, as_json)
         return
-    with errors.status("observing"):
+    with Waiting("observing"):
         states, drained = observe(region, tuple(names or ()), tuple(host or ()))
         histories = _histories(region, tuple(names or ()), states)
     if as_json:
