@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,14 +69,16 @@ def remember(environment: Path, found: Mapping[str, Iterable[str]]) -> None:
         before = {}
     kept = before if isinstance(before, dict) else {}
     now = {**kept, **{kind: sorted(names) for kind, names in found.items()}}
-    if now == before or not file.parent.is_dir():
+    if now == before:
         return
     temporary = file.with_name(f".{FILE}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(now, sort_keys=True), encoding="utf-8")
-        temporary.replace(file)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    # a region that nobody has worked on has no such folder; not everybody who may read it may write to it
+    with suppress(OSError):
+        try:
+            temporary.write_text(json.dumps(now, sort_keys=True), encoding="utf-8")
+            temporary.replace(file)
+        except OSError:
+            temporary.unlink(missing_ok=True)
 
 
 def changed(environment: Path, kind: str, added: Iterable[str], removed: Iterable[str] = ()) -> None:
