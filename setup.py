@@ -55,4 +55,8 @@ class BuildWithData(build_py):
             shutil.copy(ROOT / name, target)
 
 
-setup(version=version(), cmdclass={"build_py": BuildWithData})
+setup(
+    version=version(),
+    cmdclass={"build_py": BuildWithData},
+    data_files=[("share/man/man1", ["docs/reference/scs.1"])],
+)

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes docs/reference/ from what it documents: models, service specs, commands, checks and the roles' argument_specs.
 
+Also the man page, and the outline of all commands that their help and completion read.
+
 Usage: tools/reference.py [--check]    --check writes nothing and exits 1, naming each file that is not current
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
+import json
 import shlex
 import sys
 import typing
@@ -17,13 +18,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
+from manpage import man_page
+from outline import outline
 from reference_parts import code, codes, comments, kind, literal, model, page, sentence, table, values
 
 from scs_deploy import validate
 from scs_deploy.base import paths, variables
 from scs_deploy.base.model import Model, load_yaml
-from scs_deploy.cli.main import COMMANDS
+from scs_deploy.cli import _help as terminal
+from scs_deploy.cli import _outline
+from scs_deploy.cli._outline import Command, Option
 from scs_deploy.environment import environment
 from scs_deploy.images import pins, recipe
 from scs_deploy.inventory import links, synced
@@ -354,58 +358,32 @@ def _fields(part: type[Model]) -> Iterable[tuple[str, Any]]:
 
 def cli_page() -> str:
     """Every command."""
-    app = typer.Typer()
-    for name in COMMANDS:
-        importlib.import_module(f"scs_deploy.cli.{name}").register(app)
     intro = (
-        "`scs --help` and `scs COMMAND --help` say the same in the terminal. Errors are one line on standard error: "
-        "what, where, what to do. Words in capitals stand for a value; `...` means several, `[ ]` optional."
+        "`scs -h` and `scs COMMAND -h` say the same in the terminal, `man scs` all of it. Errors are one line on "
+        "standard error: what, where, what to do. Words in capitals stand for a value; `...` means several, `[ ]` "
+        "optional."
     )
     body = ["## Exit codes", "", *table(("code", "meaning"), ((code(k), v) for k, v in EXIT_CODES.items()))]
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        body += _command(f"scs {name}", command)
+    for name, command in outline()["commands"].items():
+        body += _command((f"scs {name}",), command)
     return page("Commands", intro, body)
 
 
-def _command(name: str, command: Any, level: int = 2) -> list[str]:
-    help_text = inspect.cleandoc(command.help or "")
-    lines = [f"{'#' * level} {name}", "", *help_text.splitlines(), ""]
-    if isinstance(command, typer.core.TyperGroup):
-        for member in command.list_commands(None):  # type: ignore[arg-type]
-            lines += _command(f"{name} {member}", command.get_command(None, member), level + 1)  # type: ignore[arg-type]
+def _command(path: tuple[str, ...], command: Command, level: int = 2) -> list[str]:
+    lines = [f"{'#' * level} {' '.join(path)}", "", *command["help"].splitlines(), ""]
+    if command["commands"]:
+        for name, member in command["commands"].items():
+            lines += _command((*path, name), member, level + 1)
         return lines
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
-    usage = " ".join([name, command.options_metavar or "[OPTIONS]", *(_usage(a) for a in arguments)])
-    example = (command.epilog or "").removeprefix("Example: ")
-    lines += ["```console", f"$ {usage}", "```", ""]
-    rows = [(code(_metavar(a)), _said(a)) for a in arguments]
-    rows += [(codes(_spellings(o)), _said(o)) for o in options]
+    lines += ["```console", f"$ {terminal.usage(path, command)}", "```", ""]
+    rows = [(code(a["metavar"]), terminal.explained(a)) for a in command["arguments"]]
+    rows += [(_spellings(o), terminal.explained(o)) for o in command["options"] if "-h" not in o["names"]]
     lines += table(("argument or option", "meaning"), rows) if rows else []
-    return [*lines, f"Example: `{example}`", ""] if example else lines
+    return [*lines, f"Example: `{command['example']}`", ""] if command["example"] else lines
 
 
-def _metavar(parameter: Any) -> str:
-    return str(parameter.metavar or parameter.name.upper().replace("_", "-"))
-
-
-def _usage(argument: Any) -> str:
-    name = _metavar(argument) if argument.required else f"[{_metavar(argument)}]"
-    return f"{name}..." if argument.nargs == -1 else name
-
-
-def _spellings(option: Any) -> list[str]:
-    if option.is_flag:
-        return [*option.opts, *option.secondary_opts]
-    return [f"{o} {_metavar(option)}" for o in sorted(option.opts, key=len)]
-
-
-def _said(parameter: Any) -> str:
-    value = parameter.default
-    shown = "" if value is None or isinstance(value, bool) or callable(value) else f" Default: {code(value)}."
-    if isinstance(value, bool) and parameter.secondary_opts:
-        shown = f" Default: {code((parameter.opts if value else parameter.secondary_opts)[0])}."
-    return f"{parameter.help or ''}{shown}".strip()
+def _spellings(option: Option) -> str:
+    return codes(f"{name} {option['metavar']}".rstrip() for name in sorted(option["names"], key=len))
 
 
 def variables_page() -> str:
@@ -419,19 +397,31 @@ def variables_page() -> str:
     return page("Environment variables", intro, table(("variable", "for"), rows))
 
 
+def manual() -> str:
+    """The man page."""
+    return man_page(outline(), EXIT_CODES, variables.KEPT)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page, "environment.md": environment_page, "hosts.md": hosts_page,
     "inventory.md": inventory_page, "netbox.md": netbox_page, "recipe.md": recipe_page,
-    "release.md": release_page, "secrets.md": secrets_page, "service.md": service_page, "services.md": services_page,
-    "settings.md": settings_page, "validate.md": validate_page, "variables.md": variables_page,
+    "release.md": release_page, "scs.1": manual, "secrets.md": secrets_page, "service.md": service_page,
+    "services.md": services_page, "settings.md": settings_page, "validate.md": validate_page,
+    "variables.md": variables_page,
 }  # fmt: skip
 
 
+def written(folder: Path) -> dict[Path, str]:
+    """What the files of `folder` shall be, and the outline of commands, which belongs to the package."""
+    pages = {folder / name: make() for name, make in PAGES.items()}
+    return {**pages, _outline.FILE: json.dumps(outline(), indent=1) + "\n"}
+
+
 def stale(folder: Path) -> list[Path]:
-    """Files in `folder` that differ from what would be written, are missing, or that no page writes."""
-    files = {folder / name: make() for name, make in PAGES.items()}
+    """Files that differ from what would be written, are missing, or that no page writes."""
+    files = written(folder)
     wrong = [f for f, text in files.items() if not f.is_file() or f.read_text(encoding="utf-8") != text]
-    return wrong + sorted(set(folder.glob("*.md")) - set(files))
+    return wrong + sorted({p for p in folder.iterdir() if p.is_file()} - set(files))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -441,11 +431,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parser.parse_args(arguments).check:
         wrong = stale(FOLDER)
         for file in wrong:
-            print(f"error: {file.relative_to(FOLDER.parent.parent)} is not current (make docs)", file=sys.stderr)
+            shown = file.relative_to(FOLDER.parent.parent) if file.is_relative_to(FOLDER.parent.parent) else file
+            print(f"error: {shown} is not current (make docs)", file=sys.stderr)
         return 1 if wrong else 0
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, make in PAGES.items():
-        (FOLDER / name).write_text(make(), encoding="utf-8")
+    for file, text in written(FOLDER).items():
+        file.write_text(text, encoding="utf-8")
     return 0
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from scs_deploy.base.heartbeat import Heartbeat
 from scs_deploy.cli import _lockdiff as lockdiff
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._options import console
@@ -35,13 +36,14 @@ VERDICTS = {"passed": "green", "failed": "red", "skipped": "yellow", "n/a": "dim
 class RunProgress:
     """Shows the events of any operation: a bar with the current task, and a line for each finished task.
 
-    Without a terminal it prints the lines only.
+    Without a terminal it prints the lines only, and what it is doing if there was no line for ten seconds.
 
     :param to: stderr if a script reads stdout
     """
 
     def __init__(self, to: Console = console) -> None:
         self._total = 0
+        self._heartbeat = None if to.is_terminal else Heartbeat(lambda text: self._line("dim", "working", text))
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -52,23 +54,41 @@ class RunProgress:
             transient=True,
             disable=not to.is_terminal,
         )
-        self._task = self._bar.add_task("planning", total=None)
+        self._task = self._bar.add_task("", total=None)
+        self._doing("planning")
 
     def __enter__(self) -> RunProgress:
-        self._bar.start()
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        self._bar.start()
+        if self._heartbeat:
+            self._heartbeat.start()
+
+    def _stop(self) -> None:
+        if self._heartbeat:
+            self._heartbeat.stop()
         self._bar.stop()
+
+    def _doing(self, what: str, group: str = "") -> None:
+        """What is being done, and on which hosts."""
+        where = f"[bold]{escape(group)}[/] " if group else ""
+        self._bar.update(self._task, description=where + escape(what[:80]))
+        if self._heartbeat:
+            self._heartbeat.doing(f"{group}: {what}" if group else what)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """`with progress.paused():` - hides the bar, so that a table or a question can be printed."""
-        self._bar.stop()
+        self._stop()
         try:
             yield
         finally:
-            self._bar.start()
+            self._start()
 
     def expect(self, more: int) -> None:
         """Add steps to the total."""
@@ -83,11 +103,11 @@ class RunProgress:
         """Show an event (see scs_deploy.engine.events.Watch). Text from hosts is never interpreted as markup."""
         match event:
             case Stage(title):
-                self._bar.update(self._task, description=escape(title))
+                self._doing(title)
             case Expected(more):
                 self.expect(more)
             case TaskStarted(title, group):
-                self._bar.update(self._task, description=f"[bold]{escape(group)}[/] {escape(title[:80])}")
+                self._doing(title, group)
             case TaskDone(title, host, changes, said):
                 self.advance(changes)
                 self._line("green", "done", ": ".join(filter(None, (host, title, said))))
@@ -109,10 +129,12 @@ class RunProgress:
     def _image(self, event: ImageStep) -> None:
         """Show a build step while it runs. An image that was already present gets no line."""
         if event.state == "running":
-            self._bar.update(self._task, description=escape(f"{event.image}: {event.step}"))
+            self._doing(f"{event.image}: {event.step}")
         elif event.state != "present":
             took = f" ({event.seconds:.0f} s)" if event.seconds and event.seconds >= 0.5 else ""
             self._line("green", event.state, f"{event.image}{took}")
 
     def _line(self, style: str, word: str, text: str) -> None:
+        if self._heartbeat:
+            self._heartbeat.spoke()
         self._bar.console.print(Text.assemble("  ", (f"{word:<8}", style), text))

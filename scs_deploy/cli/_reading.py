@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from scs_deploy.cli import _names
 from scs_deploy.cli._options import errors
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def load_for_reading(environment: str | None) -> Region:
 
     region = Region.load(environment, reading=True)
     warn(region.left_out)
+    _names.learn(region)
     return region
 
 

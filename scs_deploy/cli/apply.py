@@ -52,20 +52,22 @@ def apply(
 
     If the APIs work before the run, a prober measures them during it: tokens, list calls, and one small write a minute.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.apply import Apply, ApplyRequest
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_region(environment)
     probe = measured.options(max_failed_requests, no_probe, ping)
-    check_terminal(yes)
     plan: Plan | None = None
     if names and (file := _plan_file(region, names)):
         operation, plan = _saved(region, file, probe, bool(host or allow))
     else:
+        region.catalog.select(tuple(names or ()))
+        region.select_hosts(host or ())
         request = ApplyRequest(
             services=tuple(names or ()), hosts=tuple(host or ()), allow=tuple(allow or ()), probe=probe
         )
         operation = Apply(region, request, command_line())
+    check_terminal(yes)
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, "apply", yes), plan)
     print_result(region, done)

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
+from scs_deploy.cli import _names as names
 from scs_deploy.cli._asking import check_terminal, confirm_or_exit
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
@@ -69,14 +70,16 @@ def create(
 
     The database is copied from a member that takes no writes, incrementally where possible.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.backup.create import BackupRequest, CreateBackup
     from scs_deploy.operations.backup.stream import mebibytes
-    from scs_deploy.region.region import Region
 
     request = BackupRequest(full=full, only=tuple(only or ()))
     with RunProgress(errors if as_json else console) as progress:
-        done = CreateBackup(Region.load(environment), request, command_line()).run(progress)
+        region = load_region(environment)
+        done = CreateBackup(region, request, command_line()).run(progress)
     made = done.backup
+    names.changed(region.environment.path, "BACKUP", [made.id], done.removed)
     if as_json:
         print_json({**_row(made), "removed": list(done.removed)})
     else:
@@ -90,8 +93,10 @@ def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
     from scs_deploy.operations.backup.create import load as load_backups
     from scs_deploy.operations.backup.target import open_target
 
-    target = open_target(load_environment(environment))
+    region = load_environment(environment)
+    target = open_target(region)
     good, bad = load_backups(target)
+    names.remember(region.path, {"BACKUP": good})
     if as_json:
         print_json(
             {
@@ -119,11 +124,11 @@ def verify(
 
     Does not touch the region.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.backup.choose import choose
     from scs_deploy.operations.backup.verify import verify as verify_backup
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
+    region = load_region(environment)
     with RunProgress(errors if as_json else console) as progress:
         chosen = choose(region, backup, tuple(only or ()), progress)
         proof = verify_backup(region, chosen.target, chosen.backup, chosen.links, chosen.parts, progress, identity)
@@ -158,15 +163,13 @@ def restore(
 
     The backed-up configuration is extracted next to the current one. Safe to run again: it starts over.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.backup.restore import Restore, RestoreRequest
-    from scs_deploy.region.region import Region
 
-    if not plan:
-        check_terminal(yes, as_json)
     request = RestoreRequest(
         backup=backup, only=tuple(only or ()), host=host, copies=not no_copy, identity=identity
     )  # fmt: skip
-    operation = Restore(Region.load(environment), request, command_line())
+    operation = Restore(load_region(environment), request, command_line())
     with RunProgress(errors if as_json else console) as progress:
         if plan:
             _show_plan(operation.plan(progress), as_json)
@@ -176,6 +179,7 @@ def restore(
             with progress.paused():
                 if not as_json:
                     _print_plan(made)
+                check_terminal(yes, as_json)
                 parts, name = ", ".join(made.parts), operation.region.environment.name
                 confirm_or_exit(f"restore {parts} of backup {made.backup} to region {name}?", yes)
             return True

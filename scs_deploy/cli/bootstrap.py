@@ -23,7 +23,9 @@ def bootstrap(
     host: Annotated[list[str] | None, typer.Option("--host", help="Only this host; can be repeated.")] = None,
     allow: Annotated[
         list[Impact] | None,
-        typer.Option("--allow", help="Allow changes with this impact; `network` changes the network of hosts."),
+        typer.Option(
+            "--allow", metavar="IMPACT", help="Allow changes with this impact; `network` changes the network of hosts."
+        ),
     ] = None,
     environment: EnvironmentOption = None,
     json: JsonOption = False,
@@ -32,13 +34,13 @@ def bootstrap(
 
     Safe to run again: a prepared host stays unchanged.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.bootstrap import Bootstrap, BootstrapRequest
-    from scs_deploy.region.region import Region
 
     started = time.monotonic()
     request = BootstrapRequest(hosts=tuple(host or ()), allow=tuple(allow or ()))
     with RunProgress(errors) as progress:
-        summary = Bootstrap(Region.load(environment), request, command_line()).run(progress)
+        summary = Bootstrap(load_region(environment), request, command_line()).run(progress)
     seconds = time.monotonic() - started
     if json:
         print_json(

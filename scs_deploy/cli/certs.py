@@ -13,7 +13,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _rotating as rotating
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, YesOption, console, print_json
 from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.cli.plan import Allow
@@ -104,8 +104,8 @@ def rotate(
 
     If interrupted, run the same command again: it continues where it stopped.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.rotate.rotation import RotateRequest
-    from scs_deploy.region.region import Region
 
     if ca and names:
         raise RefusedError("--ca replaces every certificate", "leave out the names")
@@ -116,7 +116,7 @@ def rotate(
         kind="ca" if ca else "certificates", names=tuple(names or ()), users_trust=users_trust,
         allow=tuple(allow or ()), probe=probe,
     )  # fmt: skip
-    rotating.rotate(Region.load(environment), request, plan, yes)
+    rotating.rotate(load_region(environment), request, plan, yes)
 
 
 def _collect(environment: str | None, offline: bool) -> list[Entry]:
@@ -126,7 +126,7 @@ def _collect(environment: str | None, offline: bool) -> list[Entry]:
     entries = certificates.known(region)
     if not offline:
         wanted = certificates.targets(region)
-        with errors.status(f"reading certificates of {counted(len(wanted), 'server')}"):
+        with Waiting(f"reading certificates of {counted(len(wanted), 'server')}"):
             entries += certificates.served(region, wanted)
     return entries
 

@@ -15,6 +15,7 @@ from scs_deploy.cli._tables import Column, show_table
 if TYPE_CHECKING:
     from scs_deploy.desired.model import File
     from scs_deploy.region.region import Region
+    from scs_deploy.spec.catalog import Catalog
 
 ContainerName = Annotated[str, typer.Argument(metavar="CONTAINER", help="e.g. nova_compute")]
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="e.g. nova.conf")]
@@ -134,12 +135,11 @@ def explain(
 def _file(environment: str | None, container: str, file: str, host: str | None) -> tuple[Region, File]:
     from scs_deploy.desired import resolve
     from scs_deploy.region.hidden import readable
-    from scs_deploy.spec import catalog
 
     region = readable(load_for_reading(environment))
     region.catalog.refuse_left_out(container)
     if container not in region.catalog.owner:
-        raise RefusedError(f"no container '{container}'", catalog.close_matches(container, region.catalog))
+        raise RefusedError(f"no container '{container}'", _containers_like(container, region.catalog))
     service = region.catalog.services[region.catalog.owner[container]]
     hosts = [h.name for h in region.hosts_of(service.name, container)]
     if host and host not in hosts:
@@ -148,6 +148,15 @@ def _file(environment: str | None, container: str, file: str, host: str | None) 
     if file not in files:
         raise RefusedError(f"{container} has no file '{file}'", f"it has: {', '.join(files)}")
     return region, files[file]
+
+
+def _containers_like(name: str, catalog: Catalog) -> str:
+    """A hint with containers: a service is none, but often meant for its own."""
+    from scs_deploy.spec.catalog import close_matches
+
+    if name in catalog.services:
+        return f"it is a service; its containers are: {', '.join(catalog.services[name].containers)}"
+    return close_matches(name, catalog.owner)
 
 
 def _base(region: Region, rendered: File, host: str | None) -> tuple[str, str]:

@@ -16,7 +16,8 @@ from scs_deploy.cli._tables import Column, show_table
 if TYPE_CHECKING:
     from scs_deploy.desired.check import Finding
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Environment of the region, a folder in environments/.")]
+NewName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the region, a folder in environments/.")]
+Name = Annotated[str, typer.Argument(metavar="REGION", help="Its environment, a folder in environments/.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    name: Name,
+    name: NewName,
     source: Annotated[str, typer.Option("--from", metavar="EXAMPLE", help="testbed (1 host) or region.")] = "region",
     group: Annotated[
         str | None, typer.Option(metavar="GROUP", help="Let this group read it; see `scs env share`.")
@@ -115,7 +116,7 @@ def share(
 
 
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Default: the selected one.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="REGION", help="Default: the selected one.")] = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -9,8 +9,16 @@ import typer
 from rich.markup import escape
 
 from scs_deploy.base.plural import counted
-from scs_deploy.cli._asking import check_terminal, confirm_or_exit
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
+from scs_deploy.cli._asking import confirm_or_exit
+from scs_deploy.cli._options import (
+    EnvironmentOption,
+    JsonOption,
+    Waiting,
+    YesOption,
+    command_line,
+    console,
+    print_json,
+)
 from scs_deploy.cli._plans import print_networks
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.spec.container import Impact
@@ -37,11 +45,11 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show the changes to the hosts' network files, line by line. Changes nothing."""
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations import host_network
-    from scs_deploy.region.region import Region
 
-    region = Region.load(environment)
-    with errors.status("reading the hosts' networks"):
+    region = load_region(environment)
+    with Waiting("reading the hosts' networks"):
         plans = host_network.plan(region, hosts or ())
     if as_json:
         print_json({"hosts": [p.model_dump(mode="json") for p in plans.values()]})
@@ -56,7 +64,9 @@ def apply(
     hosts: Hosts = None,
     allow: Annotated[
         list[Impact] | None,
-        typer.Option("--allow", help="Allow changes with this impact; `network` may disconnect a host briefly."),
+        typer.Option(
+            "--allow", metavar="IMPACT", help="Allow changes with this impact; `network` may disconnect a host briefly."
+        ),
     ] = None,
     yes: YesOption = False,
     environment: EnvironmentOption = None,
@@ -66,12 +76,11 @@ def apply(
     If the manager cannot open a new connection to a host after the change, the host restores its old network by itself.
     The command then fails and changes no further host.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest
-    from scs_deploy.region.region import Region
 
-    check_terminal(yes)
     request = NetworkRequest(hosts=tuple(hosts or ()), allow=tuple(allow or ()))
-    operation = ChangeHostNetworks(Region.load(environment), request, command_line())
+    operation = ChangeHostNetworks(load_region(environment), request, command_line())
     with RunProgress() as progress:
         plans = operation.plan(progress)
     print_networks(plans)

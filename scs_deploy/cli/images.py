@@ -24,7 +24,7 @@ ReleaseOption = Annotated[
     str | None,
     typer.Option(
         "--release",
-        metavar="NAME",
+        metavar="RELEASE",
         help="Use this release instead of the region's, e.g. before an upgrade to it.",
     ),
 ]

@@ -15,7 +15,7 @@ from rich.tree import Tree
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
 from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.cli._tables import Column, show_table
 
@@ -166,11 +166,11 @@ def writeback(environment: EnvironmentOption = None, as_json: JsonOption = False
     Writes the fields that `writeback` in netbox.yml names, where they differ. If enabled there, `scs apply` does the
     same after each run.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations import netbox_writeback
-    from scs_deploy.region.region import Region
 
     with _progress("updating NetBox", "devices") as progress:
-        done = netbox_writeback.report(Region.load(environment), progress)
+        done = netbox_writeback.report(load_region(environment), progress)
     if as_json:
         print_json({"written": list(done.written), "current": done.current, "without_run": list(done.without_run)})
         return
@@ -181,6 +181,10 @@ def writeback(environment: EnvironmentOption = None, as_json: JsonOption = False
 
 @contextmanager
 def _progress(what: str = "reading the source", unit: str = "requests") -> Iterator[Callable[[int, int], None]]:
+    if not errors.is_terminal:
+        with Waiting(what) as waiting:
+            yield lambda done, total: waiting.update(f"{what}, {done} of {total} {unit}")
+        return
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
     with Progress(*columns, TimeElapsedColumn(), console=errors, transient=True) as bar:
         task = bar.add_task("", total=None)

@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import heapq
 import json
-import shlex
+import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import repeat
 from queue import SimpleQueue
 from threading import Thread
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.since import since
+from scs_deploy.base.words import Words
 from scs_deploy.cli._options import EnvironmentOption
 from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.environment.environment import Environment
@@ -25,6 +29,12 @@ from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.ssh import ssh_command
 from scs_deploy.region.region import Region
 from scs_deploy.spec.catalog import close_matches
+
+PROGRAM = paths.layer("core") / "files" / "container_log.py"
+"""Prints a log on its host."""
+
+LOGS = "/var/log/scs"
+"""Where hosts keep the log of a container that was replaced."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +48,49 @@ class Source:
         return f"{self.host.name}/{self.container}"
 
 
+class Level(Words):
+    """Levels of a log's lines, from the least severe."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+Lines = Annotated[
+    int | None,
+    typer.Option(
+        "--lines",
+        "-n",
+        min=0,
+        help="Number of lines to show of each container, from the end: of those that the other options select. "
+        "Default: 100; with --since, all.",
+    ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since", metavar="TIME", help="Only lines since then: 30m, 12h, 7d, or a date with or without time."
+    ),
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Only lines until then; as --since.")]
+Grep = Annotated[
+    str, typer.Option("--grep", metavar="REGEX", help="Only lines in which this regular expression occurs.")
+]
+AtLeast = Annotated[
+    Level | None,
+    typer.Option(
+        "--level",
+        metavar="LEVEL",
+        help="Only lines of this level or a more severe one. A line that names no level counts as info.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add `scs logs`."""
-    app.command(epilog="Example: scs logs nova_compute -f --lines 20")(logs)
+    app.command(epilog="Example: scs logs nova --since 2h --level warning --grep 'req-4f6|timed out'")(logs)
 
 
 def logs(
@@ -50,9 +100,14 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Print new lines as they are written, until Ctrl-C.")
     ] = False,
-    lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, help="Number of lines to show of each container, from the end.")
-    ] = 100,
+    lines: Lines = None,
+    begin: Since = None,
+    end: Until = None,
+    grep: Grep = "",
+    level: AtLeast = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", "-t", help="Print the time (UTC) at which each line was written.")
+    ] = False,
     previous: Annotated[
         bool,
         typer.Option("--previous", "-p", help="Show the log of the container that the last upgrade or apply replaced."),
@@ -60,24 +115,56 @@ def logs(
 ) -> None:
     """Show the log of a container, or of all containers of a service, on all their hosts.
 
-    Lines of several containers are sorted by time and prefixed with their host and container.
+    Lines of several containers are sorted by time and prefixed with their host and container. Hosts filter their lines
+    themselves: only what is shown crosses the network.
     """
-    if previous and follow:
-        raise RefusedError("--previous cannot be combined with --follow", "leave out one of them")
+    wanted = asked(lines, begin, end, grep, level, follow, previous)
     region = load_for_reading(environment)
     sources = select(region, name, host)
     with ExitStack() as stack:
-        kind = Previous if previous else Reader
-        readers = [kind(region.environment, source, follow, lines) for source in sources]
+        readers = [Reader(region.environment, source, wanted) for source in sources]
         for reader in readers:
             # an SSH client must not outlive an interrupted `scs logs -f`
             stack.callback(reader.stop)
         streams = [reader.lines() for reader in readers]
         for index, line in _interleave(streams) if follow else _by_time(streams):
             prefix = f"{sources[index]} | " if len(sources) > 1 else ""
-            print(f"{prefix}{line.partition(' ')[2]}", flush=follow)
+            time, _, text = line.partition(" ")
+            print(f"{prefix}{time} {text}" if timestamps else f"{prefix}{text}", flush=follow)
         for reader in readers:
             reader.check()
+
+
+def asked(
+    lines: int | None, begin: str | None, end: str | None, grep: str, level: Level | None, follow: bool, previous: bool
+) -> dict[str, Any]:
+    """The argument of the program that prints a log, without the container.
+
+    :raises RefusedError: options contradict each other, or one cannot be understood
+    """
+    for name, other in (("--previous", previous), ("--until", end)):
+        if other and follow:
+            raise RefusedError(f"{name} cannot be combined with --follow", "leave out one of them")
+    now = datetime.now(UTC)
+    first = since(begin, now=now) if begin else None
+    last = since(end, "--until", now) if end else None
+    if first and first >= (last or now):
+        limit = f"--until {end}" if end else "now"
+        raise RefusedError(f"--since {begin} is not before {limit}: no line can match", "give an earlier time")
+    try:
+        re.compile(grep)
+    except re.error as error:
+        raise RefusedError(f"--grep {grep}: not a regular expression: {error}", "escape special characters") from None
+    number = lines if lines is not None or first else 100
+    return {
+        "since": _stamp(first), "until": _stamp(last), "grep": grep, "level": level or "", "lines": number,
+        "follow": follow, "previous": previous,
+    }  # fmt: skip
+
+
+def _stamp(time: datetime | None) -> str:
+    """A time as the engine writes it."""
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z" if time else ""
 
 
 def select(region: Region, name: str, host: str | None) -> list[Source]:
@@ -95,9 +182,12 @@ def select(region: Region, name: str, host: str | None) -> list[Source]:
         service, containers = catalog.owner[name], [name]
     else:
         catalog.refuse_left_out(name)
-        raise RefusedError(f"no service or container '{name}'", close_matches(name, catalog))
+        raise RefusedError(
+            f"no service or container '{name}'",
+            close_matches(name, [*catalog.services, *catalog.owner], catalog.services),
+        )
     if host is not None and host not in inventory.hosts:
-        raise RefusedError(f"no host '{host}'", f"there are: {', '.join(sorted(inventory.hosts))}")
+        raise RefusedError(f"no host '{host}'", close_matches(host, inventory.hosts))
     sources = [
         Source(member, container)
         for container in containers
@@ -110,16 +200,17 @@ def select(region: Region, name: str, host: str | None) -> list[Source]:
 
 
 class Reader:
-    """One `docker logs` on one host."""
+    """Reads one log on one host."""
 
-    hint = "scs apply {container}"
-
-    def __init__(self, environment: Environment, source: Source, follow: bool, lines: int) -> None:
+    def __init__(self, environment: Environment, source: Source, wanted: Mapping[str, Any]) -> None:
         self.source = source
+        self.previous = bool(wanted["previous"])
         self.other: list[str] = []
-        # containers write to stdout and stderr; merging them on the host keeps their order
-        joined = ["sh", "-c", f"exec {shlex.join(self.command(follow, lines))} 2>&1"]
-        ssh, *arguments = ssh_command(environment, source.host, joined, terminal=False)
+        file = f"{LOGS}/{source.container}.log.1" if self.previous else ""
+        argument = json.dumps({**wanted, "container": source.container, "file": file})
+        program = PROGRAM.read_text(encoding="utf-8")
+        command = ["python3", "-c", program, argument]
+        ssh, *arguments = ssh_command(environment, source.host, command, terminal=False)
         self.process = subprocess.Popen(
             [ssh, "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", *arguments],
             stdin=subprocess.DEVNULL,
@@ -130,25 +221,15 @@ class Reader:
             errors="replace",
         )
 
-    def command(self, follow: bool, lines: int) -> list[str]:
-        """The command that prints the log on the host."""
-        more = ["--follow"] if follow else []
-        return ["docker", "logs", "--timestamps", "--tail", str(lines), *more, self.source.container]
-
-    def line(self, text: str) -> str | None:
-        """A line of the log as `<time> <text>`; None: the text is a message of the command itself."""
-        stamp = text.partition(" ")[0].rstrip()
-        return text if stamp.endswith("Z") and stamp[:4].isdigit() else None
-
     def lines(self) -> Iterator[str]:
         """The log's lines, each beginning with its time. Other output is kept for `check`."""
         assert self.process.stdout is not None
         for text in self.process.stdout:
-            line = self.line(text.rstrip("\n"))
-            if line is None:
-                self.other.append(text.strip())
+            stamp = text.partition(" ")[0].rstrip()
+            if stamp.endswith("Z") and stamp[:4].isdigit():
+                yield text.rstrip("\n")
             else:
-                yield line
+                self.other.append(text.strip())
 
     def check(self) -> None:
         """Wait for the command to end.
@@ -162,32 +243,16 @@ class Reader:
             raise ScsError(f"{host.name} ({host.address}): unreachable over SSH: {' '.join(error.split())}")
         if code:
             message = " ".join(self.other) or f"reading its log failed with exit code {code}"
-            raise ScsError(f"{self.source}: {message}", self.hint.format(container=self.source.container))
+            missing = "if the file is missing, no run has replaced it yet"
+            raise ScsError(
+                f"{self.source}: {message}", missing if self.previous else f"scs apply {self.source.container}"
+            )
 
     def stop(self) -> None:
         """Terminate the command if it still runs."""
         if self.process.poll() is None:
             self.process.terminate()
             self.process.wait()
-
-
-class Previous(Reader):
-    """Reads the log file of the previous container, which the engine keeps."""
-
-    hint = "if the file is missing, no run has replaced the container yet"
-
-    def command(self, _follow: bool, lines: int) -> list[str]:
-        """Print the end of the file."""
-        return ["tail", f"--lines={lines}", f"/var/log/scs/{self.source.container}.log.1"]
-
-    def line(self, text: str) -> str | None:
-        """Parse JSON with `time` and `log`; times are padded to their width in `docker logs`."""
-        try:
-            entry = json.loads(text)
-            second, _, fraction = entry["time"].rstrip("Z").partition(".")
-            return f"{second}.{fraction:0<9}Z {entry['log'].rstrip()}"
-        except (ValueError, KeyError, TypeError):
-            return None
 
 
 def _by_time(streams: list[Iterator[str]]) -> Iterable[tuple[int, str]]:

@@ -1,25 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `scs` command. Each subcommand is a module of this package; this module loads them."""
+"""The `scs` command. Each subcommand is a module of this package; this module loads them.
+
+Help and completion need none of them: they read the outline of all commands, so that they answer at once.
+"""
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
-
-import typer
 
 from scs_deploy.base import variables
-
-app = typer.Typer(
-    name="scs",
-    help="Deploys, upgrades and repairs a Sovereign Cloud Stack region.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+from scs_deploy.cli import _completion, _help, _outline
 
 COMMANDS = (
     "env",
@@ -55,30 +46,6 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT, as in shells."""
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from scs_deploy.base.version import version
-
-        typer.echo(f"scs {version()}")
-        raise typer.Exit
-
-
-@app.callback()
-def _scs(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version of scs and exit.")
-    ] = False,
-    debug: Annotated[
-        bool,
-        typer.Option("--debug", help="Print the log on stderr instead of writing it to state/scs.log of the region."),
-    ] = False,
-) -> None:
-    if debug:
-        from scs_deploy.state.journal import logging_to_terminal
-
-        logging_to_terminal()
-
-
 def needed(arguments: Sequence[str]) -> tuple[str, ...]:
     """The modules to import for a command line: only the command's own one if its name is known, to start faster."""
     if tuple(arguments) == ("--version",):
@@ -86,11 +53,23 @@ def needed(arguments: Sequence[str]) -> tuple[str, ...]:
     return (arguments[0],) if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
-def _words() -> list[str]:
-    """The arguments of this process, or those that a shell wants to complete, without the last word."""
-    if "_SCS_COMPLETE" in os.environ and "COMP_WORDS" in os.environ:
-        return os.environ["COMP_WORDS"].split()[1 : int(os.environ.get("COMP_CWORD", "1"))]
-    return sys.argv[1:]
+def _asked_for_help(arguments: Sequence[str]) -> int | None:
+    """Print the help that a command line asks for.
+
+    :returns: the exit code; None: it asks for none, or the outline is not there, and typer has to say it
+    """
+    try:
+        root = _outline.load()
+    except (OSError, ValueError):
+        return None
+    place = _outline.locate(root, arguments)
+    if place is None or place.pending:
+        return None
+    incomplete = bool(place.command["commands"]) and not place.command["bare"] and not place.ended
+    if not place.help and not (incomplete and len(arguments) == len(place.path)):
+        return None
+    _help.show(("scs", *place.path), place.command)
+    return 0 if place.help else 2
 
 
 def _report(error: Exception) -> int:
@@ -114,6 +93,16 @@ def _report(error: Exception) -> int:
     return said.exit_code
 
 
+def _run() -> None:
+    import importlib
+
+    from scs_deploy.cli._root import app
+
+    for name in needed(sys.argv[1:]):
+        importlib.import_module(f"scs_deploy.cli.{name}").register(app)
+    app(prog_name="scs")
+
+
 def main() -> None:
     """Entry point. Prints an error as one line on stderr and exits with its code."""
     variables.adopt()
@@ -121,9 +110,12 @@ def main() -> None:
         # a terminal that cannot show a character shows a question mark
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        for name in needed(_words()):
-            importlib.import_module(f"scs_deploy.cli.{name}").register(app)
-        app()
+        if _completion.asked() and _completion.answer():
+            return
+        code = _asked_for_help(sys.argv[1:])
+        if code is None:
+            _run()
+        sys.exit(code)
     except Exception as error:  # noqa: BLE001 - no error may reach the operator as a traceback
         sys.exit(_report(error))
     except SystemExit as end:

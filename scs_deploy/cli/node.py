@@ -11,7 +11,16 @@ from rich.text import Text
 
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._asking import check_terminal, confirm_or_exit
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
+from scs_deploy.cli._options import (
+    EnvironmentOption,
+    JsonOption,
+    Waiting,
+    YesOption,
+    command_line,
+    console,
+    errors,
+    print_json,
+)
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.cli._tables import Cell, Column, show_table
@@ -62,7 +71,7 @@ def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
     from scs_deploy.operations.node import observe
 
     region = load_for_reading(environment)
-    with errors.status(f"observing {counted(len(region.inventory.hosts), 'host')}"):
+    with Waiting(f"observing {counted(len(region.inventory.hosts), 'host')}"):
         view = observe.observe(region)
     rows = [_row(view, host) for host in view.hosts]
     if as_json:
@@ -195,13 +204,13 @@ def _run(
     purge: bool = False,
     fingerprint: str = "",
 ) -> None:
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.node import run
     from scs_deploy.operations.node.plan import NodeOptions
-    from scs_deploy.region.region import Region
 
     options = NodeOptions(leave_guests=leave_guests, force_quorum_loss=force_quorum_loss, purge=purge)
     request = run.NodeRequest(verb=verb, host=host, options=options, fingerprint=fingerprint)
-    operation = run.NodeVerb(Region.load(environment), request, command_line())
+    operation = run.NodeVerb(load_region(environment), request, command_line())
     if not plan:
         check_terminal(yes, as_json)
     with RunProgress(errors if as_json else console) as progress:

@@ -11,7 +11,7 @@ import typer
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli import _plans as plans
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.spec.container import Impact
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
-Names = Annotated[list[str] | None, typer.Argument(metavar="SERVICE|LAYER", help="Only these. Default: everything.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="SERVICE|LAYER|CONTAINER", help="Only these. Default: everything.")
+]
 Hosts = Annotated[list[str] | None, typer.Option("--host", help="Only this host; can be repeated.")]
 Allow = Annotated[
     list[Impact] | None,
     typer.Option(
         "--allow",
+        metavar="IMPACT",
         help="Allow changes with this impact; `data-plane` restarts components that carry guest traffic.",
     ),
 ]
@@ -66,19 +69,19 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what `scs apply` would change, and why. Changes nothing."""
+    from scs_deploy.cli._region import load_region
     from scs_deploy.engine.observe import make_plan
     from scs_deploy.operations import saved_plan
-    from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
     if offline and (exit_code or allow or out):
         raise RefusedError("--offline cannot be combined with --exit-code, --allow or --out", "leave out --offline")
-    region = Region.load(environment)
+    region = load_region(environment)
     selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     if offline:
         _offline(region, selection, as_json)
         return
-    with console.status(f"observing {counted(len(region.inventory.hosts), 'host')}"):
+    with Waiting(f"observing {counted(len(region.inventory.hosts), 'host')}"):
         made = make_plan(region, selection)
     if out:
         saved_plan.save(out, region, selection, made)

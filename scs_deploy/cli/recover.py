@@ -109,11 +109,11 @@ def _value(default: Any, option: Any) -> Any:
 def _recover(
     service: str, options: RecoveryOptions, plan: bool, yes: bool, environment: str | None, as_json: bool
 ) -> None:
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.recover import run
-    from scs_deploy.region.region import Region
 
     request = run.RecoverRequest(service=service, options=options.model_dump())
-    operation = run.Recover(Region.load(environment), request, command_line())
+    operation = run.Recover(load_region(environment), request, command_line())
     if not plan:
         check_terminal(yes, as_json)
     with RunProgress(errors if as_json else console) as progress:
@@ -167,5 +167,5 @@ def _print_members(recovery: Recovery) -> None:
     """Print the members, without the columns in which no member has a value."""
     members = recovery.members
     names = [c for c in members[0] if any(m[c] for m in members)] if members else []
-    columns = [Column(n.replace("_", " "), key=n == "host") for n in names]
+    columns = [Column(n.replace("_", " "), key=n in ("host", "state")) for n in names]
     show_table(console, columns, [[m[n] for n in names] for m in members])

@@ -50,14 +50,13 @@ def rollback(
     Writes the earlier release lock and overrides to the environment's folder, then applies them. Refused if a database
     schema has changed since, or a program wrote data that its earlier version cannot read.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.rollback import Rollback, RollbackRequest
-    from scs_deploy.region.region import Region
 
     probe = measured.options(max_failed_requests, no_probe, ping)
     if as_json and not plan:
         raise RefusedError("--json requires --plan", "scs runs show --json shows what a rollback did")
-    check_terminal(yes or plan)
-    region = Region.load(environment)
+    region = load_region(environment)
     request = RollbackRequest(run=run, services=tuple(names or ()), images_only=images_only, probe=probe)
     operation = Rollback(region, request, command_line())
     with RunProgress(errors) as progress:
@@ -69,6 +68,7 @@ def rollback(
     operation.check(back)
     if plan or back.empty:
         return
+    check_terminal(yes)
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, "roll back", yes), back)
     console.print(

@@ -137,7 +137,7 @@ def list_(
 
 @app.command(epilog="Example: scs runs show 6h2k9qw3x")
 def show(
-    run_id: Annotated[str | None, typer.Argument(metavar="ID", help="Run to show. Default: the latest.")] = None,
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="Run to show. Default: the latest.")] = None,
     host: Annotated[str | None, typer.Option(help="Only steps and changes on this host.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show the plan of the run in place of its steps.")] = False,
     environment: EnvironmentOption = None,
@@ -249,7 +249,7 @@ def pause(environment: EnvironmentOption = None) -> None:
 
 @app.command(epilog="Example: scs runs resume --yes")
 def resume(
-    run_id: Annotated[str | None, typer.Argument(metavar="ID", help="Run to resume. Default: the latest.")] = None,
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="Run to resume. Default: the latest.")] = None,
     yes: YesOption = False,
     max_failed_requests: measured.MaxFailed = None,
     no_probe: measured.NoProbe = False,
@@ -257,18 +257,18 @@ def resume(
     environment: EnvironmentOption = None,
 ) -> None:
     """Resume a run that was paused, failed or was interrupted. Observes the region first, and makes what remains."""
+    from scs_deploy.cli._region import load_region
     from scs_deploy.cli._rotating import print_waiting
     from scs_deploy.cli.apply import print_result
     from scs_deploy.operations.apply import Applied
     from scs_deploy.operations.resume import resumption
     from scs_deploy.operations.rotate.rotation import RotationResult
-    from scs_deploy.region.region import Region
 
     given = max_failed_requests is not None or no_probe or ping
     probe = measured.options(max_failed_requests, no_probe, ping) if given else None
-    region = Region.load(environment)
-    check_terminal(yes)
+    region = load_region(environment)
     operation, run = resumption(region, run_id, probe)
+    check_terminal(yes)
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, "resume with", yes), resumed=run)
     if isinstance(done, Applied):
@@ -281,7 +281,7 @@ def resume(
 
 @app.command(epilog="Example: scs runs abandon 6h2k9qw3x")
 def abandon(
-    run_id: Annotated[str | None, typer.Argument(metavar="ID", help="Run to abandon. Default: the latest.")] = None,
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="Run to abandon. Default: the latest.")] = None,
     environment: EnvironmentOption = None,
 ) -> None:
     """Mark an unfinished run as one that will not be resumed. Changes nothing in the region."""

@@ -41,11 +41,11 @@ def init(
 
     Also writes clouds.yaml for OpenStack clients. Safe to run again at any time.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.region.certificates import wanted_leaves
-    from scs_deploy.region.region import Region
     from scs_deploy.secrets import clouds, pki, store, vault
 
-    described = Region.load(environment)
+    described = load_region(environment)
     region = described.environment
     password = vault.create_password(region) if create_vault_password else None
     added = store.ensure(region, [*described.catalog.secrets(), clouds.PASSWORD])
@@ -154,12 +154,12 @@ def rotate(
 
     If interrupted, run the same command again: it continues where it stopped.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.rotate.rotation import RotateRequest
-    from scs_deploy.region.region import Region
 
     probe = measured.options(max_failed_requests, no_probe, None)
     request = RotateRequest(kind="secrets", names=tuple(names), allow=tuple(allow or ()), probe=probe)
-    rotating.rotate(Region.load(environment), request, plan, yes)
+    rotating.rotate(load_region(environment), request, plan, yes)
 
 
 def rotate_file_key(

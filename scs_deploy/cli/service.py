@@ -65,17 +65,18 @@ def _request(kind: Verb, names: list[str], host: list[str] | None, allow: list[I
 
 
 def _act(request: RestartRequest, plan: bool, yes: bool, environment: str | None) -> None:
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.restart import Restart
-    from scs_deploy.region.region import Region
 
     kind = request.kind
-    if not plan:
-        check_terminal(yes)
-    region = Region.load(environment)
+    region = load_region(environment)
     operation = Restart(region, request, command_line())
+    # contacts no host; refuses what cannot be done before the operator is asked
+    made = operation.plan()
     if plan:
-        print_plan(operation.plan())
+        print_plan(made)
         return
+    check_terminal(yes)
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, kind.value, yes))
     console.print(f"[green]done[/]: {kind.value} of {counted(done.changes, 'container')} in run {done.run}")

@@ -15,12 +15,14 @@ from rich.live import Live
 from rich.text import Text
 
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli import _history as history
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
 from scs_deploy.cli._reading import load_for_reading
 from scs_deploy.cli._tables import Column, fitted
 from scs_deploy.cli.plan import Hosts, Names
 
 if TYPE_CHECKING:
+    from scs_deploy.observed.history import History
     from scs_deploy.region.region import Region
 
 COLUMNS = (
@@ -51,7 +53,7 @@ Watch = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(epilog="Example: scs status openstack --watch 5")(status)
+    app.command(epilog="Example: scs status openstack --watch 5; scs status nova_compute --host compute-1")(status)
 
 
 def status(
@@ -61,19 +63,44 @@ def status(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the state, health and restarts of every container. Exits 1 if one is not running or unhealthy."""
+    """Show the state, health and restarts of every container. Exits 1 if one is not running or unhealthy.
+
+    The name of one container also shows what happened to it on each host: its image, its latest health checks, and its
+    last exits with time, exit code, signal and who caused them.
+    """
     region = load_for_reading(environment)
     if watch is not None:
         _watch(region, tuple(names or ()), tuple(host or ()), watch, as_json)
         return
-    with errors.status("observing"):
+    with Waiting("observing"):
         states, drained = observe(region, tuple(names or ()), tuple(host or ()))
+        histories = _histories(region, tuple(names or ()), states)
     if as_json:
-        print_json(states)
+        print_json(_with_histories(states, histories))
     else:
         console.print(_view(states, drained, console.width))
+        if histories:
+            console.print(history.view(histories, console.width))
     if not all(map(_works, states)):
         raise typer.Exit(1)
+
+
+def _histories(region: Region, names: tuple[str, ...], states: Sequence[State]) -> tuple[History, ...]:
+    """What happened to the container, if the name of one was given."""
+    from scs_deploy.engine.history import ask
+
+    if len(names) != 1 or names[0] not in region.catalog.owner:
+        return ()
+    hosts = [region.inventory.hosts[s["host"]] for s in states if s["container"] == names[0]]
+    return ask(region.environment, names[0], hosts)
+
+
+def _with_histories(states: Sequence[State], histories: Sequence[History]) -> list[State]:
+    found = {(h.host, h.container): h for h in histories}
+    return [
+        {**s, "history": found[key].model_dump(mode="json")} if (key := (s["host"], s["container"])) in found else s
+        for s in states
+    ]
 
 
 def observe(region: Region, names: tuple[str, ...], hosts: tuple[str, ...]) -> tuple[list[State], list[str]]:

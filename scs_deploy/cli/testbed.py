@@ -24,7 +24,11 @@ app = typer.Typer(help="Create, deploy, validate and remove a region on this mac
 
 LayoutOption = Annotated[
     str | None,
-    typer.Option("--layout", help="single (one host) or ha (several). Default: from SCS_ENVIRONMENT, or single."),
+    typer.Option(
+        "--layout",
+        metavar="single|ha",
+        help="single (one host) or ha (several). Default: from SCS_ENVIRONMENT, or single.",
+    ),
 ]
 GIB = 1024**3
 
@@ -155,11 +159,11 @@ def _build(region: Environment, images: tuple[str, ...]) -> None:
 
 def _deploy(region: Environment) -> None:
     from scs_deploy.cli._progress import RunProgress
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.apply import Apply, ApplyRequest
-    from scs_deploy.region.region import Region
 
     with RunProgress() as progress:
-        done = Apply(Region.load(region.name), ApplyRequest(), "scs testbed up").run(progress)
+        done = Apply(load_region(region.name), ApplyRequest(), "scs testbed up").run(progress)
     if done.changes:
         console.print(f"  {counted(done.changes, 'change')} in run {done.run}")
     else:

@@ -66,16 +66,16 @@ def run(
 
     Shows the plan and asks for confirmation. Stops at the first failed gate. Changes the data plane only if allowed.
     """
+    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
-    from scs_deploy.region.region import Region
 
     agreed = yes or unattended
     probe = measured.options(max_failed_requests, no_probe, ping)
-    check_terminal(agreed)
     request = UpgradeRequest(
         allow=tuple(allow or ()), probe=probe, images=images, unattended=unattended, validation=not no_validate
     )
-    region = Region.load(environment)
+    region = load_region(environment)
+    check_terminal(agreed)
     with RunProgress() as progress:
         operation = DailyUpgrade(region, request, command_line())
         done = operation.run(progress, plan_confirmation(region, progress, "upgrade with", agreed))
@@ -99,17 +99,18 @@ def release(
     environment: EnvironmentOption = None,
 ) -> None:
     """Upgrade to this OpenStack release. All blockers are reported before anything changes."""
-    from scs_deploy.operations.upgrade.release import ReleaseRequest, ReleaseUpgrade, operation
-    from scs_deploy.region.region import Region
+    from scs_deploy.cli._region import load_region
+    from scs_deploy.operations.upgrade.release import ReleaseRequest, ReleaseUpgrade, check_path, operation
 
     if plan and images:
         raise RefusedError("--plan cannot be combined with --images", f"scs images build --release {name}")
-    check_terminal(yes or plan)
     request = ReleaseRequest(
         release=name, allow=tuple(allow or ()), probe=measured.options(max_failed_requests, no_probe, ping),
         images=images, backup=not no_backup, validation=not no_validate,
     )  # fmt: skip
-    region = Region.load(environment)
+    region = load_region(environment)
+    check_path(region.environment, name)
+    check_terminal(yes or plan)
     upgrade = operation(region, request, command_line())
     changes_release = isinstance(upgrade, ReleaseUpgrade)
     if not changes_release:

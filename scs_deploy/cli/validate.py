@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
-from rich.status import Status
 from rich.text import Text
 
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, errors, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
 from scs_deploy.cli._progress import VERDICTS
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.environment.environment import load as load_environment
@@ -52,7 +51,7 @@ def validate(
     if list_checks:
         _list(json)
         return
-    with errors.status("connecting") as status:
+    with Waiting("connecting") as status:
         report = validation.run(
             load_environment(environment), tuple(checks or ()), keep,
             lambda name, result: _progress(status, name, result),
@@ -66,9 +65,9 @@ def validate(
     raise typer.Exit(0 if report.passed else 1)
 
 
-def _progress(status: Status, name: str, result: Result | None) -> None:
+def _progress(status: Waiting, name: str, result: Result | None) -> None:
     if result is None:
-        status.update(escape(name))
+        status.update(name)
         return
     took = f"{result.seconds:.1f} s"
     errors.print(f"[{VERDICTS[result.verdict]}]{result.verdict:<8}[/]{name:<16} {took:>8}  {escape(result.message)}")

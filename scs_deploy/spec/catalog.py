@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -100,17 +101,21 @@ class Catalog(Model):
                 chosen |= members
             else:
                 self.refuse_left_out(name)
-                raise RefusedError(f"no service, layer or container '{name}'", close_matches(name, self))
+                layers = {s.layer for s in self.services.values()}
+                hint = close_matches(name, [*self.services, *self.owner, *sorted(layers)], self.services)
+                raise RefusedError(f"no service, layer or container '{name}'", hint)
         return frozenset(chosen)
 
 
-def close_matches(name: str, catalog: Catalog) -> str:
-    """A hint with names that look like `name`, or all services."""
-    import difflib
+def close_matches(name: str, accepted: Iterable[str], shown: Iterable[str] = ()) -> str:
+    """A hint with names that look like `name`, or all of them.
 
-    known = [*catalog.services, *catalog.owner]
+    :param accepted: what could have been given instead
+    :param shown: the part of `accepted` to show if nothing looks like `name`; default: all
+    """
+    known = list(dict.fromkeys(accepted))
     close = difflib.get_close_matches(name, known, n=3)
-    return f"did you mean {', '.join(dict.fromkeys(close))}?" if close else f"there are: {', '.join(catalog.services)}"
+    return f"did you mean {', '.join(close)}?" if close else f"there are: {', '.join(shown or known)}"
 
 
 def load() -> Catalog:

@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from scs_deploy.cli import main
+from scs_deploy.cli._root import app
 
 SEPARATORS = re.compile(r"[();<>|&]+")
 ASSIGNMENT = re.compile(r"\w+=")
@@ -30,8 +31,8 @@ PLACEHOLDER = re.compile(r"[A-Z][A-Z0-9_-]*|\.\.\.|\$.*")
 def program() -> Any:
     """The command `scs` with all its commands."""
     for name in main.COMMANDS:
-        importlib.import_module(f"scs_deploy.cli.{name}").register(main.app)
-    return typer.main.get_command(main.app)
+        importlib.import_module(f"scs_deploy.cli.{name}").register(app)
+    return typer.main.get_command(app)
 
 
 def of_scs(line: str) -> Iterator[list[str]]:

@@ -3,7 +3,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,12 +20,14 @@ from rich.console import Console
 
 from scs_deploy.cli import _measured, _plans, backup, certs, node, plan, runs
 from scs_deploy.cli._tables import Cell, Column, fitted
+from scs_deploy.environment import environment as environments
 from scs_deploy.operations.certificates import Entry
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.region import Plan
 from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 from scs_deploy.state.measurement import Gap, Summary
+from scs_deploy.state.runs import run_store
 
 CLI = Path(_plans.__file__).parent
 HOST = "compute-17.example.org"
@@ -108,3 +118,38 @@ def test_one_table_style() -> None:
     """No command draws tables of its own."""
     own = [f.name for f in CLI.glob("*.py") if f.name != "_tables.py" and "rich.table" in f.read_text(encoding="utf-8")]
     assert own == []
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A region with a run whose command is longer than any terminal is wide; returns the run's id."""
+    monkeypatch.setenv("SCS_ENVIRONMENTS", str(tmp_path))
+    subprocess.run([*SCS, "env", "init", "berlin"], check=True, capture_output=True)
+    with run_store(environments.load("berlin")) as store, store.start(LONG, operation="apply").recording() as run:
+        pass
+    return run.id
+
+
+LONG = "scs apply " + " ".join(f"--host compute-{number}.example.org" for number in range(20))
+SCS = [sys.executable, "-c", "from scs_deploy.cli.main import main; main()"]
+
+
+def test_a_row_is_one_line_in_a_pipe(recorded: str) -> None:
+    said = subprocess.run([*SCS, "runs", "list"], check=True, capture_output=True, text=True).stdout
+    (line,) = [line for line in said.splitlines() if recorded in line]
+    assert LONG in line
+
+
+def test_a_terminal_of_sixty_columns_shows_ids_and_states_whole(recorded: str) -> None:
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    done = subprocess.run([*SCS, "runs", "list"], stdin=follower, stdout=follower, env=environ, check=True)
+    os.close(follower)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", os.read(leader, 65536).decode())
+    os.close(leader)
+    assert done.returncode == 0
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert "…" not in text
+    assert any(recorded in line and "done" in line for line in lines)

@@ -38,18 +38,21 @@ changes:
   returned: always
 """
 
+import calendar
 import hashlib
 import http.client
 import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 CONFIG, JOBS, RELOADS, STOPPED = "/etc/scs", "/var/lib/scs/jobs", "/var/lib/scs/reloads", "/var/lib/scs/stopped"
 DRAINED = "/var/lib/scs/drained"
+EXITS = "/var/lib/scs/exits"
 KEYS = (".key", ".pem")
 """Names of files whose differences are not shown: what they hold stays on the node."""
 
@@ -129,10 +132,23 @@ def containers(connection: Connection) -> dict[str, dict[str, Any]]:
             "status": state["Status"],
             "exit_code": state.get("ExitCode"),
             "started": state.get("StartedAt"),
-            "restarts": full.get("RestartCount", 0),
+            "restarts": max(
+                full.get("RestartCount", 0), unplanned(full["Name"].lstrip("/"), full.get("Created") or "")
+            ),
             "health": (state.get("Health") or {}).get("Status"),
         }
     return result
+
+
+def unplanned(name: str, created: str) -> int:
+    """How often a container has ended without scs since it was created. The keeper records what the engine forgets."""
+    try:
+        since = calendar.timegm(time.strptime(created[:19], "%Y-%m-%dT%H:%M:%S"))
+        with open(os.path.join(EXITS, name)) as stream:
+            exits = [json.loads(line) for line in stream]
+        return sum(1 for e in exits if e["time"] >= since and not e["scs"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
 
 
 def listening() -> list[list[Any]]:
