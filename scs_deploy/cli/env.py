@@ -114,6 +114,8 @@ def _print(finding: Finding) -> None:
     if finding.error:
         line.append(finding.error, "red")
         line.append(f" ({finding.hint})" if finding.hint else "")
+    elif finding.warning:
+        line.append(f"warning: {finding.warning}", "yellow")
     else:
         line.append(finding.summary)
     console.print(line, soft_wrap=True)

@@ -11,6 +11,8 @@ from pydantic import Field, model_validator
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import IPAddress, IPNetwork, Model, Written, load_model
+from scs_deploy.base.words import Words
+from scs_deploy.environment import option_lists
 from scs_deploy.spec.container import Impact
 
 
@@ -97,6 +99,13 @@ class Backup(Written):
     )
 
 
+class UnknownOptions(Words):
+    """What to do about an override's option that its service does not read."""
+
+    REFUSE = "refuse", "it has no effect, and its author expects one: nothing is changed"
+    WARN = "warn", "for options of plugins that the images' packages do not declare"
+
+
 class Testbed(Written):
     """Settings of `scs testbed` for this environment. Absent in a real region."""
 
@@ -120,6 +129,10 @@ class Settings(Written):
     vault_password_command: str | None = Field(default=None, description="command that prints the vault password")
     allow: tuple[Impact, ...] = Field(
         default=(), description="impacts that every run may have without `--allow`: data-plane, network"
+    )
+    unknown_options: UnknownOptions = Field(
+        default=UnknownOptions.REFUSE,
+        description="options in `config/` that their services do not read: refuse, or warn",
     )
     rolling: Rolling = Field(default=Rolling(), description="how many hosts change at the same time")
     backup: Backup = Field(default=Backup(), description="where backups are stored and how many are kept")
@@ -182,6 +195,11 @@ class Environment(Model):
     def lock_file(self) -> Path:
         """The release lock that this environment uses: what its release resolved to in this region."""
         return self.next_lock(self.settings.release) if self.ahead else self.present_lock
+
+    @property
+    def options_file(self) -> Path:
+        """The options that the services of the release's images read."""
+        return option_lists.file_of(self.path, self.settings.release)
 
     @property
     def present_lock(self) -> Path:
