@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,7 +13,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
+from scs_deploy.base import nesting
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.reading import read_text
 
 
 def at(address: str, port: int) -> str:
@@ -70,22 +74,34 @@ def load_yaml(path: Path) -> Any:
 
     :raises RefusedError: the file is missing, cannot be read or is not YAML
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise RefusedError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{path}: cannot be read: {error}") from None
-    return parse_yaml(text, path)
+    return parse_yaml(read_text(path), path)
 
 
 def parse_yaml(text: str, path: Path) -> Any:
     """Parse YAML text that was read from `path`. Duplicate keys are errors.
 
-    :raises RefusedError: the text is not YAML, or a mapping has a duplicate key
+    :raises RefusedError: the text is not YAML, a mapping has a duplicate key, or it is nested too deeply
     """
-    try:
+    with _refusing(path):
+        nesting.check_text(text)
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader with a check for duplicate keys
+
+
+def compose_yaml(text: str, path: Path) -> yaml.Node | None:
+    """The nodes of YAML text that was read from `path`, with their lines.
+
+    :raises RefusedError: the text is not YAML, or it is nested too deeply
+    """
+    with _refusing(path):
+        nesting.check_text(text)
+        node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+        return node
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise RefusedError(f"{path}:{line}: {error.problem or 'not valid YAML'}") from None
@@ -94,6 +110,11 @@ def parse_yaml(text: str, path: Path) -> Any:
 
 
 class _Loader(yaml.CSafeLoader):
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        nesting.check_nodes(node)
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
@@ -138,8 +159,8 @@ def where(path: Path, loc: tuple[str | int, ...]) -> str:
     """`file:line: key.path` of a key in a YAML file. The line is the nearest parent's if the key is missing."""
     line = 1
     try:
-        node: yaml.Node | None = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, yaml.YAMLError):
+        node = compose_yaml(read_text(path), path)
+    except RefusedError:
         node = None
     for part in loc:
         child = _child(node, part)

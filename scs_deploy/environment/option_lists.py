@@ -8,6 +8,7 @@ digest that the lock has of its image. An image without an entry is not checked.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pydantic import Field, ValidationError
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model
+from scs_deploy.base.reading import read_text
 from scs_deploy.spec.release import Lock
 
 Names = dict[str, dict[str, str]]
@@ -69,12 +71,10 @@ def load(path: Path) -> OptionLists:
 
     :raises RefusedError: the file has an error
     """
-    try:
-        return OptionLists.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return NONE
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{path}: cannot be read: {error}") from None
+    try:
+        return OptionLists.model_validate_json(read_text(path))
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"]))

@@ -18,6 +18,7 @@ import yaml
 
 from scs_deploy.base import ini
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.reading import read_text
 
 Formats = Mapping[str, Mapping[str, str]]
 """service or container: file: its format"""
@@ -113,10 +114,7 @@ def parse(file: Path, fmt: str) -> None:
 
     :raises RefusedError: the reader would reject it; names file and line
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{file}: cannot be read: {error}") from None
+    text = read_text(file)
     try:
         flatten(text, fmt)
     except (ValueError, yaml.YAMLError) as error:

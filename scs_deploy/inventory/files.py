@@ -11,6 +11,8 @@ from pathlib import Path
 import yaml
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import compose_yaml
+from scs_deploy.base.reading import read_text
 
 VAULT = "$ANSIBLE_VAULT"
 """First characters of a vault-encrypted file or value"""
@@ -70,14 +72,7 @@ def check(path: Path) -> None:
 
 
 def _compose(file: Path) -> yaml.Node | None:
-    text = read(file)
-    try:
-        node = yaml.compose(text, Loader=yaml.CSafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RefusedError(f"{file}:{line}: {error.problem or 'not valid YAML'}") from None
-    except yaml.YAMLError as error:
-        raise RefusedError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from None
+    node = compose_yaml(read_text(file), file)
     for mapping in _mappings(node):
         seen: dict[str, int] = {}
         for key, _ in mapping.value:
@@ -133,24 +128,13 @@ def _host_lines(file: Path, name: str) -> Iterator[int]:
 
 
 def _first_words(file: Path, name: str) -> Iterator[int]:
-    return (n for n, line in enumerate(read(file).splitlines(), 1) if line.split()[:1] == [name])
-
-
-def read(file: Path) -> str:
-    """A file's text.
-
-    :raises RefusedError: it cannot be read
-    """
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{file}: cannot be read: {error}") from None
+    return (n for n, line in enumerate(read_text(file).splitlines(), 1) if line.split()[:1] == [name])
 
 
 def encrypted(path: Path) -> str:
     """`file:line` of the first vault-encrypted file or value; empty if nothing is encrypted."""
     for file in (*hosts_files(path), *variable_files(path)):
-        head, found, _ = read(file).partition(VAULT)
+        head, found, _ = read_text(file).partition(VAULT)
         if found:
             return f"{file}:{head.count(chr(10)) + 1}"
     return ""
@@ -202,8 +186,8 @@ class Sources:
     def _keys(self, file: Path) -> dict[str, int]:
         if file not in self._lines:
             try:
-                node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-            except (OSError, UnicodeDecodeError, yaml.YAMLError):
+                node = compose_yaml(read_text(file), file)
+            except RefusedError:
                 node = None
             pairs = node.value if isinstance(node, yaml.MappingNode) else []
             self._lines[file] = {k.value: k.start_mark.line + 1 for k, _ in pairs}
