@@ -29,6 +29,10 @@ class IniError(ValueError):
         self.line, self.what = line, what
 
 
+def _shown(text: str, longest: int = 80) -> str:
+    return f"'{text if len(text) <= longest else text[:longest] + ' ...'}'"
+
+
 def parse(text: str, dialect: str = INI) -> Sections:
     """Read INI text. Comments are dropped.
 
@@ -93,7 +97,7 @@ def _oslo(text: str) -> Iterator[tuple[int, str, str, str]]:
             raise IniError(number, f"starts with an invisible character, {line[0]!r}")
         sign = re.search("[=:]", line)
         if sign is None:
-            raise IniError(number, f"expected `key = value`, found '{line}'")
+            raise IniError(number, f"expected `key = value`, found {_shown(line)}")
         begun, key, value = number, line[: sign.start()].strip(), [line[sign.end() :].strip()]
         if not key:
             raise IniError(number, "the key is empty")
@@ -118,13 +122,13 @@ def _options(text: str) -> Iterator[tuple[int, str, str, str]]:
             if not end or not section:
                 raise IniError(number, "expected [group]")
             if rest.strip() and rest.strip()[0] != "#":
-                raise IniError(number, f"'{rest.strip()}' after the group is ignored: write it on its own line")
+                raise IniError(number, f"{_shown(rest.strip())} after the group is ignored: write it on its own line")
             yield number, section, "", ""
             continue
         bare = _without_comment(bare)
         key, sign, value = (part.strip() for part in bare.partition("="))
         if not key or " " in key:
-            raise IniError(number, f"expected `option = value` or `option`, found '{bare}'")
+            raise IniError(number, f"expected `option = value` or `option`, found {_shown(bare)}")
         if not section:
             raise IniError(number, f"option '{key}' precedes the first [group]")
         # the server reads both as the same option

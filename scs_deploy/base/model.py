@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
 
 from scs_deploy.base import nesting
@@ -65,6 +66,23 @@ def _text_only(value: Any) -> Any:
 IPAddress = Annotated[IPv4Address | IPv6Address, BeforeValidator(_text_only)]
 IPNetwork = Annotated[IPv4Network | IPv6Network, BeforeValidator(_text_only)]
 IPInterface = Annotated[IPv4Interface | IPv6Interface, BeforeValidator(_text_only)]
+
+_LONGEST_PATH, _LONGEST_NAME = 3072, 255
+"""bytes: Linux has 4096 and 255 (PATH_MAX, NAME_MAX), and the path may be relative to another one"""
+
+
+def _path(value: str) -> str:
+    """:raises ValueError: no file can have this path"""
+    if not value or not value.isprintable():
+        raise ValueError("expected a path without control characters")
+    parts = [os.fsencode(part) for part in value.split("/")]
+    if sum(map(len, parts)) > _LONGEST_PATH or max(map(len, parts)) > _LONGEST_NAME:
+        raise ValueError("is too long for a path")
+    return value
+
+
+PathText = Annotated[str, AfterValidator(_path)]
+"""A path as text."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -125,6 +143,28 @@ class _Loader(yaml.CSafeLoader):
                     )
                 seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+def _with_place(construct: Callable[[Any, yaml.ScalarNode], Any]) -> Callable[[Any, yaml.ScalarNode], Any]:
+    """The constructor, with errors that have a line: 2001-99-99 is a date for YAML."""
+
+    def constructor(loader: Any, node: yaml.ScalarNode) -> Any:
+        try:
+            return construct(loader, node)
+        except (ValueError, ArithmeticError, LookupError, AttributeError):
+            # with an explicit tag, any text comes here, and PyYAML relies on the pattern of the kind
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"'{node.value[:60]}' is not a valid {kind}; quote it", node.start_mark
+            ) from None
+
+    return constructor
+
+
+for _kind in ("bool", "int", "float", "timestamp"):
+    _Loader.add_constructor(
+        f"tag:yaml.org,2002:{_kind}", _with_place(getattr(yaml.constructor.SafeConstructor, f"construct_yaml_{_kind}"))
+    )
 
 
 def load_model(kind: type[M], path: Path, extra: dict[str, Any] | None = None) -> M:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.base.model import IPAddress, IPNetwork, Model, Written, load_model
+from scs_deploy.base.model import IPAddress, IPNetwork, Model, PathText, Written, load_model
 from scs_deploy.base.words import Words
 from scs_deploy.environment import option_lists
 from scs_deploy.spec.container import Impact
@@ -60,7 +60,7 @@ class Ssh(Written):
     """How the manager connects to hosts."""
 
     user: str = Field(default="root", description="login user; a user other than root needs sudo")
-    private_key: str = Field(
+    private_key: PathText = Field(
         default="state/ssh/id_ed25519", description="private key file, relative to the environment's folder"
     )
 
@@ -77,12 +77,12 @@ class Rolling(Written):
 class Backup(Written):
     """Settings of `scs backup`."""
 
-    target: str = Field(
+    target: PathText = Field(
         default="state/backups",
         description="folder, relative to the environment's, or `ssh://user@host[:port]/folder`; "
         "each region gets a subfolder",
     )
-    ssh_key: str | None = Field(
+    ssh_key: PathText | None = Field(
         default=None,
         description="private key file for ssh://, relative to the environment's folder; default: the hosts' key",
     )
@@ -118,12 +118,12 @@ class Settings(Written):
 
     release: str = Field(description="name of a file in releases/, without .yml")
     region: str = Field(default="RegionOne", description="name of the Keystone region")
-    inventory: str = Field(default="inventory", description="folder or file, relative to the environment's folder")
+    inventory: PathText = Field(default="inventory", description="folder or file, relative to the environment's folder")
     networks: dict[str, Network] = Field(description="networks by name; `management` is required")
     api: Api = Field(description="API addresses of the region")
     registry: Registry = Field(description="registry that hosts pull images from")
     ssh: Ssh = Field(default=Ssh(), description="how the manager connects to hosts")
-    vault_password_file: str | None = Field(
+    vault_password_file: PathText | None = Field(
         default=None, description="file with the vault password, relative to the environment's folder"
     )
     vault_password_command: str | None = Field(default=None, description="command that prints the vault password")

@@ -23,6 +23,16 @@ _DOCUMENTS = (".md", ".txt", ".rst", ".rpm", ".pyc", ".pyo", ".retry")
 _BACKUPS = re.compile(r"~$|\.(swp|bak|orig)$")
 
 
+def _entries(path: Path) -> Iterator[Path]:
+    """Everything that Ansible may open: the inventory, and the folders of variables beside a hosts file."""
+    if path.is_dir():
+        yield from path.rglob("*")
+        return
+    yield path
+    for name in _VARIABLES:
+        yield from (path.parent / name).rglob("*")
+
+
 def hosts_files(path: Path) -> list[Path]:
     """The files that define hosts and groups.
 
@@ -64,6 +74,10 @@ def check(path: Path) -> None:
 
     :raises RefusedError: a file is not YAML, repeats a key, or has a host name that is no string; names file and line
     """
+    for entry in _entries(path):
+        if not entry.is_file() and not entry.is_dir():
+            # Ansible would skip a link that leads nowhere, and wait for a pipe
+            raise RefusedError(f"{entry}: is neither a file nor a folder", "remove it, or correct where the link leads")
     for file in hosts_files(path):
         if file.suffix in _SUFFIXES[1:]:
             _names(file, _compose(file))

@@ -52,7 +52,8 @@ class Region:
         environment = environments.load(name, release)
         catalog = catalogs.load()
         inventory = source.load(environment, source.variables(catalog))
-        region = cls(environment, catalog, inventory, releases.load_release(environment.settings.release))
+        named = "" if environment.ahead else f"{environment.file}: release"
+        region = cls(environment, catalog, inventory, releases.load_release(environment.settings.release, named))
         check(region)
         return region
 

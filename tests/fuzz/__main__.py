@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import collections
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -46,7 +47,8 @@ def run(seed: int, numbers: range, keep: Path | None = None) -> dict[int, list[s
         for number in numbers:
             with Case(tree, clean, f"{seed}/{number}") as case:
                 if keep:
-                    shutil.copytree(tree.top, keep, symlinks=True)
+                    # pipes too
+                    subprocess.run(["cp", "--archive", tree.top, keep], check=True)
                 if wrong := case.run():
                     failed[number] = wrong
                     print(f"case {number}: {'; '.join(case.changes)}", *wrong, sep="\n  ", flush=True)
