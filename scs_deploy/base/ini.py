@@ -12,6 +12,8 @@ import io
 import re
 from collections.abc import Iterator
 
+from scs_deploy.base.shown import shown
+
 Sections = dict[str, dict[str, tuple[str, ...]]]
 """section: key: its values, one per line that sets it"""
 
@@ -27,10 +29,6 @@ class IniError(ValueError):
     def __init__(self, line: int, what: str) -> None:
         super().__init__(f"line {line}: {what}")
         self.line, self.what = line, what
-
-
-def _shown(text: str, longest: int = 80) -> str:
-    return f"'{text if len(text) <= longest else text[:longest] + ' ...'}'"
 
 
 def parse(text: str, dialect: str = INI) -> Sections:
@@ -97,12 +95,12 @@ def _oslo(text: str) -> Iterator[tuple[int, str, str, str]]:
             raise IniError(number, f"starts with an invisible character, {line[0]!r}")
         sign = re.search("[=:]", line)
         if sign is None:
-            raise IniError(number, f"expected `key = value`, found {_shown(line)}")
+            raise IniError(number, f"expected `key = value`, found '{shown(line)}'")
         begun, key, value = number, line[: sign.start()].strip(), [line[sign.end() :].strip()]
         if not key:
             raise IniError(number, "the key is empty")
         if not section:
-            raise IniError(number, f"option '{key}' precedes the first [section]")
+            raise IniError(number, f"option '{shown(key)}' precedes the first [section]")
     if key:
         yield begun, section, key, "\n".join(value)
 
@@ -122,15 +120,15 @@ def _options(text: str) -> Iterator[tuple[int, str, str, str]]:
             if not end or not section:
                 raise IniError(number, "expected [group]")
             if rest.strip() and rest.strip()[0] != "#":
-                raise IniError(number, f"{_shown(rest.strip())} after the group is ignored: write it on its own line")
+                raise IniError(number, f"'{shown(rest.strip())}' after the group is ignored: write it on its own line")
             yield number, section, "", ""
             continue
         bare = _without_comment(bare)
         key, sign, value = (part.strip() for part in bare.partition("="))
         if not key or " " in key:
-            raise IniError(number, f"expected `option = value` or `option`, found {_shown(bare)}")
+            raise IniError(number, f"expected `option = value` or `option`, found '{shown(bare)}'")
         if not section:
-            raise IniError(number, f"option '{key}' precedes the first [group]")
+            raise IniError(number, f"option '{shown(key)}' precedes the first [group]")
         # the server reads both as the same option
         yield number, section, key.replace("-", "_"), value if sign else BARE
 

@@ -17,6 +17,7 @@ from pydantic_core import CoreSchema
 from scs_deploy.base import nesting
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.reading import read_text
+from scs_deploy.base.shown import shown
 
 
 def at(address: str, port: int) -> str:
@@ -139,7 +140,7 @@ class _Loader(yaml.CSafeLoader):
             if isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
                 if key_node.value in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"duplicate key '{key_node.value}'", key_node.start_mark
+                        None, None, f"duplicate key '{shown(key_node.value)}'", key_node.start_mark
                     )
                 seen.add(key_node.value)
         return super().construct_mapping(node, deep)
@@ -155,7 +156,7 @@ def _with_place(construct: Callable[[Any, yaml.ScalarNode], Any]) -> Callable[[A
             # with an explicit tag, any text comes here, and PyYAML relies on the pattern of the kind
             kind = node.tag.rpartition(":")[2]
             raise yaml.constructor.ConstructorError(
-                None, None, f"'{node.value[:60]}' is not a valid {kind}; quote it", node.start_mark
+                None, None, f"'{shown(node.value)}' is not a valid {kind}; quote it", node.start_mark
             ) from None
 
     return constructor
@@ -208,7 +209,7 @@ def where(path: Path, loc: tuple[str | int, ...]) -> str:
             # pydantic's locations also name union members and mapping keys, which the file does not contain
             continue
         line, node = child
-    return f"{path}:{line}: {'.'.join(str(p) for p in loc)}"
+    return f"{path}:{line}: {'.'.join(shown(p) for p in loc)}"
 
 
 def _child(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
@@ -229,4 +230,4 @@ def _describe(problem: Any) -> str:
     if kind == "missing":
         return "is required"
     message: str = problem["msg"]
-    return message.removeprefix("Value error, ")
+    return shown(message.removeprefix("Value error, "), 400)

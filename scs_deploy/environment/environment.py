@@ -27,7 +27,11 @@ class ApiAddress(Written):
     """An address that HAProxy serves the APIs on: a virtual IP and its DNS name."""
 
     address: IPAddress = Field(description="virtual IP; must be unused on the network")
-    name: str = Field(description="DNS name, used in the certificate and in every URL")
+    name: str = Field(
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
+        max_length=253,
+        description="DNS name, used in the certificate and in every URL",
+    )
     network: str = Field(default="management", description="the network that contains the address")
 
 

@@ -13,6 +13,7 @@ import yaml
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import compose_yaml
 from scs_deploy.base.reading import read_text
+from scs_deploy.base.shown import shown
 
 VAULT = "$ANSIBLE_VAULT"
 """First characters of a vault-encrypted file or value"""
@@ -94,7 +95,7 @@ def _compose(file: Path) -> yaml.Node | None:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
                 if key.value in seen:
                     raise RefusedError(
-                        f"{file}:{line}: duplicate key '{key.value}', first set in line {seen[key.value]}",
+                        f"{file}:{line}: duplicate key '{shown(key.value)}', first set in line {seen[key.value]}",
                         "Ansible would use the last one only; remove one of them",
                     )
                 seen[key.value] = line
@@ -126,7 +127,8 @@ def _names(file: Path, node: yaml.Node | None) -> None:
         for key, value in found.value:
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 raise RefusedError(
-                    f"{file}:{key.start_mark.line + 1}: {what} name {key.value} is not a string for YAML", "quote it"
+                    f"{file}:{key.start_mark.line + 1}: {what} name {shown(key.value)} is not a string for YAML",
+                    "quote it",
                 )
             if what == "group" and isinstance(value, yaml.MappingNode):
                 for part, content in value.value:

@@ -10,6 +10,7 @@ from pydantic import Field
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, load_model
+from scs_deploy.base.shown import shown
 
 
 class Suite(Model):
@@ -82,5 +83,5 @@ def load_release(name: str, where: str = "") -> Release:
     files = {p.stem: p for p in (paths.root() / "releases").glob("*.yml")}
     if name not in files:
         place = f"{where}: " if where else ""
-        raise RefusedError(f"{place}no release '{name[:60]}'", f"there are: {', '.join(sorted(files))}")
+        raise RefusedError(f"{place}no release '{shown(name)}'", f"there are: {', '.join(sorted(files))}")
     return load_model(Release, files[name], {"name": name})

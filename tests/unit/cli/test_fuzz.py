@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import load_yaml
+from scs_deploy.desired.check import check
+from scs_deploy.environment import environment as environments
+from scs_deploy.secrets import vault
 from tests.fuzz.__main__ import run
 from tests.fuzz.case import Outcome, faults
+from tests.fuzz.region import NAME, Tree, build
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdef", "bcdefg", strict=True)
@@ -24,6 +30,61 @@ def test_whatever_is_wrong_with_a_region_is_said_in_a_line_that_names_the_file()
         for name in ("SCS_ROOT", "SCS_ENVIRONMENTS", "SCS_ENVIRONMENT"):
             patch.setenv(name, "")
         assert run(0, range(12)) == {}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SCS_ROOT", "SCS_ENVIRONMENTS", "SCS_ENVIRONMENT"):
+            patch.setenv(name, "")
+        yield build(tmp_path_factory.mktemp("fuzz") / "region")
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "said"),
+    [
+        ("environment.yml", 'release: "2025.1"', "release: 2001-99-99", ":3: '2001-99-99' is not a valid timestamp"),
+        ("environment.yml", 'release: "2025.1"', "release: a/../b", ": release: no release 'a/../b'"),
+        ("environment.yml", "inventory: inventory", f"inventory: {'x' * 300}", ":5: inventory: is too long for a path"),
+        ("environment.yml", "internal.ha.scs.example", "münchen.example", ": api.internal.name: "),
+        ("inventory/hosts.yml", "ha-1:", '"ha\\n1":', "host ha\\n1 is not a valid host name"),
+        ("inventory/group_vars/all.yml", "", "\nno: 1\n", ": the name of a variable is a string, and YAML reads False"),
+        ("config/keystone.conf", "[token]", "x" * 9000, f":1: expected `key = value`, found '{'x' * 80} ...'"),
+    ],
+)
+def test_what_earlier_cases_found(tree: Tree, file: str, before: str, after: str, said: str) -> None:
+    path = tree.environment / file
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after, 1) if before else text + after, encoding="utf-8")
+    try:
+        (error,) = [f.error for f in check(NAME) if f.error]
+    finally:
+        path.write_text(text, encoding="utf-8")
+    assert error.startswith(str(tree.environment)) and said in error
+
+
+def test_a_pipe_in_an_inventory_is_not_waited_for(tree: Tree) -> None:
+    pipe = tree.environment / "inventory" / "host_vars" / "ha-9.yml"
+    os.mkfifo(pipe)
+    try:
+        assert [f.error for f in check(NAME)] == [f"{pipe}: is neither a file nor a folder"]
+    finally:
+        pipe.unlink()
+
+
+@pytest.mark.parametrize(("part", "said"), [("cert", "is not a PEM certificate"), ("key", "is not a PEM key")])
+def test_a_damaged_certificate_is_named(tree: Tree, part: str, said: str) -> None:
+    environment = environments.load(NAME)
+    file = environment.certificates_file
+    encrypted, plain = file.read_text(), yaml.safe_load(vault.read(environment, file))
+    plain["leaves"]["ha-1"][part] = plain["leaves"]["ha-1"][part].replace("M", "-", 3)
+    vault.save(environment, file, yaml.safe_dump(plain))
+    try:
+        errors = [f.error for f in check(NAME) if f.error]
+    finally:
+        file.write_text(encrypted)
+    assert errors == [f"{file}: leaves.ha-1.{part}: {said}" + ("" if part == "cert" else " without a password")]
 
 
 @pytest.mark.parametrize(
