@@ -24,12 +24,12 @@ def check_text(text: str) -> None:
         depth = depth + 1 if found[0] in "[{" else max(0, depth - 1)
         if depth > _OPEN:
             raise _error("too many unclosed brackets", text, found.start())
-    if found := re.search(rf"([-?][ \t]+){{{_OPEN}}}", text):
-        raise _error("too many levels in one line", text, found.start())
+    if deep := re.search(rf"([-?][ \t]+){{{_OPEN}}}", text):
+        raise _error("too many levels in one line", text, deep.start())
 
 
 def _error(problem: str, text: str, at: int) -> yaml.MarkedYAMLError:
-    mark = yaml.Mark("", at, text.count("\n", 0, at), 0, None, None)
+    mark = yaml.Mark("", at, text.count("\n", 0, at), 0, None, 0)
     return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 

@@ -368,7 +368,7 @@ class Builder:
             try:
                 output = self._ask(image_id, options.LIST)
             except ContainerError as error:
-                said = bytes(error.stderr or b"").decode(errors="replace")
+                said = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr
                 with self.store.log(name).open("a", encoding="utf-8") as log:
                     log.write(f"\n### list options\n{said}\n")
                 return None

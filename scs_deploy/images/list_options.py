@@ -53,7 +53,7 @@ def authentication() -> list[str]:
         from keystoneauth1 import loading
     except ImportError:
         return []
-    options = [*loading.get_session_conf_options(), *loading.get_adapter_conf_options()]
+    options: list[Any] = [*loading.get_session_conf_options(), *loading.get_adapter_conf_options()]
     for name in sorted(loading.get_available_plugin_names()):
         try:
             options += loading.get_plugin_loader(name).get_options()
@@ -61,7 +61,7 @@ def authentication() -> list[str]:
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
     names = {option.dest for option in options}
     for option in options:
-        old = getattr(option, "deprecated_opts", None) or getattr(option, "deprecated", ())
+        old = getattr(option, "deprecated_opts", None) or getattr(option, "deprecated", None) or ()
         names |= {each.name.replace("-", "_") for each in old}
     return sorted(names)
 
@@ -76,7 +76,8 @@ def reduced(data: dict[str, Any], login: list[str]) -> dict[str, Any]:
         options[section] = sorted(names | set(login if names & CLIENT else ()))
         for opt in group["opts"]:
             if opt["deprecated_for_removal"]:
-                reason = " ".join((opt["deprecated_reason"] or "").split())
+                # some are a page long
+                reason = " ".join((opt["deprecated_reason"] or "").split()).partition(". ")[0]
                 removal.setdefault(section, {})[opt["dest"]] = reason
     for section, old in data["deprecated_options"].items():
         for opt in old:

@@ -84,12 +84,10 @@ class Case:
         return path.relative_to(self.tree.top)
 
     def __exit__(self, *_: object) -> None:
-        # a mutation of a path may have changed its folder
-        for folder in dict.fromkeys(p.parent for p in self.touched):
-            if folder.is_dir() and not folder.is_symlink():
-                shutil.rmtree(folder)
-            else:
-                folder.unlink()
+        # a mutation of a path may have changed its folder, or that of another one
+        own = self.tree.environment
+        for folder in dict.fromkeys(own if own in p.parents else p.parent for p in self.touched):
+            shutil.rmtree(folder)
             shutil.copytree(self.clean / self._relative(folder), folder, symlinks=True)
 
     def run(self) -> list[str]:
