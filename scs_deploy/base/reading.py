@@ -8,9 +8,19 @@ from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.failures import explained
+from scs_deploy.base.shown import shown
 
 LARGEST = 64 * 2**20
 """bytes"""
+
+
+def check_name(path: Path) -> None:
+    """Check that a path can be part of a message.
+
+    :raises RefusedError: its name has control characters, or is not UTF-8
+    """
+    if not path.name.isprintable():
+        raise RefusedError(f"{path.parent}: '{shown(path.name)}': the name has control characters", "rename it")
 
 
 def read_bytes(path: Path) -> bytes:

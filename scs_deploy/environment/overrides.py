@@ -18,7 +18,7 @@ import yaml
 
 from scs_deploy.base import ini
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.base.reading import read_text
+from scs_deploy.base.reading import check_name, read_text
 
 Formats = Mapping[str, Mapping[str, str]]
 """service or container: file: its format"""
@@ -96,6 +96,8 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     if not folder.is_dir():
         if folder.is_symlink():
             raise RefusedError(f"{folder}: this link leads nowhere", f"it points to {folder.readlink()}")
+        if folder.exists():
+            raise RefusedError(f"{folder}: is neither a file nor a folder")
         return
     real = folder.resolve()
     if real in above:
@@ -103,6 +105,7 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     for entry in sorted(folder.iterdir()):
         if _EDITORS.search(entry.name):
             continue
+        check_name(entry)
         if entry.is_file():
             yield entry
         else:

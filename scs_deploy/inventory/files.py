@@ -12,7 +12,7 @@ import yaml
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import compose_yaml
-from scs_deploy.base.reading import read_text
+from scs_deploy.base.reading import check_name, read_text
 from scs_deploy.base.shown import shown
 
 VAULT = "$ANSIBLE_VAULT"
@@ -76,12 +76,17 @@ def check(path: Path) -> None:
     :raises RefusedError: a file is not YAML, repeats a key, or has a host name that is no string; names file and line
     """
     for entry in _entries(path):
+        check_name(entry)
         if not entry.is_file() and not entry.is_dir():
             # Ansible would skip a link that leads nowhere, and wait for a pipe
             raise RefusedError(f"{entry}: is neither a file nor a folder", "remove it, or correct where the link leads")
     for file in hosts_files(path):
         if file.suffix in _SUFFIXES[1:]:
-            _names(file, _compose(file))
+            node = _compose(file)
+            if isinstance(node, yaml.ScalarNode) and node.value:
+                # Ansible would try its parsers of other formats, which take long for a long text
+                raise RefusedError(f"{file}:1: expected groups of hosts, found the text '{shown(node.value)}'")
+            _names(file, node)
     for file in variable_files(path):
         _compose(file)
 

@@ -48,6 +48,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
         ("environment.yml", "inventory: inventory", f"inventory: {'x' * 300}", ":5: inventory: is too long for a path"),
         ("environment.yml", "internal.ha.scs.example", "münchen.example", ": api.internal.name: "),
         ("inventory/hosts.yml", "ha-1:", '"ha\\n1":', "host ha\\n1 is not a valid host name"),
+        ("inventory/hosts.yml", "all:", "all ", ":3: "),
         ("inventory/group_vars/all.yml", "", "\nno: 1\n", ": the name of a variable is a string, and YAML reads False"),
         ("config/keystone.conf", "[token]", "x" * 9000, f":1: expected `key = value`, found '{'x' * 80} ...'"),
     ],
@@ -64,13 +65,20 @@ def test_what_earlier_cases_found(tree: Tree, file: str, before: str, after: str
     assert error.startswith(str(tree.environment)) and said in error
 
 
-def test_a_pipe_in_an_inventory_is_not_waited_for(tree: Tree) -> None:
-    pipe = tree.environment / "inventory" / "host_vars" / "ha-9.yml"
+@pytest.mark.parametrize("folder", ["inventory/host_vars", "config/hosts/ha-1"])
+def test_a_pipe_is_not_waited_for_and_a_name_is_one_line(tree: Tree, folder: str) -> None:
+    pipe, lines = tree.environment / folder / "nova.conf", tree.environment / folder / "a\nb.conf"
     os.mkfifo(pipe)
     try:
-        assert [f.error for f in check(NAME)] == [f"{pipe}: is neither a file nor a folder"]
+        assert [f.error for f in check(NAME) if f.error] == [f"{pipe}: is neither a file nor a folder"]
     finally:
         pipe.unlink()
+    lines.write_text("")
+    try:
+        said = f"{lines.parent}: 'a\\nb.conf': the name has control characters"
+        assert [f.error for f in check(NAME) if f.error] == [said]
+    finally:
+        lines.unlink()
 
 
 @pytest.mark.parametrize(("part", "said"), [("cert", "is not a PEM certificate"), ("key", "is not a PEM key")])
