@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 LAYOUT ?= single
+N ?= 10000
 # Many tests wait: one process more than cores.
 PARALLEL ?= $(shell echo $$(($$(nproc) + 1)))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -10,7 +11,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # The testbed needs root for Docker and /etc/hosts.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_CONFIG)
 
-.PHONY: help setup testbed test lint unit catalog golden golden-update molecule host e2e fault docs format wheel manager-image lock clean
+.PHONY: help setup testbed test lint unit fuzz catalog golden golden-update molecule host e2e fault docs format wheel manager-image lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ lint: ## Run ruff, mypy, shellcheck, yamllint, ansible-lint
 
 unit: ## Run the unit tests
 	pytest -n $(PARALLEL) tests/unit
+
+fuzz: ## Check N random mutations of a region's files (SEED repeats a run)
+	python -m tests.fuzz --number $(N) $(if $(SEED),--seed $(SEED))
 
 catalog: ## Check every service in the catalog
 	pytest tests/catalog

@@ -101,6 +101,7 @@ def environment_page() -> str:
     )  # fmt: skip
     for part in parts:
         body += model(part)
+    body += values("Unknown options", environment.UnknownOptions)
     return page("Environment", intro, body)
 
 

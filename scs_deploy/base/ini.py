@@ -12,6 +12,8 @@ import io
 import re
 from collections.abc import Iterator
 
+from scs_deploy.base.shown import shown
+
 Sections = dict[str, dict[str, tuple[str, ...]]]
 """section: key: its values, one per line that sets it"""
 
@@ -37,12 +39,23 @@ def parse(text: str, dialect: str = INI) -> Sections:
     :raises IniError: the reader would reject a line, or would ignore it
     """
     result: dict[str, dict[str, list[str]]] = {}
-    keys = _options(text) if dialect == CNF else _oslo(text)
-    for section, key, value in keys:
+    for _, section, key, value in _keys(text, dialect):
         found = result.setdefault(section, {})
         if key:
             found.setdefault(key, []).append(value)
     return {s: {k: tuple(v) for k, v in found.items()} for s, found in result.items()}
+
+
+def places(text: str, dialect: str = INI) -> list[tuple[int, str, str]]:
+    """(line, section, key) of everything that the text sets; without key: the section begins.
+
+    :raises IniError: see `parse`
+    """
+    return [(line, section, key) for line, section, key, _ in _keys(text, dialect)]
+
+
+def _keys(text: str, dialect: str) -> Iterator[tuple[int, str, str, str]]:
+    return _options(text) if dialect == CNF else _oslo(text)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
@@ -50,10 +63,14 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     return ((n, line.rstrip()) for n, line in enumerate(io.StringIO(text, newline=None), 1))
 
 
-def _oslo(text: str) -> Iterator[tuple[str, str, str]]:
-    """(section, key, value); without key: the section begins. https://docs.openstack.org/oslo.config, iniparser.py"""
+def _oslo(text: str) -> Iterator[tuple[int, str, str, str]]:
+    """(line, section, key, value); without key: the section begins.
+
+    https://docs.openstack.org/oslo.config, iniparser.py
+    """
     section = key = ""
     value: list[str] = []
+    begun = 0
     for number, line in _lines(text):
         if line.startswith((" ", "\t")):
             if not key:
@@ -61,7 +78,7 @@ def _oslo(text: str) -> Iterator[tuple[str, str, str]]:
             value.append(line.lstrip())
             continue
         if key:
-            yield section, key, "\n".join(value)
+            yield begun, section, key, "\n".join(value)
             key = ""
         if not line or line[0] in "#;":
             continue
@@ -71,25 +88,25 @@ def _oslo(text: str) -> Iterator[tuple[str, str, str]]:
             section = line[1:-1]
             if not section:
                 raise IniError(number, "the section has no name")
-            yield section, "", ""
+            yield number, section, "", ""
             continue
         if line[0].isspace():
             # oslo.config takes it for a key, whatever follows
             raise IniError(number, f"starts with an invisible character, {line[0]!r}")
         sign = re.search("[=:]", line)
         if sign is None:
-            raise IniError(number, f"expected `key = value`, found '{line}'")
-        key, value = line[: sign.start()].strip(), [line[sign.end() :].strip()]
+            raise IniError(number, f"expected `key = value`, found '{shown(line)}'")
+        begun, key, value = number, line[: sign.start()].strip(), [line[sign.end() :].strip()]
         if not key:
             raise IniError(number, "the key is empty")
         if not section:
-            raise IniError(number, f"option '{key}' precedes the first [section]")
+            raise IniError(number, f"option '{shown(key)}' precedes the first [section]")
     if key:
-        yield section, key, "\n".join(value)
+        yield begun, section, key, "\n".join(value)
 
 
-def _options(text: str) -> Iterator[tuple[str, str, str]]:
-    """(section, key, value); without key: the section begins. https://mariadb.com/kb/en/option-files, my_default.c"""
+def _options(text: str) -> Iterator[tuple[int, str, str, str]]:
+    """As `_oslo`. https://mariadb.com/kb/en/option-files, my_default.c"""
     section = ""
     for number, line in _lines(text):
         bare = line.strip()
@@ -103,17 +120,17 @@ def _options(text: str) -> Iterator[tuple[str, str, str]]:
             if not end or not section:
                 raise IniError(number, "expected [group]")
             if rest.strip() and rest.strip()[0] != "#":
-                raise IniError(number, f"'{rest.strip()}' after the group is ignored: write it on its own line")
-            yield section, "", ""
+                raise IniError(number, f"'{shown(rest.strip())}' after the group is ignored: write it on its own line")
+            yield number, section, "", ""
             continue
         bare = _without_comment(bare)
         key, sign, value = (part.strip() for part in bare.partition("="))
         if not key or " " in key:
-            raise IniError(number, f"expected `option = value` or `option`, found '{bare}'")
+            raise IniError(number, f"expected `option = value` or `option`, found '{shown(bare)}'")
         if not section:
-            raise IniError(number, f"option '{key}' precedes the first [group]")
+            raise IniError(number, f"option '{shown(key)}' precedes the first [group]")
         # the server reads both as the same option
-        yield section, key.replace("-", "_"), value if sign else BARE
+        yield number, section, key.replace("-", "_"), value if sign else BARE
 
 
 def _without_comment(line: str) -> str:

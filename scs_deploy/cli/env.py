@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from scs_deploy.base.errors import ScsError
+from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.failures import explained
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
 from scs_deploy.cli._tables import Column, show_table
@@ -57,7 +58,6 @@ def init(
 
 def list_environments(as_json: JsonOption = False) -> None:
     """List environments; an asterisk marks the selected one."""
-    from scs_deploy.base.errors import RefusedError
     from scs_deploy.environment.environment import current as current_environment
     from scs_deploy.environment.environment import load as load_environment
     from scs_deploy.environment.environment import names
@@ -128,9 +128,12 @@ def check(
     try:
         chosen = name or environment or current_environment()
         findings = check_files(chosen)
-    except ScsError as error:
+    except Exception as error:
+        said = explained(error)
+        if not isinstance(said, RefusedError):
+            raise
         chosen = name or environment or ""
-        findings = [Finding(part="environment", error=error.message, hint=error.hint)]
+        findings = [Finding(part="environment", error=said.message, hint=said.hint)]
     bad = [f for f in findings if f.error]
     if as_json:
         print_json({"environment": chosen, "ok": not bad, "parts": [f.model_dump() for f in findings]})
@@ -165,6 +168,8 @@ def _print(finding: Finding) -> None:
     if finding.error:
         line.append(finding.error, "red")
         line.append(f" ({finding.hint})" if finding.hint else "")
+    elif finding.warning:
+        line.append(f"warning: {finding.warning}", "yellow")
     else:
         line.append(finding.summary)
     console.print(line, soft_wrap=True)

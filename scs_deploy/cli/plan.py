@@ -11,7 +11,7 @@ import typer
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli import _plans as plans
-from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, print_json
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.spec.container import Impact
@@ -72,11 +72,14 @@ def plan(
     from scs_deploy.cli._region import load_region
     from scs_deploy.engine.observe import make_plan
     from scs_deploy.operations import saved_plan
+    from scs_deploy.region import options
     from scs_deploy.region.selection import Selection
 
     if offline and (exit_code or allow or out):
         raise RefusedError("--offline cannot be combined with --exit-code, --allow or --out", "leave out --offline")
     region = load_region(environment)
+    for warning in options.check(region):
+        errors.print(f"warning: {warning}", markup=False, soft_wrap=True)
     selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
     if offline:
         _offline(region, selection, as_json)

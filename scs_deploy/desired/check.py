@@ -9,8 +9,9 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import digest
 from scs_deploy.environment import sharing
+from scs_deploy.environment.environment import UnknownOptions
 from scs_deploy.images.recipe import load_recipes
-from scs_deploy.region import resolvers
+from scs_deploy.region import options, resolvers
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.hidden import readable
 from scs_deploy.region.region import Region
@@ -25,6 +26,7 @@ class Finding(Model):
     summary: str = ""
     error: str = ""
     hint: str = ""
+    warning: str = ""
 
 
 def check(name: str | None) -> list[Finding]:
@@ -58,6 +60,8 @@ def check(name: str | None) -> list[Finding]:
             found.append(Finding(part=part, summary=look(region)))
         except ScsError as error:
             found.append(_wrong(part, error))
+    if not {f.part for f in found if f.error} & {"overrides", "release lock"}:
+        found += _options(region)
     # a region without a lock has no images, which containers and so files depend on
     if region.environment.lock_file.exists() and not any(f.error for f in found):
         found.append(_files(region))
@@ -76,6 +80,21 @@ def _files(region: Region) -> Finding:
 def _not_checked(region: Region) -> str:
     owner = sharing.user_name(region.environment.secrets_file.stat().st_uid)
     return f"not checked: only {owner} may read them"
+
+
+def _options(region: Region) -> list[Finding]:
+    """Options in overrides that their services do not read, or will not read for long."""
+    try:
+        problems = options.problems(region)
+    except ScsError as error:
+        return [_wrong("options", error)]
+    refuses = region.environment.settings.unknown_options is UnknownOptions.REFUSE
+    return [
+        Finding(part="options", error=f"{p.where}: {p.what}", hint=p.hint)
+        if p.unknown and refuses
+        else Finding(part="options", warning=str(p))
+        for p in problems
+    ]
 
 
 def _wrong(part: str, error: ScsError) -> Finding:

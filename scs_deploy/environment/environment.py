@@ -10,7 +10,9 @@ from pydantic import Field, model_validator
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.base.model import IPAddress, IPNetwork, Model, Written, load_model
+from scs_deploy.base.model import IPAddress, IPNetwork, Model, PathText, Written, load_model
+from scs_deploy.base.words import Words
+from scs_deploy.environment import option_lists
 from scs_deploy.spec.container import Impact
 
 
@@ -25,7 +27,11 @@ class ApiAddress(Written):
     """An address that HAProxy serves the APIs on: a virtual IP and its DNS name."""
 
     address: IPAddress = Field(description="virtual IP; must be unused on the network")
-    name: str = Field(description="DNS name, used in the certificate and in every URL")
+    name: str = Field(
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*$",
+        max_length=253,
+        description="DNS name, used in the certificate and in every URL",
+    )
     network: str = Field(default="management", description="the network that contains the address")
 
 
@@ -58,7 +64,7 @@ class Ssh(Written):
     """How the manager connects to hosts."""
 
     user: str = Field(default="root", description="login user; a user other than root needs sudo")
-    private_key: str = Field(
+    private_key: PathText = Field(
         default="state/ssh/id_ed25519", description="private key file, relative to the environment's folder"
     )
 
@@ -75,12 +81,12 @@ class Rolling(Written):
 class Backup(Written):
     """Settings of `scs backup`."""
 
-    target: str = Field(
+    target: PathText = Field(
         default="state/backups",
         description="folder, relative to the environment's, or `ssh://user@host[:port]/folder`; "
         "each region gets a subfolder",
     )
-    ssh_key: str | None = Field(
+    ssh_key: PathText | None = Field(
         default=None,
         description="private key file for ssh://, relative to the environment's folder; default: the hosts' key",
     )
@@ -97,6 +103,13 @@ class Backup(Written):
     )
 
 
+class UnknownOptions(Words):
+    """What to do about an override's option that its service does not read."""
+
+    REFUSE = "refuse", "it has no effect, and its author expects one: nothing is changed"
+    WARN = "warn", "for options of plugins that the images' packages do not declare"
+
+
 class Testbed(Written):
     """Settings of `scs testbed` for this environment. Absent in a real region."""
 
@@ -109,17 +122,21 @@ class Settings(Written):
 
     release: str = Field(description="name of a file in releases/, without .yml")
     region: str = Field(default="RegionOne", description="name of the Keystone region")
-    inventory: str = Field(default="inventory", description="folder or file, relative to the environment's folder")
+    inventory: PathText = Field(default="inventory", description="folder or file, relative to the environment's folder")
     networks: dict[str, Network] = Field(description="networks by name; `management` is required")
     api: Api = Field(description="API addresses of the region")
     registry: Registry = Field(description="registry that hosts pull images from")
     ssh: Ssh = Field(default=Ssh(), description="how the manager connects to hosts")
-    vault_password_file: str | None = Field(
+    vault_password_file: PathText | None = Field(
         default=None, description="file with the vault password, relative to the environment's folder"
     )
     vault_password_command: str | None = Field(default=None, description="command that prints the vault password")
     allow: tuple[Impact, ...] = Field(
         default=(), description="impacts that every run may have without `--allow`: data-plane, network"
+    )
+    unknown_options: UnknownOptions = Field(
+        default=UnknownOptions.REFUSE,
+        description="options in `config/` that their services do not read: refuse, or warn",
     )
     rolling: Rolling = Field(default=Rolling(), description="how many hosts change at the same time")
     backup: Backup = Field(default=Backup(), description="where backups are stored and how many are kept")
@@ -182,6 +199,11 @@ class Environment(Model):
     def lock_file(self) -> Path:
         """The release lock that this environment uses: what its release resolved to in this region."""
         return self.next_lock(self.settings.release) if self.ahead else self.present_lock
+
+    @property
+    def options_file(self) -> Path:
+        """The options that the services of the release's images read."""
+        return option_lists.file_of(self.path, self.settings.release)
 
     @property
     def present_lock(self) -> Path:

@@ -18,6 +18,7 @@ import yaml
 
 from scs_deploy.base import ini
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.reading import check_name, read_text
 from scs_deploy.environment import policy
 
 Formats = Mapping[str, Mapping[str, str]]
@@ -108,6 +109,8 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     if not folder.is_dir():
         if folder.is_symlink():
             raise RefusedError(f"{folder}: this link leads nowhere", f"it points to {folder.readlink()}")
+        if folder.exists():
+            raise RefusedError(f"{folder}: is neither a file nor a folder")
         return
     real = folder.resolve()
     if real in above:
@@ -115,6 +118,7 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     for entry in sorted(folder.iterdir()):
         if _EDITORS.search(entry.name):
             continue
+        check_name(entry)
         if entry.is_file():
             yield entry
         else:
@@ -126,10 +130,7 @@ def parse(file: Path, fmt: str) -> None:
 
     :raises RefusedError: the reader would reject it; names file and line
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{file}: cannot be read: {error}") from None
+    text = read_text(file)
     try:
         flatten(text, fmt)
     except (ValueError, yaml.YAMLError) as error:

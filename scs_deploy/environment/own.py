@@ -61,7 +61,8 @@ def load_release(environment: Environment, name: str | None = None) -> Release:
 
 def read_release(environment: Environment, name: str | None = None) -> tuple[Release, tuple[LeftOut, ...]]:
     """As `load_release`, with the own images that were left out because of their names."""
-    shipped = release.load_release(name or environment.settings.release)
+    named = "" if name or environment.ahead else f"{environment.file}: release"
+    shipped = release.load_release(name or environment.settings.release, named)
     images: dict[str, Path] = {}
     wrong = []
     for file in _files(environment.path / IMAGES):

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.environment import own, release_lock
+from scs_deploy.environment import option_lists, own, release_lock
 from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.option_lists import OptionList
 from scs_deploy.images import advisories, collection, python, registry, sbom
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.builder import LABEL_INPUTS, LABEL_RECIPE, Builder, Built, Own, local_tag
@@ -54,6 +55,7 @@ class RegionImages:
         self.builder = Builder(self.engine, self.release, store, on_event, self._find, trusted, own=mine)
         self.api: registry.Api | None = None
         self._locked: dict[str, LockedImage] = {}
+        self._options: dict[str, OptionList] = {}
         self._pushed: list[str] = []
 
     @property
@@ -181,6 +183,9 @@ class RegionImages:
         assert self.api
         start = time.monotonic()
         image = self.engine.images.get(self.builder.tag(name))
+        self.on_event(Event(name, "running", "list options"))
+        if known := self.builder.options(name):
+            self._options[name] = known
         # includes the images of the previous release, which the registry has
         entry = self._known_images.get(name)
         # images that scs did not build have no such label
@@ -269,6 +274,7 @@ class RegionImages:
 
     def _write_lock(self) -> bool:
         self.lock = release_lock.merge(self.lock, self._locked, self.release.images)
+        option_lists.save(self.environment.options_file, self._options, self.lock)
         return release_lock.save(self.lock, self.environment.lock_file)
 
 

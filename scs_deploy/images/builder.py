@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.images import apt, base, python
+from scs_deploy.environment.option_lists import OptionList
+from scs_deploy.images import apt, base, options, python
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.events import Event, OnEvent, State, ignore
 from scs_deploy.images.packages import Package
@@ -381,6 +382,26 @@ class Builder:
         tag = self.tag(name)
         licenses = apt.parse_licenses(self._ask(tag, apt.LICENSES))
         return {**licenses, **python.parse_licenses(self._ask(tag, python.LICENSES))}
+
+    def options(self, name: str) -> OptionList | None:
+        """The options that the programs of an image on this manager read; None: it contains no OpenStack.
+
+        An image from elsewhere may be unable to tell; the log says why.
+        """
+        from docker.errors import ContainerError
+
+        image_id = str(self.engine.images.get(self.tag(name)).id)
+        output = self.store.options(image_id)
+        if output is None:
+            try:
+                output = self._ask(image_id, options.LIST)
+            except ContainerError as error:
+                said = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr
+                with self.store.log(name).open("a", encoding="utf-8") as log:
+                    log.write(f"\n### list options\n{said}\n")
+                return None
+            self.store.remember_options(image_id, output)
+        return options.parse(output)
 
     def _ask(self, image: str, script: str) -> str:
         output: bytes = self.engine.containers.run(

@@ -41,6 +41,18 @@ class Store:
         path = self.folder / "packages" / f"{image_id.removeprefix('sha256:')}.tsv"
         replace(path, pkg.write(packages))
 
+    def options(self, image_id: str) -> str | None:
+        """The cached output of the image's list of options."""
+        path = self._options(image_id)
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def remember_options(self, image_id: str, output: str) -> None:
+        """Cache the options of an image, which never change."""
+        replace(self._options(image_id), output)
+
+    def _options(self, image_id: str) -> Path:
+        return self.folder / "packages" / f"{image_id.removeprefix('sha256:')}.options.json"
+
     def resolved(self) -> dict[str, dict[str, str]]:
         """Cached results of apt's resolver: key of the query: {package: version}."""
         try:

@@ -78,6 +78,11 @@ def _templated(host: str, plain: Variables, loader: Any, environment: Environmen
     templar = Templar(loader=loader, variables=plain)
     own, places = {}, {}
     for key, value in plain.items():
+        if not isinstance(key, str):
+            raise RefusedError(
+                f"{_origin(key) or _origin(value)}: the name of a variable is a string, and YAML reads {key!r}",
+                "quote it",
+            )
         if key in _OWN or _magic(key):
             continue
         if at := _origin(value):

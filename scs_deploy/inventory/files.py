@@ -11,6 +11,9 @@ from pathlib import Path
 import yaml
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.model import compose_yaml
+from scs_deploy.base.reading import check_name, read_text
+from scs_deploy.base.shown import shown
 
 VAULT = "$ANSIBLE_VAULT"
 """First characters of a vault-encrypted file or value"""
@@ -19,6 +22,16 @@ _VARIABLES = ("group_vars", "host_vars")
 _SUFFIXES = ("", ".yml", ".yaml", ".json")
 _DOCUMENTS = (".md", ".txt", ".rst", ".rpm", ".pyc", ".pyo", ".retry")
 _BACKUPS = re.compile(r"~$|\.(swp|bak|orig)$")
+
+
+def _entries(path: Path) -> Iterator[Path]:
+    """Everything that Ansible may open: the inventory, and the folders of variables beside a hosts file."""
+    if path.is_dir():
+        yield from path.rglob("*")
+        return
+    yield path
+    for name in _VARIABLES:
+        yield from (path.parent / name).rglob("*")
 
 
 def hosts_files(path: Path) -> list[Path]:
@@ -62,22 +75,24 @@ def check(path: Path) -> None:
 
     :raises RefusedError: a file is not YAML, repeats a key, or has a host name that is no string; names file and line
     """
+    for entry in _entries(path):
+        check_name(entry)
+        if not entry.is_file() and not entry.is_dir():
+            # Ansible would skip a link that leads nowhere, and wait for a pipe
+            raise RefusedError(f"{entry}: is neither a file nor a folder", "remove it, or correct where the link leads")
     for file in hosts_files(path):
         if file.suffix in _SUFFIXES[1:]:
-            _names(file, _compose(file))
+            node = _compose(file)
+            if isinstance(node, yaml.ScalarNode) and node.value:
+                # Ansible would try its parsers of other formats, which take long for a long text
+                raise RefusedError(f"{file}:1: expected groups of hosts, found the text '{shown(node.value)}'")
+            _names(file, node)
     for file in variable_files(path):
         _compose(file)
 
 
 def _compose(file: Path) -> yaml.Node | None:
-    text = read(file)
-    try:
-        node = yaml.compose(text, Loader=yaml.CSafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RefusedError(f"{file}:{line}: {error.problem or 'not valid YAML'}") from None
-    except yaml.YAMLError as error:
-        raise RefusedError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from None
+    node = compose_yaml(read_text(file), file)
     for mapping in _mappings(node):
         seen: dict[str, int] = {}
         for key, _ in mapping.value:
@@ -85,7 +100,7 @@ def _compose(file: Path) -> yaml.Node | None:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
                 if key.value in seen:
                     raise RefusedError(
-                        f"{file}:{line}: duplicate key '{key.value}', first set in line {seen[key.value]}",
+                        f"{file}:{line}: duplicate key '{shown(key.value)}', first set in line {seen[key.value]}",
                         "Ansible would use the last one only; remove one of them",
                     )
                 seen[key.value] = line
@@ -117,7 +132,8 @@ def _names(file: Path, node: yaml.Node | None) -> None:
         for key, value in found.value:
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 raise RefusedError(
-                    f"{file}:{key.start_mark.line + 1}: {what} name {key.value} is not a string for YAML", "quote it"
+                    f"{file}:{key.start_mark.line + 1}: {what} name {shown(key.value)} is not a string for YAML",
+                    "quote it",
                 )
             if what == "group" and isinstance(value, yaml.MappingNode):
                 for part, content in value.value:
@@ -133,24 +149,13 @@ def _host_lines(file: Path, name: str) -> Iterator[int]:
 
 
 def _first_words(file: Path, name: str) -> Iterator[int]:
-    return (n for n, line in enumerate(read(file).splitlines(), 1) if line.split()[:1] == [name])
-
-
-def read(file: Path) -> str:
-    """A file's text.
-
-    :raises RefusedError: it cannot be read
-    """
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{file}: cannot be read: {error}") from None
+    return (n for n, line in enumerate(read_text(file).splitlines(), 1) if line.split()[:1] == [name])
 
 
 def encrypted(path: Path) -> str:
     """`file:line` of the first vault-encrypted file or value; empty if nothing is encrypted."""
     for file in (*hosts_files(path), *variable_files(path)):
-        head, found, _ = read(file).partition(VAULT)
+        head, found, _ = read_text(file).partition(VAULT)
         if found:
             return f"{file}:{head.count(chr(10)) + 1}"
     return ""
@@ -202,8 +207,8 @@ class Sources:
     def _keys(self, file: Path) -> dict[str, int]:
         if file not in self._lines:
             try:
-                node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-            except (OSError, UnicodeDecodeError, yaml.YAMLError):
+                node = compose_yaml(read_text(file), file)
+            except RefusedError:
                 node = None
             pairs = node.value if isinstance(node, yaml.MappingNode) else []
             self._lines[file] = {k.value: k.start_mark.line + 1 for k, _ in pairs}

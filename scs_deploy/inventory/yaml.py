@@ -8,6 +8,7 @@ from typing import Any
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import validate
+from scs_deploy.base.shown import shown
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory import ansible, checks
 from scs_deploy.inventory.files import Sources
@@ -36,7 +37,7 @@ def load(environment: Environment, known: checks.Known, path: Path | None = None
     groups = {g for _, names, _ in raw.values() for g in names}
     for name in sorted(raw):
         if problem := checks.name_problem(name, groups, environment.settings):
-            raise RefusedError(f"{sources.host(name)}: host {name} {problem}")
+            raise RefusedError(f"{sources.host(name)}: host {shown(name)} {problem}")
     hosts = {name: _host(environment, sources, name, *raw[name][:2], known) for name in sorted(raw)}
     _check_addresses(environment, sources, hosts)
     inventory = grouped(hosts)
@@ -63,7 +64,7 @@ def _host(
     at = sources.find(name, "networks")
     for network, value in raw_networks.items():
         if network not in environment.settings.networks:
-            raise RefusedError(f"{at}: host {name}: network '{network}' is not defined in {environment.file}")
+            raise RefusedError(f"{at}: host {name}: network '{shown(network)}' is not defined in {environment.file}")
         interface = validate(Interface, value, _file_of(at), ("networks", network))
         if interface.address and interface.address not in environment.settings.networks[network].cidr:
             cidr = environment.settings.networks[network].cidr
@@ -80,7 +81,7 @@ def _host(
 
             close = difflib.get_close_matches(key, known, n=1)
             raise RefusedError(
-                f"{sources.find(name, key)}: {key}: unknown variable",
+                f"{sources.find(name, key)}: {shown(key)}: unknown variable",
                 f"did you mean {close[0]}?" if close else "no service declares it",
             )
         if problem := known[key].problem(settings[key]):

@@ -13,7 +13,7 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.base.plural import counted
 from scs_deploy.engine import execute
-from scs_deploy.engine.events import Stage, Watch, ignore
+from scs_deploy.engine.events import Note, Stage, Watch, ignore
 from scs_deploy.engine.observe import make_plan
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations import saved_plan
@@ -22,6 +22,7 @@ from scs_deploy.plan.change import REGION
 from scs_deploy.plan.region import Plan
 from scs_deploy.prober import watch as probing
 from scs_deploy.prober.watch import ProbeOptions
+from scs_deploy.region import options
 from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
@@ -62,8 +63,16 @@ Request = TypeVar("Request", bound=ApplyRequest)
 class Converge(Operation[Request, Plan, Applied], Generic[Request]):
     """Brings the selected part of a region to its desired state by making exactly the changes of a plan."""
 
+    strict = True
+    """whether an unknown option in an override is refused, if the environment says so"""
+
     def plan(self, watch: Watch = ignore) -> Plan:
-        """See Operation."""
+        """See Operation.
+
+        :raises RefusedError: an override has an option that its service does not read
+        """
+        for warning in options.check(self.region, self.strict):
+            watch(Note(f"warning: {warning}"))
         watch(Stage("planning"))
         return make_plan(self.region, self.request.selection)
 

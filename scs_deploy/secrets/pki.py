@@ -83,7 +83,7 @@ def load(environment: Environment) -> Certificates:
 
     :raises RefusedError: certificates.yml is missing or invalid, or the vault password is missing or wrong
     """
-    store = _load(environment)
+    store = _read(environment)
     return Certificates(ca_pem=store.bundle, leaves=store.leaves)
 
 
@@ -236,9 +236,39 @@ def _publish(environment: Environment, store: _Store) -> None:
         vault.write(file, store.bundle, mode=0o644)
 
 
-def _load(environment: Environment) -> _Store:
+def _read(environment: Environment) -> _Store:
     file = environment.certificates_file
     return validate(_Store, parse_yaml(vault.read(environment, file), file), file)
+
+
+def _load(environment: Environment) -> _Store:
+    """As `_read`, and check that every certificate can be read and has its key."""
+    store = _read(environment)
+    parts = {"ca": store.ca, **{f"leaves.{n}": leaf for n, leaf in store.leaves.items()}}
+    if store.next_ca:
+        parts["next_ca"] = store.next_ca
+    for key, leaf in parts.items():
+        if wrong := _damage(leaf):
+            raise RefusedError(f"{environment.certificates_file}: {key}.{wrong}", "restore the file from a backup")
+    return store
+
+
+def _damage(leaf: Leaf) -> str:
+    """What of a certificate and its key cannot be used; empty if nothing."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        cert = x509.load_pem_x509_certificate(leaf.cert.encode())
+        public = cert.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return "cert: is not a PEM certificate"
+    try:
+        key = load_pem_private_key(leaf.key.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return "key: is not a PEM key without a password"
+    return "" if key.public_key() == public else "key: is not the key of the certificate"
 
 
 def _stale(store: _Store, leaves: Mapping[str, Iterable[str]]) -> list[str]:
@@ -250,7 +280,10 @@ def _good(leaf: Leaf, names: list[str], ca: Leaf) -> bool:
     from cryptography import x509
 
     cert = x509.load_pem_x509_certificate(leaf.cert.encode())
-    present = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        present = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
     authority = x509.load_pem_x509_certificate(ca.cert.encode())
     lasts = cert.not_valid_after_utc - _now() >= datetime.timedelta(days=RENEW_DAYS)
     return (

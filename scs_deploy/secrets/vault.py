@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.reading import read_text
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 
@@ -69,7 +70,10 @@ def decrypt(text: str, password: bytes, name: str) -> str:
             "check vault_password_file or vault_password_command in environment.yml",
         )
     unpadder = padding.PKCS7(128).unpadder()
-    return (unpadder.update(_cipher(cipher_key, counter, data)) + unpadder.finalize()).decode()
+    try:
+        return (unpadder.update(_cipher(cipher_key, counter, data)) + unpadder.finalize()).decode()
+    except ValueError:
+        raise RefusedError(f"{name}: the content is not UTF-8 text", f"ansible-vault edit {name}") from None
 
 
 def _keys(password: bytes, salt: bytes) -> tuple[bytes, bytes, bytes]:
@@ -107,7 +111,11 @@ def password(environment: Environment) -> bytes:
     _finish_rotation(environment)
     file = password_file(environment)
     if file is not None:
-        return read_password(file, f"{environment.file}: vault_password_file")
+        what = f"{environment.file}: vault_password_file"
+        if file.exists() and not file.is_file():
+            # a pipe would block, and could be read once only
+            raise RefusedError(f"{what}: {file} is not a regular file", "vault_password_command reads from elsewhere")
+        return read_password(file, what)
     return _from_command(environment)
 
 
@@ -179,13 +187,9 @@ def read(environment: Environment, file: Path) -> str:
     :raises RefusedError: it is missing or cannot be decrypted
     """
     key = password(environment)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise RefusedError(f"{file}: no such file", "scs secrets init") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedError(f"{file}: cannot be read: {error}") from None
-    return decrypt(text, key, str(file))
+    if not os.path.lexists(file):
+        raise RefusedError(f"{file}: no such file", "scs secrets init")
+    return decrypt(read_text(file), key, str(file))
 
 
 def save(environment: Environment, file: Path, plain: str) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, load_model
+from scs_deploy.base.shown import shown
 
 
 class Suite(Model):
@@ -77,13 +78,14 @@ class Lock(Model):
     images: dict[str, LockedImage] = Field(description="by image name")
 
 
-def load_release(name: str) -> Release:
+def load_release(name: str, where: str = "") -> Release:
     """Load `releases/<name>.yml`.
 
+    :param where: file and key that name the release, for the error
     :raises RefusedError: unknown release, or an error in its file
     """
-    path = paths.root() / "releases" / f"{name}.yml"
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml")))
-        raise RefusedError(f"no release '{name}'", f"there are: {known}")
-    return load_model(Release, path, {"name": name, "own": {}})
+    files = {p.stem: p for p in (paths.root() / "releases").glob("*.yml")}
+    if name not in files:
+        place = f"{where}: " if where else ""
+        raise RefusedError(f"{place}no release '{shown(name)}'", f"there are: {', '.join(sorted(files))}")
+    return load_model(Release, files[name], {"name": name, "own": {}})

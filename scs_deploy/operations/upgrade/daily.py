@@ -41,6 +41,8 @@ class DailyUpgrade(Converge[UpgradeRequest]):
         if request.unattended and probe.enabled and probe.max_failed is None:
             probe = probe.model_copy(update={"max_failed": FAILED_AT_NIGHT})
         super().__init__(region, request.model_copy(update={"probe": probe}), command)
+        # a line without effect in an override is no reason to go without security updates
+        self.strict = not request.unattended
 
     def run(
         self,

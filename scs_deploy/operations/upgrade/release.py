@@ -20,7 +20,7 @@ from scs_deploy.engine import runner
 from scs_deploy.engine.events import Note, Stage, TaskDone, Watch, guarded, ignore
 from scs_deploy.engine.observe import make_plan, pinned
 from scs_deploy.environment import own
-from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.environment import Environment, UnknownOptions
 from scs_deploy.images import registry
 from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.backup import choose, create, proofs, verify
@@ -31,6 +31,7 @@ from scs_deploy.operations.upgrade import daily, path, release_files, schedule
 from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
 from scs_deploy.plan.region import Plan
 from scs_deploy.prober.watch import ProbeOptions
+from scs_deploy.region import options
 from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
@@ -84,6 +85,7 @@ class ReleaseUpgrade(Operation[ReleaseRequest, ReleasePlan, Applied]):
         environment, request = self.region.environment, self.request
         check_path(environment, request.release)
         check_images(environment, request.release)
+        check_overrides(self.region, request.release, guarded(watch))
         plan = preview(environment, request.release, request.allow, guarded(watch))
         backup = backed_up(environment) if request.backup else ""
         return ReleasePlan(
@@ -195,6 +197,20 @@ def check_images(environment: Environment, target: str) -> None:
     assert lock
     path.check_images(wanted, lock, registry.missing(seen, {n: lock.images[n] for n in wanted.images}))
     path.check_data(region.catalog.services, region.lock, lock)
+
+
+def check_overrides(region: Region, target: str, watch: Watch) -> None:
+    """Check that the new release's services read every option of the operator's overrides.
+
+    :raises RefusedError: they do not, and the environment refuses that; names all options
+    """
+    ahead = Region.load(region.environment.name, target)
+    found = options.problems(ahead, options.lists(region))
+    wrong = [p for p in found if p.unknown]
+    if wrong and region.environment.settings.unknown_options is UnknownOptions.REFUSE:
+        raise RefusedError(f"release {target}: {'; '.join(map(str, wrong))}")
+    for problem in found:
+        watch(Note(f"warning: release {target}: {problem}"))
 
 
 def preview(environment: Environment, target: str, allow: tuple[Impact, ...], watch: Watch) -> Plan:
