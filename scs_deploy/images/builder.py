@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pydantic import ValidationError
+
 from scs_deploy.base.errors import ScsError
 from scs_deploy.environment.option_lists import OptionList
 from scs_deploy.images import apt, base, options, python
@@ -391,17 +393,20 @@ class Builder:
         from docker.errors import ContainerError
 
         image_id = str(self.engine.images.get(self.tag(name)).id)
-        output = self.store.options(image_id)
-        if output is None:
-            try:
-                output = self._ask(image_id, options.LIST)
-            except ContainerError as error:
-                said = error.stderr.decode(errors="replace") if isinstance(error.stderr, bytes) else error.stderr
-                with self.store.log(name).open("a", encoding="utf-8") as log:
-                    log.write(f"\n### list options\n{said}\n")
-                return None
-            self.store.remember_options(image_id, output)
-        return options.parse(output)
+        known = self.store.options(image_id)
+        if known is not None:
+            with suppress(ValidationError):
+                return options.parse(known)
+        try:
+            output = self._ask(image_id, options.LIST)
+            found = options.parse(output)
+        except (ContainerError, ValidationError) as error:
+            said = getattr(error, "stderr", None) or str(error)
+            with self.store.log(name).open("a", encoding="utf-8") as log:
+                log.write(f"\n### list options\n{said.decode(errors='replace') if isinstance(said, bytes) else said}\n")
+            return None
+        self.store.remember_options(image_id, output)
+        return found
 
     def _ask(self, image: str, script: str) -> str:
         output: bytes = self.engine.containers.run(

@@ -90,4 +90,5 @@ def reduced(data: dict[str, Any], login: list[str]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     if names := namespaces():
-        json.dump(reduced(generated(names), authentication()), sys.stdout, indent=0, sort_keys=True)
+        # print ends the last line: Docker's log, followed to its end, may leave out one that has no end
+        print(json.dumps(reduced(generated(names), authentication()), indent=0, sort_keys=True))

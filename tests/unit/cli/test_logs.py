@@ -82,7 +82,11 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     glance = SimpleNamespace(containers={"glance_api": None})
     found = SimpleNamespace(
         environment=SimpleNamespace(
-            ssh_key="key", known_hosts="known", settings=SimpleNamespace(ssh=SimpleNamespace(user="root"))
+            path=tmp_path,
+            secrets_file=tmp_path / "secrets.yml",
+            ssh_key="key",
+            known_hosts="known",
+            settings=SimpleNamespace(ssh=SimpleNamespace(user="root")),
         ),
         catalog=SimpleNamespace(
             services={"nova": nova, "glance": glance},

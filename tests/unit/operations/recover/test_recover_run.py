@@ -59,7 +59,7 @@ class Cluster:
 @pytest.fixture
 def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(base, "inputs", lambda _region: "0123")
-    surroundings = SimpleNamespace(state=tmp_path / "state")
+    surroundings = SimpleNamespace(state=tmp_path / "state", path=tmp_path, secrets_file=tmp_path / "secrets.yml")
     return SimpleNamespace(environment=surroundings, inventory=SimpleNamespace(hash="sha256:0"), secrets={})
 
 
