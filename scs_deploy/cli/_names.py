@@ -46,6 +46,10 @@ def known(kind: str, environment: str) -> Names:
 
 def learn(region: Region) -> None:
     """Keep the names of a region's services, containers, hosts and so on."""
+    from scs_deploy.environment import sharing
+
+    with suppress(OSError):
+        sharing.make_state(region.environment)
     catalog = region.catalog
     remember(
         region.environment.path,

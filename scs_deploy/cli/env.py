@@ -140,7 +140,8 @@ def check(
     else:
         for finding in findings:
             _print(finding)
-        console.print(f"[red]{chosen}: {counted(len(bad), 'error')}[/]" if bad else f"[green]{chosen}: ok[/]")
+        of = f"{chosen}: " if chosen else ""
+        console.print(f"[red]{of}{counted(len(bad), 'error')}[/]" if bad else f"[green]{of}ok[/]")
     if bad:
         raise typer.Exit(2)
 

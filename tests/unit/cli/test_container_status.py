@@ -61,7 +61,7 @@ def environment(tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     settings = SimpleNamespace(ssh=SimpleNamespace(user="root"))
     return SimpleNamespace(
-        ssh_key="key", known_hosts="known", settings=settings, state=tmp_path, name="berlin", path=tmp_path,
+        ssh_key=Path("key"), known_hosts="known", settings=settings, state=tmp_path, name="berlin", path=tmp_path,
         secrets_file=tmp_path / "secrets.yml",
     )  # fmt: skip
 

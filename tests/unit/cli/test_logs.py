@@ -84,7 +84,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         environment=SimpleNamespace(
             path=tmp_path,
             secrets_file=tmp_path / "secrets.yml",
-            ssh_key="key",
+            ssh_key=Path("key"),
             known_hosts="known",
             settings=SimpleNamespace(ssh=SimpleNamespace(user="root")),
         ),
