@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from scs_deploy.base.model import Written
+from scs_deploy.base.shown import shown
 
 Type = Literal["int", "float", "bool", "text", "list", "mapping", "duration", "size", "domain", "addresses", "network"]
 
@@ -42,7 +44,7 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
 
 TYPES: Mapping[Type, tuple[str, Callable[[Any], bool]]] = {
     "int": ("a whole number", _is_int),
-    "float": ("a number", lambda v: _is_int(v) or isinstance(v, float)),
+    "float": ("a number", lambda v: _is_int(v) or (isinstance(v, float) and math.isfinite(v))),
     "bool": ("true or false", lambda v: isinstance(v, bool)),
     "text": ("text on one line", _is_text),
     "list": ("a list of texts", lambda v: isinstance(v, list | tuple) and all(i and _is_text(i) for i in v)),
@@ -94,12 +96,14 @@ class Setting(Written):
             return "" if value == self.default else f"is empty; expected {self._expected()}"
         if not valid(value):
             quoted = isinstance(value, str) and self.type in ("int", "float", "bool")
-            return f"is {value!r}, not {what}" + (", which is written without quotes" if quoted else "")
+            return f"is {shown(repr(value))}, not {what}" + (", which is written without quotes" if quoted else "")
         wrong = next((v for v in (value if isinstance(value, list | tuple) else (value,)) if self._outside(v)), None)
         if wrong is None:
             return ""
         close = difflib.get_close_matches(str(wrong).lower(), [str(c).lower() for c in self.choices], n=1)
-        return f"is {wrong!r}, but must be {self._expected()}" + (f"; did you mean {close[0]}?" if close else "")
+        return f"is {shown(repr(wrong))}, but must be {self._expected()}" + (
+            f"; did you mean {close[0]}?" if close else ""
+        )
 
     def _outside(self, value: Any) -> bool:
         if self.choices:
@@ -129,6 +133,11 @@ class Setting(Written):
                 re.compile(self.pattern)
             except re.error as error:
                 raise ValueError(f"pattern: {error}") from None
+        limits = [n for n in (self.min, self.max) if n is not None]
+        if limits and self.type not in ("int", "float"):
+            raise ValueError(f"min and max are for numbers, and the type is {self.type}")
+        if not all(map(math.isfinite, limits)):
+            raise ValueError("min and max must be finite; leave out what is unlimited")
         for value in self.default if self.type == "network" and isinstance(self.default, list) else (self.default,):
             if problem := self.problem(value):
                 raise ValueError(f"default: {problem}")

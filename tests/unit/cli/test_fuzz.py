@@ -48,6 +48,8 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tree]:
         ("environment.yml", "inventory: inventory", f"inventory: {'x' * 300}", ":5: inventory: is too long for a path"),
         ("environment.yml", "internal.ha.scs.example", "münchen.example", ": api.internal.name: "),
         ("inventory/hosts.yml", "ha-1:", '"ha\\n1":', "host ha\\n1 is not a valid host name"),
+        ("inventory/group_vars/all.yml", "", f"\nneutron_network_type: {'x' * 900}\n", "is 'xxx"),
+        ("inventory/group_vars/all.yml", "", "\nnova_cpu_allocation_ratio: .nan\n", "is nan, not a number"),
         ("inventory/hosts.yml", "all:", "all ", ":3: "),
         ("inventory/group_vars/all.yml", "", "\nno: 1\n", ": the name of a variable is a string, and YAML reads False"),
         ("config/keystone.conf", "[token]", "x" * 9000, f":1: expected `key = value`, found '{'x' * 80} ...'"),
@@ -63,6 +65,7 @@ def test_what_earlier_cases_found(tree: Tree, file: str, before: str, after: str
     finally:
         path.write_text(text, encoding="utf-8")
     assert error.startswith(str(tree.environment)) and said in error
+    assert len(error) < 500
 
 
 @pytest.mark.parametrize("folder", ["inventory/host_vars", "config/hosts/ha-1"])

@@ -82,3 +82,13 @@ def test_a_right_value_is_accepted(name: str, value: Any) -> None:
 def test_a_declaration_that_contradicts_itself_is_refused(declared: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match="(?s)" + said.replace("[", r"\[")):
         Setting.model_validate(declared)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [("max", 10, "min and max are for numbers, and the type is text"), ("max", float("inf"), "must be finite")],
+)
+def test_limits_that_cannot_be_compared_with_are_refused(key: str, value: float, said: str) -> None:
+    default = "text" if value == 10 else 1
+    with pytest.raises(ValidationError, match=said):
+        Setting.model_validate({"default": default, key: value})
