@@ -123,10 +123,16 @@ def read_password(file: Path, what: str) -> bytes:
     """The password in a file, without surrounding white space.
 
     :param what: key or option that names the file, for errors
-    :raises RefusedError: the file cannot be read or is empty
+    :raises RefusedError: the file cannot be read, is empty, or is a program to ansible-vault
     """
     try:
         content = file.read_bytes().strip()
+        # ansible-vault runs such a file and takes what it prints: the same file would be another password
+        if file.stat().st_mode & 0o111:
+            raise RefusedError(
+                f"{what}: {file} is executable: ansible-vault would run it",
+                "chmod -x it, or name a program as vault_password_command",
+            )
     except FileNotFoundError:
         raise RefusedError(f"{what}: {file} does not exist", "scs secrets init --create-vault-password") from None
     except PermissionError as error:

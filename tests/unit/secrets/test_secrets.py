@@ -121,6 +121,15 @@ def test_the_error_for_a_missing_password_names_the_key(settings: dict[str, str]
         vault.password(region(tmp_path, **settings))
 
 
+def test_a_password_file_that_ansible_would_run_is_refused(environment: Environment) -> None:
+    file = vault.password_file(environment)
+    assert file is not None
+    file.chmod(0o700)
+    with pytest.raises(RefusedError, match=f"{file} is executable") as error:
+        vault.password(environment)
+    assert "vault_password_command" in error.value.hint
+
+
 def test_a_lost_password_is_not_replaced(environment: Environment) -> None:
     secrets.ensure(environment, ["a"])
     (environment.path / "vault_password").unlink()
