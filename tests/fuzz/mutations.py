@@ -50,7 +50,7 @@ NAMES = (
 
 WHOLE = (
     b"", b"\n", b"---\n", b"null\n", b"[]\n", b"{}\n", b"a\n", b"1\n", b"\xff\xfe", b"[" * 1500, b"{a: " * 1500,
-    b"[" * 1500, b"- " * 3000, b"- " * 1500, b"a:\n" * 3000, b"[a]\n" * 3000, b"x" * 10**4,
+    b"- " * 1500, b"a:\n" * 3000, b"[a]\n" * 3000, b"x" * 10**4,
 )  # fmt: skip
 """What takes the place of a whole file."""
 
