@@ -22,9 +22,10 @@ from tests.support.handbook_shell import Shell, follow
 pytestmark = pytest.mark.e2e
 
 ROOT = handbook.ROOT
+TUTORIAL = ROOT / "docs" / "tutorial" / "first-region.md"
 PAGES = [
     ROOT / "README.md",
-    ROOT / "docs" / "tutorial" / "first-region.md",
+    TUTORIAL,
     # overrides the same option as the tutorial: nothing restarts a second time
     ROOT / "docs" / "how-to" / "override-config.md",
 ]
@@ -86,7 +87,7 @@ def _restore(region: RegionUnderTest) -> None:
 
 
 @pytest.fixture
-def shell(testbed: RegionUnderTest, tmp_path: Path) -> Iterator[Shell]:
+def shell(testbed: RegionUnderTest, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shell]:
     """A shell in a folder that looks like the checkout, so that what commands write there does not remain."""
     folder = tmp_path / "checkout"
     folder.mkdir()
@@ -99,7 +100,7 @@ def shell(testbed: RegionUnderTest, tmp_path: Path) -> Iterator[Shell]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{testbed.environ['PATH']}"
     made = Shell(folder, {**testbed.environ, "PATH": path}, tmp_path / "state")
     yield made
-    for kind, name in MADE:
+    for kind, name in MADE if TUTORIAL.name in request.node.name else ():
         if name := made.environ.get("address", "") if name.startswith("$") else name:
             testbed.scs("openstack", *_deletion(testbed, kind, name), expect=None)
     shutil.rmtree(config, ignore_errors=True)
