@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import own
 from scs_deploy.environment.environment import Environment
 
 FOLDER, FILE = 0o2050, 0o040
@@ -82,9 +83,9 @@ def secret_files(environment: Environment) -> list[Path]:
     settings = environment.settings
     given = [environment.path / n for n in (settings.vault_password_file, settings.backup.ssh_key) if n]
     state = environment.state
-    own = [environment.secrets_file, environment.certificates_file, environment.ssh_key, *given]
-    own += [state / name for name in ("secure.yaml", "clouds.yaml", "scs.log")]
-    return [p for p in own if _is_file(p)]
+    files = [environment.secrets_file, environment.certificates_file, environment.ssh_key, *given]
+    files += [state / name for name in ("secure.yaml", "tokens.json", "clouds.yaml", "client.yaml", "scs.log")]
+    return [p for p in files if _is_file(p)]
 
 
 def unreadable(environment: Environment) -> list[Path]:
@@ -189,6 +190,7 @@ def _readable(environment: Environment) -> Iterator[Path]:
     yield from (p for p in (base, state) if p.is_dir())
     files = ("environment.yml", "netbox.yml", "inventory.yml", "ca.crt", ".gitignore")
     known = [*(base / n for n in files), *sorted(base.glob("release.lock*.yml"))]
+    known += [*sorted(base.glob("release.options*.json")), *(base / folder for folder in own.FOLDERS)]
     secret = {p.resolve() for p in secret_files(environment)}
     for path in (*known, environment.inventory, base / "config", *_state(state)):
         inside = path.is_relative_to(base) or path.resolve().is_relative_to(base.resolve())

@@ -90,6 +90,17 @@ def regions() -> Iterator[Path]:
         region.environment.secrets_file.chmod(0o644)
         with run_store(region.environment) as store, store.start("scs apply").recording():
             pass
+        written = {
+            "services/hello/service.yml": "description: Says hello\nhosts: control\n"
+            "containers: {hello: {image: horizon, command: 'true', user: horizon}}\n",
+            "release.options.2025.1.json": '{"images": {}}\n',
+            "state/tokens.json": "{}\n",
+        }
+        for name, text in written.items():
+            file = folder / "berlin" / name
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file.write_text(text)
+            file.chmod(0o644 if file.parent.name == "state" else 0o600)
         done = scs(folder, f"env share berlin --group {GROUP}", user=0)
         assert (done.returncode, done.stderr) == (0, "")
         yield folder
@@ -189,9 +200,10 @@ def test_no_secret_is_readable(regions: Path) -> None:
         )  # fmt: skip
         if path.is_file() and done.returncode == 0:
             open_files.append(path.name)
-    assert {"environment.yml", "hosts.yml", "runs.sqlite3", "release.lock.yml"} <= set(open_files)
+    needed = {"environment.yml", "hosts.yml", "runs.sqlite3", "release.lock.yml", "service.yml"}
+    assert needed | {"release.options.2025.1.json"} <= set(open_files)
     secret = {"secrets.yml", "certificates.yml", "vault_password", "id_ed25519", "secure.yaml", "clouds.yaml"}
-    assert not secret & set(open_files)
+    assert not (secret | {"tokens.json", "client.yaml"}) & set(open_files)
 
 
 def test_secrets_are_placeholders(regions: Path) -> None:
