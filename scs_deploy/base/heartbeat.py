@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from scs_deploy.base.times import duration
+
 EVERY = 10.0
 """Seconds without a line after which there is one."""
 
@@ -62,10 +64,4 @@ class Heartbeat:
                 continue
             self.spoke()
             if self._doing:
-                self._say(f"{self._doing} ({elapsed(time.monotonic() - self._begin)})")
-
-
-def elapsed(seconds: float) -> str:
-    """`45 s`, `2 min 34 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+                self._say(f"{self._doing} ({duration(time.monotonic() - self._begin, 0)})")

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.files import replace
 
 UNITS = Path("/etc/systemd/system")
 
@@ -82,10 +83,8 @@ def install(units: Mapping[str, str], instead: str, folder: Path = UNITS) -> lis
     written = []
     try:
         for name, text in units.items():
-            new = folder / f".{name}.new"
-            new.write_text(text, encoding="utf-8")
-            new.chmod(0o644)
-            new.replace(folder / name)
+            replace(folder / name, text)
+            (folder / name).chmod(0o644)
             written.append(folder / name)
     except OSError as error:
         raise RefusedError(f"{folder}: {error.strerror}", "run as root") from None

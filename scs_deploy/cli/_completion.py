@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from scs_deploy.cli import _names, _outline
 from scs_deploy.cli._help import summary
@@ -34,10 +35,9 @@ def answer() -> bool:
     shell = SHELLS.get(os.environ[ASKS])
     if shell is None:
         return False
-    try:
+    # a message would land in the line that somebody types
+    with suppress(Exception):
         print(shell(os.environ), end="")
-    except Exception:  # noqa: BLE001 - a message would land in the line that somebody types
-        return True
     return True
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from scs_deploy.base.plural import counted
+from scs_deploy.base.times import utc
 from scs_deploy.cli._tables import Column, fitted
 from scs_deploy.observed.history import Cause, Exit, History
 
@@ -68,4 +69,4 @@ def _signal(number: int) -> str:
 
 
 def _time(time: datetime | None) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if time else ""
+    return utc(time) if time else ""

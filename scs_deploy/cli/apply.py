@@ -15,6 +15,7 @@ from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, YesOption, command_line, console
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.cli.plan import Allow, Hosts
 
 if TYPE_CHECKING:
@@ -52,7 +53,6 @@ def apply(
 
     If the APIs work before the run, a prober measures them during it: tokens, list calls, and one small write a minute.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.apply import Apply, ApplyRequest
 
     region = load_region(environment)

@@ -16,6 +16,7 @@ from scs_deploy.cli import _names as names
 from scs_deploy.cli._asking import check_terminal, confirm_or_exit
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
@@ -70,7 +71,6 @@ def create(
 
     The database is copied from a member that takes no writes, incrementally where possible.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.backup.create import BackupRequest, CreateBackup
     from scs_deploy.operations.backup.stream import mebibytes
 
@@ -124,7 +124,6 @@ def verify(
 
     Does not touch the region.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.backup.choose import choose
     from scs_deploy.operations.backup.verify import verify as verify_backup
 
@@ -163,7 +162,6 @@ def restore(
 
     The backed-up configuration is extracted next to the current one. Safe to run again: it starts over.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.backup.restore import Restore, RestoreRequest
 
     request = RestoreRequest(

@@ -11,6 +11,7 @@ import typer
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.spec.container import Impact
 
 
@@ -34,7 +35,6 @@ def bootstrap(
 
     Safe to run again: a prepared host stays unchanged.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.bootstrap import Bootstrap, BootstrapRequest
 
     started = time.monotonic()

@@ -14,7 +14,7 @@ from scs_deploy.base.plural import counted
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _rotating as rotating
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, YesOption, console, print_json
-from scs_deploy.cli._reading import load_for_reading
+from scs_deploy.cli._region import load_for_reading, load_region
 from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.cli.plan import Allow
 
@@ -104,7 +104,6 @@ def rotate(
 
     If interrupted, run the same command again: it continues where it stopped.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.rotate.rotation import RotateRequest
 
     if ca and names:

@@ -9,7 +9,7 @@ import typer
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, console, print_json
-from scs_deploy.cli._reading import load_for_reading
+from scs_deploy.cli._region import load_for_reading
 from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import typer
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli._options import EnvironmentOption
-from scs_deploy.cli._reading import warn
+from scs_deploy.cli._region import warn
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.environment import load as load_environment

@@ -21,6 +21,7 @@ from scs_deploy.cli._options import (
 )
 from scs_deploy.cli._plans import print_networks
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.spec.container import Impact
 
 app = typer.Typer(help="Configure hosts themselves.", no_args_is_help=True)
@@ -45,7 +46,6 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show the changes to the hosts' network files, line by line. Changes nothing."""
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations import host_network
 
     region = load_region(environment)
@@ -76,7 +76,6 @@ def apply(
     If the manager cannot open a new connection to a host after the change, the host restores its old network by itself.
     The command then fails and changes no further host.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest
 
     request = NetworkRequest(hosts=tuple(hosts or ()), allow=tuple(allow or ()))

@@ -16,7 +16,7 @@ from rich.tree import Tree
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
-from scs_deploy.cli._reading import load_for_reading
+from scs_deploy.cli._region import load_for_reading, load_region
 from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
@@ -166,7 +166,6 @@ def writeback(environment: EnvironmentOption = None, as_json: JsonOption = False
     Writes the fields that `writeback` in netbox.yml names, where they differ. If enabled there, `scs apply` does the
     same after each run.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations import netbox_writeback
 
     with _progress("updating NetBox", "devices") as progress:

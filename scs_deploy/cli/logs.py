@@ -23,7 +23,7 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.since import since
 from scs_deploy.base.words import Words
 from scs_deploy.cli._options import EnvironmentOption
-from scs_deploy.cli._reading import load_for_reading
+from scs_deploy.cli._region import load_for_reading
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.ssh import ssh_command

@@ -22,7 +22,7 @@ from scs_deploy.cli._options import (
     print_json,
 )
 from scs_deploy.cli._progress import RunProgress
-from scs_deploy.cli._reading import load_for_reading
+from scs_deploy.cli._region import load_for_reading, load_region
 from scs_deploy.cli._tables import Cell, Column, show_table
 
 if TYPE_CHECKING:
@@ -204,7 +204,6 @@ def _run(
     purge: bool = False,
     fingerprint: str = "",
 ) -> None:
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.node import run
     from scs_deploy.operations.node.plan import NodeOptions
 

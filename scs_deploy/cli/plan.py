@@ -13,6 +13,7 @@ from scs_deploy.base.plural import counted
 from scs_deploy.cli import _plans as plans
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.spec.container import Impact
 
@@ -69,7 +70,6 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Show what `scs apply` would change, and why. Changes nothing."""
-    from scs_deploy.cli._region import load_region
     from scs_deploy.engine.observe import make_plan
     from scs_deploy.operations import saved_plan
     from scs_deploy.region import options

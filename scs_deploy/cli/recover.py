@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from scs_deploy.cli._asking import check_terminal
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.cli._tables import Column, show_table
 
 if TYPE_CHECKING:
@@ -109,7 +110,6 @@ def _value(default: Any, option: Any) -> Any:
 def _recover(
     service: str, options: RecoveryOptions, plan: bool, yes: bool, environment: str | None, as_json: bool
 ) -> None:
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.recover import run
 
     request = run.RecoverRequest(service=service, options=options.model_dump())

@@ -15,6 +15,7 @@ from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.cli.apply import print_held
 from scs_deploy.state.snapshot import CONFIG
 
@@ -50,7 +51,6 @@ def rollback(
     Writes the earlier release lock and overrides to the environment's folder, then applies them. Refused if a database
     schema has changed since, or a program wrote data that its earlier version cannot read.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.rollback import Rollback, RollbackRequest
 
     probe = measured.options(max_failed_requests, no_probe, ping)

@@ -15,10 +15,12 @@ from rich.text import Text
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.base.since import since
+from scs_deploy.base.times import duration, utc
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import load as load_environment
@@ -128,7 +130,7 @@ def list_(
         console.print("no run matches" if wanted.filters or begin else "this region has no runs yet")
         return
     rows = [
-        (run.id, f"{run.started.astimezone(UTC):%Y-%m-%d %H:%M:%S}", _took(run), Text(run.status, STYLES[run.status]),
+        (run.id, utc(run.started), _took(run), Text(run.status, STYLES[run.status]),
          f"{run.changes_done}/{run.changes_total}", run.owner, run.command)
         for run in runs
     ]  # fmt: skip
@@ -161,7 +163,7 @@ def show(
         return
     console.print(f"[bold]{run.id}[/]  [{STYLES[run.status]}]{run.status}[/]  {escape(run.command)}", soft_wrap=True)
     console.print(
-        f"by {run.owner} (pid {run.pid}), {run.started.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, took {_took(run)}, "
+        f"by {run.owner} (pid {run.pid}), {utc(run.started)} UTC, took {_took(run)}, "
         f"{run.changes_done} of {counted(run.changes_total, 'change')}"
         + (f", attempt {run.attempt}" if run.attempt > 1 else ""), soft_wrap=True,
     )  # fmt: skip
@@ -181,7 +183,7 @@ def show(
         return
     rows = [
         (str(s.sequence), f"{s.started.astimezone(UTC):%H:%M:%S}", s.phase, s.task, s.host, s.subject,
-         duration(s.seconds), Text(s.status, STYLES[s.status]), s.message)
+         _seconds(s.seconds), Text(s.status, STYLES[s.status]), s.message)
         for s in steps
     ]  # fmt: skip
     show_table(console, STEP_COLUMNS, rows)
@@ -218,7 +220,7 @@ def diff(
         print_json(made.model_dump(mode="json"))
         return
     for run in runs:
-        console.print(f"{run.id}  {run.started.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC  {run.command}", markup=False)
+        console.print(f"{run.id}  {utc(run.started)} UTC  {run.command}", markup=False)
     for each in made.versions:
         console.print(f"{each.name}: {each.old} -> {each.new}", markup=False, soft_wrap=True)
     if made.images:
@@ -257,7 +259,6 @@ def resume(
     environment: EnvironmentOption = None,
 ) -> None:
     """Resume a run that was paused, failed or was interrupted. Observes the region first, and makes what remains."""
-    from scs_deploy.cli._region import load_region
     from scs_deploy.cli._rotating import print_waiting
     from scs_deploy.cli.apply import print_result
     from scs_deploy.operations.apply import Applied
@@ -297,16 +298,6 @@ def abandon(
     console.print(f"run {run.id} is abandoned, {made}; `scs plan` shows what differs")
 
 
-def duration(seconds: float | None) -> str:
-    """A readable duration: `0.4 s`, `1 min 05 s`."""
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
-
-
 def _inputs(environment: str | None, run: Run) -> list[str]:
     """The run's inputs before and after it, as far as their snapshots exist."""
     region = load_environment(environment)
@@ -330,4 +321,8 @@ def _inputs(environment: str | None, run: Run) -> list[str]:
 def _took(run: Run) -> str:
     if run.status is Status.RUNNING:
         return duration((datetime.now(UTC) - run.started).total_seconds()) + " so far"
-    return duration(run.seconds)
+    return _seconds(run.seconds)
+
+
+def _seconds(seconds: float | None) -> str:
+    return "-" if seconds is None else duration(seconds)

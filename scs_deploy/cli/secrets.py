@@ -13,7 +13,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _rotating as rotating
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, print_json
-from scs_deploy.cli._reading import warn
+from scs_deploy.cli._region import load_region, warn
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.cli.plan import Allow
 
@@ -41,7 +41,6 @@ def init(
 
     Also writes clouds.yaml for OpenStack clients. Safe to run again at any time.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.region.certificates import wanted_leaves
     from scs_deploy.secrets import clouds, pki, store, vault
 
@@ -154,7 +153,6 @@ def rotate(
 
     If interrupted, run the same command again: it continues where it stopped.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.rotate.rotation import RotateRequest
 
     probe = measured.options(max_failed_requests, no_probe, None)

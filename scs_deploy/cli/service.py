@@ -12,6 +12,7 @@ from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, YesOption, command_line, console
 from scs_deploy.cli._plans import print_plan
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.cli.plan import Allow, Hosts
 from scs_deploy.plan.change import Kind
 
@@ -65,7 +66,6 @@ def _request(kind: Verb, names: list[str], host: list[str] | None, allow: list[I
 
 
 def _act(request: RestartRequest, plan: bool, yes: bool, environment: str | None) -> None:
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.restart import Restart
 
     kind = request.kind

@@ -17,7 +17,7 @@ from rich.text import Text
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import _history as history
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
-from scs_deploy.cli._reading import load_for_reading
+from scs_deploy.cli._region import load_for_reading
 from scs_deploy.cli._tables import Column, fitted
 from scs_deploy.cli.plan import Hosts, Names
 

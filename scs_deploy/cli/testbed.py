@@ -14,6 +14,7 @@ from scs_deploy.base.errors import ScsError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli._asking import confirm_or_exit
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
+from scs_deploy.cli._region import load_region
 from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.environment import load as load_environment
@@ -159,7 +160,6 @@ def _build(region: Environment, images: tuple[str, ...]) -> None:
 
 def _deploy(region: Environment) -> None:
     from scs_deploy.cli._progress import RunProgress
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.apply import Apply, ApplyRequest
 
     with RunProgress() as progress:

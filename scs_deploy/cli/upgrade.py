@@ -14,6 +14,7 @@ from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, YesOption, command_line, console, errors
 from scs_deploy.cli._plans import print_any_plan
 from scs_deploy.cli._progress import RunProgress
+from scs_deploy.cli._region import load_region
 from scs_deploy.cli.apply import print_held
 from scs_deploy.cli.plan import Allow
 
@@ -66,7 +67,6 @@ def run(
 
     Shows the plan and asks for confirmation. Stops at the first failed gate. Changes the data plane only if allowed.
     """
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
 
     agreed = yes or unattended
@@ -99,7 +99,6 @@ def release(
     environment: EnvironmentOption = None,
 ) -> None:
     """Upgrade to this OpenStack release. All blockers are reported before anything changes."""
-    from scs_deploy.cli._region import load_region
     from scs_deploy.operations.upgrade.release import ReleaseRequest, ReleaseUpgrade, check_path, operation
 
     if plan and images:

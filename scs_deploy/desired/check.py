@@ -9,7 +9,6 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import digest
 from scs_deploy.environment import sharing
-from scs_deploy.environment.environment import UnknownOptions
 from scs_deploy.images.recipe import load_recipes
 from scs_deploy.region import options, resolvers
 from scs_deploy.region.certificates import wanted_leaves
@@ -88,10 +87,10 @@ def _options(region: Region) -> list[Finding]:
         problems = options.problems(region)
     except ScsError as error:
         return [_wrong("options", error)]
-    refuses = region.environment.settings.unknown_options is UnknownOptions.REFUSE
+    refused = options.refused(region, problems)
     return [
         Finding(part="options", error=f"{p.where}: {p.what}", hint=p.hint)
-        if p.unknown and refuses
+        if p in refused
         else Finding(part="options", warning=str(p))
         for p in problems
     ]

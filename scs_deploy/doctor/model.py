@@ -7,6 +7,7 @@ from pydantic import Field
 
 from scs_deploy.base.model import Model
 from scs_deploy.base.words import Words
+from scs_deploy.secrets.pki import RENEW_DAYS
 
 
 class Level(Words):
@@ -59,10 +60,6 @@ def expiry(check: str, days: int, seen: str, remedy: str, host: str = "") -> Che
     """A certificate with this many whole days left."""
     if days < 0:
         return failed(check, f"{seen} expired", remedy, host)
-    if days < RENEW:
+    if days < RENEW_DAYS:
         return warning(check, seen, remedy, host)
     return ok(check, seen, host)
-
-
-RENEW = 30
-"""Days before the expiry at which certificates are renewed."""

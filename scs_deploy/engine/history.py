@@ -14,7 +14,7 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.ssh import ssh_command
 from scs_deploy.observed.history import Answer, History, Period, history
-from scs_deploy.state.runs import run_store
+from scs_deploy.state.runs import recorded
 
 PROGRAM = paths.layer("core") / "files" / "container_state.py"
 """Answers on the host."""
@@ -44,7 +44,7 @@ def periods(environment: Environment, hosts: Collection[str]) -> list[tuple[str,
     """When runs of this manager were at work on hosts, oldest first."""
     found = []
     now = datetime.now(UTC)
-    with run_store(environment) as store:
+    with recorded(environment) as store:
         for run in reversed(store.list(RUNS)):
             found += [
                 (step.host, Period(run=run.id, begin=step.started, end=step.finished or now))

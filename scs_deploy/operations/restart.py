@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 from scs_deploy.base.errors import RefusedError
@@ -38,10 +39,14 @@ class Restart(Operation[RestartRequest, Plan, Applied]):
     repeat = "repeat the command: it restarts all the containers again"
 
     def plan(self, watch: Watch = ignore) -> Plan:  # noqa: ARG002 - contacts no host
-        """One change per container and host.
+        """One change per container and host. Its inputs are the region as loaded, so it is made once.
 
         :raises RefusedError: a name or host is unknown, nothing is selected, or the data plane may not change
         """
+        return self._planned
+
+    @cached_property
+    def _planned(self) -> Plan:
         kind, request = self.request.kind, self.request
         selection = Selection(request.services, request.hosts, request.allow)
         changes = tuple(_changes(self.region, kind, selection))

@@ -70,11 +70,17 @@ def check(region: Region, strict: bool = True) -> list[str]:
     :raises RefusedError: an option is unknown, and the environment refuses those
     """
     found = problems(region)
-    wrong = [p for p in found if p.unknown]
-    if wrong and strict and region.environment.settings.unknown_options is UnknownOptions.REFUSE:
+    wrong = refused(region, found)
+    if wrong and strict:
         more = f"; {counted(len(wrong) - 1, 'more problem')}: scs env check" if len(wrong) > 1 else ""
         raise RefusedError(f"{wrong[0].where}: {wrong[0].what}", f"{wrong[0].hint}{more}")
     return [str(p) for p in found]
+
+
+def refused(region: Region, found: Iterable[OptionProblem]) -> list[OptionProblem]:
+    """Those of some problems that the environment refuses; the others are warnings."""
+    refuses = region.environment.settings.unknown_options is UnknownOptions.REFUSE
+    return [p for p in found if p.unknown and refuses]
 
 
 def problems(region: Region, earlier: Mapping[str, OptionList] | None = None) -> list[OptionProblem]:

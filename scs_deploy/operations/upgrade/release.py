@@ -20,7 +20,7 @@ from scs_deploy.engine import runner
 from scs_deploy.engine.events import Note, Stage, TaskDone, Watch, guarded, ignore
 from scs_deploy.engine.observe import make_plan, pinned
 from scs_deploy.environment import own
-from scs_deploy.environment.environment import Environment, UnknownOptions
+from scs_deploy.environment.environment import Environment
 from scs_deploy.images import registry
 from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.backup import choose, create, proofs, verify
@@ -206,8 +206,7 @@ def check_overrides(region: Region, target: str, watch: Watch) -> None:
     """
     ahead = Region.load(region.environment.name, target)
     found = options.problems(ahead, options.lists(region))
-    wrong = [p for p in found if p.unknown]
-    if wrong and region.environment.settings.unknown_options is UnknownOptions.REFUSE:
+    if wrong := options.refused(region, found):
         raise RefusedError(f"release {target}: {'; '.join(map(str, wrong))}")
     for problem in found:
         watch(Note(f"warning: release {target}: {problem}"))

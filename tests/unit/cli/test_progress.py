@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from scs_deploy.base.heartbeat import EVERY, Heartbeat, elapsed
+from scs_deploy.base.heartbeat import EVERY, Heartbeat
+from scs_deploy.base.times import duration
 
 SHORT = "from scs_deploy.base import heartbeat\nheartbeat.EVERY = 0.2\nimport time\n"
 
@@ -110,4 +111,4 @@ def test_short_work_says_nothing() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (154, "2 min 34 s")])
 def test_times(seconds: float, text: str) -> None:
-    assert elapsed(seconds) == text
+    assert duration(seconds, 0) == text
