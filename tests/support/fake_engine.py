@@ -30,6 +30,7 @@ class FakeEngine:
         """names, as they were started over the API"""
         self.news = threading.Condition()
         self.listening = threading.Event()
+        self.listed = threading.Event()
 
     def happen(self, action: str, name: str, **attributes: str) -> float:
         """An event of a container; returns its time."""
@@ -86,6 +87,7 @@ class Handler(BaseHTTPRequestHandler):
             self._events(parse_qs(url.query))
         elif parts == ["containers", "json"]:
             self._answer(200, engine.ended())
+            engine.listed.set()
         elif parts[1] in engine.states:
             self._answer(200, engine.inspect(parts[1]))
         else:

@@ -119,6 +119,33 @@ class Balancer:
 
 
 @contextmanager
+def running(folder: Path, text: str) -> Iterator[None]:
+    """HAProxy with this configuration: the machine's, else the image's. Without either, the test is skipped."""
+    program = shutil.which("haproxy")
+    if not program and not available(IMAGE):
+        pytest.skip(f"no haproxy and no Docker engine with {IMAGE}")
+    file = folder / "haproxy.cfg"
+    file.write_text(text)
+    if program:
+        with subprocess.Popen([program, "-db", "-f", str(file)]) as process:
+            try:
+                yield
+            finally:
+                process.kill()
+        return
+    folder.chmod(0o755)
+    name = f"scs-test-haproxy-{uuid.uuid4().hex[:8]}"
+    docker(
+        "run", "--detach", "--name", name, "--network", "host", "--volume", f"{folder}:/etc/test:ro", IMAGE,
+        "haproxy", "-db", "-f", "/etc/test/haproxy.cfg",
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        docker("rm", "--force", "--volumes", name)
+
+
+@contextmanager
 def balancing(folder: Path, expose: str = " expose-fd listeners") -> Iterator[tuple[Balancer, dict[str, Web]]]:
     """HAProxy before servers `a` and `b`: backend `many` uses both, `one` keeps to one of them."""
     servers = {"a": Web("a"), "b": Web("b")}
@@ -143,4 +170,4 @@ def answers(port: int, path: str = "/") -> bool:
         return False
 
 
-__all__ = ["Balancer", "Web", "answers", "ask", "balancing", "docker", "needs", "needs_haproxy"]
+__all__ = ["Balancer", "Web", "answers", "ask", "balancing", "docker", "needs", "needs_haproxy", "running"]

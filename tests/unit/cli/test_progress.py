@@ -13,7 +13,30 @@ import pytest
 from scs_deploy.base.heartbeat import EVERY, Heartbeat
 from scs_deploy.base.times import duration
 
-SHORT = "from scs_deploy.base import heartbeat\nheartbeat.EVERY = 0.2\nimport time\n"
+SHORT = """
+import sys
+import time
+from scs_deploy.base import heartbeat
+heartbeat.EVERY = 0.2
+
+class Counted(heartbeat.Heartbeat):
+    lines = 0
+    def __init__(self, say, every=None):
+        def counted(line):
+            say(line)
+            Counted.lines += 1
+        super().__init__(counted, every)
+
+heartbeat.Heartbeat = Counted
+
+def work(lines):
+    '''Go on until so many lines more were said; where none are, for as long as they would take.'''
+    wanted = Counted.lines + lines
+    if sys.stdout.isatty():
+        time.sleep(lines * 0.3)
+    while Counted.lines < wanted and not sys.stdout.isatty():
+        time.sleep(0.01)
+"""
 
 RUN = (
     SHORT
@@ -22,7 +45,7 @@ from scs_deploy.cli._progress import RunProgress
 from scs_deploy.engine.events import TaskDone, TaskStarted
 with RunProgress() as progress:
     progress(TaskStarted("Pull [images]", "control-1, control-2"))
-    time.sleep(0.7)
+    work(2)
     progress(TaskDone("Pull [images]", "control-1", 1, ""))
     with progress.paused():
         time.sleep(0.5)
@@ -39,7 +62,7 @@ from scs_deploy.images.progress import Progress
 with Progress(errors) as progress:
     progress(Event("keystone", "running", "packages"))
     progress(Event("nova", "running", "build"))
-    time.sleep(0.5)
+    work(1)
     progress(Event("nova", "built", seconds=0.5))
 """
 )
@@ -49,9 +72,9 @@ WAIT = (
     + """
 from scs_deploy.cli._options import Waiting
 with Waiting("observing 3 hosts") as waiting:
-    time.sleep(0.5)
+    work(1)
     waiting.update("connecting [to] one")
-    time.sleep(0.5)
+    work(1)
 print("result")
 """
 )

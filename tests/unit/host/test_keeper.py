@@ -7,7 +7,6 @@ import fcntl
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,9 +36,8 @@ def keeper(tmp_path: Path, engine: FakeEngine) -> Iterator[None]:
                      ("/run/scs-engine.lock", tmp_path / "lock")):  # fmt: skip
         program = program.replace(f'"{old}', f'"{new}')
     with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL) as process:
-        assert engine.listening.wait(10)
         # it looks for what ended before, then reads events
-        time.sleep(0.3)
+        assert engine.listening.wait(10) and engine.listed.wait(10)
         yield
         process.kill()
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
-import subprocess
 import threading
-import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,7 +13,7 @@ import pytest
 
 from scs_deploy.desired import resolve
 from tests.conftest import dummy_region
-from tests.support.live_haproxy import IMAGE, answers, available, docker
+from tests.support.live_haproxy import answers, running
 from tests.support.peer_hosts import eventually, free_port
 
 RULES = ("mode http", "option forwardfor", "http-request", "http-response")
@@ -67,9 +64,6 @@ class Echo(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
     """endpoint: port of HAProxy, which has all endpoints' rules before one server."""
-    program = shutil.which("haproxy")
-    if not program and not available(IMAGE):
-        pytest.skip(f"no haproxy and no Docker engine with {IMAGE}")
     folder = tmp_path_factory.mktemp("haproxy")
     web = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
     threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True).start()
@@ -78,24 +72,11 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
         found[name] = free_port("127.0.0.1")
         lines = [f"  bind 127.0.0.1:{found[name]}", *rules, f"  server a 127.0.0.1:{web.server_address[1]}"]
         text += "\n".join([f"listen {name}", *lines, ""])
-    (folder / "haproxy.cfg").write_text(text)
-    container = f"scs-test-headers-{uuid.uuid4().hex[:8]}"
-    process = None
-    if program:
-        process = subprocess.Popen([program, "-db", "-f", str(folder / "haproxy.cfg")])
-    else:
-        folder.chmod(0o755)
-        options = ("--detach", "--name", container, "--network", "host", "--volume", f"{folder}:/etc/test:ro")
-        docker("run", *options, IMAGE, "haproxy", "-db", "-f", "/etc/test/haproxy.cfg")
     try:
-        eventually(lambda: all(answers(port) for port in found.values()))
-        yield found
+        with running(folder, text):
+            eventually(lambda: all(answers(port) for port in found.values()))
+            yield found
     finally:
-        if process:
-            process.kill()
-            process.wait()
-        else:
-            docker("rm", "--force", "--volumes", container)
         web.shutdown()
         web.server_close()
 
