@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.paths import layer
 from scs_deploy.host.network import expect, plan, render
 from scs_deploy.host.network.plan import HostNetwork, Observed
+from scs_deploy.host.trial import OnNode, check_seconds, confirm
 from scs_deploy.inventory.links import Link
 from scs_deploy.region.region import Region
 from scs_deploy.spec.container import Impact
@@ -21,20 +21,11 @@ ALLOW = "SCS_ALLOW"
 """Environment variable of a run: impacts that the operator allowed, separated by commas."""
 STATE = "SCS_HOST_NETWORK"
 """Environment variable of a run: with `plan`, the task changes nothing."""
-SHORTEST, LONGEST = 5, 900
-"""Limits for the seconds that a host waits for the confirmation. A new connection takes some seconds."""
 PROGRAM = {
     "/usr/local/libexec/scs_network_links.py": "scs_network_links.py",
     "/usr/local/libexec/scs-network": "scs_network.py",
     "/etc/systemd/system/scs-network-restore.service": "scs-network-restore.service",
 }
-
-OnNode = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""Runs the module on the host. Raises UnreachedError if the host does not respond, ScsError if the module failed."""
-
-
-class UnreachedError(ScsError):
-    """The host does not respond, perhaps only temporarily."""
 
 
 def allowed(region: Region) -> bool:
@@ -58,8 +49,7 @@ def act(
     if not links:
         return {"changed": False}
     renderer = str(options["renderer"])
-    if not SHORTEST <= int(options["seconds"]) <= LONGEST:
-        raise RefusedError(f"network_confirm_seconds: {options['seconds']} is outside {SHORTEST} to {LONGEST}")
+    check_seconds("network_confirm_seconds", int(options["seconds"]))
     expected = {"links": expect.links(links), "network_files": expect.network_files(links, renderer)}
     asked = {**options, "step": "observe", "own": list(render.OWN), "expected": expected}
     answer = on_node(asked)
@@ -77,7 +67,10 @@ def act(
         "write": wanted, "remove": plan.unwanted(wanted, observed),
     }  # fmt: skip
     first = on_node({**options, "step": "try", "attempt": attempt, "program": _program()})
-    status = _confirm(token, int(options["seconds"]), str(first.get("connection", "")), on_node, reconnect)
+    status = confirm(
+        token, int(options["seconds"]), str(first.get("connection", "")), on_node, reconnect,
+        what="network", remedy="correct its links; nothing was changed",
+    )  # fmt: skip
     return {**result, "changed": True, "held": False, "warnings_of_links": status["warnings"]}
 
 
@@ -108,34 +101,3 @@ def _result(changes: HostNetwork, observed: Observed, wanted: Mapping[str, str])
 def _program() -> dict[str, str]:
     folder = layer("host") / "roles" / "network" / "files"
     return {path: (folder / name).read_text(encoding="utf-8") for path, name in PROGRAM.items()}
-
-
-def _confirm(token: str, seconds: int, first: str, on_node: OnNode, reconnect: Callable[[], None]) -> dict[str, Any]:
-    """Wait over new connections until the host has confirmed or rolled back the change.
-
-    :param first: the connection that started the change, as sshd names it, which proves nothing about new ones; empty:
-        unknown
-    """
-    # the new links settle, the host waits, rolls back, and the old links settle
-    end = time.monotonic() + seconds + 3 * plan.SETTLE
-    step, last = "status", ""
-    while time.monotonic() < end:
-        reconnect()
-        try:
-            status: dict[str, Any] = on_node({"step": step, "token": token, "not_over": first})["status"]
-        except UnreachedError as error:
-            last = str(error)
-            time.sleep(1)
-            continue
-        problems = "; ".join(status["problems"])
-        if status["state"] == "refused":
-            raise RefusedError(problems, "correct its links; nothing was changed")
-        if status["state"] == "rolled back":
-            raise ScsError(f"the host rolled back to its old network: {problems}")
-        if status["state"] == "confirmed":
-            return status
-        # only a connection opened after all links are up proves that they reach the manager
-        step = "confirm" if status["state"] == "ready" else "status"
-        if step == "status":
-            time.sleep(0.5)
-    raise ScsError(f"unreachable since its network changed: {last}", "use its console")

@@ -12,9 +12,6 @@ from pydantic import Field
 from scs_deploy.base.model import Model
 from scs_deploy.spec.container import Impact
 
-SETTLE = 30
-"""Seconds that the host waits for its links to come up; the program on the host has the same value."""
-
 
 class Observed(Model):
     """The state of a host, as reported by the module."""

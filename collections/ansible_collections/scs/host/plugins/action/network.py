@@ -3,23 +3,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
-
-from scs_deploy.base.errors import ScsError
-from scs_deploy.engine.action import RegionAction
 from scs_deploy.host.network import action
+from scs_deploy.host.trial_action import TrialAction
 from scs_deploy.region.region import Region
 
 DEFAULTS = {"renderer": "networkd", "seconds": 60, "replaces": []}
 
 
-class ActionModule(RegionAction):
-    """Passes the module and the connection to the logic."""
+class ActionModule(TrialAction):
+    """Action of scs.host.network."""
 
     module = "scs.host.network"
 
@@ -28,26 +23,9 @@ class ActionModule(RegionAction):
         host = region.inventory.hosts[variables["inventory_hostname"]]
         options = {**DEFAULTS, **{k: v for k, v in self._task.args.items() if k in DEFAULTS}}
 
-        def on_node(arguments: Mapping[str, Any]) -> dict[str, Any]:
-            try:
-                answer = self.on_node(dict(arguments), variables)
-            except AnsibleConnectionFailure as error:
-                raise action.UnreachedError(" ".join(str(error).split())[-200:]) from None
-            if answer.get("unreachable"):
-                raise action.UnreachedError(str(answer.get("msg")))
-            if answer.get("failed"):
-                raise ScsError(f"host {host.name}: {answer.get('msg')}")
-            if self._connection.transport == "local":
-                # this host is the manager, so the SSH connection is the operator's session
-                answer.pop("connection", None)
-            return answer
-
-        def reconnect() -> None:
-            with contextlib.suppress(AnsibleError):
-                self._connection.reset()
-
         consent = action.allowed(region) and not self._task.check_mode and os.environ.get(action.STATE) != "plan"
-        result = action.act(host.name, host.links, options, consent, on_node, reconnect)
+        on_node = self.module_of(host.name, variables)
+        result = action.act(host.name, host.links, options, consent, on_node, self.reconnect)
         if self._task.check_mode and result.get("held"):
             result["changed"] = True
         return result

@@ -3,7 +3,8 @@
 """Restarts managed containers that Docker does not: those that were killed or stopped without `scs`.
 
 Docker's restart policy restarts a process that exits by itself, but treats `docker kill` and `docker stop` as intended.
-Here only `scs stop` counts as intended: it leaves a marker. All other containers are started again.
+Here only `scs stop` counts as intended: it leaves a marker. All other containers are started again, except a replaced
+one that finished its work next to its successor.
 
 Every exit is also recorded, because Docker forgets it with the next start and keeps events for minutes only: a file per
 container with one JSON object per exit, the latest last:
@@ -31,6 +32,8 @@ STOPPED = "/var/lib/scs/stopped"
 LOCK = "/run/scs-engine.lock"
 ENDED = ("exited", "dead", "created")
 EXITS = "/var/lib/scs/exits"
+LEAVING = "_leaving"
+"""Name suffix of a replaced container next to its successor. The module of an interrupted run may have left it."""
 KEPT = 20
 """Exits of a container that are remembered."""
 
@@ -143,6 +146,14 @@ def busy() -> bool:
     return False
 
 
+def replaced(name: str) -> bool:
+    """Whether a container has a successor. Its next start would take connections with an outdated configuration."""
+    if not name.endswith(LEAVING):
+        return False
+    status, _ = request("GET", f"/containers/{quote(name.removesuffix(LEAVING))}/json")
+    return status == 200
+
+
 def check(exits: Exits) -> None:
     """Start every managed container that has exited and was not stopped with `scs stop`."""
     filters = quote(json.dumps({"label": ["scs.container"], "status": list(ENDED)}))
@@ -156,7 +167,7 @@ def check(exits: Exits) -> None:
         status, ended = request("GET", f"/containers/json?all=1&filters={filters}")
         for container in ended if status == 200 else ():
             name = container["Names"][0].lstrip("/")
-            if os.path.exists(os.path.join(STOPPED, name)):
+            if os.path.exists(os.path.join(STOPPED, name)) or replaced(name):
                 continue
             status, answer = request("POST", f"/containers/{container['Id']}/start")
             said = f": {answer.get('message')}" if status >= 400 and answer else ""
