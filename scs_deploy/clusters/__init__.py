@@ -57,7 +57,7 @@ def observe(region: Region, drivers: Mapping[str, ClusterDriver], hosts: Sequenc
     }
     # hosts without queries must be reachable too; whether this container exists there does not matter
     anything = Command(container=next(iter(region.catalog.owner)), argv=("true",))
-    said = remote.execute(region, {h: tuple(q.values()) or (anything,) for h, q in asked.items()})
+    said = remote.execute(region, {h: tuple(q.values()) or (anything,) for h, q in asked.items()}, together=True)
     seen = Seen()
     for name, driver in drivers.items():
         own: dict[str, dict[str, Answer]] = {}

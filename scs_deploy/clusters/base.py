@@ -8,12 +8,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
 from pydantic import Field
 
-from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model, validate
 from scs_deploy.engine.access import Access
 from scs_deploy.engine.remote import Answer, Command, ContainerState
@@ -28,7 +28,7 @@ Answers = Mapping[str, Mapping[str, Answer]]
 
 
 class ClusterState(Model):
-    """A cluster that decides by majority. All names are names of hosts."""
+    """A cluster, which decides by majority unless `votes` says otherwise. All names are names of hosts."""
 
     name: str = Field(description="display name, e.g. Galera")
     service: str = Field(default="", description="the service that the driver belongs to")
@@ -39,6 +39,13 @@ class ClusterState(Model):
     dynamic: bool = Field(default=False, description="a member that left cleanly no longer counts")
     hands_over: bool = Field(default=False, description="a drain makes the leader step down")
     says: dict[str, str] = Field(default_factory=dict, description="member: the state that it reports")
+    heard: tuple[str, ...] = Field(
+        default=(), description="hosts of which the others hear something, even if not all of their members work"
+    )
+    votes: bool = Field(default=True, description="most of the members must work; else `needs` says who must")
+    needs: dict[str, str] = Field(
+        default_factory=dict, description="host: why the others cannot do without its members now, without votes"
+    )
 
     @property
     def counted(self) -> tuple[str, ...]:
@@ -59,19 +66,22 @@ class ClusterState(Model):
     def trouble(self) -> list[str]:
         """Why the cluster is incomplete; empty if it is complete."""
         down = sorted(set(self.wanted) - set(self.alive))
-        found = [f"{self.name}: not a working member on {host}" for host in down]
-        return found + self._strangers()
+        return [self._down(host) for host in down] + self._strangers()
 
     def lacking(self, host: str) -> list[str]:
         """What is wrong with the membership of one host; empty if nothing is, or if the host should not be a member."""
         if host not in self.wanted:
             return []
-        found = [] if host in self.alive else [f"{self.name}: not a working member on {host}"]
-        return found + self._strangers()
+        return ([] if host in self.alive else [self._down(host)]) + self._strangers()
 
     def other(self, host: str) -> str:
         """A working member on another host; '' if none works."""
         return next((h for h in self.alive if h != host), "")
+
+    def _down(self, host: str) -> str:
+        if self.votes:
+            return f"{self.name}: not a working member on {host}"
+        return f"{self.name} on {host}: {self.says.get(host) or 'none'}"
 
     def _strangers(self) -> list[str]:
         strange = sorted(set(self.members) - set(self.wanted))
@@ -106,6 +116,21 @@ class Seen(Model):
         default=frozenset(), description="hosts where Neutron may schedule router gateways"
     )
 
+    stores: dict[str, str] = Field(
+        default_factory=dict, description="host with copies of data: why it cannot leave for good; '' if it can"
+    )
+    held: frozenset[str] = Field(
+        default=frozenset(), description="hosts whose copies are not made anew elsewhere while they are away, by us"
+    )
+    shared: str | None = Field(
+        default=None,
+        description="storage that hosts share: why it cannot be used now, '' if it can; None: none",
+    )
+    fenced: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="host that `scs node evacuate` shut out of the storage: its addresses then"
+    )
+    full: str = Field(default="", description="why guests cannot open disks on another host now; '' if they can")
+
     def __add__(self, other: Seen) -> Seen:
         """Merge two observations."""
         return Seen(
@@ -117,6 +142,11 @@ class Seen(Model):
             addresses={**self.addresses, **other.addresses},
             gateways={**self.gateways, **other.gateways},
             may_route=self.may_route | other.may_route,
+            stores={**self.stores, **other.stores},
+            held=self.held | other.held,
+            shared=self.shared if other.shared is None else other.shared,
+            fenced={**self.fenced, **other.fenced},
+            full=self.full or other.full,
         )
 
 
@@ -321,12 +351,100 @@ class GatewayHost(ABC):
         """Remove a host that leaves the region."""
 
 
+class DataHost(ABC):
+    """A driver whose hosts hold copies of data, of which others hold more."""
+
+    @abstractmethod
+    def hold(self, access: Access, seen: Iterable[ClusterState], host: str) -> None:
+        """Before a host goes away for a while: no copies of its data are made elsewhere meanwhile.
+
+        :raises ScsError: the cluster refuses
+        """
+
+    @abstractmethod
+    def let_go(self, access: Access, seen: Iterable[ClusterState], host: str) -> None:
+        """Undo `hold`, and nothing that an operator did."""
+
+    @abstractmethod
+    def move_data(self, access: Access, seen: Iterable[ClusterState], host: str) -> None:
+        """Make the copies of a host elsewhere, and wait as long as that makes progress.
+
+        :raises ScsError: no progress; says what is stuck
+        """
+
+    @abstractmethod
+    def drop_lost(self, access: Access, seen: Iterable[ClusterState], host: str, everything: bool) -> None:
+        """Remove a host's lost members, once what they held has all its copies elsewhere.
+
+        :param everything: working ones, too, and the host itself
+        :raises ScsError: no progress; says what is stuck
+        """
+
+
+class SharedStorage(ABC):
+    """A driver of storage that has guests' disks, each of which every host can open."""
+
+    @abstractmethod
+    def fence(self, access: Access, host: str, addresses: Collection[str]) -> None:
+        """Refuse everything that a host's clients want, and note that, until `unfence`. May be repeated.
+
+        :param addresses: all from which the host's clients may come
+        :raises ScsError: the storage does not answer
+        """
+
+    @abstractmethod
+    def unfence(self, access: Access, host: str, addresses: Collection[str]) -> None:
+        """Undo `fence` of this host, and of any earlier one with one of these addresses."""
+
+    @abstractmethod
+    def open_disks(self, access: Access, disks: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """Disks that are open now: the addresses of those who have them open.
+
+        :param disks: `<pool>/<image>`; those that are not there are left out
+        :raises ScsError: the storage does not answer
+        """
+
+
 # helpers for drivers
 
 
 def running(answer: Answer) -> ContainerState:
     """The state of a container, from the answer to a command in it."""
     return answer.container or ContainerState.RUNNING
+
+
+CRASHES = 6
+"""How often a member may be seen stopped while it is awaited."""
+
+
+def await_members(
+    access: Access, container: str, hosts: Collection[str], question: Callable[[str], Command],
+    missing: Callable[[Answer], str], seconds: float, otherwise: str,
+) -> None:  # fmt: skip
+    """Wait until nothing is missing of the members on all hosts.
+
+    :param question: what a host's member is asked
+    :param missing: what an answer lacks, in words; empty: nothing
+    :param otherwise: what is said of all hosts after `seconds`
+    :raises ScsError: a member keeps crashing, a host became unreachable, or the time is over
+    """
+    stopped = dict.fromkeys(hosts, 0)
+
+    def left() -> str:
+        answers = access.run({h: [question(h)] for h in hosts})
+        if answers.unreachable:
+            raise ScsError(f"host {min(answers.unreachable)} became unreachable")
+        for host in hosts:
+            answer = answers.by_host[host][0]
+            if running(answer) is not ContainerState.RUNNING:
+                stopped[host] += 1
+                if stopped[host] >= CRASHES:
+                    raise ScsError(f"host {host}: {container} keeps crashing", f"scs logs {container} --host {host}")
+            if lacks := missing(answer):
+                return f"{host}: {lacks}"
+        return ""
+
+    access.until(left, seconds, f"{', '.join(hosts)}: {otherwise}")
 
 
 def known(service: str, hosts: Collection[str], named: Iterable[str]) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keystone's service accounts and catalogue, as (desired, observed) -> changes.
 
-Accounts are users in domain Default with roles on project `service`. Keystone does not reveal passwords, so each user
-has a salted fingerprint of its password as an attribute. scs detects a changed secret, but not a password that was
-changed without scs. Objects that are no longer wanted are not removed.
+Accounts are users in domain Default with roles on project `service`: no more of `admin` and `service` than they need.
+Keystone does not reveal passwords, so each user has a salted fingerprint of its password as an attribute. scs detects a
+changed secret, but not a password that was changed without scs. Objects that are no longer wanted are not removed.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ ADMINISTRATOR = "admin"
 """The administrator's user and project, created by Keystone's bootstrap."""
 FINGERPRINT = "scs_password"
 """Attribute of a user with the fingerprint of its password."""
+EXEMPT = "ignore_lockout_failure_attempts"
+"""Option of a user: wrong passwords never lock it out. The region stops if somebody outside can do that to its own."""
 IDENTITY = "keystone"
 """The service that owns changes of project, roles and region."""
 _ITERATIONS = 10_000
@@ -53,6 +55,7 @@ class Desired(Model):
         default={}, description="user: its service; absent: the service has the user's name"
     )
     retired: dict[str, str] = Field(default={}, description="user that is no longer used: its service")
+    roles: dict[str, tuple[str, ...]] = Field(default={}, description="user: its roles; absent: all of ROLES")
     entries: dict[str, Entry] = Field(description="catalogue entries by service type")
 
     @classmethod
@@ -63,6 +66,7 @@ class Desired(Model):
         endpoints: Iterable[tuple[str, str, str, str]],
         services: Mapping[str, str] | None = None,
         retired: Mapping[str, str] | None = None,
+        roles: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Desired:
         """Build from user -> password, (service, type, interface, URL) of every endpoint, and the users' services."""
         entries: dict[str, Entry] = {}
@@ -71,8 +75,12 @@ class Desired(Model):
             entries[kind] = Entry(service=service, type=kind, name=service, endpoints={**known, interface: url})
         return cls(
             region=region, accounts=dict(accounts), entries=entries, services=dict(services or {}),
-            retired=dict(retired or {}),
+            retired=dict(retired or {}), roles=dict(roles or {}),
         )  # fmt: skip
+
+    def roles_of(self, user: str) -> tuple[str, ...]:
+        """The roles that an account shall have on project `service`."""
+        return self.roles.get(user, ROLES)
 
 
 class User(Model):
@@ -83,6 +91,12 @@ class User(Model):
     project: str | None = Field(description="ID of its default project")
     fingerprint: str = Field(repr=False)
     roles: tuple[str, ...] = Field(description="names of its roles on project `service`")
+    options: dict[str, Any] = Field(default={}, description="as Keystone has them")
+
+    @property
+    def lockable(self) -> bool:
+        """Whether wrong passwords may lock it out."""
+        return self.options.get(EXEMPT) is not True
 
 
 class CatalogueService(Model):
@@ -113,6 +127,7 @@ class Observed(Model):
     users: dict[str, User]
     services: tuple[CatalogueService, ...]
     endpoints: tuple[Endpoint, ...] = Field(description="endpoints of the desired region")
+    administrator: User | None = Field(default=None, description="user `admin`")
     administrator_stale: bool = Field(default=False, description="whether `admin` still has its previous password")
 
     def service(self, entry: Entry) -> CatalogueService | None:
@@ -138,21 +153,23 @@ def parse(desired: Desired, raw: Mapping[str, Sequence[Mapping[str, Any]]]) -> O
     for a in raw["assignments"]:
         if "user" in a and a["role"]["id"] in names:
             held.setdefault(a["user"]["id"], set()).add(names[a["role"]["id"]])
+    users = {
+        u["name"]: User(
+            id=u["id"],
+            enabled=u["enabled"],
+            project=u.get("default_project_id"),
+            fingerprint=str(u.get(FINGERPRINT) or ""),
+            roles=tuple(sorted(held.get(u["id"], ()))),
+            options=u.get("options") or {},
+        )
+        for u in raw["users"]
+    }
     return Observed(
         regions=tuple(r["id"] for r in raw["regions"]),
         project=next((p["id"] for p in raw["projects"] if p["name"] == PROJECT), None),
         roles=roles,
-        users={
-            u["name"]: User(
-                id=u["id"],
-                enabled=u["enabled"],
-                project=u.get("default_project_id"),
-                fingerprint=str(u.get(FINGERPRINT) or ""),
-                roles=tuple(sorted(held.get(u["id"], ()))),
-            )
-            for u in raw["users"]
-            if u["name"] in desired.accounts or u["name"] in desired.retired
-        },
+        users={n: u for n, u in users.items() if n in desired.accounts or n in desired.retired},
+        administrator=users.get(ADMINISTRATOR),
         services=tuple(
             CatalogueService(id=s["id"], type=s["type"], name=s.get("name") or "", enabled=s["enabled"])
             for s in raw["services"]
@@ -169,7 +186,8 @@ def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
     """The necessary changes. If `observed` is None (Keystone is not deployed yet), everything is created.
 
     A service's user is created in its phase database. Everything that belongs to Keystone itself is created in phase
-    register, when Keystone runs.
+    register, when Keystone runs. But no user may be locked out from the moment that Keystone does that: in a region
+    that works, this comes before Keystone gets its new configuration.
     """
     changes: list[Change] = []
 
@@ -185,13 +203,18 @@ def diff(desired: Desired, observed: Observed | None) -> tuple[Change, ...]:
             add(_object(Shared.ROLE, role), IDENTITY, bool(observed and role in observed.roles))
     for name, password in desired.accounts.items():
         known = bool(observed and name in observed.users)
-        wrong = user_reasons(name, password, observed)
-        add(_object(Shared.USER, name), desired.services.get(name, name), known, wrong, disturbs=True)
+        wrong = user_reasons(name, password, desired.roles_of(name), observed)
+        if observed and known and not wrong and observed.users[name].lockable:
+            changes.append(_exemption(name, observed))
+        else:
+            add(_object(Shared.USER, name), desired.services.get(name, name), known, wrong, disturbs=True)
     for name, service in desired.retired.items():
         if observed and name in observed.users:
             add(_object(Shared.USER, name), service, True, ["no longer used"])
     if observed and observed.administrator_stale:
         add(_object(Shared.USER, ADMINISTRATOR), IDENTITY, True, ["has its previous password"], disturbs=True)
+    elif desired.accounts and (observed is None or (observed.administrator and observed.administrator.lockable)):
+        changes.append(_exemption(ADMINISTRATOR, observed))
     if desired.entries:
         known = bool(observed and desired.region in observed.regions)
         add(_object(Shared.REGION, desired.region), IDENTITY, known)
@@ -212,6 +235,11 @@ def _object(kind: Shared, name: str, interface: str = "") -> SharedObject:
     return SharedObject(server=IDENTITY, kind=kind, name=name, interface=interface)
 
 
+def _exemption(name: str, observed: Observed | None) -> Change:
+    change = _change(_object(Shared.USER, name), IDENTITY, "wrong passwords can lock it out", Impact.NONE, new=False)
+    return change.model_copy(update={"phase": Phase.DATABASE}) if observed else change
+
+
 def _change(shared: SharedObject, service: str, reason: str, impact: Impact, new: bool) -> Change:
     kind = Kind.CATALOGUE if shared.kind in _CATALOGUE else Kind.ACCOUNT
     own = kind is Kind.CATALOGUE or service == IDENTITY
@@ -221,8 +249,8 @@ def _change(shared: SharedObject, service: str, reason: str, impact: Impact, new
     )  # fmt: skip
 
 
-def user_reasons(name: str, password: str, observed: Observed | None) -> list[str]:
-    """The differences of an existing account."""
+def user_reasons(name: str, password: str, roles: tuple[str, ...], observed: Observed | None) -> list[str]:
+    """The differences of an existing account. Roles other than ROLES are its operator's."""
     if observed is None or name not in observed.users:
         return []
     user = observed.users[name]
@@ -231,8 +259,14 @@ def user_reasons(name: str, password: str, observed: Observed | None) -> list[st
         reasons.append("is disabled")
     if user.project is None or user.project != observed.project:
         reasons.append(f"default project is not {PROJECT}")
-    reasons += [f"role {role} missing" for role in ROLES if role not in user.roles]
+    reasons += [f"role {role} missing" for role in roles if role not in user.roles]
+    reasons += [f"role {role} not needed" for role in surplus_roles(user, roles)]
     return reasons
+
+
+def surplus_roles(user: User, roles: Iterable[str]) -> list[str]:
+    """Those of ROLES that an account has and does not need."""
+    return [role for role in ROLES if role in user.roles and role not in roles]
 
 
 def service_reasons(entry: Entry, service: CatalogueService | None) -> list[str]:

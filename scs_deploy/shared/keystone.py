@@ -14,7 +14,17 @@ from typing import Any
 from scs_deploy.base.errors import ScsError
 from scs_deploy.plan.change import Change, Shared, shared_objects
 from scs_deploy.shared import identity
-from scs_deploy.shared.identity import ADMINISTRATOR, DOMAIN, FINGERPRINT, PROJECT, ROLES, Desired, Entry, Observed
+from scs_deploy.shared.identity import (
+    ADMINISTRATOR,
+    DOMAIN,
+    EXEMPT,
+    FINGERPRINT,
+    PROJECT,
+    ROLES,
+    Desired,
+    Entry,
+    Observed,
+)
 
 
 class _DeniedError(ScsError):
@@ -108,15 +118,13 @@ class Keystone:
                 case Shared.ROLE:
                     self._role(observed, name)
                 case Shared.USER if name == ADMINISTRATOR:
-                    self._request("PATCH", f"/users/{self._id}", {"user": {"password": self._passwords[0]}})
-                    # changing the password revoked its tokens
-                    self._log_in(0)
+                    self._administrator(observed)
                 case Shared.USER if name in desired.retired:
                     if name in observed.users:
                         self._request("DELETE", f"/users/{observed.users[name].id}")
                 case Shared.USER:
                     observed = self._base(desired, observed)
-                    self._account(observed, name, desired.accounts[name])
+                    self._account(observed, name, desired.accounts[name], desired.roles_of(name))
                 case Shared.REGION:
                     self._region(observed, desired.region)
                 case Shared.SERVICE:
@@ -151,9 +159,20 @@ class Keystone:
         if name not in observed.roles:
             self._request("POST", "/roles", {"role": {"name": name}})
 
-    def _account(self, observed: Observed, name: str, password: str) -> None:
+    def _administrator(self, observed: Observed) -> None:
+        known = observed.administrator.options if observed.administrator else {}
+        body: dict[str, Any] = {"options": {**known, EXEMPT: True}}
+        if self._with:
+            body["password"] = self._passwords[0]
+        self._request("PATCH", f"/users/{self._id}", {"user": body})
+        if self._with:
+            # changing the password revoked its tokens
+            self._log_in(0)
+
+    def _account(self, observed: Observed, name: str, password: str, roles: tuple[str, ...]) -> None:
         existing = observed.users.get(name)
-        body = {"name": name, "enabled": True, "default_project_id": observed.project}
+        options = {**(existing.options if existing else {}), EXEMPT: True}
+        body = {"name": name, "enabled": True, "default_project_id": observed.project, "options": options}
         if existing is None:
             new = {**body, "domain_id": DOMAIN, "password": password, FINGERPRINT: identity.fingerprint(password)}
             user = self._request("POST", "/users", {"user": new}).json()["user"]["id"]
@@ -162,9 +181,12 @@ class Keystone:
             if not identity.matches(password, existing.fingerprint):
                 body |= {"password": password, FINGERPRINT: identity.fingerprint(password)}
             self._request("PATCH", f"/users/{user}", {"user": body})
-        for role in ROLES:
+        own = f"/projects/{observed.project}/users/{user}/roles"
+        for role in roles:
             if existing is None or role not in existing.roles:
-                self._request("PUT", f"/projects/{observed.project}/users/{user}/roles/{observed.roles[role]}")
+                self._request("PUT", f"{own}/{observed.roles[role]}")
+        for role in identity.surplus_roles(existing, roles) if existing else ():
+            self._request("DELETE", f"{own}/{observed.roles[role]}")
 
     def _region(self, observed: Observed, name: str) -> None:
         if name not in observed.regions:
@@ -195,6 +217,18 @@ class Keystone:
         items: list[dict[str, Any]] = self._request("GET", path).json()[key]
         return items
 
+    def send(self, method: str, url: str, body: dict[str, Any] | None = None) -> Any:
+        """Send a request of the administrator to any API of the region; returns the response, whatever its status.
+
+        :raises ScsError: no response
+        """
+        import requests
+
+        try:
+            return self._session.request(method, url, json=body, timeout=self._timeout)
+        except requests.RequestException as error:
+            raise ScsError(f"{url.partition('?')[0]}: {_say(error)}") from None
+
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         import requests
 
@@ -209,14 +243,15 @@ class Keystone:
             )
         if answer.status_code >= 400:
             what = path.partition("?")[0]
-            raise ScsError(f"keystone at {self._url}: {method} {what}: {_reason(answer)}", "scs logs keystone")
+            raise ScsError(f"keystone at {self._url}: {method} {what}: {reason_of(answer)}", "scs logs keystone")
         return answer
 
 
-def _reason(answer: Any) -> str:
+def reason_of(answer: Any) -> str:
+    """Status and message of an answer of Keystone or another service, whose key of the error is its own."""
     try:
-        reason = answer.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
+        reason = next(iter(answer.json().values()))["message"]
+    except (ValueError, KeyError, TypeError, StopIteration, AttributeError):
         reason = answer.reason
     return " ".join(f"{answer.status_code} {reason}".split())
 

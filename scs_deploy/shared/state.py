@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state that a region's hosts share: schemas, broker accounts, Keystone's accounts and catalogue.
+"""The state that a region's hosts share: schemas, accounts, Keystone's catalogue, Ceph's pools, Cinder's types.
 
 The manager reads, compares and changes it, with one session per server. The catalog defines the desired state.
 """
@@ -12,12 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from scs_deploy.base.errors import ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.plural import counted
 from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.plan.change import Change
+from scs_deploy.region import ceph
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import clouds, credentials
-from scs_deploy.shared import database, identity, keystone, messaging
+from scs_deploy.shared import cinder, database, glance, identity, keystone, messaging, volume_types
+from scs_deploy.shared.ceph import desired as storage
+from scs_deploy.shared.ceph import differences
+from scs_deploy.shared.ceph.differences import Refusal
+from scs_deploy.shared.ceph.session import Ceph, Run
+from scs_deploy.spec.storage import CEPH
 
 PATIENCE = 60
 """Seconds that a change waits for its server to respond."""
@@ -30,15 +37,33 @@ class SharedState:
     changes: list[Change] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     """service: reason why its server could not be read"""
+    refusals: tuple[Refusal, ...] = ()
+    """what must not be done without consent, or not at all"""
+    evacuated: tuple[str, ...] = ()
+    """hosts whose guests were rebuilt elsewhere, and that may not open any disk until they are returned to service"""
+    full: str = ""
+    """why no client of Ceph can write now; empty: they can, or it is not known"""
+
+    def refuse(self, services: Collection[str]) -> None:
+        """:raises RefusedError: changes of these services are refused"""
+        found = [r for r in self.refusals if r.service in services]
+        if found:
+            first, *others = found
+            more = f"; and {counted(len(others), 'more refusal')}" if others else ""
+            raise RefusedError(first.text, first.hint + more)
 
 
 @dataclass(frozen=True)
 class _Server:
     service: str
     desired: Callable[[Region], Any]
-    session: Callable[[Region], Any]
+    session: Callable[[Region, Run], Any]
     read: Callable[[Any, Any], Any]
     diff: Callable[[Any, Any], tuple[Change, ...]]
+    refuse: Callable[[Any, Any, Collection[str]], tuple[Refusal, ...]] = lambda *_: ()
+    there: Callable[[Region], bool] = lambda _: True
+    evacuated: Callable[[Any], tuple[str, ...]] = lambda _: ()
+    full: Callable[[Any], str] = lambda _: ""
 
     def compare(self, desired: Any, observed: Any) -> list[Change]:
         """The server's differences. Their subjects include its name."""
@@ -46,20 +71,23 @@ class _Server:
         return [c.model_copy(update={"subject": f"{self.service} {c.subject}"}) for c in changes]
 
 
-def read(region: Region, patience: float = 0) -> SharedState:
+def read(region: Region, run: Run, patience: float = 0, data_loss: Collection[str] = ()) -> SharedState:
     """Read all servers concurrently.
 
+    :param run: runs a command in a container: Ceph is asked in one of a monitor
     :param patience: seconds to wait for a server to respond, because load balancers lag behind changes
+    :param data_loss: pools whose data may be lost
+    :raises RefusedError: storage.yml names a pool that no service declares, or asks for more than the hosts have
     """
     deadline = time.monotonic() + patience
     state = SharedState()
-    servers = [s for s in SERVERS if s.service in region.catalog.services]
+    servers = [s for s in SERVERS if s.service in region.catalog.services and s.there(region)]
     wanted = {s.service: s.desired(region) for s in servers}
 
     def ask(server: _Server) -> tuple[Any, str]:
         while True:
             try:
-                with server.session(region) as session:
+                with server.session(region, run) as session:
                     return server.read(session, wanted[server.service]), ""
             except ScsError as error:
                 if time.monotonic() > deadline:
@@ -70,11 +98,15 @@ def read(region: Region, patience: float = 0) -> SharedState:
         for server, (observed, failed) in zip(servers, pool.map(ask, servers), strict=True):
             if failed:
                 state.failed[server.service] = failed
+            else:
+                state.evacuated += server.evacuated(observed)
             state.changes += server.compare(wanted[server.service], observed)
+            state.refusals += server.refuse(wanted[server.service], observed, data_loss)
+            state.full = state.full or server.full(observed)
     return state
 
 
-def apply(region: Region, servers: Collection[str], subjects: Collection[str]) -> list[str]:
+def apply(region: Region, servers: Collection[str], subjects: Collection[str], run: Run) -> list[str]:
     """Apply the changes for the named differences. Returns the subjects of those that still existed.
 
     :param servers: services whose servers have the differences
@@ -84,7 +116,7 @@ def apply(region: Region, servers: Collection[str], subjects: Collection[str]) -
     done: list[str] = []
     for server in (s for s in SERVERS if s.service in servers):
         desired = server.desired(region)
-        with _patiently(server, region) as session:
+        with _patiently(server, region, run) as session:
             differences = server.compare(desired, server.read(session, desired))
             changes = [c for c in differences if c.subject in subjects]
             session.apply(desired, changes)
@@ -92,13 +124,13 @@ def apply(region: Region, servers: Collection[str], subjects: Collection[str]) -
     return done
 
 
-def _patiently(server: _Server, region: Region) -> Any:
+def _patiently(server: _Server, region: Region, run: Run) -> Any:
     """A session with a server that this run may have started: the load balancer can lag behind by seconds."""
     deadline = time.monotonic() + PATIENCE
     while True:
-        session = server.session(region)
+        session = server.session(region, run)
         try:
-            with server.session(region) as probe:
+            with server.session(region, run) as probe:
                 server.read(probe, server.desired(region))
         except ScsError:
             if time.monotonic() > deadline:
@@ -158,13 +190,14 @@ def _identity(region: Region) -> identity.Desired:
     settings = region.environment.settings
     urls = []
     for e in endpoints(region):
-        if e.catalogue and e.protocol == "http":
-            urls.append((e.service, e.name, "internal", f"https://{settings.api.internal.name}:{e.port}{e.path}"))
+        for kind in (e.name, *e.aliases) if e.catalogue and e.protocol == "http" else ():
+            urls.append((e.service, kind, "internal", f"https://{settings.api.internal.name}:{e.port}{e.path}"))
             if e.public:
-                urls.append((e.service, e.name, "public", f"https://{settings.api.external.name}:{e.port}{e.path}"))
+                urls.append((e.service, kind, "public", f"https://{settings.api.external.name}:{e.port}{e.path}"))
     accounts = [s.name for s in region.catalog.services.values() if s.account]
     used, owners, retired = _accounts(region, accounts, "keystone")
-    return identity.Desired.build(settings.region, used, urls, owners, retired)
+    roles = {user: region.catalog.services[service].account_roles for user, service in owners.items()}
+    return identity.Desired.build(settings.region, used, urls, owners, retired, roles)
 
 
 def database_session(region: Region) -> database.Database:
@@ -194,8 +227,40 @@ def _identity_session(region: Region) -> keystone.Keystone:
     return keystone.Keystone(f"https://{api.address}:{port}/v3", passwords, region.environment.ca_file)
 
 
+def _cinder_session(region: Region) -> cinder.Cinder:
+    api = region.environment.settings.api.internal
+    endpoint = region.catalog.services["cinder"].endpoints["block-storage"]
+    return cinder.Cinder(_identity_session(region), f"https://{api.address}:{endpoint.port}{endpoint.path}")
+
+
+def glance_session(region: Region) -> glance.Glance:
+    """A session with Glance at the internal API address."""
+    api = region.environment.settings.api.internal
+    endpoint = region.catalog.services["glance"].endpoints["image"]
+    return glance.Glance(_identity_session(region), f"https://{api.address}:{endpoint.port}")
+
+
 SERVERS = (
-    _Server("mariadb", _databases, database_session, lambda s, d: s.read(d), database.diff),
-    _Server("rabbitmq", _brokers, _broker_session, lambda s, _: s.read(), messaging.diff),
-    _Server("keystone", _identity, _identity_session, lambda s, d: s.read(d), identity.diff),
+    _Server("mariadb", _databases, lambda r, _: database_session(r), lambda s, d: s.read(d), database.diff),
+    _Server("rabbitmq", _brokers, lambda r, _: _broker_session(r), lambda s, _: s.read(), messaging.diff),
+    _Server("keystone", _identity, lambda r, _: _identity_session(r), lambda s, d: s.read(d), identity.diff),
+    _Server(
+        CEPH,
+        storage.build,
+        Ceph,
+        lambda s, d: s.read(d),
+        differences.diff,
+        differences.refusals,
+        ceph.enabled,
+        lambda observed: observed.fenced,
+        differences.full,
+    ),
+    _Server(
+        volume_types.CINDER,
+        lambda r: r.cloud.volume_types,
+        lambda r, _: _cinder_session(r),
+        lambda s, d: s.read(d),
+        volume_types.diff,
+        there=lambda r: bool(r.cloud.volume_types),
+    ),
 )

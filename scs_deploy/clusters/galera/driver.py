@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from scs_deploy.clusters.base import Answers, ClusterDriver, ClusterState, Procedure, RecoveryOptions, Seen
-from scs_deploy.clusters.galera import procedure
+from scs_deploy.clusters.galera import client, procedure
 from scs_deploy.clusters.galera.recovery import SERVICE, GaleraOptions
 from scs_deploy.engine.remote import Command
 
@@ -14,11 +14,7 @@ QUERY = (
     "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME IN "
     "('WSREP_LOCAL_STATE', 'WSREP_LOCAL_STATE_COMMENT', 'WSREP_CLUSTER_STATUS', 'WSREP_CLUSTER_SIZE', 'WSREP_READY')"
 )
-STATUS = Command(
-    container=SERVICE,
-    argv=("mariadb", "--defaults-file=/etc/mysql/monitor.cnf", "--batch", "--skip-column-names", "--execute", QUERY),
-    timeout=20,
-)
+STATUS = Command(container=SERVICE, argv=client.monitor(QUERY), timeout=20)
 SYNCED = "Primary Synced"
 """State of a member that has all data and is not a donor."""
 

@@ -8,20 +8,19 @@ from dataclasses import dataclass, field
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.clusters.base import Recovery, RecoveryStep, running
-from scs_deploy.clusters.galera import recovery
+from scs_deploy.clusters.galera import client, recovery
 from scs_deploy.clusters.galera.recovery import SERVICE, Data, GaleraOptions, Member
 from scs_deploy.engine.access import Access
 from scs_deploy.engine.remote import Answer, Command, ContainerState
 
 STATUS = Command(
     container=SERVICE,
-    argv=(
-        "mariadb", "--defaults-file=/etc/mysql/monitor.cnf", "--batch", "--skip-column-names", "--execute",
+    argv=client.monitor(
         "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_status', 'wsrep_local_state_comment', "
         "'wsrep_cluster_state_uuid', 'wsrep_last_committed', 'wsrep_cluster_size')",
     ),
     timeout=30,
-)  # fmt: skip
+)
 
 FILES = Command(
     container=SERVICE,
@@ -79,7 +78,7 @@ class GaleraProcedure:
     def read(self, access: Access) -> list[Member]:
         """State, files and position of every member."""
         hosts = access.hosts(SERVICE)
-        answers = access.run({h: [STATUS, FILES] for h in hosts})
+        answers = access.run({h: [STATUS, FILES] for h in hosts}, together=True)
         members = [
             Member(host=h, container=ContainerState.UNREACHABLE, why=answers.unreachable[h])
             if h in answers.unreachable

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.clusters.base import Recovery, RecoveryStep, running
+from scs_deploy.clusters.base import Recovery, RecoveryStep, await_members, running
 from scs_deploy.clusters.rabbitmq import recovery
 from scs_deploy.clusters.rabbitmq.recovery import SERVICE, Data, Member, Queues, RabbitmqOptions
 from scs_deploy.engine.access import Access
@@ -47,8 +47,6 @@ ls -d mnesia.before-recovery-* 2> /dev/null | sort -r | tail -n +3 | xargs -r rm
 START_SECONDS = 600.0
 """A member waits up to five minutes for the others' tables, then starts over."""
 
-ATTEMPTS = 6
-
 
 @dataclass
 class RabbitmqProcedure:
@@ -64,7 +62,7 @@ class RabbitmqProcedure:
     def read(self, access: Access) -> list[Member]:
         """State, view and data of every member, and the cluster's queues."""
         hosts = access.hosts(SERVICE)
-        answers = access.run({h: [STATUS, _files(h)] for h in hosts})
+        answers = access.run({h: [STATUS, _files(h)] for h in hosts}, together=True)
         members = [
             Member(host=h, container=ContainerState.UNREACHABLE, why=answers.unreachable[h])
             if h in answers.unreachable
@@ -161,23 +159,11 @@ def _shell(script: str, *arguments: str, one_shot: bool = False, timeout: int = 
 
 def _wait(access: Access, hosts: tuple[str, ...], expected: frozenset[str]) -> None:
     """Wait until the members on all hosts see the expected members running."""
-    ended = dict.fromkeys(hosts, 0)
 
-    def ready() -> str:
-        answers = access.run({h: [STATUS] for h in hosts})
-        if answers.unreachable:
-            raise ScsError(f"host {min(answers.unreachable)} became unreachable")
-        for host in hosts:
-            answer = answers.by_host[host][0]
-            if running(answer) is not ContainerState.RUNNING:
-                ended[host] += 1
-                if ended[host] >= ATTEMPTS:
-                    raise ScsError(f"host {host}: rabbitmq keeps crashing", f"scs logs rabbitmq --host {host}")
-            if answer.code:
-                return f"{host}: rabbitmq starts"
-            missing = expected - recovery.sees(answer.output)
-            if missing:
-                return f"{host}: rabbitmq does not see {', '.join(sorted(missing))}"
-        return ""
+    def missing(answer: Answer) -> str:
+        if answer.code:
+            return "rabbitmq starts"
+        unseen = expected - recovery.sees(answer.output)
+        return f"rabbitmq does not see {', '.join(sorted(unseen))}" if unseen else ""
 
-    access.until(ready, START_SECONDS, f"{', '.join(hosts)}: rabbitmq is not in the cluster")
+    await_members(access, SERVICE, hosts, lambda _: STATUS, missing, START_SECONDS, "rabbitmq is not in the cluster")

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.clusters.base import Recovery, RecoveryStep, running
+from scs_deploy.clusters.base import Recovery, RecoveryStep, await_members, running
 from scs_deploy.clusters.raft import recovery
 from scs_deploy.clusters.raft.recovery import File, Member, RaftOptions
 from scs_deploy.clusters.raft.settings import Settings, control
@@ -48,8 +48,6 @@ sync -f "$file"
 
 START_SECONDS = 180.0
 
-ATTEMPTS = 6
-
 
 @dataclass
 class RaftProcedure:
@@ -66,7 +64,7 @@ class RaftProcedure:
         """Every member of both databases."""
         hosts, databases = access.hosts(self.service), self.settings.databases
         commands = [c for container in databases for c in (self._status(container), _script(container, FILES))]
-        answers = access.run(dict.fromkeys(hosts, commands))
+        answers = access.run(dict.fromkeys(hosts, commands), together=True)
         addresses = {h: access.region.inventory.hosts[h].management for h in hosts}
         return {
             container: tuple(
@@ -142,6 +140,8 @@ class RaftProcedure:
         Sources: ovn-northd(8), ovn-controller(8), runtime management commands.
         """
         catalog = access.region.catalog
+        for relay in self.settings.databases[container].relays:
+            access.containers("restart", relay, [h.name for h in access.region.hosts_of(self.service, relay)])
         commands: dict[str, list[Command]] = {}
         for client, word in self.settings.databases[container].clients.items():
             argv = ("ovn-appctl", "--timeout=10", f"--target=/run/ovn/{client.replace('_', '-')}.ctl", word)
@@ -171,28 +171,17 @@ class RaftProcedure:
 
     def _wait(self, access: Access, container: str, hosts: tuple[str, ...]) -> None:
         """Wait until the servers on all hosts are members and know the leader."""
-        ended = dict.fromkeys(hosts, 0)
 
-        def ready() -> str:
-            answers = access.run({h: [self._status(container)] for h in hosts})
-            if answers.unreachable:
-                raise ScsError(f"host {min(answers.unreachable)} became unreachable")
-            for host in hosts:
-                answer = answers.by_host[host][0]
-                if running(answer) is not ContainerState.RUNNING:
-                    ended[host] += 1
-                    if ended[host] >= ATTEMPTS:
-                        raise ScsError(
-                            f"host {host}: {container} keeps crashing", f"scs logs {container} --host {host}"
-                        )
-                server = recovery.parse_status(answer.output) if answer.code == 0 else None
-                if server is None:
-                    return f"{host}: {container} is starting"
-                if server.status != "cluster member" or server.leader == "unknown":
-                    return f"{host}: {container} is {server.status}, leader {server.leader}"
+        def missing(answer: Answer) -> str:
+            server = recovery.parse_status(answer.output) if answer.code == 0 else None
+            if server is None:
+                return f"{container} is starting"
+            if server.status != "cluster member" or server.leader == "unknown":
+                return f"{container} is {server.status}, leader {server.leader}"
             return ""
 
-        access.until(ready, START_SECONDS, f"{', '.join(hosts)}: {container} has no leader")
+        status = self._status(container)
+        await_members(access, container, hosts, lambda _: status, missing, START_SECONDS, f"{container} has no leader")
 
 
 def member(host: str, address: str, status: Answer, files: Answer) -> Member:

@@ -17,6 +17,9 @@ class Database(Model):
     clients: dict[str, str] = Field(
         default_factory=dict, description="container: its ovn-appctl command that announces a new cluster"
     )
+    relays: tuple[str, ...] = Field(
+        default=(), description="containers that pass it on; they restart for a new cluster"
+    )
 
 
 class Settings(Model):
