@@ -1,11 +1,16 @@
 #!/usr/bin/python3 -IS
 # SPDX-License-Identifier: Apache-2.0
-"""Health check of a process without an API: exits 0 if this container has a TCP connection to each given port."""
+"""Health check of a process without an API: exits 0 if this container has a TCP connection to each given port.
+
+A path is a Unix socket that no other container uses, and that must have a connection.
+"""
 
 import os
 import sys
 
 ESTABLISHED = "01"
+CONNECTED = "03"
+"""Of a TCP socket, and of a Unix socket that was accepted, which has the path of the one that listens."""
 
 
 def sockets() -> set[str]:
@@ -38,10 +43,20 @@ def connected(own: set[str]) -> set[int]:
     return ports
 
 
-def main(ports: list[str]) -> None:
-    missing = {int(port) for port in ports} - connected(sockets())
+def used() -> set[str]:
+    """Paths of the Unix sockets of this network namespace that have a connection."""
+    with open("/proc/net/unix") as stream:
+        rows = [line.split() for line in stream][1:]
+    return {row[7] for row in rows if len(row) > 7 and row[5] == CONNECTED}
+
+
+def main(words: list[str]) -> None:
+    paths = {w for w in words if w.startswith("/")}
+    missing = {int(w) for w in words if w not in paths} - connected(sockets())
     if missing:
         sys.exit(f"no connection to port {', '.join(map(str, sorted(missing)))}")
+    if paths - used():
+        sys.exit(f"no connection to {', '.join(sorted(paths - used()))}")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from store import (
     Store,
     is_id,
     missing,
+    obsolete,
     refusal,
     removable,
 )
@@ -52,7 +53,7 @@ class Settings:
     api_port: int
     interval: float = 5  # between two comparisons with the database and with the other hosts
     grace: float = 5  # for which a missing file does not count: most arrive by then
-    delete_grace: float = 60  # from the deletion of an image to the removal of its file
+    delete_grace: float = 60  # from the deletion of an image, or its move, to the removal of its file
     silence: float = 120  # without the database, or of failing transfers, after which an operator must know
     retry: float = 5  # before a failed transfer is retried, doubled each time
     config: str = "/etc/glance/glance-api.conf"
@@ -83,7 +84,7 @@ class Replica:
         self.images: dict[str, Image] = {}
         self.missing: list[Image] | None = None  # None: the database has not been read yet
         self.since: dict[str, float] = {}  # missing files: start times
-        self.deleted: dict[str, float] = {}  # files of deleted images: times of the first sight
+        self.deleted: dict[str, float] = {}  # files of deleted and moved images: times of the first sight
         self.transfers: dict[str, int] = {}  # bytes so far
         self.failures: dict[str, Failure] = {}
         self.others: dict[str, Standing] = {}
@@ -193,11 +194,10 @@ class Replica:
 
     def delete(self, here: dict[str, int], statuses: dict[str, str]) -> None:
         now = time.monotonic()
-        obsolete = [i for i in here if statuses.get(i) == "deleted"]
-        self.deleted = {i: self.deleted.get(i, now) for i in obsolete}
+        self.deleted = {i: self.deleted.get(i, now) for i in here if obsolete(statuses.get(i))}
         for image in removable(here, statuses, self.deleted, now, self.settings.delete_grace):
             self.store.remove(image)
-            log(f"image {image}: deleted")
+            log(f"image {image}: {statuses[image]}")
 
     def next_image(self) -> Image:
         """Wait for an image to fetch."""

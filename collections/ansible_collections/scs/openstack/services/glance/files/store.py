@@ -27,6 +27,23 @@ _COMPLETE = """
 """
 
 
+# Of an image that `scs storage migrate-images` moved: Glance removed the location of its file, and has it elsewhere.
+# One that is being copied to a file again, whether or not it was there before, has no location of it yet.
+_MOVED = """
+    SELECT i.id FROM images i
+    WHERE i.deleted = 0 AND i.status IN ('active', 'deactivated')
+    AND EXISTS (SELECT 1 FROM image_locations l WHERE l.image_id = i.id AND l.deleted = 1 AND l.value LIKE 'file://%%')
+    AND EXISTS (SELECT 1 FROM image_locations l WHERE l.image_id = i.id AND l.deleted = 0
+                AND l.value NOT LIKE 'file://%%')
+    AND NOT EXISTS (SELECT 1 FROM image_locations l WHERE l.image_id = i.id AND l.deleted = 0
+                    AND l.value LIKE 'file://%%')
+    AND NOT EXISTS (SELECT 1 FROM image_properties p WHERE p.image_id = i.id AND p.deleted = 0
+                    AND p.name = 'os_glance_importing_to_stores' AND p.value <> '')
+    AND i.id IN ({marks})
+"""
+MOVED = "moved"  # as a status
+
+
 class BadFileError(Exception):
     """The data from another host does not match the image."""
 
@@ -66,13 +83,18 @@ def missing(images: Iterable[Image], here: Mapping[str, int]) -> list[Image]:
 def removable(
     here: Iterable[str], statuses: Mapping[str, str], since: Mapping[str, float], now: float, grace: float
 ) -> list[str]:
-    """The files to delete: those of images that have been deleted for a while. Files that are unknown to the database
-    are kept, because it may have been restored to a state before the image was created.
+    """The files to delete: those of images that have been deleted, or moved to another store, for a while. Files that
+    are unknown to the database are kept, because it may have been restored to a state before the image was created.
 
     :param statuses: of the images in the database
-    :param since: when each was first seen deleted
+    :param since: when each was first seen deleted or moved
     """
-    return [i for i in here if statuses.get(i) == "deleted" and now - since.get(i, now) >= grace]
+    return [i for i in here if obsolete(statuses.get(i)) and now - since.get(i, now) >= grace]
+
+
+def obsolete(status: str | None) -> bool:
+    """Whether an image needs no file any more."""
+    return status in ("deleted", MOVED)
 
 
 @dataclass(frozen=True)
@@ -128,7 +150,7 @@ class Store:
         return images
 
     def statuses(self, ids: list[str]) -> dict[str, str]:
-        """The statuses of those of these images that the database knows.
+        """The statuses of those of these images that the database knows; `moved` if it has the data elsewhere only.
 
         :raises pymysql.MySQLError: no answer
         """
@@ -138,6 +160,8 @@ class Store:
             marks = ", ".join(["%s"] * len(batch))
             query = f"SELECT id, status FROM images WHERE id IN ({marks})"
             statuses.update(dict(database.rows(self.config, query, tuple(batch))))
+            moved = database.rows(self.config, _MOVED.format(marks=marks), tuple(batch))
+            statuses.update((image, MOVED) for (image,) in moved)
         return statuses
 
     def local(self) -> dict[str, int]:

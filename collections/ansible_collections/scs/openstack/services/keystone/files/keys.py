@@ -123,6 +123,17 @@ class Keys:
             return ""
         return f"{kind} keys of version {own.version}, {holders[0]} has {wanted.version}: {failure}"
 
+    def held(self, kind: str) -> str:
+        """The reason why keys must not be rotated now; empty if they may. The caller holds their lock."""
+        present = read(self.repository(kind))
+        if reason := hold(present.state, self.ask_states(kind)):
+            return reason
+        # earlier rotations, also those by hand, may have been close together
+        now = time.time()
+        left = needed_for(present, self.settings.most, self.settings.lifetime, now) if kind == "fernet" else 0
+        until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(round(now + left)))
+        return f"the oldest key opens valid tokens until {until}" if left > 0 else ""
+
     def has_users(self) -> bool | None:
         """Whether Keystone has been in use: the administrator is created after the keys. None: unknown."""
         # not needed by health checks, which are faster without them
@@ -210,7 +221,7 @@ class Keeper:
         """Rotate: the next key, which every host has, signs from now on, and a new key becomes the next one."""
         repository = self.keys.repository("fernet")
         with locked(repository):
-            reason = hold(read(repository).state, self.keys.ask_states("fernet"))
+            reason = self.keys.held("fernet")
             if not reason:
                 manage("fernet_rotate")
                 settle(repository)
@@ -281,12 +292,7 @@ def rotate(keys: Keys, kind: str) -> None:
         sys.exit(f"keys are rotated on {keys.peers.first}")
     repository = keys.repository(kind)
     with locked(repository):
-        present = read(repository)
-        reason = hold(present.state, keys.ask_states(kind))
-        left = needed_for(present, keys.settings.most, keys.settings.lifetime, time.time()) if kind == "fernet" else 0
-        if not reason and left > 0:
-            reason = f"the oldest key opens valid tokens for {left:.0f} s yet"
-        if reason:
+        if reason := keys.held(kind):
             sys.exit(f"no {kind} keys are rotated: {reason}")
         manage(f"{kind}_rotate")
         settle(repository)
