@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from scs_deploy.engine.action import RegionAction
@@ -15,8 +14,8 @@ class ActionModule(RegionAction):
     """Action of scs.core.agents."""
 
     def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
-        """Wait for reports that are newer than this task."""
+        """Wait for reports that come after this task has begun."""
         if not self._task.check_mode:
             wanted = [Agent.model_validate(a) for a in self._task.args["agents"]]
-            wait(region.environment, wanted, time.time() - 1)
+            wait(region.environment, wanted)
         return {"changed": False}

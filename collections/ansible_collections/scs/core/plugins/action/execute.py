@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs commands in containers."""
+"""Runs commands in containers, on hosts that plain ssh cannot reach; see scs_deploy/engine/remote.py."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from scs_deploy.engine.action import RegionAction
+from scs_deploy.engine.remote import with_bodies
 from scs_deploy.region.region import Region
 
 
@@ -16,18 +17,6 @@ class ActionModule(RegionAction):
 
     def act(self, region: Region, variables: dict[str, Any]) -> dict[str, Any]:
         """Run this host's commands."""
-        commands = [dict(c) for c in self._task.args["commands"].get(variables["inventory_hostname"], ())]
-        owners = {region.catalog.owner[c["container"]] for c in commands if c["one_shot"]}
-        containers = self.desired(region, variables, owners).containers if owners else {}
-        for command in commands:
-            if command["one_shot"]:
-                body = dict(containers[command["container"]].body)
-                body.pop("Healthcheck", None)
-                host_config = {k: v for k, v in body["HostConfig"].items() if k != "RestartPolicy"}
-                command["body"] = {
-                    **body,
-                    "Cmd": command["argv"],
-                    "HostConfig": host_config,
-                    "Labels": {"scs.execute": command["container"]},
-                }
-        return self.on_node({"commands": commands}, variables)
+        host = variables["inventory_hostname"]
+        commands = with_bodies(region, host, self._task.args["commands"].get(host, ()))
+        return self.on_node({"commands": commands, "together": bool(self._task.args.get("together"))}, variables)

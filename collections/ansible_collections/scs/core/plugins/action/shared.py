@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scs_deploy.engine import remote
 from scs_deploy.engine.action import RegionAction
 from scs_deploy.region.region import Region
 from scs_deploy.shared import state as shared
@@ -17,5 +18,6 @@ class ActionModule(RegionAction):
         """Apply the named changes."""
         if self._task.check_mode:
             return {"changed": True, "done": []}
-        done = shared.apply(region, self._task.args["servers"], self._task.args["subjects"])
+        run = remote.runner_in(region)
+        done = shared.apply(region, self._task.args["servers"], self._task.args["subjects"], run)
         return {"changed": bool(done), "done": done}

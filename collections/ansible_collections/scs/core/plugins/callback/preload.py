@@ -12,7 +12,10 @@ DOCUMENTATION = r"""
 name: preload
 type: notification
 short_description: Load the region before workers fork
-description: Every worker needs catalog, inventory and secrets. Loaded once in the parent, they cost a worker nothing.
+description:
+  - Every worker needs catalog, inventory and secrets. Loaded once in the parent, they cost a worker nothing.
+  - Ends the process before its first task if the files differ from those that C(SCS_INPUTS) has the hash of. From then
+    on all workers use the files as they were at that moment.
 requirements: [scs_deploy]
 author: SCS deploy contributors
 """
@@ -20,6 +23,10 @@ author: SCS deploy contributors
 
 RENDERING = tuple(f"scs.core.{name}" for name in ("containers", "files", "images", "jobs", "observe"))
 """Actions that render the desired state of a host."""
+
+
+CHANGED = 78
+"""Exit code: configuration error, sysexits.h. The manager knows it, see scs_deploy/engine/runner.py."""
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
@@ -34,12 +41,23 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible has no types
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Load everything that rendering needs, including secrets and certificates."""
         if name := os.environ.get("SCS_ENVIRONMENT"):
+            from scs_deploy.base import frozen
             from scs_deploy.base.errors import ScsError
-            from scs_deploy.region.region import shared_region
+            from scs_deploy.environment import environment
+            from scs_deploy.region import sources
+            from scs_deploy.region.region import INPUTS, shared_region
 
             try:
+                if INPUTS in os.environ:
+                    frozen.freeze(sources.files(environment.load(name)))
                 shared = shared_region(name)
                 _ = shared.secrets, shared.certificates, shared.overrides
+                if INPUTS in os.environ:
+                    shared.check_unchanged()
+            except sources.ChangedError as error:
+                # no task may start, also none that needs no region
+                self._display.warning(str(error))
+                raise SystemExit(CHANGED) from None
             except ScsError as error:
                 # each task reports it again as its own failure, which the run record keeps
                 self._display.warning(str(error))

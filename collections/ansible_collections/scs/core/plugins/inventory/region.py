@@ -47,7 +47,7 @@ hosts:
     settings: {nova_cpu_allocation_ratio: 4}
 """
 
-PLAIN = ("links", "zone", "disks", "oob")
+PLAIN = ("links", "zone", "rack", "disks", "oob")
 """Fields of a host that are variables of the same name."""
 
 

@@ -7,11 +7,14 @@ Standard library only, so that a node needs nothing but python3 and a Docker eng
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import struct
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -186,18 +189,35 @@ class Engine:
     def execute(self, name: str, command: list[str], timeout: float = 60) -> tuple[int, str]:
         """Run a command in a container; returns (exit code, output).
 
-        Exit code -1: the command did not exit within `timeout` seconds.
+        Exit code -1: the command did not exit within `timeout` seconds, and was killed; or its exit code is unknown.
         """
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
-        created = json.loads(self.request("POST", f"/containers/{quote(name)}/exec", body))
+        run = json.loads(self.request("POST", f"/containers/{quote(name)}/exec", body))["Id"]
+        deadline = time.monotonic() + timeout
         try:
-            output = self.request(
-                "POST", f"/exec/{created['Id']}/start", {"Detach": False, "Tty": False}, timeout=timeout
-            )
+            output = self.request("POST", f"/exec/{run}/start", {"Detach": False, "Tty": False}, timeout=timeout)
         except EngineTimeoutError:
+            self._end(run)
             return -1, f"no answer within {timeout:.0f} s"
-        state = json.loads(self.request("GET", f"/exec/{created['Id']}/json"))
-        return int(state["ExitCode"] or 0), _demultiplex(output)
+        # it may close its output before it exits
+        while (state := self._run(run))["Running"] and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if state["Running"]:
+            self._end(run)
+        code = state["ExitCode"]
+        return -1 if code is None else int(code), _demultiplex(output)
+
+    def _run(self, run: str) -> dict[str, Any]:
+        """State of a command: Running, ExitCode (None: unknown), Pid."""
+        state = json.loads(self.request("GET", f"/exec/{run}/json"))
+        return {"Running": bool(state.get("Running")), "ExitCode": state.get("ExitCode"), "Pid": state.get("Pid") or 0}
+
+    def _end(self, run: str) -> None:
+        """Kill a command and the processes that it started. The engine itself has no request for that."""
+        with contextlib.suppress(EngineError):
+            state = self._run(run)
+            if state["Running"] and state["Pid"]:
+                end_session(state["Pid"])
 
     def volumes(self) -> list[dict[str, Any]]:
         """All volumes' inspects."""
@@ -224,6 +244,25 @@ def ensure_directory(path: str, uid: int, gid: int) -> bool:
     os.makedirs(path, mode=0o755)
     os.chown(path, uid, gid)
     return True
+
+
+def end_session(leader: int) -> None:
+    """Kill all processes of a session. A command in a container is the leader of its own.
+
+    Source: proc_pid_stat(5), field 6
+
+    :param leader: as this host numbers it
+    """
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        # an OSError: it has just ended
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            with open(f"/proc/{entry}/stat", encoding="ascii", errors="replace") as file:
+                # its name, in brackets, may contain anything
+                session = int(file.read().rpartition(")")[2].split()[3])
+            if leader in (session, int(entry)):
+                os.kill(int(entry), signal.SIGKILL)
 
 
 def _message(data: bytes) -> str:

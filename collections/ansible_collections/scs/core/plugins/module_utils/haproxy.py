@@ -16,6 +16,14 @@ SOCKET = "/run/scs/haproxy/admin.sock"
 SERVERS = "/run/scs/haproxy/servers"
 """Forced states of servers, which HAProxy reads when it starts or reloads (`server-state-file`)."""
 
+KEPT = "/var/lib/scs/haproxy-servers"
+"""A copy that survives a reboot; there while some state is to."""
+CONFIG = "/etc/scs/haproxy/haproxy.cfg"
+"""What HAProxy reads next; it may have changed since HAProxy started."""
+
+SECTIONS = ("listen", "backend", "frontend", "peers")
+"""First words of sections that may have servers."""
+
 MAINT, DRAIN = 1, 8
 """Bits of a server's administrative state that an operator sets."""
 
@@ -67,14 +75,48 @@ def forced(server: dict[str, str]) -> str:
     return "maint" if bits & MAINT else "drain" if bits & DRAIN else "ready"
 
 
+def configured() -> dict[tuple[str, str], tuple[str, bool]]:
+    """{(backend, server): (port, over TLS)} of the configuration file; empty if it cannot be read."""
+    try:
+        with open(CONFIG, encoding="utf-8") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return {}
+    found, backend = {}, ""
+    for words in lines:
+        if len(words) > 1 and words[0] in SECTIONS:
+            backend = words[1]
+        elif len(words) > 2 and words[0] == "server":
+            found[backend, words[1]] = (words[2].rpartition(":")[2], "ssl" in words[3:])
+    return found
+
+
+def placed(server: dict[str, str], places: dict[tuple[str, str], tuple[str, bool]]) -> str:
+    """A server's line with port and TLS of the configuration, which HAProxy would take from the line; or empty."""
+    if not places:
+        return server["line"]
+    if (key := (server["be_name"], server["srv_name"])) not in places:
+        return ""
+    port, tls = places[key]
+    values = {**server, "srv_port": port, "srv_use_ssl": str(int(tls))}
+    del values["line"]
+    return " ".join(values.values())
+
+
+def remember_for_reload() -> None:
+    """Write the forced states for a configuration that is loaded now and after a reboot."""
+    remember(SERVERS, *((KEPT,) if os.path.exists(KEPT) else ()))
+
+
 def remember(*paths: str) -> bool:
     """Write the forced states of all servers to files that the next start reads; returns whether they changed.
 
-    Servers without a forced state are left out, and start as configured.
+    Servers without a forced state, or that the configuration no longer has, are left out.
     """
     answer = command("show servers state")
     head = [line for line in answer.splitlines() if line][:2]
-    lines = [*head, *(s["line"] for s in servers() if forced(s) != "ready")]
+    places = configured()
+    lines = [*head, *filter(None, (placed(s, places) for s in servers() if forced(s) != "ready"))]
     if len(head) < 2:
         return False
     text = "\n".join(lines) + "\n"

@@ -76,7 +76,6 @@ SETTLED = 3
 """Number of checks, 0.2 s apart, in which a server must be out of use."""
 
 MARK = "/run/scs/haproxy/drained"
-KEPT = "/var/lib/scs/haproxy-servers"
 TMPFILES = "/etc/tmpfiles.d/scs-drained.conf"
 """/run is empty after a reboot: systemd-tmpfiles restores what must survive it before the containers start."""
 
@@ -99,7 +98,8 @@ def alone(server: str, backends: list[str]) -> list[str]:
     up: dict[str, set[str]] = {}
     for row in haproxy.servers():
         if row["srv_op_state"] == "2" and haproxy.forced(row) == "ready":
-            up.setdefault(row["be_name"], set()).add(row["srv_name"])
+            # a host's process of an earlier scs goes with the host
+            up.setdefault(row["be_name"], set()).add(row["srv_name"].removesuffix("_earlier"))
     return [backend for backend in backends if up.get(backend) == {server}]
 
 
@@ -182,7 +182,7 @@ def keep(mark: bool) -> bool:
     if mark:
         lines.append(f"f {MARK} 0644 root root")
     if some:
-        lines.append(f"C {haproxy.SERVERS} 0644 root root - {KEPT}")
+        lines.append(f"C {haproxy.SERVERS} 0644 root root - {haproxy.KEPT}")
     return write(TMPFILES, "".join(line + "\n" for line in lines))
 
 
@@ -227,7 +227,7 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=f"HAProxy: {error}")
     if module.params["outlast"]:
-        changed = haproxy.remember(haproxy.SERVERS, KEPT) or changed
+        changed = haproxy.remember(haproxy.SERVERS, haproxy.KEPT) or changed
         changed = keep(marked if mark is None else mark) or changed
     else:
         changed = haproxy.remember() or changed

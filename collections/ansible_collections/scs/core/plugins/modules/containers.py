@@ -53,16 +53,37 @@ from ansible_collections.scs.core.plugins.module_utils.engine import (
 LOGS, RELOADS, STOPPED, LOCK = "/var/log/scs", "/var/lib/scs/reloads", "/var/lib/scs/stopped", "/run/scs-engine.lock"
 
 NO_COMMAND = (126, 127)
-"""Exit codes of a command that the container lacks, because it is older than its gate."""
+"""Exit codes of a command that cannot be run: it, or one that it runs itself, is missing or not executable."""
 
 LEAVING = "_leaving"
 """Name suffix of a replaced container that finishes its work next to its successor."""
 
+ASKING = "_gate"
+"""Name suffix of a temporary container that runs a gate."""
+
 PREVIOUS = ".log.1"
 """Name suffix of the log of the replaced container."""
 
+WAITING = 75
+"""Exit code of a gate that waits for work that goes on by itself; its output begins with what is left of it."""
+
+GATE = 30
+"""Seconds for one answer of a gate, which asks all other members."""
+
 BALANCER = 60
 """Seconds until HAProxy must use a healthy container. Its checks take a few seconds."""
+
+
+def what_is_left(said: str) -> tuple[list[int], str]:
+    """Numbers and text of the output of a gate that waits, `3 120: ...`; the first that differs tells what is less."""
+    numbers, _, text = said.partition(":")
+    words = numbers.split()
+    return ([int(w) for w in words], text) if words and all(w.isdigit() for w in words) else ([], said)
+
+
+def much_more(left: list[int], least: list[int]) -> bool:
+    """Whether what is left is more than what a busy cluster's numbers vary by."""
+    return next((now > 2 * then + 10 for now, then in zip(left, least, strict=False) if now != then), False)
 
 
 class Roller:
@@ -81,6 +102,8 @@ class Roller:
         for path, (uid, gid) in spec.directories.items():
             ensure_directory(path, uid, gid)
         ensure_volume_all(self.engine, spec.volumes)
+        if spec.roll.handover:
+            self.settle(spec)
         old = self.engine.inspect(name)
         if old and old["State"]["Running"] and spec.roll.handover and haproxy.started():
             self.hand_over(spec)
@@ -127,8 +150,8 @@ class Roller:
 
         :raises EngineError: the new one does not work
         """
-        name, old = spec.container, spec.container + LEAVING
-        haproxy.remember()
+        name = spec.container
+        haproxy.remember_for_reload()
         self.engine.restart_policy(name, "no")
         try:
             with self.successor(spec):
@@ -141,6 +164,11 @@ class Roller:
         except EngineError:
             self.engine.restart_policy(name, "unless-stopped")
             raise
+        self.let_go(spec)
+
+    def let_go(self, spec: Action) -> None:
+        """Have the replaced container finish its requests, then remove it."""
+        name, old = spec.container, spec.container + LEAVING
         # long-lived client sessions: the old one's, and possibly some that the new one has just opened
         mine = set(sessions.established(spec.servers)) if spec.servers else set()
         # soft stop: it finishes its requests and exits
@@ -151,6 +179,24 @@ class Roller:
                 sessions.end_idle(mine)
             time.sleep(0.5)
         self.retire(old, name)
+
+    def settle(self, spec: Action) -> None:
+        """End what an interrupted run left of a handover: the old container returns unless the new one works."""
+        name, old = spec.container, spec.container + LEAVING
+        if not self.exists(old):
+            return
+        if not self.engine.pid(old):
+            self.retire(old, name)
+        elif self.engine.pid(name):
+            self.let_go(spec)
+        else:
+            self.engine.remove(name)
+            self.engine.rename(old, name)
+            self.engine.restart_policy(name, "unless-stopped")
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a container of that name, running or not."""
+        return self.engine.inspect(name) is not None
 
     def go_on(self, spec: Action) -> None:
         """Start a container that continues with the old one's state on the host, with the shortest possible gap.
@@ -214,6 +260,8 @@ class Roller:
     def reload(self, spec: Action) -> None:
         """Load a new configuration without a restart."""
         name = spec.container
+        if spec.roll.handover:
+            haproxy.remember_for_reload()
         if spec.reload.command:
             code, output = self.engine.execute(name, spec.reload.command)
             if code:
@@ -240,23 +288,52 @@ class Roller:
                 os.unlink(os.path.join(LOGS, log))
 
     def gate(self, spec: Action) -> None:
-        """Wait until the cluster can lose this member. A stopped member is skipped.
+        """Wait until the cluster can lose this member. One whose process does not run is skipped.
 
-        :raises EngineError: not in time; with the gate's output
+        :raises EngineError: not in time, or what the gate waits for made no progress for that time; with its output
         """
         name, deadline = spec.container, time.monotonic() + spec.roll.timeout
-        while True:
-            state = self.engine.inspect(name)
-            if state is None or not state["State"]["Running"] or not spec.roll.gate:
+        least: list[int] = []
+        while spec.roll.gate and (state := self.engine.inspect(name)):
+            if not state["State"]["Running"] or state["State"].get("Restarting"):
                 return
-            code, said = self.engine.execute(name, spec.roll.gate, timeout=30)
-            if code == 0 or code in NO_COMMAND:
+            try:
+                code, said = self.ask(spec)
+            except EngineError as error:
+                # not a yes, and it may be ending: the next look tells
+                code, said = -1, str(error)
+            if code == 0:
                 return
+            left, said = what_is_left(said) if code == WAITING else ([], said)
+            if left and (not least or left < least):
+                least, deadline = left, time.monotonic() + spec.roll.timeout
+            elif left and much_more(left, least):
+                # something else happened, and its repair counts as progress, too
+                least = left
             if time.monotonic() > deadline:
-                raise EngineError(
-                    f"{name} is not stopped: {' '.join(said.split())[-400:] or 'its gate printed nothing'}"
-                )
+                why = " ".join(said.split())[-400:] or f"its gate printed nothing and ended with {code}"
+                raise EngineError(f"{name} is not stopped: {why}")
             time.sleep(2)
+
+    def ask(self, spec: Action) -> tuple[int, str]:
+        """The exit code and output of a gate: in the member or, if that is older than its gate, beside it."""
+        name, gate = spec.container, spec.roll.gate
+        code, said = self.engine.execute(name, gate, timeout=GATE)
+        absent = code in NO_COMMAND and os.path.isabs(gate[0]) and self.engine.execute(name, ["test", "-e", gate[0]])[0]
+        return self.ask_beside(spec) if absent == 1 else (code, said)
+
+    def ask_beside(self, spec: Action) -> tuple[int, str]:
+        """Run a gate in a temporary container with the files and mounts that the member is to get."""
+        name = spec.container + ASKING
+        host = {**spec.body.get("HostConfig", {}), "RestartPolicy": {"Name": "no"}}
+        body = {**spec.body, "Cmd": spec.roll.gate, "Healthcheck": {"Test": ["NONE"]}, "Labels": {}, "HostConfig": host}
+        self.engine.remove(name)
+        self.engine.create(name, body)
+        try:
+            self.engine.start(name)
+            return self.engine.wait(name, GATE), self.engine.logs(name)
+        finally:
+            self.engine.remove(name)
 
     def leave(self, spec: Action) -> None:
         """Run a member's leave command once it gets no more requests, before it stops. A failure is ignored."""
@@ -377,7 +454,10 @@ def run(roller: Roller, actions: list[Action]) -> None:
             pending = []
         if action in ("replace", "restart", "stop"):
             roller.leave(spec)
-        getattr(roller, "create" if action == "replace" else action)(spec)
+        anew = action == "replace" or (
+            action == "start" and spec.roll.handover and roller.exists(spec.container + LEAVING)
+        )
+        getattr(roller, "create" if anew else action)(spec)
         roller.done.append(f"{action} {spec.container}")
         roller.changed = roller.changed or action != "gate"
         if action in ("create", "start"):

@@ -16,6 +16,10 @@ options:
     description: Desired file paths and their SHA-256; the module returns the text of files that differ.
     type: dict
     required: false
+  disks:
+    description: Containers for disks, each with the paths of its disks and the volume of its data.
+    type: dict
+    required: false
   services:
     description: Services to compare; read by the action plugin. Default all.
     type: list
@@ -44,6 +48,8 @@ import http.client
 import json
 import os
 import socket
+import stat
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -52,6 +58,7 @@ from typing import Any
 ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 CONFIG, JOBS, RELOADS, STOPPED = "/etc/scs", "/var/lib/scs/jobs", "/var/lib/scs/reloads", "/var/lib/scs/stopped"
 DRAINED = "/var/lib/scs/drained"
+FIREWALL = "/etc/scs-firewall/rules.nft"
 EXITS = "/var/lib/scs/exits"
 KEYS = (".key", ".pem")
 """Names of files whose differences are not shown: what they hold stays on the node."""
@@ -120,6 +127,7 @@ def containers(connection: Connection) -> dict[str, dict[str, Any]]:
                     "Tmpfs",
                     "CapAdd",
                     "CapDrop",
+                    "GroupAdd",
                     "SecurityOpt",
                     "PidMode",
                     "CgroupnsMode",
@@ -127,6 +135,7 @@ def containers(connection: Connection) -> dict[str, dict[str, Any]]:
                     "RestartPolicy",
                     "CpuShares",
                     "Privileged",
+                    "ReadonlyRootfs",
                 )
             },
             "status": state["Status"],
@@ -168,6 +177,15 @@ def listening() -> list[list[Any]]:
             words = b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4))
             result.append([socket.inet_ntop(family, words), int(port, 16)])
     return result
+
+
+def firewall() -> list[str] | None:
+    """What the packet filter of scs lets in, a line each; None: the host has none."""
+    try:
+        with open(FIREWALL) as stream:
+            return [line.strip() for line in stream if line.rstrip().endswith(" accept")]
+    except OSError:
+        return None
 
 
 def balancer(text: str) -> str:
@@ -246,6 +264,65 @@ def records(folder: str) -> dict[str, list[Any]]:
     return result
 
 
+LABEL = b"bluestore block device"
+HEAD = 1 << 20
+
+
+def disks(wanted: dict[str, dict[str, Any]], volumes: list[str]) -> dict[str, dict[str, Any]]:
+    """What is on disks whose containers have no data on this node yet, by path."""
+    new = [w for w in wanted.values() if w["volume"] not in volumes]
+    return {path: disk(path) for w in new for path in w["paths"]}
+
+
+def disk(path: str) -> dict[str, Any]:
+    """What a disk holds: signatures that util-linux knows, the cluster of a BlueStore, anything else."""
+    try:
+        mode = os.stat(path).st_mode
+        with open(path, "rb") as stream:
+            head = stream.read(HEAD)
+    except FileNotFoundError:
+        # a file is made when it is needed
+        return {"missing": path.startswith("/dev/")}
+    except OSError as error:
+        return {"unreadable": str(error)}
+    found = signatures(path)
+    return {
+        "signatures": found,
+        "cluster": label(head, b"ceph_fsid"),
+        "osd": label(head, b"whoami"),
+        "other": not found and any(head),
+        "in_use": stat.S_ISBLK(mode) and busy(path),
+    }
+
+
+def signatures(path: str) -> list[str]:
+    answer = subprocess.run(["wipefs", "--no-act", "--json", path], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    data = json.loads(answer.stdout or b"{}")
+    return list(dict.fromkeys(str(s["type"]) for s in data.get("signatures", ())))
+
+
+def label(head: bytes, key: bytes) -> str:
+    """A value in the label of a BlueStore: keys and values with their lengths in four bytes before them; or empty.
+
+    Source: bluestore_bdev_label_t in Ceph's src/os/bluestore/bluestore_types.h.
+    """
+    place = head.find(key, 0, 4096) if head.startswith(LABEL) else -1
+    if place < 0:
+        return ""
+    start = place + len(key) + 4
+    length = int.from_bytes(head[start - 4 : start], "little")
+    return head[start : start + min(length, 64)].decode("ascii", "replace")
+
+
+def busy(path: str) -> bool:
+    """Whether the kernel has a block device open for something else: mounted, LVM, RAID."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL))
+    except OSError:
+        return True
+    return False
+
+
 def main() -> None:
     arguments = json.loads(ARGUMENTS)
     arguments = arguments.get("ANSIBLE_MODULE_ARGS", arguments)
@@ -291,6 +368,8 @@ def main() -> None:
                 "used": used(arguments.get("tables") or ()),
                 "addresses": here(arguments.get("addresses") or ()),
                 "listening": listening(),
+                "firewall": firewall(),
+                "disks": disks(arguments.get("disks") or {}, volumes),
                 "free": space.f_bavail * space.f_frsize,
             }
         )
