@@ -20,12 +20,12 @@ import pytest
 from scs_deploy.base.errors import ScsError
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.engine.events import ignore
-from scs_deploy.operations.backup import chain, crypt, manifest, source, stream, verify
+from scs_deploy.operations.backup import chain, crypt, manifest, scratch, source, stream, verify
 from scs_deploy.operations.backup.create import load
 from scs_deploy.operations.backup.manifest import Database, Kind, Manifest, Part
 from scs_deploy.operations.backup.target import Folder
+from scs_deploy.secrets import signing, vault
 from scs_deploy.secrets import store as secrets
-from scs_deploy.secrets import vault
 from scs_deploy.spec import users
 from tests.unit.secrets.test_secrets import region as made_region
 
@@ -120,19 +120,26 @@ def back_up(region: Any, target: Folder, at: datetime, base: Manifest | None) ->
     lsn = base.database.to_lsn if base and base.database else None
     with stream.Remote(region, MEMBER, source.copy_command(lsn), log) as process:
         recipients = [crypt.public(secret, "x")]
-        size, digest = stream.keep(target, backup, "m.age", process.output, recipients, stream.Meter(ignore, "m"))
+        made = stream.keep(target, backup, "m.age", process.output, recipients, stream.Meter(ignore, "m"))
     log.check(MEMBER)
     found = Manifest(
-        id=backup, region="R", environment="test", started=at, seconds=1, release="2025.1", images={},
-        recipients=tuple(recipients),
-        parts=(Part(name="mariadb", file="m.age", image=IMAGE, size=size, sha256=digest, encrypted=True),),
+        id=backup, region=region.environment.settings.region, environment="test", started=at, seconds=1,
+        release="2025.1", images={}, recipients=tuple(recipients),
+        parts=(
+            Part(
+                name="mariadb", file="m.age", image=IMAGE, size=made.size, sha256=made.sha256, pieces=made.pieces,
+                encrypted=True,
+            ),
+        ),
         database=Database(
-            kind=Kind.INCREMENTAL if base else Kind.FULL, base=base.id if base else "", host=MEMBER,
+            kind=Kind.INCREMENTAL if base else Kind.FULL, base=base.id if base else "",
+            base_signature=base.signature if base else "", host=MEMBER,
             version=about.version, directory=about.directory, directory_size=about.directory_size,
             from_lsn=lsn or 0, to_lsn=log.to_lsn, position=log.position,
             tables=source.rows_of(before, source.count(region, MEMBER), source.touched(region, MEMBER, since)),
         ),
     )  # fmt: skip
+    found = manifest.signed(found, signing.ensure(region.environment)[0])
     target.commit(backup, manifest.dump(found))
     return found
 
@@ -153,9 +160,9 @@ def test_what_changed_comes_back_with_the_chain_and_a_wrong_row_is_noticed(
     assert later.database
     assert {n: r.before for n, r in later.database.tables.items()} == {"shop.orders": 4990, "shop.later": 2}
 
-    good, bad = load(target)
-    assert bad == {}
-    links = chain.links_of(good, later.id)
+    stored = load(region.environment, target, signing.ensure(region.environment))
+    assert (stored.unsigned, stored.bad) == ({}, {})
+    links = chain.links_of(stored.good, later.id)
     proved = verify.verify(region, target, later, links, ["mariadb"], ignore)
     assert (proved.tables, proved.rows, proved.links) == (2, 4992, (full.id, later.id))
     assert proved.position == later.database.position
@@ -165,7 +172,7 @@ def test_what_changed_comes_back_with_the_chain_and_a_wrong_row_is_noticed(
     other = later.model_copy(update={"database": later.database.model_copy(update={"tables": tables})})
     with pytest.raises(ScsError, match=r"shop\.later has 2, the region had 3"):
         verify.verify(region, target, other, (full, other), ["mariadb"], ignore)
-    left = subprocess.run(["docker", "ps", "-aq", "--filter", f"label={verify.LABEL}=test"], capture_output=True)
+    left = subprocess.run(["docker", "ps", "-aq", "--filter", f"label={scratch.LABEL}=test"], capture_output=True)
     assert left.stdout == b"", "the trial's container is gone"
 
 

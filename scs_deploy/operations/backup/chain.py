@@ -78,7 +78,7 @@ def links_of(backups: Mapping[str, Manifest], backup: str) -> tuple[Manifest, ..
         if links and not _continues(links[-1], found):
             raise RefusedError(
                 f"backup {links[-1].id} is not based on {wanted}: "
-                "their log sequence numbers or data directories differ",
+                "their log sequence numbers, data directories or signatures differ",
                 "choose another backup: scs backup list",
             )
         links.append(found)
@@ -91,7 +91,17 @@ def links_of(backups: Mapping[str, Manifest], backup: str) -> tuple[Manifest, ..
 
 def _continues(later: Manifest, earlier: Manifest) -> bool:
     a, b = later.database, earlier.database
-    return bool(a and b and a.from_lsn == b.to_lsn and a.directory == b.directory and a.host == b.host)
+    same = bool(a and b and a.from_lsn == b.to_lsn and a.directory == b.directory and a.host == b.host)
+    return same and a is not None and a.base_signature == earlier.signature
+
+
+def expired_of(
+    signed: Sequence[Manifest], unsigned: Sequence[Manifest], daily: int, weekly: int, verified: Collection[str]
+) -> tuple[str, ...]:
+    """Backups that may be removed, oldest first. One without signature takes no signed one's place."""
+    every = expired([*signed, *unsigned], daily, weekly, verified)
+    gone = {*expired(signed, daily, weekly, verified), *({m.id for m in unsigned} & set(every))}
+    return tuple(sorted(gone))
 
 
 def expired(

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from functools import cached_property
 
 from scs_deploy.base.errors import RefusedError, ScsError
@@ -15,14 +15,17 @@ from scs_deploy.base.model import Model
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.desired import resolve
 from scs_deploy.engine.events import Stage, TaskDone, Watch, ignore
+from scs_deploy.environment.environment import Environment
 from scs_deploy.operations.backup import chain, crypt, manifest, parts, proofs, source, stream
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT, Database, Kind, Manifest, Part
 from scs_deploy.operations.backup.stream import Meter, mebibytes
 from scs_deploy.operations.backup.target import Target, open_target
 from scs_deploy.operations.base import Operation, Session, Step, session_of
 from scs_deploy.region.region import Region
+from scs_deploy.secrets import signing, vault
+from scs_deploy.secrets import store as secrets
 from scs_deploy.spec.service import Saved
-from scs_deploy.state.lock import RunLock
+from scs_deploy.state.lock import RunLock, is_ours, region_lock
 
 
 def lock_of(region: Region) -> RunLock:
@@ -38,32 +41,58 @@ class Damaged(Model):
     why: str
     interrupted: bool = False
     """it has no manifest, which is written last; the next backup removes it"""
+    unsigned: bool = False
+    """it is complete, but has no signature"""
+    hint: str = "scs backup list"
 
     def __str__(self) -> str:
         return self.why
 
 
-def load(target: Target) -> tuple[dict[str, Manifest], dict[str, Damaged]]:
-    """Complete backups, and why the others are damaged, by id.
+@dataclass(frozen=True)
+class Stored:
+    """The backups of a target, by id."""
 
+    good: dict[str, Manifest] = field(default_factory=dict)
+    """complete, and signed by this region"""
+    unsigned: dict[str, Manifest] = field(default_factory=dict)
+    """complete, but without signature: an earlier scs made them, or somebody else did"""
+    bad: dict[str, Damaged] = field(default_factory=dict)
+
+    def trusting(self, until: date | None) -> dict[str, Manifest]:
+        """Backups that may be used.
+
+        :param until: day of the last backup without signature that may be used; None: none may
+        """
+        old = {b: m for b, m in self.unsigned.items() if until is not None and manifest.time_of(b).date() <= until}
+        return {**self.good, **old}
+
+
+def load(environment: Environment, target: Target, keys: Sequence[str] | None) -> Stored:
+    """All backups of a region. What a signature covers includes the backup's id and its region.
+
+    :param keys: that the region signs with, see `signing.keys`; None: do not check signatures
     :raises RefusedError: the target cannot be reached
     """
-    good: dict[str, Manifest] = {}
-    bad: dict[str, Damaged] = {}
+    stored = Stored()
+    ours = (environment.settings.region, environment.name)
     for backup, text in target.read_all().items():
         if text is None:
-            bad[backup] = Damaged(why="interrupted: it has no manifest", interrupted=True)
+            stored.bad[backup] = Damaged(why="interrupted: it has no manifest", interrupted=True)
             continue
         try:
-            found = manifest.parse(text, f"{target.where}/{backup}/{manifest.NAME}")
+            found = manifest.parse(text, f"{target.where}/{backup}/{manifest.NAME}", keys)
         except RefusedError as error:
-            bad[backup] = Damaged(why=error.message)
+            stored.bad[backup] = Damaged(why=error.message)
             continue
-        if found.id == backup:
-            good[backup] = found
+        if found.id != backup:
+            stored.bad[backup] = Damaged(why=f"its manifest belongs to {found.id}")
+        elif (found.region, found.environment) != ours:
+            theirs = f"region {found.region} of environment {found.environment}"
+            stored.bad[backup] = Damaged(why=f"its manifest belongs to {theirs}")
         else:
-            bad[backup] = Damaged(why=f"its manifest belongs to {found.id}")
-    return good, bad
+            (stored.good if found.signature else stored.unsigned)[backup] = found
+    return stored
 
 
 class BackupRequest(Model):
@@ -122,14 +151,27 @@ class CreateBackup(Operation[BackupRequest, tuple[str, ...], Created]):
         """The target of the backups."""
         return open_target(self.region.environment)
 
+    def _may_write(self, present: bool) -> AbstractContextManager[object]:
+        """The first backup adds keys to secrets.yml: not while another run uses it."""
+        environment = self.region.environment
+        return nullcontext() if present or is_ours(environment) else region_lock(environment)
+
     @cached_property
     def identity(self) -> tuple[str, bool]:
         """The key that decrypts the backup, and whether it is new."""
-        return crypt.ensure_identity(self.region.environment)
+        environment = self.region.environment
+        with self._may_write(crypt.has_identity(environment)):
+            return crypt.ensure_identity(environment)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that sign backups, the current one first."""
+        with self._may_write(signing.SECRET in self.region.secrets):
+            return signing.ensure(self.region.environment)
 
     def secrets(self) -> Iterable[str]:
         """See Operation."""
-        return [*self.region.secrets.values(), self.identity[0]]
+        return [*self.region.secrets.values(), self.identity[0], *self.keys]
 
     def check(self, plan: tuple[str, ...]) -> None:  # noqa: ARG002 - the same for every plan
         """See Operation.
@@ -148,26 +190,31 @@ class CreateBackup(Operation[BackupRequest, tuple[str, ...], Created]):
         if made:
             file = self.region.environment.secrets_file
             session.emit(TaskDone(f"generated key {crypt.SECRET} in {file}: keep a copy of that file elsewhere"))
-        known, bad = load(self.target)
-        for backup in (b for b, damaged in bad.items() if damaged.interrupted):
+        stored = load(self.region.environment, self.target, self.keys)
+        for backup in (b for b, damaged in stored.bad.items() if damaged.interrupted):
             self.target.remove(backup)
             session.emit(TaskDone(f"removed the interrupted backup {backup}"))
-        job = _Job(self.region, self.target, session, _new_id(known, bad), secret, known, self.request.full)
+        # only what this region signed is continued
+        backup = _new_id({*stored.good, *stored.unsigned, *stored.bad})
+        job = _Job(self.region, self.target, session, backup, (secret, self.keys), stored.good, self.request.full)
         done = job.run(plan)
         session.check()
-        old = _forget(self.region, self.target, {**known, done.id: done}, session.emit)
-        return Created(done, old)
+        stored.good[done.id] = done
+        return Created(done, _forget(self.region, self.target, stored, session.emit))
 
 
-def _new_id(*taken: object) -> str:
-    while (backup := manifest.new_id(datetime.now(UTC))) in {k for t in taken if isinstance(t, dict) for k in t}:
+def _new_id(taken: set[str]) -> str:
+    while (backup := manifest.new_id(datetime.now(UTC))) in taken:
         time.sleep(0.2)
     return backup
 
 
-def _forget(region: Region, target: Target, known: dict[str, Manifest], watch: Watch) -> tuple[str, ...]:
+def _forget(region: Region, target: Target, stored: Stored, watch: Watch) -> tuple[str, ...]:
     settings = region.environment.settings.backup
-    old = chain.expired(list(known.values()), settings.daily, settings.weekly, proofs.read(region.environment).keys())
+    verified = proofs.read(region.environment).keys()
+    old = chain.expired_of(
+        list(stored.good.values()), list(stored.unsigned.values()), settings.daily, settings.weekly, verified
+    )
     # newest first, so that no chain loses its beginning before its end
     for backup in reversed(old):
         target.remove(backup)
@@ -179,12 +226,13 @@ class _Job:
     """A backup in progress."""
 
     def __init__(
-        self, region: Region, target: Target, session: Session, backup: str, secret: str, known: dict[str, Manifest],
-        full: bool,
+        self, region: Region, target: Target, session: Session, backup: str, keys: tuple[str, tuple[str, ...]],
+        known: dict[str, Manifest], full: bool,
     ) -> None:  # fmt: skip
         self.region, self.target, self.session, self.id, self.full = region, target, session, backup, full
         self.known = known
-        self.recipients = (crypt.public(secret, "secrets.yml"), *region.environment.settings.backup.recipients)
+        self.secret, self.keys = keys
+        self.recipients = (crypt.public(self.secret, "secrets.yml"), *region.environment.settings.backup.recipients)
         self.database: Database | None = None
 
     def run(self, wanted: Sequence[str]) -> Manifest:
@@ -205,11 +253,20 @@ class _Job:
                 parts=tuple(written),
                 database=self.database,
             )
+            found = manifest.signed(found, self.keys[0])
+            self._write_keys()
             self.target.commit(self.id, manifest.dump(found))
         except BaseException:
             self._clean()
             raise
         return found
+
+    def _write_keys(self) -> None:
+        """With them, the vault password opens the backup even if nothing else of the manager is left."""
+        values = {crypt.SECRET: self.secret, signing.SECRET: " ".join(self.keys)}
+        text = vault.encrypt(secrets.dump(values), vault.password(self.region.environment))
+        with self.target.writing(self.id, manifest.KEYS) as to:
+            to.write(text.encode())
 
     def _clean(self) -> None:
         try:
@@ -227,7 +284,7 @@ class _Job:
             if name == DATABASE:
                 found = self._copy_database()
             elif name == ENVIRONMENT:
-                found = self._keep(name, "environment.tar.gz", parts.archive(self.region.environment), (), "", "")
+                found = self._keep(name, "environment.tar.gz.age", parts.archive(self.region.environment), "", "")
             else:
                 assert saved
                 found = self._save(name, saved)
@@ -249,7 +306,7 @@ class _Job:
             argv = ["bash", "-c", 'set -o pipefail; "$@" | gzip -1', "save", *saved.save]
             try:
                 with stream.Remote(self.region, host.name, stream.guarded(saved.container, argv)) as process:
-                    return self._keep(name, file, process.output, self.recipients, host.name, image)
+                    return self._keep(name, file, process.output, host.name, image)
             except ScsError as error:
                 errors.append(str(error))
         raise ScsError(f"{name}: could not be read from any host: {'; '.join(errors)}")
@@ -273,13 +330,14 @@ class _Job:
         image = resolve.resolve(self.region, host, {DATABASE}).containers[DATABASE].image
         command = source.copy_command(base.to_lsn if base else None)
         with stream.Remote(self.region, host, command, log) as process:
-            part = self._keep(DATABASE, "mariadb.xb.gz.age", process.output, self.recipients, host, image)
+            part = self._keep(DATABASE, "mariadb.xb.gz.age", process.output, host, image)
         log.check(host)
         self.session.emit(Stage(f"counting rows on {host}"))
         after, touched = source.count(self.region, host), source.touched(self.region, host, since)
         self.database = Database(
             kind=kind,
             base=choice.base,
+            base_signature=self.known[choice.base].signature if choice.base else "",
             host=host,
             version=about.version,
             directory=about.directory,
@@ -291,7 +349,12 @@ class _Job:
         )
         return part
 
-    def _keep(self, name: str, file: str, reads: crypt.Reads, recipients: Sequence[str], host: str, image: str) -> Part:
+    def _keep(self, name: str, file: str, reads: crypt.Reads, host: str, image: str) -> Part:
         meter = Meter(self.session.emit, f"{name}{f' from {host}' if host else ''}")
-        size, digest = stream.keep(self.target, self.id, file, reads, recipients, meter)
-        return Part(name=name, file=file, host=host, image=image, size=size, sha256=digest, encrypted=bool(recipients))
+        made = stream.keep(self.target, self.id, file, reads, self.recipients, meter)
+        # the address of the region's registry is nobody else's business
+        image = image.removeprefix(f"{self.region.environment.settings.registry.host}/")
+        return Part(
+            name=name, file=file, host=host, image=image, size=made.size, sha256=made.sha256, pieces=made.pieces,
+            encrypted=True,
+        )  # fmt: skip

@@ -15,6 +15,7 @@ import pyrage
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Environment
+from scs_deploy.operations.backup.manifest import PIECE
 from scs_deploy.secrets import store as secrets
 from scs_deploy.secrets import vault
 
@@ -61,6 +62,14 @@ def identity(environment: Environment, file: Path | None = None) -> str:
         )
     public(found, str(environment.secrets_file))
     return found
+
+
+def has_identity(environment: Environment) -> bool:
+    """Whether the region has a secret key for its backups.
+
+    :raises RefusedError: no vault password, or secrets.yml cannot be read
+    """
+    return SECRET in secrets.load(environment)
 
 
 def ensure_identity(environment: Environment) -> tuple[str, bool]:
@@ -112,11 +121,13 @@ class Counter:
     def __init__(self, to: Writes, seen: Callable[[int], None] = lambda _size: None) -> None:
         self.size = 0
         self._to, self._seen, self._hash = to, seen, hashlib.sha256()
+        self._piece, self._pieces = hashlib.sha256(), list[str]()
 
     def write(self, data: bytes, /) -> int:
         """Forward bytes."""
         self._to.write(data)
         self._hash.update(data)
+        self._cut(memoryview(data))
         self.size += len(data)
         self._seen(self.size)
         return len(data)
@@ -124,10 +135,25 @@ class Counter:
     def flush(self) -> None:
         """Does nothing: there is no buffer."""
 
+    def _cut(self, data: memoryview) -> None:
+        at = self.size % PIECE
+        while data:
+            here = data[: PIECE - at]
+            self._piece.update(here)
+            data, at = data[len(here) :], at + len(here)
+            if at == PIECE:
+                self._pieces.append(self._piece.hexdigest())
+                self._piece, at = hashlib.sha256(), 0
+
     @property
     def sha256(self) -> str:
         """Hash of all bytes so far, in hexadecimal."""
         return self._hash.hexdigest()
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Hash of each piece, in hexadecimal."""
+        return (*self._pieces, *([self._piece.hexdigest()] if self.size % PIECE else ()))
 
 
 def encrypt(source: Reads, to: Writes, recipients: Sequence[str]) -> None:

@@ -38,7 +38,12 @@ def chosen(catalog: Catalog, only: Collection[str], every: Collection[str]) -> l
     for word in only:
         if not any(word in _names_of(n) for n in known):
             raise RefusedError(f"no part '{word}'", f"there are: {', '.join(known)}")
-    return [n for n in known if not only or _names_of(n) & set(only)]
+    return [n for n in known if not only or named(n, only)]
+
+
+def named(part: str, only: Collection[str]) -> bool:
+    """Whether `--only` selects a part by name or service."""
+    return bool(_names_of(part) & set(only))
 
 
 def _names_of(part: str) -> set[str]:

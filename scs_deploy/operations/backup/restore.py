@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 
@@ -17,13 +18,14 @@ from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.desired import resolve
 from scs_deploy.engine.access import Access, saying
 from scs_deploy.engine.events import Stage, TaskDone, Watch, guarded, ignore
-from scs_deploy.operations.backup import create, crypt, parts, stream, unpack, verify
+from scs_deploy.operations.backup import create, crypt, parts, preview, stream, unpack, verify
 from scs_deploy.operations.backup.choose import Chosen, choose
 from scs_deploy.operations.backup.manifest import DATABASE, ENVIRONMENT
 from scs_deploy.operations.backup.restore_plan import HostFacts, RestorePlan, Target, quiet_containers, refuse, steps
 from scs_deploy.operations.backup.restore_run import Restoring
 from scs_deploy.operations.base import Operation, Session, Step, session_of
 from scs_deploy.region.region import Region
+from scs_deploy.spec.service import Saved
 
 
 class RestoreRequest(Model):
@@ -39,6 +41,8 @@ class RestoreRequest(Model):
     """keep a copy of the current data directory"""
     identity: Path | None = None
     """file with an age secret key to use instead of the vault's"""
+    unsigned_until: date | None = None
+    """use backups without signature, too, up to those of this day"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Restore(Operation[RestoreRequest, RestorePlan, Restored]):
         """
         watch = guarded(watch)
         check(self.chosen(watch), self.secret, watch)
-        return make_plan(self.region, self.chosen(watch), self.request, watch)
+        return make_plan(self.region, self.chosen(watch), self.request, self.secret, watch)
 
     def chosen(self, watch: Watch = ignore) -> Chosen:
         """The selected backup with its chain, cached.
@@ -75,7 +79,8 @@ class Restore(Operation[RestoreRequest, RestorePlan, Restored]):
         :raises RefusedError: no such backup or part
         """
         if self._chosen is None:
-            self._chosen = choose(self.region, self.request.backup, self.request.only, watch)
+            request = self.request
+            self._chosen = choose(self.region, request.backup, request.only, watch, request.unsigned_until)
         return self._chosen
 
     _chosen: Chosen | None = None
@@ -129,17 +134,13 @@ def check(chosen: Chosen, secret: str, watch: Watch) -> None:
     watch(TaskDone("checked the checksums and the key of all files"))
 
 
-def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Watch) -> RestorePlan:
+def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, secret: str, watch: Watch) -> RestorePlan:
     """Observe the hosts and make the plan. Changes nothing.
 
+    :param secret: the key that decrypts the backup
     :raises RefusedError: the backup cannot be restored
     """
-    declared = {n: s for n, s in parts.declared(region.catalog).items() if n in chosen.parts}
-    unknown = [n for n in chosen.parts if n not in (DATABASE, ENVIRONMENT) and n not in declared]
-    if unknown:
-        raise RefusedError(
-            f"no service of this catalog restores {', '.join(unknown)}", "select other parts with --only"
-        )
+    declared = _declared(region, chosen)
     quiet = quiet_containers(region.catalog, chosen.parts, declared)
     involved = {*quiet, *(s.container for s in declared.values()), *([DATABASE] if DATABASE in chosen.parts else [])}
     where = {c: hosts_of(region, c) for c in involved}
@@ -158,7 +159,9 @@ def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Wa
         own = where[saved.container]
         if not saved.offline:
             # one member loads the data for all
-            own = [h for h in own if saved.container in hosts[h].containers][:1] or own[:1]
+            having = [h for h in own if saved.container in hosts[h].containers]
+            running = [h for h in having if saved.container not in hosts[h].stopped]
+            own = (running or having or own)[:1]
         needed[saved.container] = where[saved.container] = own
     if members:
         needed[DATABASE] = members
@@ -170,19 +173,37 @@ def make_plan(region: Region, chosen: Chosen, request: RestoreRequest, watch: Wa
             raise RefusedError(f"{DATABASE} has no member on '{host}'", f"it runs on: {', '.join(members)}")
         target = _target(region, chosen, host)
         refuse(chosen.backup, region.release.name, hosts, needed, target)
+    if any(s.preview for s in declared.values()):
+        watch(Stage("comparing with what is there"))
+    previews = preview.ask(region, chosen, declared, where, secret)
+    adds = preview.adding(previews, request.only)
+    loaded = {n: s for n, s in declared.items() if n in adds or n not in previews}
     return RestorePlan(
         backup=chosen.backup.id,
         links=tuple(m.id for m in chosen.links),
         parts=chosen.parts,
         quiet=resting,
         beside=beside,
-        steps=steps(chosen.links, chosen.parts, declared, where, resting, members, host, request.copies),
+        adds=adds,
+        steps=steps(chosen.links, chosen.parts, loaded, where, resting, members, host, request.copies),
         notes=(
-            *_notes(region, chosen),
+            *_notes(region, chosen, previews),
+            *(note for n, p in previews.items() for note in p.words(n, parts.named(n, request.only))),
             *([f"already stopped, will be started with the others: {', '.join(sorted(beside))}"] if beside else []),
             *_silent(hosts),
         ),
     )
+
+
+def _declared(region: Region, chosen: Chosen) -> dict[str, Saved]:
+    """The selected parts that services load."""
+    declared = {n: s for n, s in parts.declared(region.catalog).items() if n in chosen.parts}
+    unknown = [n for n in chosen.parts if n not in (DATABASE, ENVIRONMENT) and n not in declared]
+    if unknown:
+        raise RefusedError(
+            f"no service of this catalog restores {', '.join(unknown)}", "select other parts with --only"
+        )
+    return declared
 
 
 def hosts_of(region: Region, container: str) -> list[str]:
@@ -195,8 +216,10 @@ def _member(chosen: Chosen, members: Sequence[str]) -> str:
     return database.host if database and database.host in members else members[0]
 
 
-def _notes(region: Region, chosen: Chosen) -> list[str]:
-    notes = [f"data written since {chosen.backup.started:%Y-%m-%d %H:%M:%S} UTC will be lost"]
+def _notes(region: Region, chosen: Chosen, adding: Collection[str]) -> list[str]:
+    notes = []
+    if set(chosen.parts) - {ENVIRONMENT, *adding}:
+        notes.append(f"data written since {chosen.backup.started:%Y-%m-%d %H:%M:%S} UTC will be lost")
     now = {name: image.digest for name, image in region.lock.images.items()}
     other = sorted(n for n, digest in chosen.backup.images.items() if now.get(n) not in (None, digest))
     if other:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 
+from pydantic import Field
+
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
 from scs_deploy.clusters.base import RecoveryStep, names
@@ -50,6 +52,8 @@ class RestorePlan(Model):
     """container stopped during the restore: its hosts"""
     beside: dict[str, tuple[str, ...]]
     """container of the same services that is already stopped, and started with them: its hosts"""
+    adds: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """part that only adds what is missing: what it adds"""
     steps: tuple[RecoveryStep, ...]
     notes: tuple[str, ...] = ()
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 import time
 from collections.abc import Callable
@@ -24,15 +25,6 @@ from scs_deploy.operations.backup.restore_plan import RestorePlan
 from scs_deploy.operations.backup.stream import Meter, Remote
 from scs_deploy.region.region import Region
 from scs_deploy.shared import compute_node
-
-LOAD = """
-umask 077
-file=$(mktemp)
-trap 'rm -f "$file"' EXIT
-gunzip > "$file"
-timeout 1800 "$@" < "$file"
-"""
-"""bash -e; buffers the input in a file, because some commands seek in it, and none may start with a part of it."""
 
 STATES = """
 docker ps --all --format '{{.Names}} {{.State}}'
@@ -88,6 +80,9 @@ class Restoring:
         folder = self.region.environment.state / "restored" / f"{self.chosen.backup.id}-{self.stamp}"
         folder.mkdir(mode=0o700, parents=True)
         self.extracted = str(extract(folder, buffer.getvalue()))
+        kept = self.region.environment.settings.keep.restored
+        for old in sorted(folder.parent.iterdir(), key=lambda f: f.stat().st_mtime)[:-kept]:
+            shutil.rmtree(old, ignore_errors=True)
 
     def _stage(self, _access: Access, step: RecoveryStep) -> None:
         host = step.hosts[0]
@@ -176,7 +171,7 @@ class Restoring:
         saved = parts.declared(self.region.catalog)[step.target]
         part = self.chosen.backup.part(step.target)
         assert part
-        argv = ["bash", "-ec", LOAD, "load", *saved.load]
+        argv = stream.loading(saved.load)
         for host in step.hosts:
             self.watch(Stage(f"loading {step.target} on {host}"))
             if saved.offline:

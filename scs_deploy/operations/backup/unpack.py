@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.engine.events import Watch
 from scs_deploy.operations.backup import crypt
-from scs_deploy.operations.backup.manifest import DATABASE, Manifest, Part
+from scs_deploy.operations.backup.manifest import DATABASE, PIECE, Manifest, Part
 from scs_deploy.operations.backup.stream import Meter
 from scs_deploy.operations.backup.target import Target
 
@@ -79,17 +79,68 @@ def check_key(target: Target, owner: Manifest, part: Part, secret: str) -> None:
         return
 
 
+class _Checked:
+    """Reads a file of a backup and gives out nothing that the manifest does not vouch for.
+
+    The target may answer differently each time that it is asked, so an earlier check is not enough. A backup without
+    signature has no checksums of pieces; its file is checked at the end.
+    """
+
+    def __init__(self, source: crypt.Reads, part: Part, name: str) -> None:
+        self._source, self._part, self._name = source, part, name
+        self._ready, self._pieces, self._whole, self._size = io.BytesIO(), 0, hashlib.sha256(), 0
+        self.error: RefusedError | None = None
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; none at the end.
+
+        :raises RefusedError: the file is not the one that was backed up
+        """
+        if not (data := self._ready.read(size)) and size:
+            self._ready = io.BytesIO(self._next())
+            data = self._ready.read(size)
+        return data
+
+    def _next(self) -> bytes:
+        found = bytearray()
+        while len(found) < PIECE and (data := self._source.read(min(PIECE - len(found), 1 << 20))):
+            found += data
+        self._size += len(found)
+        if self._part.pieces:
+            known = self._part.pieces[self._pieces : self._pieces + 1]
+            fits = known == ((hashlib.sha256(found).hexdigest(),) if found else ())
+        else:
+            self._whole.update(found)
+            fits = bool(found) or self._whole.hexdigest() == self._part.sha256
+        if not fits or (not found and self._size != self._part.size):
+            self.error = RefusedError(
+                f"{self._name}: is not the file that was backed up: its checksum differs",
+                "choose another backup: scs backup list",
+            )
+            raise self.error
+        self._pieces += 1
+        return bytes(found)
+
+
 def plain(target: Target, owner: Manifest, part: Part, secret: str, to: crypt.Writes) -> None:
     """Write a part's compressed plain text to a stream.
 
     :raises RefusedError: wrong key, or the file is damaged
     """
+    name = f"{owner.id}/{part.file}"
     with target.reading(owner.id, part.file) as stream:
-        if part.encrypted:
-            crypt.decrypt(stream, to, secret, f"{owner.id}/{part.file}")
-        else:
-            while chunk := stream.read(1 << 18):
-                to.write(chunk)
+        checked = _Checked(stream, part, name)
+        try:
+            if part.encrypted:
+                crypt.decrypt(checked, to, secret, name)
+            while rest := checked.read(1 << 18):
+                if not part.encrypted:
+                    to.write(rest)
+        except BaseException:
+            # the library that decrypts has only its own words for an exception of its source
+            if checked.error:
+                raise checked.error from None
+            raise
 
 
 def content(target: Target, owner: Manifest, part: Part, secret: str) -> bytes:

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Verifies a backup by restoring its database into a container on the manager and comparing it with the manifest."""
+"""Verifies a backup by restoring its database into a container on the manager and comparing it with the manifest.
+
+Parts that services can load on trial are, too; the others are read.
+"""
 
 from __future__ import annotations
 
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
@@ -17,17 +21,14 @@ from scs_deploy.base.model import Model
 from scs_deploy.base.plural import counted
 from scs_deploy.clusters.galera import backup as physical
 from scs_deploy.engine.events import Stage, TaskDone, Watch
-from scs_deploy.images import registry
-from scs_deploy.operations.backup import crypt, proofs, source, unpack
-from scs_deploy.operations.backup.manifest import DATABASE, Database, Manifest, Rows
+from scs_deploy.operations.backup import crypt, parts, proofs, scratch, source, unpack
+from scs_deploy.operations.backup.manifest import DATABASE, Database, Manifest, Part, Rows
 from scs_deploy.operations.backup.stream import Meter, mebibytes
 from scs_deploy.operations.backup.target import Target
 from scs_deploy.region.region import Region
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
-
-LABEL = "scs.backup.verify"
 
 START_SECONDS = 600.0
 
@@ -44,6 +45,8 @@ class Verified(Model):
     """tables written to during the copy, whose row count differs"""
     position: str = ""
     parts: tuple[str, ...]
+    proved: dict[str, str] = Field(default_factory=dict)
+    """part, except the database: what was found"""
     seconds: float
 
 
@@ -91,14 +94,18 @@ def verify(
         unpack.check_file(target, owner, part, watch)
         unpack.check_key(target, owner, part, secret)
     watch(TaskDone("checked the checksums and the key"))
+    proved: dict[str, str] = {}
     for owner, part in unpack.files_of((), backup, [n for n in wanted if n != DATABASE]):
-        size = len(unpack.content(target, owner, part, secret))
-        if not size:
+        content = unpack.content(target, owner, part, secret)
+        if not content:
             raise ScsError(f"{owner.id}/{part.file}: is empty")
-        watch(TaskDone(f"{part.name}: {mebibytes(size)} readable"))
+        proved[part.name] = _proof(region, part, content, watch)
+        watch(TaskDone(f"{part.name}: {proved[part.name]}"))
     database = backup.database
     if DATABASE not in wanted or database is None:
-        return Verified(backup=backup.id, parts=tuple(wanted), seconds=round(time.monotonic() - begin, 1))
+        return Verified(
+            backup=backup.id, parts=tuple(wanted), proved=proved, seconds=round(time.monotonic() - begin, 1)
+        )
     with _scratch(region, backup, links, watch) as container:
         _fill(container, target, links, secret, watch)
         position = _run(
@@ -121,15 +128,25 @@ def verify(
         uncertain=uncertain,
         position=position,
         parts=tuple(wanted),
+        proved=proved,
         seconds=round(time.monotonic() - begin, 1),
     )
+
+
+def _proof(region: Region, part: Part, content: bytes, watch: Watch) -> str:
+    """Load a part on trial if its service can; says what was found."""
+    saved = parts.declared(region.catalog).get(part.name)
+    if saved is None or not saved.trial:
+        return f"{mebibytes(len(content))} readable"
+    watch(Stage(f"restoring {part.name} on trial"))
+    return scratch.trial(region, region.catalog.services[part.name.partition(".")[0]], part, saved, content)
 
 
 def _fill(container: Container, target: Target, links: Sequence[Manifest], secret: str, watch: Watch) -> None:
     for number, owner in enumerate(links):
         part = owner.part(DATABASE)
         assert part
-        with _Input(container, physical.extract_argv(physical.DATA, number)) as stream:
+        with scratch.Input(container, physical.extract_argv(physical.DATA, number), "unpacking") as stream:
             unpack.plain(target, owner, part, secret, crypt.Counter(stream, Meter(watch, f"unpacking {owner.id}")))
         watch(TaskDone(f"unpacked {owner.id}"))
     watch(Stage("applying the log"))
@@ -173,74 +190,19 @@ def _run(container: Container, command: Sequence[str], what: str) -> str:
     return said
 
 
-class _Input:
-    """A command in the container that reads the bytes written here; raises at the end if it failed."""
-
-    def __init__(self, container: Container, command: Sequence[str]) -> None:
-        self._api = container.client.api  # type: ignore[union-attr]
-        self._id = self._api.exec_create(container.id, list(command), stdin=True)["Id"]
-        self._command = command[0]
-
-    def __enter__(self) -> _Input:
-        stream: Any = self._api.exec_start(self._id, socket=True)
-        self._keep = stream
-        self._socket: socket.socket = getattr(stream, "_sock", stream)
-        self._socket.settimeout(None)
-        return self
-
-    def write(self, data: bytes, /) -> int:
-        """Send bytes to the command."""
-        self._socket.sendall(data)
-        return len(data)
-
-    def flush(self) -> None:
-        """Does nothing: there is no buffer."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
-        if error and not isinstance(error, BrokenPipeError):
-            self._socket.close()
-            return
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
-        said = b""
-        while chunk := self._socket.recv(65536):
-            said = (said + chunk)[-2000:]
-        self._socket.close()
-        code = self._api.exec_inspect(self._id)["ExitCode"]
-        if code or error:
-            words = " ".join(said.decode(errors="replace").split())[-400:]
-            raise ScsError(f"unpacking failed: {words or f'exit code {code}'}") from None
-
-
 @contextmanager
 def _scratch(region: Region, backup: Manifest, links: Sequence[Manifest], watch: Watch) -> Iterator[Container]:
     """A container without network, which is always removed with its data."""
     part = backup.part(DATABASE)
     assert part
-    engine = docker_engine.connect()
-    _room(engine, links)
+    _room(docker_engine.connect(), links)
     watch(Stage(f"looking for image {part.image}"))
-    image = find_image(region, part.image)
-    for old in engine.containers.list(all=True, filters={"label": f"{LABEL}={region.environment.name}"}):
-        old.remove(force=True, v=True)
+    image = scratch.find_image(region, part.image, DATABASE)
     user = region.users["mysql"]
-    container = engine.containers.create(
-        image,
-        ["sleep", "infinity"],
-        name=f"scs-backup-verify-{region.environment.name}",
-        user="mysql",
-        network_mode="none",
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
-        tmpfs={"/run/mysqld": f"uid={user.uid},gid={user.gid},mode=0750"},
-        volumes=[physical.DATA],
-        labels={LABEL: region.environment.name},
-    )
-    try:
+    tmpfs = {"/run/mysqld": f"uid={user.uid},gid={user.gid},mode=0750"}
+    with scratch.container(region, image, "mysql", tmpfs, volumes=[physical.DATA]) as container:
         container.start()
         yield container
-    finally:
-        container.remove(force=True, v=True)
 
 
 def _room(engine: Any, links: Sequence[Manifest]) -> None:
@@ -260,28 +222,3 @@ def needs(links: Sequence[Manifest]) -> int:
     sizes = [m.database.directory_size for m in links if m.database]
     compressed = sum(p.size for m in links[1:] if (p := m.part(DATABASE)))
     return int(max(sizes, default=0) * 1.1) + 10 * compressed + (64 << 20)
-
-
-def find_image(region: Region, reference: str) -> str:
-    """The image on this manager, pulled if missing.
-
-    :raises RefusedError: the image is neither on this manager nor in the registry
-    """
-    from docker.errors import DockerException, ImageNotFound
-
-    engine = docker_engine.connect()
-    host, _, rest = reference.partition("/")
-    own = host == region.environment.settings.registry.host
-    # the manager reaches its own registry on the loopback address
-    names = [reference, f"{registry.push_host(region.environment)}/{rest}"] if own else [reference]
-    for name in names:
-        with suppress(ImageNotFound):
-            return str(engine.images.get(name).id)
-    try:
-        repository, _, digest = names[-1].partition("@")
-        return str(engine.images.pull(repository, tag=digest or None).id)
-    except DockerException as error:
-        raise RefusedError(
-            f"no image {reference} on this manager or in its registry: {' '.join(str(error).split())[:200]}",
-            f"scs images build {DATABASE}",
-        ) from None

@@ -36,7 +36,7 @@ def backup(at: datetime, base: str = "", lsn: int = 0, **more: object) -> Manife
     return Manifest(
         id=manifest.new_id(at),
         region="RegionOne",
-        environment="e",
+        environment="test",
         started=at,
         seconds=1,
         release="2025.1",
@@ -181,18 +181,18 @@ def test_the_last_database_that_is_known_to_restore_stays() -> None:
     [
         ("{", "not JSON"),
         ("[]", "damaged"),
-        ('{"format": 2}', "written by a later version of scs"),
+        ('{"format": 3}', "written by a later version of scs"),
         ('{"format": 1}', "damaged: id"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_says_why(text: str, words: str) -> None:
     with pytest.raises(RefusedError, match=words):
-        manifest.parse(text, "here")
+        manifest.parse(text, "here", ())
 
 
 def test_a_manifest_comes_back_as_it_was() -> None:
     made = backup(MONDAY)
-    assert manifest.parse(manifest.dump(made), "here") == made
+    assert manifest.parse(manifest.dump(made), "here", ()) == made
     assert json.loads(manifest.dump(made))["database"]["kind"] == "full"
 
 

@@ -7,6 +7,7 @@ The `ssh` here is a program that runs what it is given on this machine: the comm
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import os
 import random
@@ -17,10 +18,11 @@ import pyrage
 import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.engine import stream as engine_stream
 from scs_deploy.engine.events import ignore
 from scs_deploy.environment.environment import Backup, Environment
 from scs_deploy.operations.backup import crypt, parts, schedule, stream, unpack
-from scs_deploy.operations.backup.create import Damaged, load
+from scs_deploy.operations.backup.create import Damaged, Stored, load
 from scs_deploy.operations.backup.manifest import NAME, Part, dump
 from scs_deploy.operations.backup.target import Target, open_target
 from scs_deploy.secrets import store as secrets
@@ -72,16 +74,17 @@ def put(target: Target, file: str, content: bytes) -> None:
         to.write(content)
 
 
-def test_a_backup_is_one_when_its_manifest_is_there(target: Target) -> None:
+def test_a_backup_is_one_when_its_manifest_is_there(environment: Environment, target: Target) -> None:
     put(target, "mariadb.age", b"data")
-    assert load(target) == ({}, {ID: Damaged(why="interrupted: it has no manifest", interrupted=True)})
+    interrupted = Damaged(why="interrupted: it has no manifest", interrupted=True)
+    assert load(environment, target, ()) == Stored(bad={ID: interrupted})
     made = backup(MONDAY)
     target.commit(ID, dump(made))
-    assert load(target) == ({ID: made}, {})
+    assert load(environment, target, ()) == Stored(unsigned={ID: made})
     with target.reading(ID, "mariadb.age") as stream_:
         assert stream_.read() == b"data"
     target.remove(ID)
-    assert load(target) == ({}, {})
+    assert load(environment, target, ()) == Stored()
 
 
 def test_files_are_not_overwritten(target: Target) -> None:
@@ -105,7 +108,7 @@ def test_what_is_no_backup_is_left_alone(environment: Environment, tmp_path: Pat
     (folder / "lost+found").mkdir()
     (folder / ID).mkdir()
     (folder / ID / NAME).write_text(dump(backup(MONDAY)).replace(ID, "20261117T023000Z"))
-    assert load(found) == ({}, {ID: Damaged(why="its manifest belongs to 20261117T023000Z")})
+    assert load(environment, found, ()).bad == {ID: Damaged(why="its manifest belongs to 20261117T023000Z")}
 
 
 @pytest.mark.parametrize("where", ["ssh://host", "ftp://host/folder", "ssh://u@h:x/f", "ssh://-oProxyCommand=x/f"])
@@ -126,8 +129,8 @@ def test_an_archive_that_does_not_answer_is_refused(
 
 def encrypted(target: Target, content: bytes, *recipients: str) -> Part:
     meter = stream.Meter(ignore, "x")
-    size, digest = stream.keep(target, ID, "p.age", io.BytesIO(content), recipients, meter)
-    return Part(name="p", file="p.age", size=size, sha256=digest, encrypted=True)
+    made = stream.keep(target, ID, "p.age", io.BytesIO(content), recipients, meter)
+    return Part(name="p", file="p.age", size=made.size, sha256=made.sha256, pieces=made.pieces, encrypted=True)
 
 
 def test_each_recipient_can_read_it_and_nobody_else(target: Target) -> None:
@@ -161,6 +164,7 @@ def test_a_damaged_file_is_named(environment: Environment, tmp_path: Path, damag
     with pytest.raises(RefusedError, match=r"p\.age: is damaged"):
         unpack.check_file(found, backup(MONDAY), part, ignore)
     # and what the checksum did not see, the encryption does
+    part = part.model_copy(update={"pieces": (), "sha256": hashlib.sha256(data).hexdigest(), "size": len(data)})
     with pytest.raises(RefusedError, match="damaged"):
         unpack.plain(found, backup(MONDAY), part, str(key), io.BytesIO())
 
@@ -193,7 +197,7 @@ def test_a_command_that_ends_early_is_heard(target: Target, tmp_path: Path, monk
     part = encrypted(target, random.Random(7).randbytes(3_000_000), str(key.to_public()))
     (tmp_path / "command").write_text("#!/bin/sh\nexec 0<&-\necho 'mbstream: no space left' >&2\nexit 3\n")
     (tmp_path / "command").chmod(0o755)
-    monkeypatch.setattr(stream, "ssh_command", lambda *_: [str(tmp_path / "command")])
+    monkeypatch.setattr(engine_stream, "ssh_command", lambda *_: [str(tmp_path / "command")])
     with (
         pytest.raises(ScsError, match="host ha-1: mbstream: no space left"),
         stream.Remote(dummy_region("testbed-ha"), "ha-1", ["x"]) as remote,
