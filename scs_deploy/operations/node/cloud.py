@@ -11,6 +11,12 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.operations.node.view import Compute, Guest
 from scs_deploy.secrets import clouds
 
+EVACUATE, FORCE_DOWN = "2.94", "2.53"
+"""Microversions. From 2.95 on, Nova leaves a guest stopped that was running, and whoever starts it must know that.
+
+https://docs.openstack.org/nova/latest/reference/api-microversion-history.html
+"""
+
 
 class Cloud:
     """The region's administrator's view.
@@ -38,6 +44,7 @@ class Cloud:
             service=service.id,
             enabled=service.status == "enabled",
             up=service.state == "up",
+            forced_down=bool(service.is_forced_down),
             reason=service.disabled_reason or "",
             zone=service.availability_zone or "",
             vcpus=free.get("VCPU", 0),
@@ -69,6 +76,8 @@ class Cloud:
         local = flavor.get("ephemeral") or 0
         if server.image and server.image.get("id"):
             local += flavor.get("disk") or 0
+        # a flavor with a disk of 0 GiB gets one as large as the image
+        own_disk = bool(local) or bool(server.image and server.image.get("id"))
         together, apart = "", set()
         for group in groups:
             others = [m for m in group.member_ids or () if m != server.id]
@@ -89,6 +98,8 @@ class Cloud:
             zone=server.pinned_availability_zone or "",
             together=together,
             apart=tuple(sorted(apart)),
+            own_disk=own_disk,
+            volumes=tuple(v["id"] for v in server.attached_volumes or ()),
         )
 
     def _host_of(self, server: str) -> str:
@@ -121,6 +132,58 @@ class Cloud:
         except HttpException as error:
             return str(error.details or error)
         return ""
+
+    def evacuate(self, guest: str, host: str = "") -> str:
+        """Begin to rebuild a guest with its disks on this host, if the scheduler agrees, or on one of its choice.
+
+        :returns: why Nova refuses; '' when it began
+        """
+        from openstack.exceptions import HttpException, raise_from_response
+
+        body = {"evacuate": {"host": host} if host else {}}
+        try:
+            raise_from_response(self.api.compute.post(f"/servers/{guest}/action", json=body, microversion=EVACUATE))
+        except HttpException as error:
+            return str(error.details or error)
+        return ""
+
+    def fault(self, guest: str) -> str:
+        """Why the latest action on a guest failed; '' if Nova does not say.
+
+        :raises ScsError: the compute API does not answer
+        """
+        with _errors("the compute API"):
+            found = self.api.compute.get_server(guest).fault or {}
+            # a guest that stays as it was, e.g. for lack of room on the host that was chosen, has no fault
+            return " ".join(str(found.get("message") or self._failed_action(guest)).split())
+
+    def _failed_action(self, guest: str) -> str:
+        latest = max(self.api.compute.server_actions(guest), key=lambda a: str(a.start_time), default=None)
+        if latest is None:
+            return ""
+        events = self.api.compute.get_server_action(latest.request_id, guest).events or ()
+        said = [e.details or (e.traceback or "").strip().rpartition("\n")[2] for e in events if e.result == "Error"]
+        return said[-1] if said else ""
+
+    def force_down(self, host: str, down: bool) -> None:
+        """Have Nova take a compute service as down whatever it reports, or by its reports again.
+
+        :raises ScsError: no such service, the API does not answer, or refuses
+        """
+        from openstack.exceptions import raise_from_response
+
+        with _errors("the compute API"):
+            path = f"/os-services/{self._service(host)}"
+            raise_from_response(self.api.compute.put(path, json={"forced_down": down}, microversion=FORCE_DOWN))
+
+    def left_behind(self, host: str) -> int:
+        """How many evacuations from a host its nova-compute has not cleaned up after.
+
+        :raises ScsError: the compute API does not answer
+        """
+        with _errors("the compute API"):
+            found = self.api.compute.migrations(source_compute=host, migration_type="evacuation", status="done")
+            return sum(1 for _ in found)
 
     def last_migration(self, guest: str) -> str:
         """State of the latest migration, e.g. running, completed, error; '' when there was none."""

@@ -8,17 +8,16 @@ from functools import partial
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.plural import counted
-from scs_deploy.operations.node import membership, pipelines, plan
+from scs_deploy.desired.endpoints import endpoints
+from scs_deploy.operations.node import evacuation, guests, leftovers, membership, pipelines, plan
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.migrate import migrate
+from scs_deploy.operations.node.rebuild import Rebuilding
 from scs_deploy.operations.node.view import disabled_reason
 from scs_deploy.operations.node.work import Work
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.secrets import pki
 from scs_deploy.shared import compute_node
-
-SESSIONS = 30
-"""Seconds for requests that a drained server still works on."""
 
 ADDRESSES, UP = 60, 180
 """Seconds for the API addresses to move to another host, and for a host's servers to come up."""
@@ -55,6 +54,50 @@ class Effects:
         moving = [g for g in self.view.guests.get(self.host, ()) if g.id not in staying]
         migrate(self.cloud, self.host, moving, self.work.record, self.work.session.emit)
 
+    # guests of a dead host, and what they left when it is back
+
+    def fence(self) -> None:
+        """Have the shared storage refuse everything that comes from the host."""
+        for driver in self.work.shared_storage:
+            driver.fence(self.work.access, self.host, self._addresses)
+
+    def unfence(self) -> None:
+        """Have the shared storage take from the host again."""
+        for driver in self.work.shared_storage:
+            driver.unfence(self.work.access, self.host, self._addresses)
+
+    @property
+    def _addresses(self) -> tuple[str, ...]:
+        return self.region.inventory.hosts[self.host].addresses
+
+    def force_down(self) -> None:
+        """Have Nova take the compute service as down, whatever it reports."""
+        self.cloud.force_down(self.host, down=True)
+
+    def evacuate_guests(self) -> None:
+        """Rebuild all guests that can be rebuilt elsewhere.
+
+        :raises ScsError: some could not be rebuilt; the others were
+        """
+        staying = {s.id for s in self.plan.stays}
+        own = [g for g in guests.of(self.view, self.host) if g.id not in staying]
+        chosen = evacuation.destinations(self.view, self.host, own)
+        Rebuilding(self.cloud, self.host, self.work.record, self.work.session.emit, chosen).run(own)
+
+    def destroy_leftovers(self) -> None:
+        """Destroy what runs on the host of guests that are elsewhere now, which it cannot know.
+
+        :raises ScsError: libvirt does not answer there, or does not destroy one
+        """
+        leftovers.destroy(self.work, lambda: self.cloud)
+
+    def force_up(self) -> None:
+        """Have nova-compute remove what evacuated guests left, and Nova go by its reports again.
+
+        :raises ScsError: it makes no progress
+        """
+        leftovers.clear(self.work, lambda: self.cloud)
+
     def delete_compute(self) -> None:
         """Delete the host's compute service and resource provider."""
         self.cloud.delete_service(self.host)
@@ -84,11 +127,41 @@ class Effects:
         for driver in self.work.gateway_hosts:
             driver.take(self.work.access, self.host)
 
+    # copies of data
+
+    def hold_data(self) -> None:
+        """Have no copies of the host's data made elsewhere while it is away."""
+        for driver in self.work.data_hosts:
+            driver.hold(self.work.access, self.view.clusters, self.host)
+
+    def let_data_go(self) -> None:
+        """Have copies made elsewhere again whenever the host is away."""
+        for driver in self.work.data_hosts:
+            driver.let_go(self.work.access, self.view.clusters, self.host)
+
+    def move_data(self) -> None:
+        """Make all copies of the host's data elsewhere.
+
+        :raises ScsError: that makes no progress
+        """
+        for driver in self.work.data_hosts:
+            driver.move_data(self.work.access, self.view.clusters, self.host)
+
+    def drop_data(self) -> None:
+        """Remove what held the host's data from the cluster: all of it if the host leaves, else what it lost.
+
+        :raises ScsError: something would be lost
+        """
+        for driver in self.work.data_hosts:
+            driver.drop_lost(self.work.access, self.view.clusters, self.host, everything=self.plan.verb == "remove")
+
     # load balancers, addresses and leaders
 
     def drain_balancer(self) -> None:
         """Drain the host's servers in every load balancer."""
-        for where, sessions in self._move(self._states("drain"), wait=SESSIONS).items():
+        states = self._states("drain")
+        wait = max((e.drain for e in endpoints(self.region) if e.name in states), default=0)
+        for where, sessions in self._move(states, wait=wait).items():
             if sessions:
                 open_ones = ", ".join(f"{b} {n}" for b, n in sorted(sessions.items()))
                 self.work.say(
@@ -164,9 +237,10 @@ class Effects:
     def certificates(self) -> None:
         """Issue missing certificates for all hosts of the inventory."""
 
-        issued = pki.ensure(self.region.environment, wanted_leaves(self.region.environment, self.region.inventory))
+        region = self.region
+        issued = pki.ensure(region.environment, wanted_leaves(region.environment, region.catalog, region.inventory))
         self.work.say(f"{counted(len(issued), 'certificate')} issued")
-        self.region.__dict__.pop("certificates", None)
+        self.region.reload_certificates()
 
     def bootstrap(self) -> None:
         """Bootstrap the host."""

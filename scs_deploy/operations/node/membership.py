@@ -82,7 +82,7 @@ def verify(work: Work) -> None:
 
 def _containers(work: Work) -> list[str]:
     services = frozenset(work.region.catalog.services)
-    states = observe_hosts(work.region, services, states=True).states
+    states = observe_hosts(work.region, services, states=True, hosts=(work.host,)).states
     return [
         f"{s['container']} is {s['health'] or s['state']}"
         for s in states

@@ -11,9 +11,12 @@ from typing import Any, TypeVar
 
 from scs_deploy import clusters
 from scs_deploy.base.errors import ScsError
-from scs_deploy.clusters.base import ClusterDriver, Seen
+from scs_deploy.clusters.base import ClusterDriver, Seen, SharedStorage
 from scs_deploy.desired.endpoints import endpoints
+from scs_deploy.desired.listeners import settings_of
+from scs_deploy.engine.access import Access
 from scs_deploy.inventory.ssh import ssh_command
+from scs_deploy.operations.node import evacuation
 from scs_deploy.operations.node.cloud import Cloud
 from scs_deploy.operations.node.view import Compute, Guest, HostView, View
 from scs_deploy.region.region import Region
@@ -64,7 +67,26 @@ def observe(region: Region, guests_of: Sequence[str] | None = None, empty: froze
         computes=computes,
         guests=guests,
         no_compute=no_compute,
+        shared=seen.shared,
+        full=seen.full,
     )
+
+
+def with_open_disks(region: Region, view: View, host: str) -> View:
+    """The same with disks of the host's guests that are open at the host, as the shared storage knows it."""
+    names = evacuation.disks(view, host)
+    if view.shared != "" or not names:
+        return view
+    own, access = frozenset(region.inventory.hosts[host].addresses), Access(region)
+    found: dict[str, tuple[str, ...]] = {}
+    try:
+        for driver in clusters.of(region).values():
+            if isinstance(driver, SharedStorage):
+                found |= driver.open_disks(access, names)
+    except ScsError as error:
+        return view.model_copy(update={"unknown_disks": str(error)})
+    here = {disk: tuple(a for a in clients if a in own) for disk, clients in found.items()}
+    return view.model_copy(update={"open_disks": {disk: at for disk, at in here.items() if at}})
 
 
 def _ask(what: Callable[..., T], *arguments: Any) -> Future[T]:
@@ -91,7 +113,17 @@ def _host(region: Region, name: str, seen: Seen, unreachable: str, empty: bool) 
         addresses=seen.addresses.get(name, ()),
         gateway=name in seen.may_route,
         gateways=seen.gateways.get(name, ()),
+        stores=seen.stores.get(name),
+        held=name in seen.held,
+        local_disks=settings_of(region, region.inventory.hosts[name]).get("nova_images") == "local",
+        fenced=_fenced(region, name, seen),
     )
+
+
+def _fenced(region: Region, name: str, seen: Seen) -> tuple[str, ...]:
+    """Addresses of a host that the shared storage refuses; also those of an earlier host that had one of them."""
+    own = set(region.inventory.hosts[name].addresses)
+    return tuple(sorted({a for h, kept in seen.fenced.items() if h == name or own & set(kept) for a in kept}))
 
 
 def _compute(

@@ -36,13 +36,12 @@ def mine(plan: Plan, host: str) -> Plan:
 
     What a new release has the whole region start anew for is no part of it.
     """
-    return Plan(
-        changes=tuple(
-            c for c in plan.changes
-            if (c.host in (host, REGION) or c.kind is Kind.JOB)
-            and c.kind is not Kind.RECORD and not (c.kind is Kind.RESTART and c.phase is Phase.FINISH)
-        )
+    changes = tuple(
+        c for c in plan.changes
+        if (c.host in (host, REGION) or c.kind is Kind.JOB)
+        and c.kind is not Kind.RECORD and not (c.kind is Kind.RESTART and c.phase is Phase.FINISH)
     )  # fmt: skip
+    return Plan(changes=changes, absent=plan.absent)
 
 
 def apply(work: Work, everything: bool) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node operations: drain, undrain, replace, add and remove."""
+"""The node operations: drain, undrain, evacuate, replace, add and remove."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scs_deploy.base.model import Model
 from scs_deploy.engine.events import Expected, Stage, Watch, ignore
 from scs_deploy.inventory.synced import is_synced
 from scs_deploy.operations.base import Operation, Session, Step, always_agree
-from scs_deploy.operations.node import inventory, observe, plan, trust
+from scs_deploy.operations.node import evacuation, inventory, observe, plan, trust
 from scs_deploy.operations.node.effects import Effects
 from scs_deploy.operations.node.plan import NodeOptions, NodePlan, PlanStep, Refusal
 from scs_deploy.operations.node.view import View
@@ -21,7 +21,7 @@ from scs_deploy.operations.node.work import Work
 from scs_deploy.region.region import Region
 from scs_deploy.state.runs import Run
 
-TOLERANT = frozenset({"move_guests"})
+TOLERANT = frozenset({"move_guests", "evacuate_guests"})
 """Steps whose failure does not stop the later ones, which do not depend on them."""
 
 
@@ -37,14 +37,14 @@ class Done:
 class NodeRequest(Model):
     """What to do with a host."""
 
-    verb: str = Field(description="drain, undrain, replace, add or remove")
+    verb: str = Field(description="drain, undrain, evacuate, replace, add or remove")
     host: str
     options: NodeOptions = NodeOptions()
     fingerprint: str = Field(default="", description="of the SSH key of a reinstalled host")
 
 
 class NodeVerb(Operation[NodeRequest, NodePlan, Done]):
-    """Drains, undrains, replaces, adds or removes a host.
+    """Drains, undrains, evacuates, replaces, adds or removes a host.
 
     `confirm` receives every plan, also if it is refused or has no steps.
 
@@ -123,13 +123,15 @@ def observe_and_plan(region: Region, verb: str, host: str, options: NodeOptions)
     :raises RefusedError: the host's SSH key has changed
     """
     empty: frozenset[str] = frozenset()
-    if verb in ("replace", "add"):
+    if verb in ("replace", "add", "evacuate"):
         probed = observe.probe(region, host)
         if changed_key := trust.explain(host, probed):
             raise changed_key
         # an unreachable host is observed again with the others, because they have information about it
         empty = frozenset({host}) if probed == "empty" else empty
     view = observe.observe(region, guests_of=(host,), empty=empty)
+    if verb == "evacuate":
+        view = observe.with_open_disks(region, view, host)
     needs_nova = "compute" in view.hosts[host].groups and verb != "add"
     if view.no_compute and needs_nova:
         reason = f"{host} is a compute host, but Nova does not respond: {view.no_compute}"
@@ -139,6 +141,7 @@ def observe_and_plan(region: Region, verb: str, host: str, options: NodeOptions)
     made = {
         "drain": lambda: plan.drain(view, host, options),
         "undrain": lambda: plan.undrain(view, host),
+        "evacuate": lambda: evacuation.evacuate(view, host, options),
         "replace": lambda: plan.replace(view, host, options),
         "add": lambda: plan.add(view, host),
         "remove": lambda: plan.remove(view, host, options),
@@ -155,7 +158,11 @@ def observe_and_plan(region: Region, verb: str, host: str, options: NodeOptions)
     return view, made.model_copy(update={"refusals": (*refusals, *made.refusals)})
 
 
-NEXT = "then run `scs apply`: it removes the host from load balancers, cluster configurations and host names"
+NEXT = (
+    "then run `scs bootstrap` and `scs apply`: the others' packet filters refuse the host, their names, load balancers "
+    "and clusters no longer have it, and they refuse its certificates; "
+    "`scs certs check` names those that clients still accept"
+)
 
 
 def refuse(made: NodePlan) -> None:

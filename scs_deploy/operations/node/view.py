@@ -11,7 +11,7 @@ from scs_deploy.clusters.base import ClusterState, Server
 BY_US = "scs node"
 """Begins the reason that these commands give when they disable a compute service."""
 
-DISABLING = ("drain", "replace", "remove")
+DISABLING = ("drain", "replace", "remove", "evacuate")
 """Commands that disable a compute service."""
 
 
@@ -33,6 +33,8 @@ class Guest(Model):
     zone: str = Field(default="", description="availability zone that it was asked for in; '': any")
     together: str = Field(default="", description="server group with affinity that has more members")
     apart: tuple[str, ...] = Field(default=(), description="hosts where members of its anti-affinity group are")
+    own_disk: bool = Field(default=False, description="it has a disk that is no volume: its root, or an ephemeral one")
+    volumes: tuple[str, ...] = Field(default=(), description="ids of the volumes that are attached")
 
 
 class Compute(Model):
@@ -42,6 +44,7 @@ class Compute(Model):
     service: str = Field(default="", description="id of the nova-compute service")
     enabled: bool = True
     up: bool = True
+    forced_down: bool = Field(default=False, description="Nova takes it as down, whatever it reports")
     reason: str = Field(default="", description="why it is disabled, for people; see disabled_by")
     zone: str = ""
     vcpus: int = Field(default=0, description="free, overcommitment included")
@@ -71,6 +74,14 @@ class HostView(Model):
     addresses: tuple[str, ...] = Field(default=(), description="API addresses that it holds")
     gateway: bool = Field(default=False, description="Neutron may put routers' gateways here")
     gateways: tuple[str, ...] = Field(default=(), description="router ports whose traffic passes here now")
+    stores: str | None = Field(
+        default=None, description="it has copies of data: why it cannot leave for good, '' if it can; None: it has none"
+    )
+    held: bool = Field(default=False, description="`scs node drain` had Ceph make no copies of its data elsewhere")
+    local_disks: bool = Field(default=False, description="disks of guests that are no volumes are its own files")
+    fenced: tuple[str, ...] = Field(
+        default=(), description="its addresses that the shared storage refuses since `scs node evacuate`"
+    )
 
 
 class View(Model):
@@ -88,6 +99,19 @@ class View(Model):
     )
     used: dict[str, str] = Field(default_factory=dict, description="backend with one member in use: that member")
     no_compute: str = Field(default="", description="why Nova did not answer")
+    shared: str | None = Field(
+        default=None, description="storage that hosts share: why it cannot be used now, '' if it can; None: none"
+    )
+    open_disks: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="disk of a guest of the host in question: its addresses that have it open"
+    )
+    full: str = Field(default="", description="why disks of guests cannot be opened on another host now")
+    unknown_disks: str = Field(default="", description="why it is not known which disks are open")
+
+    def evacuated(self, host: str) -> bool:
+        """`scs node evacuate` took the host out of use, and nothing returned it yet."""
+        compute = self.computes.get(host)
+        return bool(self.hosts[host].fenced) or (compute is not None and compute.disabled_by == "evacuate")
 
     def drained(self, host: str) -> bool:
         """Nothing new comes to the host, as far as its roles go."""

@@ -9,7 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from scs_deploy import clusters
-from scs_deploy.clusters.base import AddressHolder, Balancer, ClusterDriver, ClusterState, GatewayHost
+from scs_deploy.clusters.base import (
+    AddressHolder,
+    Balancer,
+    ClusterDriver,
+    ClusterState,
+    DataHost,
+    GatewayHost,
+    SharedStorage,
+)
 from scs_deploy.engine import runner
 from scs_deploy.engine.access import Access
 from scs_deploy.engine.events import Note
@@ -55,6 +63,16 @@ class Work:
     def gateway_hosts(self) -> list[GatewayHost]:
         """Drivers of what routers' traffic passes through."""
         return [d for d in self.drivers.values() if isinstance(d, GatewayHost)]
+
+    @property
+    def data_hosts(self) -> list[DataHost]:
+        """Drivers of what holds copies of data."""
+        return [d for d in self.drivers.values() if isinstance(d, DataHost)]
+
+    @property
+    def shared_storage(self) -> list[SharedStorage]:
+        """Drivers of what has guests' disks."""
+        return [d for d in self.drivers.values() if isinstance(d, SharedStorage)]
 
     @cached_property
     def access(self) -> Access:

@@ -242,6 +242,15 @@ def test_drain_takes_everything_off() -> None:
     assert "web" in made.steps[1].title
 
 
+def test_guests_stay_while_ceph_is_full() -> None:
+    full = region(full="osd.0 is over 95 %")
+    made = plan.drain(full, "c", NodeOptions())
+    assert "its disk in Ceph cannot be opened on another host: osd.0 is over 95 %" in made.refusals[0].reason
+    assert "--leave-guests" in made.refusals[0].hint
+    assert plan.drain(full, "c", NodeOptions(leave_guests=True)).refusals == ()
+    assert plan.drain(region(full="osd.0 is over 95 %", guests={}), "c", NodeOptions()).refusals == ()
+
+
 def test_drain_says_what_data_stays() -> None:
     assert "image stays on a" in plan.drain(region(), "a", NodeOptions()).notes[0]
     assert plan.drain(region(), "b", NodeOptions()).notes == ()
@@ -318,6 +327,59 @@ def test_drain_refuses(view: View, host: str, options: NodeOptions, reason: str)
     assert reason in str(error.value)
     assert error.value.exit_code == 2
     assert "\n" not in str(error.value)
+
+
+def with_data(view: View, **changes: Any) -> View:
+    """Every host has copies of data; `changes` of the OSDs' state."""
+    osds = {"name": "Ceph OSDs", "members": HOSTS, "alive": HOSTS, "wanted": HOSTS, "votes": False, **changes}
+    hosts = {n: h.model_copy(update={"stores": ""}) for n, h in view.hosts.items()}
+    return view.model_copy(update={"hosts": hosts, "clusters": (*view.clusters, ClusterState.model_validate(osds))})
+
+
+def test_the_others_wait_for_a_drained_host_with_copies_of_data() -> None:
+    view = with_data(region())
+    assert names(plan.drain(view, "c", NodeOptions())) == [*ALL_OFF, "hold_data"]
+    held = changed(view, "c", held=True)
+    assert names(plan.drain(held, "c", NodeOptions())) == ALL_OFF
+    assert names(plan.undrain(held, "c")) == ["verify", "let_data_go"]
+    assert names(plan.undrain(view, "c")) == []
+
+
+def test_a_host_whose_copies_are_needed_is_not_drained() -> None:
+    view = with_data(region(), needs={"c": "3 PGs would become offline"})
+    made = plan.drain(view, "c", NodeOptions())
+    assert [r.reason for r in made.refusals] == ["Ceph OSDs on c are needed: 3 PGs would become offline"]
+    assert plan.drain(view, "c", NodeOptions(force_quorum_loss=True)).refusals == ()
+    assert plan.drain(view, "b", NodeOptions()).refusals == ()
+
+
+def test_data_does_not_vote() -> None:
+    """Two of four hosts with disks are no lost quorum, and an even number of them is no problem."""
+    four = {"members": ("a", "b", "c", "d"), "wanted": ("a", "b", "c", "d")}
+    view = with_data(region(), alive=("a", "b"), **four)
+    assert plan.drain(view, "c", NodeOptions()).refusals == ()
+    assert plan.add(view, "c").refusals == ()
+
+
+def test_data_leaves_before_its_host() -> None:
+    view = with_data(region())
+    made = plan.remove(view, "c", NodeOptions(force_quorum_loss=True))
+    order = [n for n in names(made) if n in ("move_data", "leave", "remove_containers", "forget", "drop_data")]
+    assert order == ["move_data", "leave", "remove_containers", "forget", "drop_data"]
+    gone = changed(view.model_copy(update={"guests": {}}), "c", unreachable="No route to host")
+    assert names(plan.remove(gone, "c", NodeOptions(force_quorum_loss=True)))[:3] == [
+        "move_data",
+        "forget",
+        "drop_data",
+    ]
+    stuck = changed(view, "c", stores="pool volumes puts its data on 3 hosts, and without c there would be 2")
+    with pytest.raises(RefusedError, match="pool volumes puts its data on 3 hosts, and without c there would be 2"):
+        refuse(plan.remove(stuck, "c", NodeOptions(force_quorum_loss=True)))
+
+
+def test_lost_disks_of_a_replaced_host_are_removed_before_it_is_checked() -> None:
+    made = names(plan.replace(changed(with_data(region(guests={})), "c", empty=True, held=True), "c", NodeOptions()))
+    assert made.index("apply") < made.index("drop_data") < made.index("verify") < made.index("let_data_go")
 
 
 def test_a_host_with_guests_that_stay_moves_the_others() -> None:

@@ -163,9 +163,9 @@ def test_a_run_that_lost_the_region_stops(store: RunStore, tmp_path: Path) -> No
 
 
 def test_every_step_of_a_plan_has_an_effect() -> None:
-    from scs_deploy.operations.node import plan
+    from scs_deploy.operations.node import evacuation, plan
 
-    text = Path(plan.__file__).read_text(encoding="utf-8")
+    text = "".join(Path(str(m.__file__)).read_text(encoding="utf-8") for m in (plan, evacuation))
     names = {part.split('"')[0] for part in text.split('PlanStep(name="')[1:]}
     assert len(names) > 15
     assert {n for n in names if not callable(getattr(Effects, n, None))} == set()
