@@ -20,6 +20,20 @@ def options(known_hosts: Path) -> dict[str, str]:
     }
 
 
+def persistent(known_hosts: Path) -> dict[str, str]:
+    """Options for connections that stay open for a minute, so that the next program needs no new one."""
+    return {
+        **options(known_hosts),
+        "ControlMaster": "auto",
+        "ControlPersist": "60s",
+        "PreferredAuthentications": "publickey",
+        # the default key exchange costs six times the CPU of this one
+        "KexAlgorithms": "curve25519-sha256",
+        "ConnectTimeout": "10",
+        "ServerAliveInterval": "15",
+    }
+
+
 def arguments(values: Mapping[str, str]) -> list[str]:
     """`-o name=value` for each option."""
     return [word for name, value in values.items() for word in ("-o", f"{name}={value}")]

@@ -47,6 +47,7 @@ def known(kind: str, environment: str) -> Names:
 def learn(region: Region) -> None:
     """Keep the names of a region's services, containers, hosts and so on."""
     from scs_deploy.environment import sharing
+    from scs_deploy.spec.container import Impact
 
     with suppress(OSError):
         sharing.make_state(region.environment)
@@ -60,6 +61,7 @@ def learn(region: Region) -> None:
             "HOST": region.inventory.hosts,
             "SECRET": catalog.secrets(),
             "IMAGE": region.release.images,
+            "IMPACT": list(Impact),
         },
     )
 

@@ -15,6 +15,7 @@ from scs_deploy.cli._options import console
 from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.plan.change import Change
+from scs_deploy.plan.reach import HELD
 from scs_deploy.plan.region import Plan
 from scs_deploy.spec.container import Impact
 
@@ -39,14 +40,21 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     return {
         "changes": [c.model_dump(mode="json") for c in plan.changes],
         "held": [c.model_dump(mode="json") for c in plan.held],
+        "unreachable": [{"host": host, "state": HELD, "reason": why} for host, why in sorted(plan.unreachable.items())],
+        "waiting": [c.model_dump(mode="json") for c in plan.waiting],
+        "absent": [{"host": host, "reason": why} for host, why in sorted(plan.absent.items())],
         "drained": list(plan.drained),
+        "evacuated": list(plan.evacuated),
         "unavailable": list(plan.unavailable),
     }
 
 
 def print_plan(plan: Plan) -> None:
     """Print a plan: every change with its host, reason and impact, then the totals."""
-    print_drained(plan.drained)
+    for line in out_of_use(plan.drained, plan.evacuated):
+        console.print(line)
+    for host, why in sorted(plan.absent.items()):
+        console.print(f"[yellow]{host} is unreachable[/], but not selected: {escape(why)}", soft_wrap=True)
     if plan.empty:
         console.print("[green]no changes[/]: the region is in its desired state")
         return
@@ -55,6 +63,7 @@ def print_plan(plan: Plan) -> None:
     if plan.held:
         console.print("held back; allow with [bold]--allow data-plane[/]:")
         show_changes(plan.held)
+    print_unreachable(plan)
     kinds = ", ".join(f"{n} {k}" for k, n in Counter(c.kind.value for c in plan.changes).items())
     hosts = len({c.host for c in plan.changes})
     total = f"[bold]{counted(len(plan.changes), 'change')}[/]"
@@ -64,16 +73,31 @@ def print_plan(plan: Plan) -> None:
         console.print(f"[yellow]unavailable meanwhile[/]: {names} {has} no other member", soft_wrap=True)
 
 
+def print_unreachable(plan: Plan) -> None:
+    """Print the hosts whose changes wait until they respond, and what waits for them elsewhere."""
+    if plan.unreachable:
+        rows = [(host, HELD, why) for host, why in sorted(plan.unreachable.items())]
+        show_table(console, HOST_COLUMNS, rows)
+    if plan.waiting:
+        console.print("waits until these hosts respond or are removed:")
+        show_changes(plan.waiting)
+
+
 def print_inventory(inventory: Inventory) -> None:
     """Print the inventory of a plan. The hash is shortened; `scs runs show` and --json have all of it."""
     console.print(f"[dim]inventory {inventory.hash[:23]}, {counted(len(inventory.hosts), 'host')}[/]")
 
 
-def print_drained(hosts: Iterable[str]) -> None:
-    """Print which hosts are drained."""
-    for host in hosts:
-        console.print(f"[yellow]{host} is drained[/]; `scs node undrain {host}` returns it to service")
+def out_of_use(drained: Iterable[str], evacuated: Iterable[str]) -> list[Text]:
+    """Lines that say which hosts are drained or evacuated."""
+    return [
+        Text.assemble((f"{host} is {state}", "yellow"), f"; `scs node undrain {host}` returns it to service")
+        for state, hosts in (("drained", drained), ("evacuated", evacuated))
+        for host in hosts
+    ]
 
+
+HOST_COLUMNS = (Column("host", key=True), Column("change", key=True), Column("reason"))
 
 COLUMNS = (
     Column("host", key=True),

@@ -16,7 +16,7 @@ from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, YesOption, command_line, console
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._region import load_region
-from scs_deploy.cli.plan import Allow, Hosts
+from scs_deploy.cli.plan import Consents, Hosts, consents
 
 if TYPE_CHECKING:
     from scs_deploy.operations.apply import Applied, Apply
@@ -42,7 +42,7 @@ def apply(
         ),
     ] = None,
     host: Hosts = None,
-    allow: Allow = None,
+    allow: Consents = None,
     yes: YesOption = False,
     max_failed_requests: measured.MaxFailed = None,
     no_probe: measured.NoProbe = False,
@@ -63,8 +63,9 @@ def apply(
     else:
         region.catalog.select(tuple(names or ()))
         region.select_hosts(host or ())
+        impacts, pools = consents(allow)
         request = ApplyRequest(
-            services=tuple(names or ()), hosts=tuple(host or ()), allow=tuple(allow or ()), probe=probe
+            services=tuple(names or ()), hosts=tuple(host or ()), allow=impacts, data_loss=pools, probe=probe
         )
         operation = Apply(region, request, command_line())
     check_terminal(yes)
@@ -95,7 +96,9 @@ def _saved(region: Region, file: Path, probe: ProbeOptions, narrowed: bool) -> t
         )
     saved = saved_plan.load(file)
     saved_plan.check_inputs(saved, region, file)
-    request = ApplyRequest(services=saved.services, hosts=saved.hosts, allow=saved.allow, probe=probe)
+    request = ApplyRequest(
+        services=saved.services, hosts=saved.hosts, allow=saved.allow, data_loss=saved.data_loss, probe=probe
+    )
     return Apply(region, request, command_line()), saved.plan
 
 
@@ -104,9 +107,10 @@ def print_result(region: Region, done: Applied) -> None:
     if done.run:
         console.print(f"[green]done[/]: {counted(done.changes, 'change')} in run {done.run}, none remaining")
         _update_netbox(region)
-    elif not done.held:
+    elif not done.held and not done.unreachable:
         console.print("[green]no changes[/]: the region is in its desired state")
     print_held(done.held, "scs apply --allow data-plane")
+    print_waiting(done.unreachable)
 
 
 def print_held(held: int, command: str) -> None:
@@ -114,6 +118,12 @@ def print_held(held: int, command: str) -> None:
     if held:
         verb = "is" if held == 1 else "are"
         console.print(f"[yellow]{counted(held, 'change')} {verb} held back[/]; allow with `{command}`")
+
+
+def print_waiting(hosts: tuple[str, ...]) -> None:
+    """Print whose changes wait, if any."""
+    for host in hosts:
+        console.print(f"[yellow]{host}: held: host unreachable[/]; `scs apply` changes it once it responds")
 
 
 def _update_netbox(region: Region) -> None:

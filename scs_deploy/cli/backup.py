@@ -4,24 +4,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
-from scs_deploy.base.errors import RefusedError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.plural import counted
 from scs_deploy.cli import _names as names
 from scs_deploy.cli._asking import check_terminal, confirm_or_exit
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
-from scs_deploy.cli._region import load_region
-from scs_deploy.cli._tables import Column, show_table
+from scs_deploy.cli._region import load_for_reading, load_region
+from scs_deploy.cli._tables import Cell, Column, show_table
 
 if TYPE_CHECKING:
     from scs_deploy.operations.backup.manifest import Manifest
     from scs_deploy.operations.backup.restore_plan import RestorePlan
+    from scs_deploy.operations.backup.volumes import VolumeBackups
 
 OnlyOption = Annotated[
     list[str] | None,
@@ -38,6 +41,16 @@ IdentityOption = Annotated[
     ),
 ]
 
+UnauthenticatedOption = Annotated[
+    datetime | None,
+    typer.Option(
+        "--unauthenticated",
+        formats=["%Y-%m-%d"],
+        metavar="DAY",
+        help="Trust backups without signature, too, up to those of this day: an earlier scs made them.",
+    ),
+]
+
 COLUMNS = (
     Column("backup", key=True),
     Column("release", leave=2),
@@ -46,6 +59,15 @@ COLUMNS = (
     Column("size", key=True, justify="right"),
     Column("seconds", leave=3, justify="right"),
     Column("parts"),
+    Column("authenticated", key=True, leave=4),
+)
+
+VOLUME_COLUMNS = (
+    Column("backups of volumes", key=True, justify="right"),
+    Column("failed", key=True, justify="right"),
+    Column("volumes", leave=2, justify="right"),
+    Column("size", key=True, leave=1, justify="right"),
+    Column("newest", key=True),
 )
 
 commands = typer.Typer(
@@ -88,28 +110,47 @@ def create(
 
 @commands.command("list", epilog="Example: scs backup list --json")
 def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
-    """List all backups: their time, content and size, and which backup an incremental one is based on."""
+    """List all backups: their time, content and size, and which backup an incremental one is based on.
+
+    Below, how many backups of volumes users have, if Cinder answers: they are in Ceph, and in no backup of scs.
+    """
     from scs_deploy.environment.environment import load as load_environment
     from scs_deploy.operations.backup.create import load as load_backups
     from scs_deploy.operations.backup.target import open_target
+    from scs_deploy.secrets import signing, store
 
     region = load_environment(environment)
     target = open_target(region)
-    good, bad = load_backups(target)
-    names.remember(region.path, {"BACKUP": good})
+    keys, unchecked = None, ""
+    try:
+        keys = signing.keys(store.load(region))
+    except RefusedError as error:
+        unchecked = error.message
+    stored = load_backups(region, target, keys)
+    found = dict(sorted({**stored.good, **stored.unsigned}.items()))
+    names.remember(region.path, {"BACKUP": found})
+    authentic = {b: ("not checked" if keys is None else "yes") if b in stored.good else "no" for b in found}
     if as_json:
+        volumes = _volumes(environment)
         print_json(
             {
                 "target": target.where,
-                "backups": [_row(m) for m in good.values()],
-                "damaged": {b: d.why for b, d in bad.items()},
+                "backups": [{**_row(m), "authenticated": authentic[b]} for b, m in found.items()],
+                "damaged": {b: d.why for b, d in stored.bad.items()},
+                "volume_backups": volumes.model_dump(mode="json") if volumes else None,
             }
         )
         return
-    show_table(console, COLUMNS, map(_cells, good.values()))
-    for backup, damaged in bad.items():
-        console.print(f"[yellow]{backup}[/] is damaged: {escape(damaged.why)}", soft_wrap=True)
-    console.print(f"{counted(len(good), 'backup')} in {escape(target.where)}", soft_wrap=True)
+    show_table(console, COLUMNS, [(*_cells(m), authentic[b]) for b, m in found.items()])
+    for backup, damaged in stored.bad.items():
+        console.print(f"[yellow]{backup}[/] cannot be used: {escape(damaged.why)}", soft_wrap=True)
+    if stored.unsigned:
+        console.print("[yellow]note[/]: a backup that is not authenticated is from an earlier scs, or forged")
+    if unchecked:
+        console.print(f"[yellow]note[/]: no signature was checked: {escape(unchecked)}", soft_wrap=True)
+    console.print(f"{counted(len(found), 'backup')} in {escape(target.where)}", soft_wrap=True)
+    if volumes := _volumes(environment):
+        _print_volumes(volumes)
 
 
 @commands.command(epilog="Example: scs backup verify 20260131T023000Z")
@@ -117,6 +158,7 @@ def verify(
     backup: BackupArgument = "",
     only: OnlyOption = None,
     identity: IdentityOption = None,
+    unauthenticated: UnauthenticatedOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -129,7 +171,7 @@ def verify(
 
     region = load_region(environment)
     with RunProgress(errors if as_json else console) as progress:
-        chosen = choose(region, backup, tuple(only or ()), progress)
+        chosen = choose(region, backup, tuple(only or ()), progress, _day(unauthenticated))
         proof = verify_backup(region, chosen.target, chosen.backup, chosen.links, chosen.parts, progress, identity)
     if as_json:
         print_json(proof.model_dump(mode="json"))
@@ -155,6 +197,7 @@ def restore(
     ] = "",
     no_copy: Annotated[bool, typer.Option("--no-copy", help="Keep no copy of the current data directory.")] = False,
     identity: IdentityOption = None,
+    unauthenticated: UnauthenticatedOption = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -165,7 +208,8 @@ def restore(
     from scs_deploy.operations.backup.restore import Restore, RestoreRequest
 
     request = RestoreRequest(
-        backup=backup, only=tuple(only or ()), host=host, copies=not no_copy, identity=identity
+        backup=backup, only=tuple(only or ()), host=host, copies=not no_copy, identity=identity,
+        unsigned_until=_day(unauthenticated),
     )  # fmt: skip
     operation = Restore(load_region(environment), request, command_line())
     with RunProgress(errors if as_json else console) as progress:
@@ -184,6 +228,11 @@ def restore(
 
         done = operation.run(progress, confirm)
     if not done.run:
+        if as_json:
+            print_json(done.plan.model_dump(mode="json"))
+        elif not done.plan.steps:
+            _print_plan(done.plan)
+            console.print("nothing to restore")
         return
     if as_json:
         print_json({**done.plan.model_dump(mode="json"), "run": done.run, "extracted": done.extracted})
@@ -192,6 +241,35 @@ def restore(
     if done.extracted:
         console.print(f"the backed-up configuration is in {escape(done.extracted)}", soft_wrap=True)
     console.print(f"[green]restored[/] {', '.join(done.plan.parts)} of {done.plan.backup} in run {done.run}")
+
+
+@commands.command(epilog="Example: scs backup unpack 20260131T023000Z --vault-password-file password --into berlin")
+def unpack(
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, metavar="FOLDER", help="The backup, copied to this machine.")
+    ],
+    vault_password_file: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="File with the region's vault password.")
+    ],
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder to create.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="PART", help="These parts, each as a file, instead; can be repeated."),
+    ] = None,
+) -> None:
+    """Extract the region's description from a backup after the loss of the manager, once it is authenticated.
+
+    Needs no environment, only the backup and the vault password. Other parts may hold keys in plain text.
+    """
+    from scs_deploy.operations.backup.recover import recover
+    from scs_deploy.secrets import vault
+
+    found = recover(folder, vault.read_password(vault_password_file, "--vault-password-file"), into, tuple(only or ()))
+    console.print(
+        f"[green]done[/]: {', '.join(only or ['environment'])} of region {found.region}, environment "
+        f"{found.environment}, of {found.started:%Y-%m-%d %H:%M} UTC is in {escape(str(into))}",
+        soft_wrap=True,
+    )
 
 
 @commands.command(epilog="Example: scs backup schedule --install")
@@ -227,6 +305,31 @@ def schedule(
         typer.echo(f"# {systemd.UNITS / file}\n{text}")
 
 
+def _volumes(environment: str | None) -> VolumeBackups | None:
+    """Backups of volumes; None if the region has no volumes."""
+    from scs_deploy.operations.backup import volumes
+
+    try:
+        region = load_for_reading(environment)
+    except ScsError as error:
+        return volumes.VolumeBackups(unknown=error.message)
+    return volumes.read(region.environment) if volumes.SERVICE in region.catalog.services else None
+
+
+def _print_volumes(found: VolumeBackups) -> None:
+    console.print()
+    if found.unknown:
+        console.print(f"[yellow]note[/]: backups of volumes are not known: {escape(found.unknown)}", soft_wrap=True)
+    else:
+        show_table(console, VOLUME_COLUMNS, [_volume_cells(found)])
+
+
+def _volume_cells(found: VolumeBackups) -> tuple[Cell, ...]:
+    newest = f"{found.newest:%Y-%m-%d %H:%M} UTC" if found.newest else "none"
+    failed = Text(str(found.failed), "red" if found.failed else "")
+    return str(found.count), failed, str(found.volumes), f"{found.gib} GiB", newest
+
+
 def _show_plan(made: RestorePlan, as_json: bool) -> None:
     if as_json:
         print_json(made.model_dump(mode="json"))
@@ -234,10 +337,17 @@ def _show_plan(made: RestorePlan, as_json: bool) -> None:
         _print_plan(made)
 
 
+def _day(option: datetime | None) -> date | None:
+    return option.date() if option else None
+
+
 def _print_plan(made: RestorePlan) -> None:
     console.print(f"backup {made.backup}: {', '.join(made.parts)}")
     for number, step in enumerate(made.steps, 1):
         console.print(f"{number:>3}. [bold]{', '.join(step.hosts)}[/]: {escape(step.what)}", soft_wrap=True)
+    for part, what in made.adds.items():
+        for line in what:
+            console.print(f"  [green]add[/]   {escape(part)}: {escape(line)}", soft_wrap=True)
     for note in made.notes:
         console.print(f"  [cyan]note[/]  {escape(note)}", soft_wrap=True)
 

@@ -33,7 +33,8 @@ def bootstrap(
 ) -> None:
     """Prepare hosts: Docker engine, time, users, kernel parameters, host names, registry CA, network.
 
-    Safe to run again: a prepared host stays unchanged.
+    Generates secrets and certificates that a new version of scs needs. Safe to run again: a prepared host stays
+    unchanged.
     """
     from scs_deploy.operations.bootstrap import Bootstrap, BootstrapRequest
 
@@ -44,12 +45,26 @@ def bootstrap(
     seconds = time.monotonic() - started
     if json:
         print_json(
-            {"hosts": summary.hosts, "changed": summary.changed, "held": summary.held, "seconds": round(seconds, 1)}
+            {
+                "hosts": summary.hosts,
+                "changed": summary.changed,
+                "secrets": summary.secrets,
+                "certificates": summary.certificates,
+                "held": summary.held,
+                "unreachable": summary.unreachable,
+                "seconds": round(seconds, 1),
+            }
         )
         return
     for name in summary.hosts:
         tasks = summary.changed.get(name, [])
         console.print(f"{name}: {'; '.join(dict.fromkeys(tasks)) if tasks else 'no changes'}", soft_wrap=True)
+    for name in summary.unreachable:
+        console.print(f"[yellow]{name}: held: host unreachable[/]; repeat `scs bootstrap` once it responds")
+    if summary.secrets:
+        console.print(f"secrets: {len(summary.secrets)} new: {', '.join(summary.secrets)}", soft_wrap=True)
+    if summary.certificates:
+        console.print(f"certificates: {len(summary.certificates)} issued: {', '.join(summary.certificates)}")
     for name in summary.held:
         console.print(f"[yellow]{name}: its network differs from its links[/]: scs host network plan {name}")
     console.print(f"{counted(len(summary.hosts), 'host')} prepared in {seconds:.1f} s")

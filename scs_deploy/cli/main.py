@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from scs_deploy.base import variables
-from scs_deploy.cli import _completion, _help, _outline
+from scs_deploy.cli import _client, _completion, _help, _outline
 
 COMMANDS = (
     "env",
@@ -30,6 +30,7 @@ COMMANDS = (
     "doctor",
     "service",
     "node",
+    "storage",
     "host",
     "logs",
     "config",
@@ -114,6 +115,7 @@ def main() -> None:
             return
         code = _asked_for_help(sys.argv[1:])
         if code is None:
+            _client.start_at_once(sys.argv[1:])
             _run()
         sys.exit(code)
     except Exception as error:  # noqa: BLE001 - no error may reach the operator as a traceback

@@ -29,16 +29,19 @@ if TYPE_CHECKING:
     from scs_deploy.operations.node.plan import NodePlan
     from scs_deploy.operations.node.view import View
 
-app = typer.Typer(help="List, drain, replace, add and remove hosts of a running region.", no_args_is_help=True)
+app = typer.Typer(help="List, drain, evacuate, replace, add and remove hosts of a region.", no_args_is_help=True)
 
 HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="Name in the inventory.")]
 PlanOption = Annotated[bool, typer.Option("--plan", help="Show the steps; change nothing.")]
 GuestsOption = Annotated[bool, typer.Option("--leave-guests", help="Continue even if some guests cannot be migrated.")]
+LostGuestsOption = Annotated[
+    bool, typer.Option("--leave-guests", help="Continue even if some guests cannot be rebuilt with their data.")
+]
 QuorumOption = Annotated[
     bool,
     typer.Option(
         "--force-quorum-loss",
-        help="Continue even if the database, the message broker or OVN loses its quorum or its last spare member.",
+        help="Continue even if the database, message broker, OVN or Ceph loses its quorum or its last spare member.",
     ),
 ]
 FingerprintOption = Annotated[
@@ -97,6 +100,7 @@ def _row(view: View, host: str) -> dict[str, Any]:
     service = None if compute is None else {"enabled": compute.enabled, "up": compute.up, "reason": compute.reason}
     partly = compute is not None and not compute.enabled
     state = "unreachable" if seen.unreachable else "drained" if view.drained(host) else "in use"
+    state = "evacuated" if view.evacuated(host) else state
     if state == "in use" and (partly or seen.marked):
         state = "partly drained"
     return {
@@ -140,8 +144,30 @@ def undrain(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Return a drained host to service once its services work and its cluster members are in sync."""
+    """Return a drained or evacuated host to service once its services work and its cluster members are in sync.
+
+    What an evacuated host still runs of guests that are elsewhere now is destroyed first.
+    """
     _run("undrain", host, plan, yes, environment, as_json)
+
+
+@app.command(epilog="Example: scs node evacuate compute-3 --yes")
+def evacuate(
+    host: HostArgument,
+    plan: PlanOption = False,
+    yes: YesOption = False,
+    leave_guests: LostGuestsOption = False,
+    host_key_fingerprint: FingerprintOption = "",
+    environment: EnvironmentOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rebuild the guests of a dead host on other hosts, with their disks in Ceph.
+
+    Refused while anything of the host is heard. Before the first guest is rebuilt, Ceph refuses whatever comes from
+    the host, in case it is only cut off. Safe to run again: it continues where it stopped.
+    `scs node undrain` returns the host to service when it is back.
+    """
+    _run("evacuate", host, plan, yes, environment, as_json, leave_guests, fingerprint=host_key_fingerprint)
 
 
 @app.command(epilog="Example: scs node replace control-2 --host-key-fingerprint SHA256:kR1f... --yes")
@@ -241,7 +267,8 @@ def _run(
 
 def _print(made: NodePlan) -> None:
     if not made.steps and not made.refusals:
-        console.print(f"[green]nothing to do[/]: {made.host} needs no {made.verb}")
+        noun = {"evacuate": "evacuation"}.get(made.verb, made.verb)
+        console.print(f"[green]nothing to do[/]: {made.host} needs no {noun}")
     for number, step in enumerate(made.steps, 1):
         console.print(f"{number:>3}. {escape(step.title)}", soft_wrap=True)
     for guest in made.stays:

@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scs_deploy.base.errors import ScsError
+from scs_deploy.cli import _client
 from scs_deploy.cli._options import EnvironmentOption
 
 
@@ -37,10 +34,4 @@ def openstack(
 
     region = load_environment(environment)
     clouds.write(region)
-    # the client of this virtual environment, whatever PATH says
-    program = Path(sys.executable).with_name("openstack")
-    if not program.is_file():
-        raise ScsError(f"{program}: no such program", "install python-openstackclient into this virtual environment")
-    sys.stdout.flush()
-    # replaces this process, so that signals, terminal and exit code are the client's
-    os.execve(program, ["openstack", *(arguments or [])], clouds.variables(region))  # noqa: S606 - no shell is meant
+    _client.replace(arguments or [], clouds.variables(region))

@@ -36,6 +36,29 @@ Allow = Annotated[
     ),
 ]
 
+DATA_LOSS = "data-loss:"
+"""Begins a consent that names a pool."""
+
+
+def _known(texts: list[str] | None) -> list[str] | None:
+    """Refuse a consent that means nothing, as a choice does."""
+    for text in texts or ():
+        if text not in list(Impact) and not (text.startswith(DATA_LOSS) and text != DATA_LOSS):
+            there = ", ".join(f"'{i}'" for i in (*Impact, f"{DATA_LOSS}POOL"))
+            raise typer.BadParameter(f"'{text}' is not one of {there}.")
+    return texts
+
+
+Consents = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        callback=_known,
+        metavar="IMPACT",
+        help="Allow changes with this impact; `data-plane` restarts components that carry guest traffic, and "
+        "`data-loss:POOL` accepts that data of this pool of Ceph may be lost.",
+    ),
+]
 
 OFFLINE_COLUMNS = (
     Column("host", key=True),
@@ -55,7 +78,7 @@ def register(app: typer.Typer) -> None:
 def plan(
     names: Names = None,
     host: Hosts = None,
-    allow: Allow = None,
+    allow: Consents = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit 3 if there are changes.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Save the plan to this file, for `scs apply FILE`.")
@@ -80,7 +103,7 @@ def plan(
     region = load_region(environment)
     for warning in options.check(region):
         errors.print(f"warning: {warning}", markup=False, soft_wrap=True)
-    selection = Selection(tuple(names or ()), tuple(host or ()), tuple(allow or ()))
+    selection = Selection(tuple(names or ()), tuple(host or ()), *consents(allow))
     if offline:
         _offline(region, selection, as_json)
         return
@@ -101,6 +124,12 @@ def plan(
             console.print(f"plan saved; apply it with `scs apply {out}`", markup=False)
     if exit_code and not made.empty:
         raise typer.Exit(3)
+
+
+def consents(allow: list[str] | None) -> tuple[tuple[Impact, ...], tuple[str, ...]]:
+    """The impacts, and the pools whose data may be lost, of `--allow`."""
+    pools = tuple(t.removeprefix(DATA_LOSS) for t in allow or () if t.startswith(DATA_LOSS))
+    return tuple(Impact(t) for t in allow or () if not t.startswith(DATA_LOSS)), pools
 
 
 def _stays(region: Region, made: Plan) -> list[Remains]:

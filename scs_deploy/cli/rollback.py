@@ -16,7 +16,7 @@ from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, command_line, console, errors, print_json
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._region import load_region
-from scs_deploy.cli.apply import print_held
+from scs_deploy.cli.apply import print_held, print_waiting
 from scs_deploy.state.snapshot import CONFIG
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def rollback(
         f"commit {region.environment.lock_file.name}, or the next image build upgrades again"
     )
     print_held(done.held, "scs apply --allow data-plane")
+    print_waiting(done.unreachable)
 
 
 def _show(back: RollbackPlan) -> None:

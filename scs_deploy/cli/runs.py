@@ -179,6 +179,8 @@ def show(
     if plan:
         _show_planned(planned)
         return
+    if not run.details:
+        console.print("its steps were removed: see keep.run_details in environment.yml")
     if not steps:
         return
     rows = [

@@ -13,9 +13,10 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli import _rotating as rotating
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, print_json
-from scs_deploy.cli._region import load_region, warn
+from scs_deploy.cli._region import load_for_reading, load_region
 from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.cli.plan import Allow
+from scs_deploy.state.lock import region_lock
 
 
 def register(app: typer.Typer) -> None:
@@ -42,14 +43,17 @@ def init(
     Also writes clouds.yaml for OpenStack clients. Safe to run again at any time.
     """
     from scs_deploy.region.certificates import wanted_leaves
-    from scs_deploy.secrets import clouds, pki, store, vault
+    from scs_deploy.secrets import clouds, pki, signing, store, vault
 
     described = load_region(environment)
     region = described.environment
-    password = vault.create_password(region) if create_vault_password else None
-    added = store.ensure(region, [*described.catalog.secrets(), clouds.PASSWORD])
-    issued = pki.ensure(region, wanted_leaves(region, described.inventory))
-    written = clouds.write(region)
+    # not while a run uses them
+    with region_lock(region):
+        password = vault.create_password(region) if create_vault_password else None
+        wanted = [*described.catalog.secrets(), clouds.PASSWORD, signing.SECRET]
+        added = store.ensure(region, wanted, described.catalog.secret_formats)
+        issued = pki.ensure(region, wanted_leaves(region, described.catalog, described.inventory))
+        written = clouds.write(region)
     if as_json:
         print_json({"secrets": added, "certificates": issued, "files": [str(f) for f in written]})
         return
@@ -65,15 +69,15 @@ def init(
 
 def list_secrets(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
     """List every secret, the services that use it, and whether it exists. Exits 1 if one is missing."""
-    from scs_deploy.environment.environment import load as load_environment
-    from scs_deploy.environment.own import load_catalog
-    from scs_deploy.secrets import credentials, store
+    from scs_deploy.secrets import credentials, signing, store
 
-    region = load_environment(environment)
-    services = load_catalog(region)
-    warn(services.left_out)
+    described = load_for_reading(environment)
+    region, services = described.environment, described.catalog
     present = store.load(region)
     users: dict[str, list[str]] = {name: [] for name in [*services.secrets(), *present]}
+    if signing.SECRET in present:
+        # an earlier region lacks nothing: its next apply or backup makes it
+        users[signing.SECRET] = ["scs backup"]
     for service in services.services.values():
         for name in service.all_secrets:
             users[name].append(service.name)
@@ -127,7 +131,7 @@ def edit(
     from scs_deploy.secrets import clouds, editor
 
     region = load_environment(environment)
-    changed = editor.edit(region, resume)
+    changed = editor.edit(region, resume, region_lock(region))
     if clouds.PASSWORD in changed:
         clouds.write(region)
     console.print(f"changed: {', '.join(changed)}" if changed else "no changes")
@@ -182,7 +186,9 @@ def rotate_file_key(
         new = vault.read_password(new_vault_password_file, "--new-vault-password-file")
     else:
         new = typer.prompt("New vault password", hide_input=True, confirmation_prompt=True).encode()
-    for file in vault.rotate(region, new):
+    with region_lock(region):
+        written = vault.rotate(region, new)
+    for file in written:
         console.print(f"wrote {file}")
     if region.settings.vault_password_command:
         console.print("next: make vault_password_command print the new password")

@@ -13,6 +13,7 @@ from scs_deploy.cli._options import EnvironmentOption, YesOption, command_line, 
 from scs_deploy.cli._plans import print_plan
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._region import load_region
+from scs_deploy.cli.apply import print_waiting
 from scs_deploy.cli.plan import Allow, Hosts
 from scs_deploy.plan.change import Kind
 
@@ -71,7 +72,7 @@ def _act(request: RestartRequest, plan: bool, yes: bool, environment: str | None
     kind = request.kind
     region = load_region(environment)
     operation = Restart(region, request, command_line())
-    # contacts no host; refuses what cannot be done before the operator is asked
+    # refuses what cannot be done before the operator is asked
     made = operation.plan()
     if plan:
         print_plan(made)
@@ -80,3 +81,4 @@ def _act(request: RestartRequest, plan: bool, yes: bool, environment: str | None
     with RunProgress() as progress:
         done = operation.run(progress, plan_confirmation(region, progress, kind.value, yes))
     console.print(f"[green]done[/]: {kind.value} of {counted(done.changes, 'container')} in run {done.run}")
+    print_waiting(done.unreachable)

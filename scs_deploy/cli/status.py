@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from rich.text import Text
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import _history as history
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
+from scs_deploy.cli._plans import out_of_use
 from scs_deploy.cli._region import load_for_reading
 from scs_deploy.cli._tables import Column, fitted
 from scs_deploy.cli.plan import Hosts, Names
@@ -35,6 +36,9 @@ COLUMNS = (
     Column("since", leave=3),
     Column("image", leave=4),
 )
+
+UNREACHABLE = "unreachable"
+"""State of all containers of a host that does not respond."""
 
 State = dict[str, Any]
 """A container, as `scs status --json` has it."""
@@ -75,12 +79,15 @@ def status(
     with Waiting("observing"):
         states, drained = observe(region, tuple(names or ()), tuple(host or ()))
         histories = _histories(region, tuple(names or ()), states)
+        trouble, evacuated = ("", ()) if as_json else _storage(region, tuple(names or ()))
     if as_json:
         print_json(_with_histories(states, histories))
     else:
-        console.print(_view(states, drained, console.width))
+        console.print(_view(states, drained, console.width, evacuated))
         if histories:
             console.print(history.view(histories, console.width))
+        if trouble:
+            console.print(Text.assemble(("storage", "yellow"), f": {trouble}"), soft_wrap=True)
     if not all(map(_works, states)):
         raise typer.Exit(1)
 
@@ -91,8 +98,28 @@ def _histories(region: Region, names: tuple[str, ...], states: Sequence[State]) 
 
     if len(names) != 1 or names[0] not in region.catalog.owner:
         return ()
-    hosts = [region.inventory.hosts[s["host"]] for s in states if s["container"] == names[0]]
+    hosts = [region.inventory.hosts[s["host"]] for s in states
+             if s["container"] == names[0] and s["state"] != UNREACHABLE]  # fmt: skip
     return ask(region.environment, names[0], hosts)
+
+
+def _storage(region: Region, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """(what is wrong with the region's Ceph in one line, hosts that it shuts out since they were evacuated).
+
+    Both are empty if neither Ceph nor a client of it was selected.
+    """
+    from scs_deploy.operations.storage import look
+    from scs_deploy.region import ceph
+    from scs_deploy.spec.storage import CEPH
+
+    chosen = region.catalog.select(names)
+    if not ceph.enabled(region) or not chosen & {CEPH, *(service for service, _ in ceph.clients(region).values())}:
+        return "", ()
+    try:
+        found = look.health(region)
+    except ScsError as error:
+        return (str(error) if CEPH in chosen else ""), ()
+    return (found.trouble if CEPH in chosen else ""), found.fenced
 
 
 def _with_histories(states: Sequence[State], histories: Sequence[History]) -> list[State]:
@@ -110,11 +137,25 @@ def observe(region: Region, names: tuple[str, ...], hosts: tuple[str, ...]) -> t
     chosen = region.catalog.select(names)
     _check_placed(region, names, chosen, region.select_hosts(hosts))
     containers = {n for n in names if n in region.catalog.owner and n not in region.catalog.services}
-    seen = observe_hosts(region, chosen, states=True)
-    states = [s for s in seen.states if s["service"] in chosen and (not hosts or s["host"] in hosts)]
+    selected = region.select_hosts(hosts)
+    seen = observe_hosts(region, chosen, states=True, hosts=selected, spared=selected)
+    states = [s for s in seen.states if s["service"] in chosen]
+    states += _out_of_reach(region, chosen, seen.unreachable)
     if containers and all(n in containers for n in names):
         states = [s for s in states if s["container"] in containers]
     return states, [h.host for h in seen.hosts if h.drained]
+
+
+def _out_of_reach(region: Region, services: frozenset[str], unreachable: Mapping[str, str]) -> list[State]:
+    """The containers of hosts that do not respond: nobody knows their state."""
+    return [
+        {"host": host.name, "service": service, "container": container, "state": UNREACHABLE, "health": "",
+         "restarts": 0, "started": None, "image": "", "reason": unreachable[host.name]}
+        for service in sorted(services)
+        for container in region.catalog.services[service].containers
+        for host in region.hosts_of(service, container)
+        if host.name in unreachable
+    ]  # fmt: skip
 
 
 def _check_placed(region: Region, names: tuple[str, ...], services: frozenset[str], hosts: frozenset[str]) -> None:
@@ -146,10 +187,10 @@ def _row(state: State) -> tuple[str | Text, ...]:
     )  # fmt: skip
 
 
-def _view(states: Sequence[State], drained: Sequence[str], width: int) -> RenderableType:
-    lines = [
-        Text.assemble((f"{h} is drained", "yellow"), f"; `scs node undrain {h}` returns it to service") for h in drained
-    ]
+def _view(states: Sequence[State], drained: Sequence[str], width: int, evacuated: Sequence[str] = ()) -> RenderableType:
+    lines = out_of_use(drained, evacuated)
+    lost = {s["host"]: s["reason"] for s in states if s["state"] == UNREACHABLE}
+    lines += [Text.assemble((f"{h} is unreachable", "red"), f": {why}") for h, why in lost.items()]
     return Group(fitted(COLUMNS, map(_row, states), width), *lines)
 
 

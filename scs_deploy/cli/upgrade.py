@@ -15,7 +15,7 @@ from scs_deploy.cli._options import EnvironmentOption, YesOption, command_line, 
 from scs_deploy.cli._plans import print_any_plan
 from scs_deploy.cli._progress import RunProgress
 from scs_deploy.cli._region import load_region
-from scs_deploy.cli.apply import print_held
+from scs_deploy.cli.apply import print_held, print_waiting
 from scs_deploy.cli.plan import Allow
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def _print_result(done: Applied, release: str = "") -> None:
     :param release: the region's new release; empty: it kept its release
     """
     print_held(done.held, "scs upgrade run --allow data-plane")
+    print_waiting(done.unreachable)
     if not done.run:
         console.print("[green]nothing to upgrade[/]: the region matches its release lock")
         return

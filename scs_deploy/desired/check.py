@@ -114,12 +114,17 @@ def _name_servers(region: Region) -> str:
 
 
 def _certificates(region: Region) -> str:
-    wanted = wanted_leaves(region.environment, region.inventory)
+    wanted = wanted_leaves(region.environment, region.catalog, region.inventory)
     stale = pki.stale(region.environment, wanted)
     if stale:
         raise RefusedError(
             f"{region.environment.certificates_file}: missing, outdated or about to expire: {', '.join(stale)}",
             "scs secrets init",
+        )
+    if gone := sorted(region.certificates.leaves.keys() - wanted.keys()):
+        raise RefusedError(
+            f"{region.environment.certificates_file}: nothing uses {', '.join(gone)}",
+            "scs secrets init removes them, then scs apply",
         )
     if not clouds.clouds_file(region.environment).is_file():
         raise RefusedError(f"{clouds.clouds_file(region.environment)}: no such file", "scs secrets init")

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.desired import render
+from scs_deploy.desired import ceph, render
 from scs_deploy.desired.model import NODE_CONFIG, File, RunContainer
 from scs_deploy.desired.scope import CA_FILE
+from scs_deploy.inventory.model import Host
+from scs_deploy.inventory.placing import item_of
 from scs_deploy.region.region import Region
-from scs_deploy.spec.container import Container, Health, Roll
+from scs_deploy.spec.container import Container, Health, Repeated, Roll
 from scs_deploy.spec.release import LockedImage
 from scs_deploy.spec.service import Service
 
@@ -23,6 +25,9 @@ HEALTH_INTERVAL = 30
 
 STOP_TIMEOUT = 30
 """Default seconds from a stop to a kill."""
+
+TEMPORARY = "mode=1777,size=64m"
+"""Of /tmp beside a read-only file system: what a process leaves there does not fill the host's disk."""
 
 _SYSTEM = ("/dev", "/sys", "/proc", "/etc/")
 """Host paths that exist already, or that a container must not create."""
@@ -40,20 +45,21 @@ def define_container(
     """
     at = f"{service.directory / 'service.yml'}: containers.{name}"
     ids = (scope["uid"], scope["gid"])
-    volumes = render.leaves(spec.volumes, scope, f"{at}.volumes")
+    volumes = [v for v in render.leaves(spec.volumes, scope, f"{at}.volumes") if v]
     sources = [v.partition(":")[0] for v in volumes]
     ports = service.ports(name)
-    health = _health(render.leaves(spec.health, scope, f"{at}.health"), ports, scope["address"])
+    health = _health(render.leaves(spec.health, scope, f"{at}.health"), ports, scope["listen_address"])
     image = _image(region, spec.image or service.name)
+    own = [*_config_binds(service, name, spec, files), *ceph.mounted(region, spec, f"{NODE_CONFIG}/{name}")]
     body: dict[str, Any] = {
         "Image": image,
         "Cmd": list(render.leaves(spec.command, scope, f"{at}.command")),
         "User": spec.user,
         "Env": sorted(f"{k}={v}" for k, v in render.leaves(spec.environment, scope, f"{at}.environment").items()),
-        "Labels": {"scs.container": name, "scs.service": service.name, "scs.layer": service.layer},
+        "Labels": {"scs.container": name, "scs.service": service.name, "scs.layer": service.layer, **_series(spec)},
         "StopSignal": spec.stop_signal or "SIGTERM",
         "StopTimeout": spec.stop_timeout or STOP_TIMEOUT,
-        "HostConfig": _host_config(spec, [*map(_bind, volumes), *_config_binds(service, name, spec, files)], scope, at),
+        "HostConfig": _host_config(spec, [*map(_bind, volumes), *own], scope, at),
     }
     if health:
         body["Healthcheck"] = _healthcheck(health.command or ())
@@ -67,17 +73,31 @@ def define_container(
         health=health,
         reload=render.leaves(spec.reload, scope, f"{at}.reload"),
         roll=render.leaves(spec.roll, scope, f"{at}.roll") or Roll(),
-        live=tuple(f.name for f in spec.config if f.live),
+        live=(*(f.name for f in spec.config if f.live), *ceph.live(spec)),
         volumes={source: ids for source in sources if not source.startswith("/")},
         directories={
             path: (0, 0) if path.startswith("/run/") else ids
             for path in sources
             if path.startswith("/") and not path.startswith(_SYSTEM)
         },
-        address=scope["address"],
+        disks=_disks(spec, scope["host"]),
+        address=scope["listen_address"],
         ports=ports,
         impact=service.impact_of(name),
     )
+
+
+def _series(spec: Container) -> dict[str, str]:
+    """The label of a container for a disk."""
+    return {"scs.for_each": spec.origin} if isinstance(spec, Repeated) else {}
+
+
+def _disks(spec: Container, host: Host) -> dict[str, str]:
+    """Of a container for a disk: that disk, and those that hold its metadata."""
+    item = item_of(spec, host)
+    if item is None:
+        return {}
+    return {d.path: d.name for d in host.disks if d.name in (item.name, item.db, item.wal)}
 
 
 def _host_config(spec: Container, binds: list[str], scope: Mapping[str, Any], at: str) -> dict[str, Any]:
@@ -89,13 +109,18 @@ def _host_config(spec: Container, binds: list[str], scope: Mapping[str, Any], at
         "Tmpfs": dict(sorted(tmpfs.items())),
         "CapAdd": sorted(spec.cap_add),
         "CapDrop": sorted(spec.cap_drop),
-        "SecurityOpt": sorted(o for o in spec.security_opt if o != _SYSTEMPATHS),
+        "SecurityOpt": sorted([*(o for o in spec.security_opt if o != _SYSTEMPATHS), *_nothing_new(spec)]),
         "PidMode": spec.pid or "",
         "CgroupnsMode": spec.cgroupns or "private",
         "Devices": [{"PathOnHost": d, "PathInContainer": d, "CgroupPermissions": "rwm"} for d in devices],
         "RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 0},
         "Privileged": False,
     }
+    if groups := [g for g in render.leaves(spec.group_add, scope, f"{at}.group_add") if g]:
+        result["GroupAdd"] = sorted(groups)
+    if spec.read_only:
+        result["ReadonlyRootfs"] = True
+        result["Tmpfs"] = {"/tmp": TEMPORARY} | result["Tmpfs"]  # noqa: S108 - of the container
     if spec.cpu_shares:
         # left out elsewhere: a definition that does not need it stays as it is
         result["CpuShares"] = spec.cpu_shares
@@ -103,6 +128,10 @@ def _host_config(spec: Container, binds: list[str], scope: Mapping[str, Any], at
         # only the command line has this option; the API has its effects
         result |= {"MaskedPaths": [], "ReadonlyPaths": []}
     return result
+
+
+def _nothing_new(spec: Container) -> list[str]:
+    return ["no-new-privileges"] if spec.no_new_privileges else []
 
 
 def _healthcheck(command: tuple[str, ...]) -> dict[str, Any]:

@@ -7,12 +7,14 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from scs_deploy.desired import render
+from scs_deploy.base import frozen
+from scs_deploy.desired import ceph, render
 from scs_deploy.desired.model import NODE_CONFIG, File
 from scs_deploy.environment import overrides as config
 from scs_deploy.inventory.model import Host
+from scs_deploy.region.certificates import leaf_name
 from scs_deploy.region.region import Region
-from scs_deploy.spec.container import Container
+from scs_deploy.spec.container import Container, Repeated
 from scs_deploy.spec.service import Service
 from scs_deploy.spec.sources import source
 
@@ -43,18 +45,23 @@ def render_files(
     result = []
     for f in spec.config:
         fmt = config.file_format(f.name, f.format)
-        layers = region.overrides.layers(service.layer, service.name, name, host.name, f.name, fmt)
+        origin = spec.origin if isinstance(spec, Repeated) else ""
+        layers = region.overrides.layers(service.layer, service.name, name, host.name, f.name, fmt, origin)
         if f.optional and not layers:
             continue
         base = "" if f.optional else render.text(service, source(service, name, f.name), scope)
-        content = config.merge(base, [(str(p), p.read_text(encoding="utf-8")) for p in layers], fmt)
+        content = config.merge(base, [(str(p), frozen.read_text(p)) for p in layers], fmt)
         mode = f.mode or ("0750" if content.startswith("#!") else "0640")
         result.append(build(f.name, content, mode, fmt, tuple(str(p) for p in layers)))
     certificates = region.certificates
     result.append(build("ca.crt", certificates.ca_pem, "0644"))
-    if spec.tls:
-        leaf = certificates.leaf(host.name)
-        result.append(build("tls/host.crt", leaf.cert, "0644"))
-        result.append(build("tls/host.key", leaf.key, "0640"))
-        result.append(build("tls/ca.crt", certificates.ca_pem, "0644"))
+    for i, use in enumerate(spec.tls):
+        leaf = certificates.leaf(leaf_name(use.certificate, host))
+        stem, ca = (use.certificate, f"{use.certificate}-ca.crt") if i else ("host", "ca.crt")
+        own = (use.certificate,) if region.catalog.certificates[use.certificate].group else ()
+        result.append(build(f"tls/{stem}.crt", leaf.cert, "0644"))
+        result.append(build(f"tls/{stem}.key", leaf.key, "0640"))
+        result.append(build(f"tls/{ca}", certificates.accepted(use.accepts or own), "0644"))
+    for file, (content, mode) in ceph.files(region, spec).items():
+        result.append(build(file, content, mode))
     return result

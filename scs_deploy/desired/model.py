@@ -47,8 +47,9 @@ class RunContainer(Model):
     live: tuple[str, ...] = Field(default=(), description="names of files that are read again at each use")
     volumes: dict[str, tuple[int, int]] = Field(description="named volume: uid, gid of a new one")
     directories: dict[str, tuple[int, int]] = Field(description="host directory: uid, gid of a new one")
-    address: str = Field(description="management address of its host")
-    ports: tuple[int, ...] = Field(description="listens there, on the management address")
+    disks: dict[str, str] = Field(default={}, description="path of a disk that it takes as a whole: the disk's name")
+    address: str = Field(description="where it listens on its ports: its host's management address, or loopback")
+    ports: tuple[int, ...] = Field(description="of its endpoints' processes")
     impact: Impact
 
 
@@ -77,3 +78,4 @@ class DesiredHost(Model):
     containers: dict[str, RunContainer]
     files: dict[str, File]
     jobs: dict[str, RunJob]
+    lets_in: tuple[str, ...] = Field(default=(), description="lines of its packet filter; empty: they are not compared")

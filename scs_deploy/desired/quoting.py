@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from scs_deploy.base import ini
+from scs_deploy.base.model import at
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+=,-]*")
 
@@ -52,7 +53,18 @@ def rabbitmq(value: object) -> str:
     return text if _PLAIN.fullmatch(text) else f"'{text}'"
 
 
-FILTERS: Mapping[str, Callable[[object], str]] = {
+def at_port(address: object, port: int) -> str:
+    """`address:port`, with an IPv6 address in brackets."""
+    return at(str(address), port)
+
+
+def in_url(address: object) -> str:
+    """An address as URLs and `Host:` headers have it: IPv6 in brackets."""
+    return f"[{address}]" if ":" in str(address) else str(address)
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "at": at_port,
     "to_json": json.dumps,
     "quote": lambda value: shlex.quote(str(value)),
     "oslo": oslo,
@@ -60,5 +72,6 @@ FILTERS: Mapping[str, Callable[[object], str]] = {
     "in_quotes": in_quotes,
     "sql": sql,
     "rabbitmq": rabbitmq,
+    "in_url": in_url,
     "url": lambda value: quote(str(value), safe=""),
 }

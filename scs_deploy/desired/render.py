@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import jinja2
 
-from scs_deploy.base import paths
+from scs_deploy.base import frozen, paths
 from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.desired.quoting import FILTERS
@@ -38,10 +38,22 @@ def _compiled() -> jinja2.BytecodeCache | None:
     return jinja2.FileSystemBytecodeCache(str(folder))
 
 
+class _Loader(jinja2.FileSystemLoader):
+    """Loads templates from folders; those that are frozen as they were then."""
+
+    def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        """See FileSystemLoader."""
+        found = (Path(folder) / template for folder in self.searchpath)
+        file = next((f for f in found if frozen.is_frozen(f)), None)
+        if file is None:
+            return super().get_source(environment, template)
+        return frozen.read_text(file), str(file), lambda: True
+
+
 @lru_cache(maxsize=64)
 def _jinja(directories: tuple[str, ...]) -> jinja2.Environment:
     env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(directories),
+        loader=_Loader(directories),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - configuration files, not HTML
         trim_blocks=True,
@@ -114,7 +126,7 @@ def text(service: Service, source: Path, scope: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=1024)
 def _program(path: Path) -> str:
     # identical on every host
-    return path.read_text(encoding="utf-8")
+    return frozen.read_text(path)
 
 
 def template(service: Service, name: str, scope: Mapping[str, Any]) -> str:

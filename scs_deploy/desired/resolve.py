@@ -33,7 +33,7 @@ def resolve(region: Region, host_name: str, services: Collection[str] | None = N
             if not host.runs(spec.hosts or service.hosts):
                 continue
             scope = scope or scopes.of(service, host)
-            own = scope | scopes.of_container(service, name)
+            own = scope | scopes.of_container(service, name, host)
             mine = render_files(region, service, name, spec, host, own)
             files.update({f.path: f for f in mine})
             containers[name] = define_container(region, service, name, spec, mine, own)

@@ -9,9 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from scs_deploy.base.model import Model
-from scs_deploy.desired.endpoints import endpoints
+from scs_deploy.desired.ceph import CephScope
+from scs_deploy.desired.endpoints import endpoints, passages
 from scs_deploy.environment.environment import ApiAddress
 from scs_deploy.inventory.model import Host
+from scs_deploy.inventory.placing import item_of
 from scs_deploy.region import resolvers
 from scs_deploy.region.region import ROOT, Region
 from scs_deploy.secrets import credentials
@@ -21,7 +23,10 @@ from scs_deploy.spec.service import Service
 CA_FILE = "/etc/scs/ca.crt"
 """The region CA inside every container."""
 
-DATABASE_PORT, BROKER_PORT, CACHE_PORT = 3306, 5671, 11211
+LOOPBACK_ADDRESS = "127.0.0.1"
+"""Where processes listen that only their own host reaches."""
+
+DATABASE_PORT, BROKER_PORT, CACHE_PORT = 3306, 5671, 11212
 
 
 class TemplateScope:
@@ -38,7 +43,7 @@ class TemplateScope:
     def of(self, service: Service, host: Host, container: str = "") -> dict[str, Any]:
         """Names for the templates and leaf strings of a service's container on a host."""
         if container:
-            return self.of(service, host) | self.of_container(service, container)
+            return self.of(service, host) | self.of_container(service, container, host)
         base = self._services.get(service.name)
         if base is None:
             base = self._services[service.name] = _ServiceScope(self._region, service).names()
@@ -47,25 +52,33 @@ class TemplateScope:
             **base,
             "host": host,
             "address": host.management,
+            "loopback": LOOPBACK_ADDRESS,
+            "passages": passages(self._region, host) if service.load_balancer else (),
             "settings": self._settings_of(host),
             "own_rank": [h.name for h in group].index(host.name) if host.runs(service.hosts) else 0,
         }
 
-    def of_container(self, service: Service, name: str) -> dict[str, Any]:
-        """Names that differ between the containers of a service."""
+    def of_container(self, service: Service, name: str, host: Host) -> dict[str, Any]:
+        """Names that differ between the containers of a service on a host."""
         spec = service.containers[name]
         uid, gid = self._ids(spec.user)
         port = next(iter(service.ports(name)), None)
-        return {
+        item = item_of(spec, host)
+        each = {} if item is None else {"item": item}
+        return each | {
             "container": name, "uid": uid, "gid": gid, "port": port, "wsgi": spec.wsgi,
-            "policy_file": self._policy_file(service, name),
+            "policy_file": self._policy_file(service, name), "cache": spec.cache,
+            "listen_address": LOOPBACK_ADDRESS if service.loopback(name) else host.management,
         }  # fmt: skip
 
     def _policy_file(self, service: Service, name: str) -> str:
-        """Path of the operator's policy inside the container; empty: there is none."""
+        """Path of the policy inside the container, the service's or the operator's; empty: there is none."""
         file = POLICY_FILE.name
-        present = service.containers[name].policy and self._region.overrides.layers(
-            service.layer, service.name, name, "", file, POLICY_FILE.format
+        spec = service.containers[name]
+        own = any(f.name == file and not f.optional for f in spec.config)
+        present = own or (
+            spec.policy
+            and self._region.overrides.layers(service.layer, service.name, name, "", file, POLICY_FILE.format)
         )
         return f"{service.config_dir(name)}/{file}" if present else ""
 
@@ -134,6 +147,7 @@ class _ServiceScope:
             "hosts": self.region.inventory.group,
             "user_of": self.user_of,
             "previous": self.previous,
+            "upcoming": self.upcoming,
             "guest_dns_servers": partial(resolvers.for_guests, self.region),
         }
         return {
@@ -149,8 +163,10 @@ class _ServiceScope:
             "endpoints": endpoints(self.region),
             "memcached_servers": self.memcached(),
             "ca_file": CA_FILE,
+            "ceph": CephScope(self.region, self.service),
             "certificates": _ApiCertificates(self.region),
             "environment": self.region.environment.name,
+            "cloud": self.region.cloud,
         }
 
     def endpoint_root(self, kind: str, interface: str = "internal") -> str:
@@ -185,6 +201,11 @@ class _ServiceScope:
         """A secret's previous value; empty if it is not being rotated."""
         _ = self.secrets[secret]
         return credentials.previous(self.region.secrets, secret) or ""
+
+    def upcoming(self, secret: str) -> str:
+        """The value that a secret, which is being rotated in turn, will have; empty otherwise."""
+        _ = self.secrets[secret]
+        return credentials.upcoming(self.region.secrets, secret) or ""
 
     def memcached(self) -> list[str]:
         """`address:port` of each memcached."""

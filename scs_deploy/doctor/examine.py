@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.plural import counted
-from scs_deploy.doctor import hosts, machine, region
+from scs_deploy.doctor import hosts, machine, region, storage
 from scs_deploy.doctor.model import Check, failed, ok, warning
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment import sharing
@@ -72,5 +72,6 @@ def _inside(environment: Environment, loaded: Region, chosen: Sequence[str]) -> 
         sharing.check_may_connect(environment)
         usable = without_secrets(loaded) if secrets.remedy else loaded
         yield from hosts.checks(usable, chosen, {e.name: e for e in issued if e.kind == "issued" and e.ends})
+        yield from storage.checks(usable)
     except RefusedError as error:
         yield failed("hosts", error.message, error.hint)

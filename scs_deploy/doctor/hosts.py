@@ -150,7 +150,7 @@ def judge(host: Host, answer: Answer, programs: Mapping[str, str], issued: Mappi
     yield reboot(facts, name)
     yield kernel(facts, name)
     if issued:
-        yield certificate(issued.get(name), name)
+        yield from certificate([e for n, e in issued.items() if n.partition("/")[2] == name], name)
 
 
 def clock(answer: Answer, host: str) -> Check:
@@ -217,9 +217,12 @@ def kernel(facts: Facts, host: str) -> Check:
     return ok("kernel", facts.kernel, host)
 
 
-def certificate(entry: Entry | None, host: str) -> Check:
-    """The host's certificate in certificates.yml."""
-    days = entry.days(now()) if entry else None
-    if days is None:
-        return failed("certificate", "none", "scs secrets init, then scs apply", host)
-    return expiry("certificate", days, f"{days} d", f"scs certs rotate {host}", host)
+def certificate(entries: Sequence[Entry], host: str) -> Iterator[Check]:
+    """The host's certificate in certificates.yml that expires first; nothing if it needs none."""
+    left = {e.name: e.days(now()) for e in entries}
+    if missing := [n for n, days in left.items() if days is None]:
+        yield failed("certificate", f"no {missing[0]}", "scs secrets init, then scs apply", host)
+        return
+    known = {n: days for n, days in left.items() if days is not None}
+    for name, days in sorted(known.items(), key=lambda item: item[1])[:1]:
+        yield expiry("certificate", days, f"{days} d", f"scs certs rotate {name}", host)

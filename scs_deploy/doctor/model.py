@@ -7,7 +7,7 @@ from pydantic import Field
 
 from scs_deploy.base.model import Model
 from scs_deploy.base.words import Words
-from scs_deploy.secrets.pki import RENEW_DAYS
+from scs_deploy.secrets.issuing import RENEW_DAYS
 
 
 class Level(Words):

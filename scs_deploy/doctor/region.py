@@ -20,7 +20,7 @@ from scs_deploy.operations import certificates
 from scs_deploy.operations.base import OPEN
 from scs_deploy.operations.certificates import Entry, Target
 from scs_deploy.region.region import Region
-from scs_deploy.state import lock, process
+from scs_deploy.state import growth, lock, process
 from scs_deploy.state.runs import Run, Status, recorded
 
 LONG = timedelta(hours=24)
@@ -38,6 +38,7 @@ def of_files(environment: Environment) -> Iterator[Check]:
         yield shared(environment, group)
     yield from locks(environment)
     yield runs(environment)
+    yield grown(environment)
 
 
 def secret_modes(environment: Environment) -> Check:
@@ -116,6 +117,13 @@ def runs(environment: Environment) -> Check:
     return ok("runs", seen)
 
 
+def grown(environment: Environment) -> Check:
+    """How large run records, run files, snapshots, logs and backups on this machine are."""
+    found = growth.sizes(environment)
+    listed = ", ".join(f"{what} {size / (1 << 20):.1f} MiB" for what, size in found.items())
+    return ok("state", listed or "empty")
+
+
 def of_names(region: Region) -> Iterator[Check]:
     """What the manager's resolver says of the region's names."""
     api, place = region.environment.settings.api, region.environment.settings.registry
@@ -161,9 +169,12 @@ def of_certificates(region: Region, issued: Sequence[Entry]) -> Iterator[Check]:
     for entry in issued:
         if entry.kind == "ca":
             yield _expiry(f"certificate CA {entry.name}", entry, "scs certs rotate --ca")
+        if entry.kind == "removed":
+            said = entry.problem.partition(":")[0]
+            yield warning(f"certificate {entry.name}", said, certificates.REPLACE_CA)
     leaves = [e for e in issued if e.kind == "issued"]
     yield least("certificates", leaves, "scs secrets init, then scs apply")
-    targets = [t for t in certificates.targets(region) if t.leaf not in region.inventory.hosts]
+    targets = [t for t in certificates.targets(region) if "/" not in t.leaf]
     served = certificates.served(region, targets)
     for leaf in dict.fromkeys(t.leaf for t in targets):
         own = [e for e, t in zip(served, targets, strict=True) if t.leaf == leaf]
@@ -173,7 +184,7 @@ def of_certificates(region: Region, issued: Sequence[Entry]) -> Iterator[Check]:
 def _served(region: Region, leaf: str, entries: Sequence[Entry], targets: Sequence[Target]) -> Check:
     check = f"certificate {leaf}"
     silent = [e for e in entries if e.ends is None]
-    if len(silent) == len(entries) and not _deployed(region.environment):
+    if len(silent) == len(entries) and not deployed(region.environment):
         return warning(check, f"{targets[0].at}: {silent[0].problem}", "not deployed yet: scs apply")
     return least(check, entries, "scs status, then scs apply")
 
@@ -195,7 +206,8 @@ def _expiry(check: str, entry: Entry, remedy: str) -> Check:
     return expiry(check, days, f"{entry.name}: {days} d", remedy)
 
 
-def _deployed(environment: Environment) -> bool:
+def deployed(environment: Environment) -> bool:
+    """Whether the region was applied once."""
     with recorded(environment) as store:
         return any(_applied(run) for run in store.list(100, changing=True))
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scs_deploy.base.errors import ScsError
-from scs_deploy.engine import remote, runner
+from scs_deploy.desired import resolve
+from scs_deploy.desired.model import RunContainer
+from scs_deploy.engine import remote, runner, stream
 from scs_deploy.engine.events import Event, Note, Stage, TaskDone, TaskStarted, Watch
 from scs_deploy.engine.remote import Answer, Answers, Command
 from scs_deploy.region.region import Region
@@ -44,12 +46,13 @@ class Access:
         """The hosts of a service's members, sorted."""
         return tuple(h.name for h in self.region.hosts_of(service))
 
-    def run(self, commands: Mapping[str, Sequence[Command]]) -> Answers:
+    def run(self, commands: Mapping[str, Sequence[Command]], together: bool = False) -> Answers:
         """Run commands and return their answers, including those of failed commands.
 
-        :raises ScsError: Ansible itself failed
+        :param together: see remote.execute
+        :raises ScsError: a host's container engine does not respond, or Ansible itself failed
         """
-        return remote.execute(self.region, commands)
+        return remote.execute(self.region, commands, together)
 
     def require(self, commands: Mapping[str, Sequence[Command]]) -> dict[str, tuple[Answer, ...]]:
         """Run commands that must all succeed.
@@ -110,6 +113,18 @@ class Access:
         for name in self.region.catalog.services[service].containers:
             if name != service:
                 self.containers("create" if create else "start", name, hosts)
+
+    def pipe(self, source: tuple[str, str, Sequence[str]], target: tuple[str, str, Sequence[str]]) -> None:
+        """What a command prints is the input of another one; each is a host, a container, and what runs beside it.
+
+        :raises ScsError: one of the commands failed
+        """
+
+        def place(host: str, container: str, argv: Sequence[str]) -> tuple[str, RunContainer, Sequence[str]]:
+            owner = self.region.catalog.owner[container]
+            return host, resolve.resolve(self.region, host, {owner}).containers[container], argv
+
+        stream.pipe(self.region, place(*source), place(*target))
 
     def task(self, task: Mapping[str, Any], hosts: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Run one Ansible task on hosts; returns the result of each host.

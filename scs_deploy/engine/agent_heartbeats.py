@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waits until processes that report to Nova and Neutron do so again: the gate after a rolling change.
+"""Waits until processes that report to Nova, Neutron and Cinder do so again: the gate after a rolling change.
 
 A healthy container has its connections; only the API shows whether the control plane sees it again.
 https://docs.openstack.org/api-ref/compute/#compute-services-os-services
 https://docs.openstack.org/api-ref/network/v2/index.html#agents
+https://docs.openstack.org/api-ref/block-storage/v3/#services-os-services
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,14 +20,18 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import clouds
 
 PATIENCE = 120.0
-"""Seconds to wait for all agents; those of Nova report every 10 s."""
+"""Seconds to wait for all agents; those of Nova and Cinder report every 10 s."""
+
+
+Key = tuple[str, str, str]
+"""API, binary and host of an agent."""
 
 
 class Agent(Model):
     """A process on a host, as listed by an API."""
 
     api: str
-    """compute or network"""
+    """compute, network or block-storage"""
     binary: str
     host: str
 
@@ -39,12 +44,22 @@ class Seen(Agent):
 
     up: bool
     reported: float | None = None
-    """time of its last report, seconds since the epoch; None if the API's time does not reflect a restart"""
+    """time of its last report, by the API's clock, seconds since the epoch; None if the API does not know"""
+
+    @property
+    def key(self) -> Key:
+        """Which agent it is."""
+        return self.api, self.binary, self.host
 
 
-def silent(wanted: Iterable[Agent], seen: Iterable[Seen], since: float) -> list[str]:
-    """Agents that, according to the API, have not worked since then; empty if all have."""
-    found = {(s.api, s.binary, s.host): s for s in seen}
+def silent(wanted: Iterable[Agent], seen: Iterable[Seen], before: Mapping[Key, float | None]) -> list[str]:
+    """Agents that, according to the API, have not worked since an earlier look; empty if all have.
+
+    Times are only compared with each other, so it does not matter whose clock is wrong.
+
+    :param before: their reports at that look
+    """
+    found = {s.key: s for s in seen}
     result = []
     for agent in wanted:
         state = found.get((agent.api, agent.binary, agent.host))
@@ -52,7 +67,7 @@ def silent(wanted: Iterable[Agent], seen: Iterable[Seen], since: float) -> list[
             result.append(f"{agent} is unknown to the API")
         elif not state.up:
             result.append(f"{agent} is down")
-        elif state.reported is not None and state.reported < since:
+        elif state.reported is not None and state.reported == before.get(state.key):
             result.append(f"{agent} has not reported since its start")
     return result
 
@@ -69,8 +84,18 @@ def read(environment: Environment, apis: Iterable[str]) -> list[Seen]:
             Seen(api="compute", binary=s.binary, host=s.host, up=s.state == "up", reported=_seconds(s.updated_at) or 0)
             for s in cloud.compute.services()
         ]
+    if "block-storage" in apis:
+        # a volume service is `<host>@<backend>`
+        result += [
+            Seen(
+                api="block-storage", binary=s.binary, host=s.host.partition("@")[0], up=s.state == "up",
+                reported=_seconds(s.updated_at) or 0,
+            )
+            for s in cloud.block_storage.services()
+        ]  # fmt: skip
     if "network" in apis:
-        # the heartbeat of an OVN agent has the time of Neutron's latest request
+        # all of OVN's agents have the heartbeat of their ovn-controller: the restart of another one does not show
+        # (neutron/plugins/ml2/drivers/ovn/agent/neutron_agent.py), and its health check is what tells
         result += [
             Seen(api="network", binary=a.binary, host=a.host, up=bool(a.is_alive)) for a in cloud.network.agents()
         ]
@@ -80,20 +105,22 @@ def read(environment: Environment, apis: Iterable[str]) -> list[Seen]:
 def wait(
     environment: Environment,
     wanted: Sequence[Agent],
-    since: float,
     patience: float = PATIENCE,
     ask: Callable[[Environment, Iterable[str]], list[Seen]] = read,
 ) -> None:
-    """Wait until all agents have reported since a given time.
+    """Wait until all agents have reported after the first look, which comes after their restart.
 
-    :param since: seconds since the epoch
     :raises ScsError: timeout; names the missing agents, or the API's error
     """
     deadline = time.monotonic() + patience
     apis = {a.api for a in wanted}
+    before: dict[Key, float | None] | None = None
     while True:
         try:
-            left = silent(wanted, ask(environment, apis), since)
+            seen = ask(environment, apis)
+            if before is None:
+                before = {s.key: s.reported for s in seen}
+            left = silent(wanted, seen, before)
         except Exception as error:  # noqa: BLE001 - an API that is itself being changed fails in many ways
             left = [f"{' and '.join(sorted(apis))}: {' '.join(str(error).split())[:200] or type(error).__name__}"]
         if not left:

@@ -18,7 +18,8 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.plan.ordering import Ordering
 from scs_deploy.plan.region import Plan
 from scs_deploy.plan.rolling import Rolling
-from scs_deploy.region.region import Region
+from scs_deploy.region.region import INPUTS, Region
+from scs_deploy.region.sources import ChangedError
 from scs_deploy.state.runs import RunRecord, Status
 
 
@@ -26,10 +27,17 @@ def execute(region: Region, plan: Plan, record: RunRecord, watch: Watch, check_l
     """Carry out exactly the plan.
 
     :param check_lock: called before every play; raises if another run has taken over the lock
+    :raises ChangedError: a file that the plan was computed from has changed; nothing was done
     :raises ScsError: a task failed; names host and reason. Earlier tasks are done and recorded.
     """
     plays = playbook.plays(plan, region.catalog.waves, Rolling.of(region), Ordering.of(region))
-    run_plays(region.environment, plays, record, watch, check_lock, pinned(region))
+    region.check_unchanged()
+    try:
+        run_plays(region.environment, plays, record, watch, check_lock, pinned(region))
+    except ChangedError:
+        # it happened while Ansible started; name the files
+        region.check_unchanged()
+        raise
 
 
 def run_plays(
@@ -45,7 +53,7 @@ def run_plays(
     base = folder_of(environment, record.id)
     folder = base / str(len(list(base.glob("[0-9]*"))) + 1)
     folder.mkdir(parents=True, mode=0o700)
-    _forget_old(base.parent)
+    _forget_old(base, environment.settings.keep.run_files)
     (folder / "playbook.yml").write_text(playbook.text(plays), encoding="utf-8")
     journal = Journal(plays, record, watch, check_lock)
     result = runner.run_playbook(
@@ -55,12 +63,17 @@ def run_plays(
         private=folder,
         variables={**variables, "SCS_RUN_PAUSE": str(base / PAUSE)},
     )
+    if result.ok:
+        # a file for each event, which only somebody who looks for a failure reads
+        for events in folder.glob("artifacts/*/job_events"):
+            shutil.rmtree(events, ignore_errors=True)
     _raise_paused(result, base / PAUSE, record.id)
     again = [] if result.ok else playbook.reenable(journal.drained, result.unreachable)
     if again:
-        # the next plan finds what fails here
+        # the next plan finds what fails here; servers return also if a file has changed since
         journal = Journal(again, record, watch, check_lock)
-        runner.run_playbook(environment, playbook.render(again), on_event=journal.note, variables=variables)
+        others = {name: value for name, value in variables.items() if name != INPUTS}
+        runner.run_playbook(environment, playbook.render(again), on_event=journal.note, variables=others)
     hint = f"fix it, then apply again or `scs runs resume`; `scs runs show {record.id}` shows what was done"
     result.raise_for(changing=True, hint=hint)
 
@@ -164,10 +177,8 @@ def clear_pause(environment: Environment, run: str) -> None:
     (folder_of(environment, run) / PAUSE).unlink(missing_ok=True)
 
 
-KEPT_RUNS = 100
-"""Number of runs whose playbook and Ansible output are kept. Records in the database are kept forever."""
-
-
-def _forget_old(folder: Path) -> None:
-    for old in sorted(folder.iterdir())[:-KEPT_RUNS]:
-        shutil.rmtree(old, ignore_errors=True)
+def _forget_old(own: Path, kept: int) -> None:
+    """Remove the folders of earlier runs, except the newest ones and the one of this run."""
+    for old in sorted(own.parent.iterdir())[:-kept]:
+        if old != own:
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Observes a region with one play over all hosts, reads its shared state, and makes the plan."""
+"""Observes all hosts of a region at once, reads its shared state, and makes the plan."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Collection
 from concurrent.futures import Future
@@ -10,16 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.engine import addresses, runner
+from scs_deploy.engine import addresses, looking, remote
 from scs_deploy.images import registry
 from scs_deploy.inventory.synced import is_synced
+from scs_deploy.plan import needs_room
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan
 from scs_deploy.plan.ordering import Ordering
+from scs_deploy.plan.reach import reach, unseen_services
 from scs_deploy.plan.region import Plan, assemble, unavailable
 from scs_deploy.plan.rolling import Rolling, hosts_in_use, leftovers
-from scs_deploy.region.region import INVENTORY, Region
+from scs_deploy.region.region import INPUTS, INVENTORY, Region
 from scs_deploy.region.selection import Selection
+from scs_deploy.region.sources import digest
 from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.catalog import Catalog
 
@@ -30,13 +34,17 @@ class Observation:
 
     hosts: list[HostPlan] = field(default_factory=list)
     states: list[dict[str, Any]] = field(default_factory=list)
+    unreachable: dict[str, str] = field(default_factory=dict)
+    """host that need not respond: what ssh said"""
 
 
 def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan:
-    """Observe all hosts and the region's shared state, and compare them with the desired state. Changes nothing.
+    """Observe hosts and the region's shared state, and compare them with the desired state. Changes nothing.
+
+    Observes the selected hosts, and those that are needed to change any; see plan.reach.
 
     :param patience: seconds to wait for servers to respond
-    :raises RefusedError: invalid input, an unreachable host, or a host that cannot apply its changes
+    :raises RefusedError: invalid input, an unreachable host that must respond, or a host that cannot apply its changes
     :raises ScsError: observing failed
     """
     chosen = region.catalog.select(selection.services)
@@ -46,23 +54,31 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
 
     def read() -> None:
         try:
-            shared.set_result(shared_state.read(region, patience))
+            run = remote.runner_in(region)
+            shared.set_result(shared_state.read(region, run, patience, selection.data_loss))
         except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
             shared.set_exception(error)
 
     # a daemon thread, so that unreachable hosts are reported without waiting for the servers
     threading.Thread(target=read, daemon=True).start()
-    observation = observe_hosts(region, chosen)
+    asked = reach(region, only)
+    observation = observe_hosts(region, chosen, hosts=asked.asked, spared=asked.spared)
+    answered = {h.host for h in observation.hosts}
+    unseen = unseen_services(region, answered)
+    asked = dataclasses.replace(asked, unreachable=observation.unreachable, unseen=unseen)
     rolling = Rolling.of(region)
-    known = _known(shared.result(), observation.hosts, region.catalog)
+    state = shared.result()
+    state.refuse(chosen)
+    known = _known(state, observation.hosts, region.catalog)
     plan = assemble(
         observation.hosts,
-        [*known, *leftovers(observation.hosts, rolling)],
+        [*known, *leftovers(observation.hosts, rolling, state.evacuated)],
         region.catalog.waves,
         chosen,
         only,
         frozenset(region.environment.settings.allow) | frozenset(selection.allow),
         Ordering.of(region),
+        asked,
     )
     api = region.environment.settings.api
     both = (str(api.internal.address), str(api.external.address))
@@ -72,41 +88,54 @@ def make_plan(region: Region, selection: Selection, patience: float = 0) -> Plan
         update={
             "in_use": hosts_in_use(observation.hosts, rolling.backends, holders),
             "unavailable": unavailable(plan.changes, region.members),
+            "evacuated": state.evacuated,
         }
     )
+    needs_room.refuse(plan.changes, region.catalog, state.full)
     _check_registry(region, plan)
     holding = frozenset(region.catalog.address_holders)
     may_hold = {h.name for service in holding for h in region.hosts_of(service)}
-    if holding & chosen and addresses.unheld(observation.hosts, may_hold, holding):
+    if may_hold <= answered and holding & chosen and addresses.unheld(observation.hosts, may_hold, holding):
         addresses.refuse_taken(region.environment, (443, 5000, 3306))
     return plan
 
 
-def observe_hosts(region: Region, services: frozenset[str], states: bool = False) -> Observation:
-    """Observe all hosts in one play; each reports the differences of the selected services.
+def observe_hosts(
+    region: Region, services: frozenset[str], states: bool = False, hosts: Collection[str] | None = None,
+    spared: Collection[str] = frozenset(),
+) -> Observation:  # fmt: skip
+    """Observe hosts at once; each reports the differences of the selected services.
 
     :param states: also report every container's state
-    :raises RefusedError: a host is unreachable, or its Docker engine does not respond
+    :param hosts: default: all
+    :param spared: hosts that need not respond
+    :raises RefusedError: another host is unreachable, or a host's Docker engine does not respond
     """
-    hosts = sorted(region.inventory.hosts)
-    task: dict[str, Any] = {"name": "Observe", "scs.core.observe": {"states": states, "services": sorted(services)}}
-    play = {"name": "Observe", "hosts": ",".join(hosts), "gather_facts": False, "tasks": [task]}
-    result = runner.run_playbook(region.environment, [play], keep_results=True, variables=pinned(region))
-    result.raise_for("observing")
+    hosts = sorted(region.inventory.hosts if hosts is None else hosts)
+    result = looking.look(region, hosts, services, states, pinned(region))
+    # what was rendered is what the files say
+    region.check_unchanged()
+    away = {h: why for h, why in result.unreachable.items() if h in spared}
+    result.raise_for("observing", but_unreachable=len(away) == len(result.unreachable))
+    seen = [h for h in hosts if h not in away]
     return Observation(
-        hosts=[HostPlan.model_validate(result.results[h]["plan"]) for h in hosts],
-        states=[s for h in hosts for s in result.results[h].get("states", ())],
+        hosts=[HostPlan.model_validate(result.results[h]["plan"]) for h in seen],
+        states=[s for h in seen for s in result.results[h].get("states", ())],
+        unreachable=away,
     )
 
 
 def pinned(region: Region) -> dict[str, str]:
-    """Environment variables of a play that make its action plugins refuse another description than this run's.
+    """Environment variables of a play that make it refuse another description than this run's.
 
-    That is a synced inventory with another hash, or a service with an error that this run does not leave out.
+    That is a file with other content, a synced inventory with another hash, or a service with an error that this run
+    does not leave out.
 
     An Ansible inventory may depend on its process environment, so its hash is not checked.
     """
-    return region.tolerated | ({INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {})
+    inputs = {INPUTS: digest(region.inputs)} if region.inputs else {}
+    synced = {INVENTORY: region.inventory.hash} if is_synced(region.environment.inventory) else {}
+    return region.tolerated | inputs | synced
 
 
 def _known(state: shared_state.SharedState, hosts: list[HostPlan], catalog: Catalog) -> list[Change]:

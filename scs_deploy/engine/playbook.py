@@ -19,7 +19,7 @@ from scs_deploy.base.plural import counted
 from scs_deploy.plan.change import REGION, Change, Kind, shared_objects
 from scs_deploy.plan.ordering import Ordering
 from scs_deploy.plan.region import Plan
-from scs_deploy.plan.rolling import SESSIONS, STOPPING, UP, Backend, Rolling, ordered
+from scs_deploy.plan.rolling import STOPPING, UP, Backend, Rolling, ordered
 from scs_deploy.spec.job import Phase
 
 
@@ -131,6 +131,9 @@ def plays(
     :param rolling: what must be out of the load balancers, and asked, before it stops
     :param ordering: what of a service comes before what
     """
+    ordering = ordering.given(plan.changes)
+
+    rolling = rolling.out_of_reach(plan.absent)
 
     def step(change: Change) -> tuple[int, Phase, int]:
         return (ordering.wave(change, waves), change.phase, ordering.stage(change))
@@ -145,7 +148,7 @@ def plays(
             groups.sort(key=lambda g: any(c.kind in STOPPING for c in g[1]))
         for hosts, own in groups:
             if rolls and hosts != [REGION]:
-                result += _roll(ordered(hosts, own, plan.in_use), own, rolling.without(plan.drained))
+                result += _roll(ordered(hosts, own, plan.in_use), own, rolling.without(plan.out_of_use))
             else:
                 result.append(_play(phase, hosts, own, pulls=rolling.pulls))
         result += _records(phase, changes)
@@ -210,12 +213,18 @@ def _roll(hosts: list[str], changes: list[Change], rolling: Rolling) -> list[Pla
         ]
     result: list[Play] = []
     for host in hosts:
-        drains = rolling.drains(host, changes)
-        leaving = frozenset(c.subject for c in changes if drains or c.subject in rolling.undrained)
-        own = _play(Phase.ROLL, [host], changes, leaving=leaving, together=bool(drains or gates))
-        before, after = _around(host, changes, drains, rolling, asked=bool(gates)) if drains else ([], [])
-        result += [*_gate(host, gates, changes), *before, own, *after, *_alive([host], changes, rolling)]
+        for part in rolling.parts(changes):
+            result += _member(host, part, rolling)
     return result
+
+
+def _member(host: str, changes: list[Change], rolling: Rolling) -> list[Play]:
+    """What stops on one host: asked, drained, changed and used again."""
+    gates, drains = rolling.gates(changes), rolling.drains(host, changes)
+    leaving = frozenset(c.subject for c in changes if drains or c.subject in rolling.undrained)
+    own = _play(Phase.ROLL, [host], changes, leaving=leaving, together=bool(drains or gates))
+    before, after = _around(host, changes, drains, rolling, asked=bool(gates)) if drains else ([], [])
+    return [*_gate(host, gates, changes), *before, own, *after, *_alive([host], changes, rolling)]
 
 
 def _gate(host: str, gates: Sequence[str], changes: list[Change]) -> list[Play]:
@@ -244,7 +253,7 @@ def _around(
         "states": dict.fromkeys(backends, "drain"),
         "move": [b.name for b in drains if b.single],
         "quiet": [b.name for b in drains if b.http],
-        "wait": SESSIONS,
+        "wait": max(b.drain for b in drains),
         "outlast": False,
     }
     use = _ready(host, backends)
@@ -307,6 +316,13 @@ def _records(phase: Phase, changes: list[Change]) -> list[Play]:
     ]  # fmt: skip
 
 
+SHARED = {
+    Kind.POOL: "Pools", Kind.DATABASE: "Databases", Kind.ACCOUNT: "Accounts", Kind.CATALOGUE: "Catalogue",
+    Kind.CLOUD: "Cloud",
+}  # fmt: skip
+"""Kinds of what hosts share, in the order of a phase: clients name pools."""
+
+
 def _tasks(changes: list[Change], leaving: Collection[str]) -> list[Task]:
     """The tasks of a phase, for one host."""
 
@@ -321,7 +337,7 @@ def _tasks(changes: list[Change], leaving: Collection[str]) -> list[Task]:
     if files := of(Kind.FILE, Kind.DELETE):
         arguments = {"write": _names(of(Kind.FILE)), "remove": _names(of(Kind.DELETE))}
         result.append(_task(f"Write {counted(len(files), 'file')}", Module.FILES, arguments, files))
-    for kind, what in ((Kind.DATABASE, "Databases"), (Kind.ACCOUNT, "Accounts"), (Kind.CATALOGUE, "Catalogue")):
+    for kind, what in SHARED.items():
         if own := of(kind):
             servers = list(dict.fromkeys(s.server for s in shared_objects(own)))
             arguments = {"kind": kind.value, "servers": servers, "subjects": _names(own)}

@@ -21,9 +21,14 @@ from scs_deploy.base import paths, ssh
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import AHEAD, Environment
+from scs_deploy.region.sources import ChangedError
 
 Event = Mapping[str, Any]
 """An ansible-runner event: `event` is its kind, `event_data` has host, task, play and res."""
+
+
+CHANGED = 78
+"""Exit code of Ansible's process if its inputs differ from the plan's. The callback scs.core.preload ends it."""
 
 
 @dataclass
@@ -44,6 +49,8 @@ class RunResult:
     """named hosts on which no task of a successful run ran; `all hosts` if none was named"""
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
     """host: result of its last task"""
+    changed: bool = False
+    """it ended before its first task, because an input differs from the plan's"""
     output: str = ""
     """Ansible's output, for failures before the first task"""
 
@@ -51,6 +58,24 @@ class RunResult:
     def ok(self) -> bool:
         """Whether every task succeeded on every host."""
         return self.status == "successful" and not self.failures and not self.unreachable and not self.idle
+
+    def add(self, other: RunResult) -> None:
+        """Take in the result of other hosts."""
+        for name in ("failures", "refused", "unreachable", "results"):
+            getattr(self, name).update(getattr(other, name))
+        self.acted |= other.acted
+        self.idle += other.idle
+        self.changed |= other.changed
+        self.output = self.output or other.output
+        if other.status != "successful":
+            self.status = other.status
+
+    def fail(self, host: str, why: str, refused: bool) -> None:
+        """Note that a host failed, or that it is unsuitable."""
+        self.status = "failed"
+        self.failures[host] = why
+        if refused:
+            self.refused[host] = why
 
     def raise_for(
         self, verb: str = "", *, changing: bool = False, hint: str = "", but_unreachable: bool = False
@@ -61,9 +86,12 @@ class RunResult:
         :param changing: the play changes hosts, so some changes may have been made
         :param hint: what to do about the failure
         :param but_unreachable: the caller handles unreachable hosts
+        :raises ChangedError: an input has changed, so no task ran
         :raises RefusedError: nothing was changed, because a host is unreachable or refused
         :raises ScsError: a task or Ansible itself failed
         """
+        if self.changed:
+            raise ChangedError("the region has changed since this plan was made", "repeat the command")
         if self.unreachable and not but_unreachable:
             if changing:
                 raise ScsError(summary(self.unreachable, verb="became unreachable"), hint)
@@ -130,7 +158,7 @@ def run_playbook(
                 quiet=True,
                 suppress_env_files=True,
             )
-        _end(result, run.status, limit or _named(playbook))
+        _end(result, run.status, run.rc, limit or _named(playbook))
         if not result.ok and not result.failures and not result.unreachable:
             result.output = run.stdout.read()[-2000:]
     finally:
@@ -150,9 +178,9 @@ def _named(playbook: Path | Sequence[Mapping[str, Any]]) -> list[str]:
     return [host for play in playbook for host in str(play["hosts"]).split(",")]
 
 
-def _end(result: RunResult, status: str, named: Sequence[str]) -> None:
+def _end(result: RunResult, status: str, code: int | None, named: Sequence[str]) -> None:
     """Set the status. Ansible only warns about unknown hosts and succeeds without them: see RunResult.idle."""
-    result.status = status
+    result.status, result.changed = status, code == CHANGED
     if result.ok:
         result.idle = tuple(sorted(set(named) - result.acted)) if named or result.acted else ("all hosts",)
 
@@ -163,16 +191,6 @@ def settings(environment: Environment) -> dict[str, str]:
     :raises RefusedError: this user may not read the SSH key
     """
     sharing.check_may_connect(environment)
-    options = {
-        **ssh.options(environment.known_hosts),
-        "ControlMaster": "auto",
-        "ControlPersist": "60s",
-        "PreferredAuthentications": "publickey",
-        # the default key exchange costs six times the CPU of this one
-        "KexAlgorithms": "curve25519-sha256",
-        "ConnectTimeout": "10",
-        "ServerAliveInterval": "15",
-    }
     return {
         "ANSIBLE_CALLBACKS_ENABLED": "scs.core.preload,scs.core.gate",
         "ANSIBLE_COLLECTIONS_PATH": str(paths.collections()),
@@ -185,7 +203,7 @@ def settings(environment: Environment) -> dict[str, str]:
         "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
         "ANSIBLE_REMOTE_USER": environment.settings.ssh.user,
         "ANSIBLE_RETRY_FILES_ENABLED": "False",
-        "ANSIBLE_SSH_ARGS": shlex.join(ssh.arguments(options)),
+        "ANSIBLE_SSH_ARGS": shlex.join(ssh.arguments(ssh.persistent(environment.known_hosts))),
         "ANSIBLE_BECOME": "False" if environment.settings.ssh.user == "root" else "True",
         # use the Ansible next to this Python, even if its virtual environment is not activated
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),

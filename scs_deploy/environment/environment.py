@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import IPAddress, IPNetwork, Model, PathText, Written, load_model
 from scs_deploy.base.words import Words
 from scs_deploy.environment import option_lists
-from scs_deploy.spec.container import Impact
+from scs_deploy.spec.container import Groups, Impact
+from scs_deploy.spec.listener import Port, ports
 
 
 class Network(Written):
@@ -103,11 +105,67 @@ class Backup(Written):
     )
 
 
+class Keep(Written):
+    """How much the manager keeps of what grows with every run."""
+
+    runs: int = Field(default=1000, ge=50, description="run records: command, user, result, plan, measurements")
+    run_details: int = Field(default=200, ge=50, description="the newest run records that keep their steps, too")
+    run_files: int = Field(default=20, ge=1, description="runs whose playbooks and Ansible's output are kept")
+    snapshots: int = Field(default=50, ge=2, le=1000, description="inputs of runs, which a rollback needs")
+    restored: int = Field(default=3, ge=1, description="descriptions of the region that restores extracted")
+    log_mib: int = Field(default=10, ge=1, le=10240, description="size at which `state/scs.log` is set aside, once")
+
+    @model_validator(mode="after")
+    def _enough(self) -> Keep:
+        if self.run_details < self.snapshots:
+            raise ValueError(f"run_details: a rollback to a snapshot needs its steps: at least {self.snapshots}")
+        if self.runs < self.run_details:
+            raise ValueError(f"runs: expected at least run_details, {self.run_details}")
+        return self
+
+
 class UnknownOptions(Words):
     """What to do about an override's option that its service does not read."""
 
     REFUSE = "refuse", "it has no effect, and its author expects one: nothing is changed"
     WARN = "warn", "for options of plugins that the images' packages do not declare"
+
+
+class Opening(Written):
+    """Ports of hosts that the operator opens, beside those that services declare."""
+
+    ports: tuple[Port, ...] = Field(min_length=1, description="ports, or ranges such as 9100-9105")
+    protocol: Literal["tcp", "udp"] = Field(default="tcp", description="tcp or udp")
+    sources: tuple[IPNetwork, ...] = Field(
+        min_length=1, description="who may connect; 0.0.0.0/0 and ::/0 are everybody"
+    )
+    hosts: Groups = Field(default=("all",), description="inventory group, list of groups, or `all`")
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """First and last port of each."""
+        return tuple(ports(text) for text in self.ports)
+
+    @field_validator("ports")
+    @classmethod
+    def _ranges(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ports(text)
+        return value
+
+
+class Firewall(Written):
+    """The packet filter of the hosts. Their services' ports are open to those who use them without any setting."""
+
+    managed: bool = Field(
+        default=True, description="false: scs sets no packet filter; another one has to protect the hosts"
+    )
+    manager: tuple[IPNetwork, ...] = Field(
+        default=(),
+        description="addresses from which the region is administered, beside the management network and the manager "
+        "that prepared the hosts: SSH, and what the manager uses",
+    )
+    allow: tuple[Opening, ...] = Field(default=(), description="further ports, e.g. of a monitoring agent")
 
 
 class Testbed(Written):
@@ -136,10 +194,12 @@ class Settings(Written):
     )
     unknown_options: UnknownOptions = Field(
         default=UnknownOptions.REFUSE,
-        description="options in `config/` that their services do not read: refuse, or warn",
+        description="options and policy rules in `config/` that their services do not have: refuse, or warn",
     )
     rolling: Rolling = Field(default=Rolling(), description="how many hosts change at the same time")
+    firewall: Firewall = Field(default=Firewall(), description="who may reach the hosts, beside the region's services")
     backup: Backup = Field(default=Backup(), description="where backups are stored and how many are kept")
+    keep: Keep = Field(default=Keep(), description="how much the manager keeps in the state folder")
     testbed: Testbed | None = Field(default=None, description="present if scs creates the hosts itself")
 
     @model_validator(mode="after")
@@ -148,6 +208,7 @@ class Settings(Written):
             raise ValueError("set exactly one of vault_password_file and vault_password_command")
         if "management" not in self.networks:
             raise ValueError("networks: 'management' is required")
+        _refuse_ipv6(self)
         for side in ("internal", "external"):
             api: ApiAddress = getattr(self.api, side)
             if api.network not in self.networks:
@@ -155,6 +216,26 @@ class Settings(Written):
             if api.address not in self.networks[api.network].cidr:
                 raise ValueError(f"api.{side}.address: {api.address} is outside {self.networks[api.network].cidr}")
         return self
+
+
+def _refuse_ipv6(settings: Settings) -> None:
+    """:raises ValueError: IPv6 where the region's own services cannot use it"""
+    network = settings.networks["management"].cidr
+    if network.version == 6:
+        raise ValueError(
+            f"networks.management.cidr: {network} is IPv6, but RabbitMQ, Galera and OVN form their clusters over IPv4; "
+            "use an IPv4 network (api.external and tunnels may be IPv6)"
+        )
+    internal = settings.api.internal.address
+    if internal.version == 6:
+        raise ValueError(
+            f"api.internal.address: {internal} is IPv6, but the region's services reach it from their IPv4 addresses"
+        )
+    if ":" in settings.registry.address:
+        raise ValueError(
+            f"registry.address: {settings.registry.address} is IPv6, but hosts pull images over IPv4: use a name or "
+            "an IPv4 address"
+        )
 
 
 class Environment(Model):

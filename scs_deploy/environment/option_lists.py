@@ -25,11 +25,12 @@ Names = dict[str, dict[str, str]]
 
 
 class OptionList(Model):
-    """The options of one image, as its own packages declare them to oslo.config."""
+    """The options and policy rules of one image, as its own packages declare them to oslo.config and oslo.policy."""
 
     options: dict[str, tuple[str, ...]] = Field(description="section: options")
     renamed: Names = Field(description="section: former option that is still read: `[section] option`")
     removal: Names = Field(description="section: option that a later release removes: the reason")
+    rules: tuple[str, ...] = Field(default=(), description="policy rules; empty if they are not known")
 
     def section(self, name: str) -> str | None:
         """A section as this list spells it. oslo.config ignores case, except in DEFAULT."""

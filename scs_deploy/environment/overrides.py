@@ -28,7 +28,7 @@ Layer = tuple[str, str]
 """(source as displayed to the operator, text)"""
 
 SECRET_KEY = re.compile(
-    r"pass|secret|token|credential|cookie|(^|_| )key$|private|connection|transport_url", re.IGNORECASE
+    r"pass|secret|token|credential|cookie|(^|_| )(key|kek)$|private|connection|transport_url", re.IGNORECASE
 )
 _EDITORS = re.compile(r"~$|^\..*\.sw[a-z]$|^#.*#$|^\.#|\.(orig|bak|rej)$")
 """Backups, swap files and locks of editors and merge tools"""
@@ -62,14 +62,19 @@ class Overrides:
         self.directory = directory
         self.files = frozenset(str(p.relative_to(directory)) for p in _files(directory, ()))
 
-    def layers(self, layer: str, service: str, container: str, host: str, name: str, fmt: str) -> list[Path]:
-        """Override files that apply to `name` of `container` on `host`, lowest precedence first."""
+    def layers(
+        self, layer: str, service: str, container: str, host: str, name: str, fmt: str, origin: str = ""
+    ) -> list[Path]:
+        """Override files that apply to `name` of `container` on `host`, lowest precedence first.
+
+        :param origin: the container's name in its spec, where that means several
+        """
         candidates = []
         if fmt == "ini" and layer == "openstack" and name.endswith(".conf"):
             candidates.append("global.conf")
         if fmt == "ini" and name.endswith(".conf"):
             candidates.append(f"{service}.conf")
-        candidates += [f"{service}/{name}", f"{container}/{name}"]
+        candidates += [f"{owner}/{name}" for owner in (service, origin, container) if owner]
         if fmt != policy.FORMAT:
             # each service has a policy of this name, and a region does not have another one on each host
             candidates.append(f"hosts/{host}/{name}")

@@ -56,6 +56,12 @@ def parse(text: str) -> dict[str, str]:
     return rules
 
 
+def lines(text: str) -> dict[str, int]:
+    """The line of each rule, from 1, of a text that `parse` accepts."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    return {key.value: key.start_mark.line + 1 for key, _ in root.value} if root else {}
+
+
 def dump(rules: dict[str, str]) -> str:
     """The file's content."""
     return yaml.safe_dump(rules, sort_keys=False, width=10**6, default_style='"')

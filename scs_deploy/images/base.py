@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The image without a parent: a minimal Debian from the release's suites (mmdebstrap)."""
+"""An image without a parent: a minimal Debian from the release's suites or its own (mmdebstrap)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.images import apt
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.packages import Package
-from scs_deploy.images.recipe import Recipe
+from scs_deploy.images.recipe import Recipe, distribution
 from scs_deploy.images.workbench import add_file, relevant
-from scs_deploy.spec.release import Release
+from scs_deploy.spec.release import Release, Suite
 from scs_deploy.spec.users import User
 
 # Changes of these or of `make` require a new recipe.FORMAT.
@@ -56,9 +56,12 @@ def _own_group(name: str, user: User, users: Mapping[str, User]) -> bool:
     return user.uid is None or not any(o.uid is None and o.gid == user.gid for n, o in users.items() if n != name)
 
 
-def source_lines(release: Release) -> list[str]:
-    """The release's suites as lines of apt's sources.list."""
-    return [f"deb {s.uri} {s.suite} {' '.join(s.components)}" for s in release.suites]
+def source_lines(suites: Iterable[Suite]) -> list[str]:
+    """Suites as lines of apt's sources.list."""
+    return [
+        f"deb {'' if s.valid_until else '[check-valid-until=no] '}{s.uri} {s.suite} {' '.join(s.components)}"
+        for s in suites
+    ]
 
 
 def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: Path, log: Path) -> tuple[Package, ...]:
@@ -92,9 +95,9 @@ def make(release: Release, recipe: Recipe, users: Mapping[str, User], archive: P
                 # the manager's proxy and date settings apply to the build, not to the image
                 '--customize-hook=rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap"',
                 f'--customize-hook=chroot "$1" sh <{script} >{listing}',
-                release.distribution,
+                distribution(recipe, release),
                 str(archive),
-                *source_lines(release),
+                *source_lines(recipe.suites or release.suites),
             ],
             capture_output=True,
             text=True,

@@ -17,11 +17,13 @@ from scs_deploy.environment.option_lists import OptionList
 from scs_deploy.images import advisories, collection, python, registry, sbom
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.builder import LABEL_INPUTS, LABEL_RECIPE, Builder, Built, Own, local_tag
-from scs_deploy.images.difference import ImageChange, advised, difference
+from scs_deploy.images.difference import Advisory, ImageChange, advised, difference
 from scs_deploy.images.events import Event, OnEvent, ignore
+from scs_deploy.images.recipe import root_of
 from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
 from scs_deploy.spec.release import Lock, LockedImage
+from scs_deploy.state.lock import Holder, awaited_lock
 
 
 class Result(NamedTuple):
@@ -40,11 +42,16 @@ class RegionImages:
     """The images of one environment.
 
     :param ca_bundle: CA certificates that builds trust; default: the manager's
+    :param patience: seconds to wait for a run to end before the release lock is written; None: as long as it takes
     :raises RefusedError: the release, a recipe or the bundle is invalid
     """
 
-    def __init__(self, environment: Environment, on_event: OnEvent = ignore, ca_bundle: Path | None = None) -> None:
+    def __init__(
+        self, environment: Environment, on_event: OnEvent = ignore, ca_bundle: Path | None = None,
+        patience: float | None = None,
+    ) -> None:  # fmt: skip
         self.environment = environment
+        self._patience = patience
         self.release = own.load_release(environment)
         self.engine = docker_engine.connect()
         self.on_event = on_event
@@ -92,15 +99,17 @@ class RegionImages:
 
     def _difference(self, before: Lock) -> tuple[ImageChange, ...]:
         changes = difference(before, self.lock)
-        wanted = advisories.updates(changes)
-        if not wanted or not self.builder.built:
-            return changes
         builder = self.builder
-        base = next(n for n, r in builder.recipes.items() if r.parent is None)
-        self.on_event(Event(base, "running", "advisories"))
-        bench = Workbench(self.engine, builder.tag(base), base, builder.volume, builder.store.log(base))
-        with bench:
-            return advised(changes, advisories.ask(bench, wanted))
+        found: dict[tuple[str, str], Advisory] = {}
+        # each distribution knows of its own packages only
+        for base in (n for n in builder.built if builder.recipes[n].parent is None):
+            of_base = [c for c in changes if c.image in builder.recipes and root_of(builder.recipes, c.image) == base]
+            if wanted := advisories.updates(of_base):
+                self.on_event(Event(base, "running", "advisories"))
+                volume, log = builder.volume_of(base), builder.store.log(base)
+                with Workbench(self.engine, builder.tag(base), base, volume, log) as bench:
+                    found |= advisories.ask(bench, wanted)
+        return advised(changes, found) if found else changes
 
     def push(self, names: tuple[str, ...] = ()) -> Result:
         """Push images that are on this manager without building them, and write the lock.
@@ -273,9 +282,24 @@ class RegionImages:
         return collection.collect(self.environment)
 
     def _write_lock(self) -> bool:
-        self.lock = release_lock.merge(self.lock, self._locked, self.release.images)
-        option_lists.save(self.environment.options_file, self._options, self.lock)
-        return release_lock.save(self.lock, self.environment.lock_file)
+        """Write the release lock and the lists of options, not while a run uses them."""
+        try:
+            with awaited_lock(self.environment, self._tell_waiting, self._patience):
+                # another command may have written it since the build began
+                self.lock = release_lock.merge(
+                    release_lock.current(self.environment), self._locked, self.release.images
+                )  # fmt: skip
+                option_lists.save(self.environment.options_file, self._options, self.lock)
+                return release_lock.save(self.lock, self.environment.lock_file)
+        except RefusedError as error:
+            raise RefusedError(
+                f"{error.message}: the images are pushed, but {self.environment.lock_file.name} is not written",
+                "repeat the command after that run; it builds nothing again",
+            ) from None
+
+    def _tell_waiting(self, holder: Holder | None) -> None:
+        who = f"until `{holder.command}` of {holder.owner} ends" if holder else "until another run ends"
+        self.on_event(Event(self.environment.lock_file.name, "running", f"waits {who}"))
 
 
 class _Pusher:

@@ -21,7 +21,17 @@ from scs_deploy.images import apt, base, options, python
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.events import Event, OnEvent, State, ignore
 from scs_deploy.images.packages import Package
-from scs_deploy.images.recipe import File, Recipe, build_order, inputs_hash, load_recipes, recipe_key, select_pins
+from scs_deploy.images.recipe import (
+    File,
+    Recipe,
+    build_order,
+    inputs_hash,
+    load_recipes,
+    main_root,
+    recipe_key,
+    root_of,
+    select_pins,
+)
 from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
 from scs_deploy.spec import users
@@ -98,7 +108,8 @@ class Builder:
         self.pins = {} if unpinned else select_pins(self.recipes, release)
         self.volume = f"scs-images-{release.name}"
         self.built: dict[str, Built] = {}
-        self.fingerprint = ""
+        self.fingerprints: dict[str, str] = {}
+        """image without a parent: of its package lists"""
         self._earlier = store.resolved()
         self._resolved: dict[str, dict[str, str]] = {}
         self._download = threading.Lock()
@@ -145,7 +156,7 @@ class Builder:
                 self._remove_containers(tuple(running.values()))
                 raise
 
-    # the image without a parent
+    # images without a parent
 
     def _base(self, name: str) -> Built:
         start = time.monotonic()
@@ -179,8 +190,11 @@ class Builder:
         )
 
     def prepare(self, name: str) -> bool:
-        """Fill the builder's volume and update the package lists for all images. Returns true if base has updates."""
-        with Workbench(self.engine, self.tag(name), name, self.volume, self.store.log(name)) as bench:
+        """Fill the builder's volume and update the package lists for all images from one without a parent.
+
+        Returns true if that one has updates.
+        """
+        with Workbench(self.engine, self.tag(name), name, self.volume_of(name), self.store.log(name)) as bench:
             bench.shell(
                 f"cd {apt.WORK} && mkdir -p bin lib private lists/partial archives/partial && rm -f private/*",
                 what="prepare",
@@ -193,12 +207,13 @@ class Builder:
             )
             bench.shell("apt-get update --error-on=any", what="apt-get update")
             bench.shell(apt.FASTER, what="libeatmydata")
-            if self.release.python:
+            if self.release.python and not self.recipes[name].suites:
                 bench.shell(python.FETCH, what="pip")
                 if self.ca_bundle:
                     bench.write((File(path=python.BUNDLE, content=self.ca_bundle.read_text(encoding="utf-8")),))
-            self.fingerprint = bench.shell(apt.FINGERPRINT, what="fingerprint of the lists").strip()
-            question = _question("base", self.fingerprint, "")
+            fingerprint = bench.shell(apt.FINGERPRINT, what="fingerprint of the lists").strip()
+            self.fingerprints[name] = fingerprint
+            question = _question(name, fingerprint, "")
             if question in self._earlier:
                 updates = self._earlier[question]
             else:
@@ -215,7 +230,7 @@ class Builder:
         assert recipe.parent
         parent = self.built[recipe.parent]
         key = self.key(name)
-        question = _question(key, parent.inputs, self.fingerprint)
+        question = _question(key, parent.inputs, self.fingerprints[root_of(self.recipes, name)])
         if (packages := self._earlier.get(question)) is not None:
             inputs = inputs_hash(key, parent.inputs, packages)
             if reused := self._reuse(name, inputs, start):
@@ -223,7 +238,7 @@ class Builder:
                 return self._done(name, reused)
         log = self.store.log(name)
         log.unlink(missing_ok=True)
-        with Workbench(self.engine, parent.image_id, name, self.volume, log) as bench:
+        with Workbench(self.engine, parent.image_id, name, self.volume_of(name), log) as bench:
             if self.find or self.engine.images.list(filters={"label": f"{LABEL_IMAGE}={name}"}):
                 self._say(name, "resolve packages")
                 packages = apt.parse_simulation(
@@ -348,9 +363,14 @@ class Builder:
         """The image's `recipe_key`."""
         return recipe_key(self.recipes[name], self.release, self.pins.get(name, {}), self.users_of(name))
 
+    def volume_of(self, name: str) -> str:
+        """The volume with the package lists and downloads for an image: one for each distribution."""
+        root = root_of(self.recipes, name)
+        return f"{self.volume}-{root}" if self.recipes[root].suites else self.volume
+
     def root(self) -> str | None:
-        """The name of the image without a parent, if this manager has one of the current recipe."""
-        name = next(n for n, r in self.recipes.items() if r.parent is None)
+        """The image without a parent that has the release's suites, if this manager has one of the current recipe."""
+        name = main_root(self.recipes)
         return name if self._adopt(name, LABEL_RECIPE, self.key(name)) else None
 
     def _adopt(self, name: str, label: str, value: str) -> Image | None:
@@ -433,9 +453,9 @@ class Builder:
 
     def _forget_old_packages(self) -> None:
         """Remove .deb files that the suites no longer provide from the volume."""
-        name = next(n for n in self.built if self.recipes[n].parent is None)
-        with Workbench(self.engine, self.tag(name), name, self.volume, self.store.log(name)) as bench:
-            bench.shell("apt-get autoclean", what="forget old packages")
+        for name in (n for n in self.built if self.recipes[n].parent is None):
+            with Workbench(self.engine, self.tag(name), name, self.volume_of(name), self.store.log(name)) as bench:
+                bench.shell("apt-get autoclean", what="forget old packages")
 
 
 def _question(*parts: str) -> str:

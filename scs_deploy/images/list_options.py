@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists the options that the OpenStack programs of an image read. A program: it runs in the image, with its Python.
+"""Lists the options and policy rules of an image's OpenStack programs. It runs in the image, with its Python.
 
 oslo.config's generator knows the options of every installed package that declares them (entry points of the group
 `oslo.config.opts`). A daemon reads all its files into one set of options, so one list is for all files of an image.
+Policy rules are declared in the same way, under `oslo.policy.policies`.
 Prints what `scs_deploy.environment.option_lists.OptionList` describes; nothing in an image without OpenStack.
 """
 
@@ -66,7 +67,23 @@ def authentication() -> list[str]:
     return sorted(names)
 
 
-def reduced(data: dict[str, Any], login: list[str]) -> dict[str, Any]:
+def rules() -> list[str]:
+    """Names of the policy rules that installed packages declare, and the former names that they still read."""
+    found = set()
+    for point in importlib.metadata.entry_points(group="oslo.policy.policies"):
+        try:
+            declared = list(point.load()())
+        except Exception as error:  # noqa: BLE001 - the code of any package
+            print(f"{point.name}: {type(error).__name__}: {error}", file=sys.stderr)
+            continue
+        for rule in declared:
+            found.add(rule.name)
+            if old := getattr(rule, "deprecated_rule", None):
+                found.add(old.name)
+    return sorted(found)
+
+
+def reduced(data: dict[str, Any], login: list[str], rules: list[str]) -> dict[str, Any]:
     """Names, replacements and reasons only."""
     options: dict[str, Any] = {}
     removal: dict[str, Any] = {}
@@ -85,10 +102,10 @@ def reduced(data: dict[str, Any], login: list[str]) -> dict[str, Any]:
             if name not in options.get(section, ()):
                 new = f"[{opt['replacement_group']}] {opt['replacement_name'].replace('-', '_')}"
                 renamed.setdefault(section, {})[name] = new
-    return {"options": options, "renamed": renamed, "removal": removal}
+    return {"options": options, "renamed": renamed, "removal": removal, "rules": rules}
 
 
 if __name__ == "__main__":
     if names := namespaces():
         # print ends the last line: Docker's log, followed to its end, may leave out one that has no end
-        print(json.dumps(reduced(generated(names), authentication()), indent=0, sort_keys=True))
+        print(json.dumps(reduced(generated(names), authentication(), rules()), indent=0, sort_keys=True))

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from scs_deploy.environment.option_lists import OptionList
 from scs_deploy.images.python import VENV
 
 PROGRAM = (Path(__file__).parent / "list_options.py").read_text(encoding="utf-8")
+VERSION = hashlib.sha256(PROGRAM.encode()).hexdigest()[:12]
 LIST = f"""\
 python={VENV}/bin/python
 [ -x $python ] || python=$(command -v python3) || exit 0

@@ -16,7 +16,7 @@ from scs_deploy.base.model import Model, load_model
 from scs_deploy.images import pins
 from scs_deploy.images.pins import Pin
 from scs_deploy.spec import users
-from scs_deploy.spec.release import Release
+from scs_deploy.spec.release import Release, Suite
 from scs_deploy.spec.users import User
 
 FORMAT = 2
@@ -37,7 +37,12 @@ class Recipe(Model):
     name: str
     description: str = Field(description="content of the image, in a few words")
     parent: str | None = Field(
-        default=None, description="parent image; absent for the image that is built from the distribution"
+        default=None, description="parent image; absent for an image that is built from a distribution"
+    )
+    suites: tuple[Suite, ...] = Field(
+        default=(),
+        description="without a parent: a distribution of its own, in place of the release's suites; the images that "
+        "have it as their parent install from it too",
     )
     packages: tuple[str, ...] = Field(default=(), description="Debian packages, without recommended packages")
     python: tuple[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")], ...] = Field(
@@ -70,6 +75,11 @@ def load_recipes(release: Release) -> dict[str, Recipe]:
             recipe = load_model(Recipe, paths.root() / file_of(name, release), {"name": name})
             if name in release.own and recipe.parent is None:
                 raise RefusedError(f"{file_of(name, release)}: parent: is required", "base is the smallest image")
+            if recipe.suites and recipe.parent:
+                raise RefusedError(
+                    f"{file_of(name, release)}: suites: an image installs from its parent's suites",
+                    "write an image without parent that has these suites, and name it as the parent",
+                )
             recipes[name] = recipe
     for name, recipe in recipes.items():
         if recipe.parent is not None and recipe.parent not in recipes:
@@ -78,6 +88,18 @@ def load_recipes(release: Release) -> dict[str, Recipe]:
                 f"available: {', '.join(recipes)}",
             )
     return recipes
+
+
+def root_of(recipes: Mapping[str, Recipe], name: str) -> str:
+    """The image without a parent that an image comes from: it says from which suites packages come."""
+    while (parent := recipes[name].parent) is not None:
+        name = parent
+    return name
+
+
+def main_root(recipes: Mapping[str, Recipe]) -> str:
+    """The image without a parent that has the release's suites."""
+    return next(n for n, r in recipes.items() if r.parent is None and not r.suites)
 
 
 def file_of(image: str, release: Release) -> str:
@@ -141,11 +163,13 @@ def recipe_key(
     if not recipe.python:
         # keeps the keys that images of Debian packages had before recipes could name Python packages
         del content["python"], content["system_site_packages"]
+    # likewise before recipes could have suites
+    del content["suites"]
     parts = [
         FORMAT,
         content,
-        [s.model_dump(mode="json") for s in release.suites],
-        release.distribution,
+        [s.content() for s in recipe.suites or release.suites],
+        distribution(recipe, release),
         {n: u.model_dump(mode="json") for n, u in users.load().items()} if recipe.parent is None else None,
     ]
     if own:
@@ -153,6 +177,11 @@ def recipe_key(
     if selection:
         parts.append({name: [pin.version, *pin.sha256] for name, pin in selection.items()})
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def distribution(recipe: Recipe, release: Release) -> str:
+    """Debian's name for what an image without a parent is built from."""
+    return recipe.suites[0].suite if recipe.suites else release.distribution
 
 
 def inputs_hash(key: str, parent: str | None, packages: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from scs_deploy.base import docker_engine
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import pki
-from scs_deploy.secrets.pki import Leaf
+from scs_deploy.secrets.issuing import Leaf
 from scs_deploy.spec import users
 from scs_deploy.spec.release import LockedImage
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.files import replace
+from scs_deploy.images import options
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.packages import Package
 
@@ -42,16 +43,16 @@ class Store:
         replace(path, pkg.write(packages))
 
     def options(self, image_id: str) -> str | None:
-        """The cached output of the image's list of options."""
+        """The cached output of the image's list of options and rules."""
         path = self._options(image_id)
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def remember_options(self, image_id: str, output: str) -> None:
-        """Cache the options of an image, which never change."""
+        """Cache the options of an image, which never change, as this version of the program lists them."""
         replace(self._options(image_id), output)
 
     def _options(self, image_id: str) -> Path:
-        return self.folder / "packages" / f"{image_id.removeprefix('sha256:')}.options.json"
+        return self.folder / "packages" / f"{image_id.removeprefix('sha256:')}.options.{options.VERSION}.json"
 
     def resolved(self) -> dict[str, dict[str, str]]:
         """Cached results of apt's resolver: key of the query: {package: version}."""

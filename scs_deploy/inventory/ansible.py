@@ -207,10 +207,16 @@ def _origin(value: Any) -> str:
 
 
 def _magic(key: str) -> bool:
+    """Whether Ansible sets it itself: always, or of its own command line, where scs runs inside of Ansible."""
     return key in (
         "ansible_facts",
         "ansible_version",
         "ansible_playbook_python",
         "ansible_config_file",
-        "ansible_check_mode",
+        "ansible_forks",
+        "ansible_inventory_sources",
+        "ansible_limit",
+        "ansible_run_tags",
+        "ansible_skip_tags",
+        "ansible_verbosity",
     ) or (key.startswith("ansible_") and key.endswith("_mode"))

@@ -65,6 +65,7 @@ def check(inventory: Inventory, settings: Settings) -> list[Problem]:
     hosts = list(inventory.hosts.values())
     problems = [p for host in hosts for p in _host(host, inventory.groups, settings)]
     problems += _duplicates(hosts, settings)
+    problems += _files(inventory, settings)
     for host in hosts:
         places = {
             n: Place(p.interface, p.address, settings.networks[n].mtu)
@@ -160,6 +161,46 @@ def _host(host: Host, groups: Iterable[str], settings: Settings) -> Iterator[Pro
             yield Problem(host.name, f"is on network {name}, which environment.yml does not define")
         elif place.address is not None and place.address not in network.cidr:
             yield Problem(host.name, f"networks.{name}.address {place.address} is outside {network.cidr}")
+    yield from _disks(host)
+
+
+def _disks(host: Host) -> Iterator[Problem]:
+    """A disk that is there twice, and an osd whose metadata has no place, or shares one."""
+    for what, values in {
+        "name": [d.name for d in host.disks],
+        "disk": [d.path for d in host.disks],
+        "folder": [d.folder for d in host.disks if d.folder],
+    }.items():
+        for value in sorted({v for v in values if values.count(v) > 1}):
+            same = f"disks: two disks have the {what} {value}" if what != "disk" else f"disks: {value} is there twice"
+            yield Problem(host.name, f"{same}; give each its own")
+    for role in ("db", "wal"):
+        users: dict[str, str] = {}
+        there = {d.name for d in host.disks_of((role,))}
+        for disk in host.disks:
+            name = disk.db if role == "db" else disk.wal
+            if name is None:
+                continue
+            what = ""
+            if name not in there:
+                what = f"no disk '{name}' of role {role}; there are: {', '.join(sorted(there)) or 'none'}"
+            elif name in users:
+                what = f"{users[name]} uses '{name}' already; list its partitions as disks"
+            if what:
+                yield Problem(host.name, f"disks: {disk.name}: {role}: {what}")
+            users.setdefault(name, disk.name)
+
+
+def _files(inventory: Inventory, settings: Settings) -> list[Problem]:
+    """Files that stand for disks where that is not allowed."""
+    if settings.testbed is not None:
+        return []
+    return [
+        Problem(host.name, f"disks: {d.name}: file: only testbeds have files for disks; name a device")
+        for host in inventory.hosts.values()
+        for d in host.disks
+        if d.file
+    ]
 
 
 def _duplicates(hosts: list[Host], settings: Settings) -> Iterator[Problem]:

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import Field
 
 from scs_deploy.base.model import Model
-from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.inventory.model import Disk, Host, Inventory
+from scs_deploy.inventory.placing import placed
 from scs_deploy.spec.catalog import Catalog
 
 
@@ -72,7 +73,7 @@ def compare(old: Inventory, new: Inventory, catalog: Catalog) -> Diff:
 
 def _services(inventory: Inventory, catalog: Catalog) -> dict[str, frozenset[str]]:
     by_host: dict[str, set[str]] = {}
-    for service in catalog.services.values():
+    for service in placed(catalog, inventory).services.values():
         for groups in {c.hosts or service.hosts for c in service.containers.values()}:
             for host in inventory.group(*groups):
                 by_host.setdefault(host.name, set()).add(service.name)
@@ -108,13 +109,20 @@ def _facts(was: Host, now: Host) -> Iterator[str]:
             yield from _fields(f"link {link}", one.model_dump(mode="json"), two.model_dump(mode="json"))
     yield from _fields("variable", was.settings, now.settings)
     yield from _fields("variable", was.connection, now.connection)
-    disks = ({d.device: d for d in was.disks}, {d.device: d for d in now.disks})
-    for device in sorted({*disks[0], *disks[1]}):
-        yield from _moved(f"disk {device}", *("none" if d is None else d.device_class or "any" for d in (
-            disks[0].get(device), disks[1].get(device))))  # fmt: skip
+    disks = ({d.path: d for d in was.disks}, {d.path: d for d in now.disks})
+    for path in sorted({*disks[0], *disks[1]}):
+        yield from _disk(path, disks[0].get(path), disks[1].get(path))
     yield from _moved("zone", was.zone, now.zone)
+    yield from _moved("rack", was.rack, now.rack)
     yield from _moved("management controller", was.oob, now.oob)
     yield from _moved("object", was.origin, now.origin)
+
+
+def _disk(path: str, was: Disk | None, now: Disk | None) -> Iterator[str]:
+    if was is None or now is None:
+        yield from _moved(f"disk {path}", *("none" if d is None else d.device_class or "any" for d in (was, now)))
+        return
+    yield from _fields(f"disk {path}", was.model_dump(mode="json"), now.model_dump(mode="json"))
 
 
 def _fields(what: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from scs_deploy.inventory.model import Inventory
+from scs_deploy.inventory.model import Inventory, apart
 from scs_deploy.spec.catalog import Catalog
 from scs_deploy.spec.container import ALL
 
@@ -21,7 +21,7 @@ def services(catalog: Catalog, group: str) -> dict[str, list[str]]:
     running: dict[str, list[str]] = {}
     for service in catalog.services.values():
         for name, container in service.containers.items():
-            if not {group, ALL}.isdisjoint(container.hosts or service.hosts):
+            if not {group, ALL}.isdisjoint(apart(g)[0] for g in container.hosts or service.hosts):
                 running.setdefault(service.name, []).append(name)
     return running
 

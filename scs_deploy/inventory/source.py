@@ -14,14 +14,15 @@ from scs_deploy.inventory.checks import Known, Problem, Variable
 from scs_deploy.inventory.model import Host, Inventory
 from scs_deploy.inventory.netbox import mapping, resolve
 from scs_deploy.inventory.netbox.read import read as read_netbox
+from scs_deploy.inventory.placing import placed
 from scs_deploy.inventory.synced import Document
 from scs_deploy.spec import roles
 from scs_deploy.spec.catalog import Catalog
 from scs_deploy.spec.service import Service
 
 NETBOX = "netbox"
-_TUNNEL = "tunnel_network"
-"""Suffix of settings that name a network on which the service's hosts need an address."""
+_ADDRESSES = ("tunnel_network", "cluster_network")
+"""Suffixes of settings that name a network on which the service's hosts need an address."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,13 @@ def _netbox(environment: Environment, catalog: Catalog, progress: Callable[[int,
 def region_problems(inventory: Inventory, environment: Environment, catalog: Catalog) -> list[Problem]:
     """Unmet requirements of the catalog: groups with hosts, odd quorums, and hosts on the networks that they use."""
     problems = []
+    catalog = placed(catalog, inventory)
+    for name, series in catalog.series.items():
+        for host in inventory.group(*series.hosts):
+            if not host.disks_of(series.each.roles):
+                role = f" of role {' or '.join(series.each.roles)}" if series.each.roles else ""
+                what = f"is in {_named(series.hosts)}, but has no disk{role}, which {name} needs: list its `disks`"
+                problems.append(Problem(host.name, what))
     empty: dict[str, list[str]] = {}
     for service in catalog.services.values():
         for name, container in service.containers.items():
@@ -155,7 +163,19 @@ def region_problems(inventory: Inventory, environment: Environment, catalog: Cat
             )
     for group, names in empty.items():
         problems.append(Problem(f"group {group}", f"has no hosts, but these containers run on it: {', '.join(names)}"))
+    problems += _values_without_hosts(inventory, catalog)
     return sorted({*problems, *_network_problems(inventory, environment, catalog)})
+
+
+def _values_without_hosts(inventory: Inventory, catalog: Catalog) -> Iterator[Problem]:
+    """Values of settings that need hosts of a group which has none."""
+    for name, setting in catalog.declared.items():
+        for host in inventory.hosts.values() if setting.only_with else ():
+            value = str(host.settings.get(name, setting.default))
+            group = setting.only_with.get(value)
+            if group and not inventory.group(group):
+                others = ", ".join(str(c) for c in setting.choices if str(c) not in setting.only_with)
+                yield Problem(host.name, f"{name} is '{value}', but group {group} has no hosts; use {others}")
 
 
 def _named(groups: tuple[str, ...]) -> str:
@@ -175,10 +195,20 @@ def _network_problems(inventory: Inventory, environment: Environment, catalog: C
     values = defaults(inventory, catalog)
     for service in catalog.services.values():
         for setting in service.settings:
-            if setting.endswith(_TUNNEL):
+            if setting.endswith(_ADDRESSES):
                 for host in _users(inventory, service):
                     problems += _tunnel(host, setting, values[setting])
+            elif service.settings[setting].type == "network":
+                problems += _without_ipv6(environment, setting, str(values[setting]))
     return sorted(set(problems))
+
+
+def _without_ipv6(environment: Environment, setting: str, name: str) -> Iterator[Problem]:
+    """The external bridge takes the address of such a network over, with its IPv4 routes only."""
+    network = environment.settings.networks.get(name)
+    if network is not None and network.cidr.version == 6:
+        where = f"{environment.file}: networks.{name}.cidr"
+        yield Problem(where, f"{network.cidr} is IPv6, but {setting} moves an address and its routes only of IPv4")
 
 
 def _users(inventory: Inventory, service: Service) -> list[Host]:
@@ -204,6 +234,7 @@ def defaults(inventory: Inventory, catalog: Catalog) -> dict[str, object]:
     The default of a network follows from the inventory: the first candidate on which a host has an address. One host is
     enough, so that a host which lacks the address is refused and never moves the tunnels of all others.
     """
+    catalog = placed(catalog, inventory)
     found = dict(catalog.settings)
     for service in catalog.services.values():
         for name, setting in service.settings.items():

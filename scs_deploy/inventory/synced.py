@@ -17,7 +17,7 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import IPAddress, Model, load_yaml, validate
-from scs_deploy.inventory.model import Host, Inventory, digest
+from scs_deploy.inventory.model import Host, Inventory, default_name, digest
 
 FILE = "inventory.yml"
 PLUGIN: Literal["scs.core.region"] = "scs.core.region"
@@ -78,6 +78,10 @@ def content(document: Document) -> dict[str, Any]:
     )
     for host in data.get("hosts", {}).values():
         del host["name"]
+        for disk in host.get("disks", ()):
+            if disk.get("name") == default_name(disk.get("device") or disk.get("file") or ""):
+                # follows from the rest; an inventory that was synced before disks had names keeps its hash
+                del disk["name"]
     return data
 
 

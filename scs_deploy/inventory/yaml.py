@@ -14,7 +14,7 @@ from scs_deploy.inventory import ansible, checks
 from scs_deploy.inventory.files import Sources
 from scs_deploy.inventory.model import Host, Interface, Inventory, grouped
 
-_DESCRIBED = ("links", "zone", "disks", "oob")
+_DESCRIBED = ("links", "zone", "rack", "disks", "oob")
 """Host variables that become fields of `Host`"""
 
 

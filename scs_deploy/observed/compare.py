@@ -45,6 +45,7 @@ _HOST = {
     "Tmpfs": "tmpfs",
     "CapAdd": "capabilities",
     "CapDrop": "dropped capabilities",
+    "GroupAdd": "groups",
     "SecurityOpt": "security options",
     "PidMode": "pid namespace",
     "CgroupnsMode": "cgroup namespace",
@@ -52,6 +53,7 @@ _HOST = {
     "RestartPolicy": "restart policy",
     "CpuShares": "processor shares",
     "Privileged": "privileged",
+    "ReadonlyRootfs": "read-only file system",
 }
 
 
@@ -61,7 +63,7 @@ def _normal(key: str, value: Any) -> Any:
     if key == "SecurityOpt":
         # the engine itself adds label=disable if a namespace is the host's
         return frozenset(str(o) for o in value or () if o != "label=disable")
-    if key == "Binds":
+    if key in ("Binds", "GroupAdd"):
         return frozenset(value or ())
     if key == "Devices":
         return frozenset(d["PathOnHost"] for d in value or ())

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +58,48 @@ class ForcedServer(BackendServer):
     state: str = Field(description="drain or maint")
 
 
+class FoundDisk(BaseModel):
+    """What is on a disk that is to be used."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    missing: bool = Field(default=False, description="there is no such device")
+    unreadable: str = Field(default="", description="why it cannot be read")
+    signatures: list[str] = Field(default=[], description="kinds of data that util-linux knows")
+    cluster: str = Field(default="", description="Ceph cluster of the OSD that it is")
+    osd: str = Field(default="", description="number of that OSD")
+    other: bool = Field(default=False, description="its beginning is not zero, for no known reason")
+    in_use: bool = Field(default=False, description="the host uses it")
+
+    def problem(self, own: Collection[str]) -> str:
+        """Why it may not be taken; empty: it is blank, or an OSD of this region.
+
+        :param own: ids of the region's clusters
+        """
+        if self.missing:
+            return "does not exist"
+        if self.unreadable:
+            return f"cannot be read: {self.unreadable}"
+        if self.in_use:
+            return "is in use: mounted, or part of LVM or a RAID"
+        if self.cluster in own:
+            return ""
+        words = [_SIGNATURES.get(s, s) for s in self.signatures if s != _BLUESTORE]
+        if self.cluster or _BLUESTORE in self.signatures:
+            words.append(f"a BlueStore of osd.{self.osd or '?'} of cluster {self.cluster or 'unknown'}")
+        if self.other:
+            words.append("data of an unknown kind")
+        return f"holds {', '.join(dict.fromkeys(words))}" if words else ""
+
+
+_BLUESTORE = "ceph_bluestore"
+_SIGNATURES = {
+    "gpt": "a partition table (gpt)", "PMBR": "a partition table (gpt)", "dos": "a partition table (dos)",
+    "LVM2_member": "LVM", "linux_raid_member": "a member of a RAID", "crypto_LUKS": "LUKS", "swap": "swap space",
+}  # fmt: skip
+"""The names of blkid(8) for what a disk may hold, as the program of the OSD says them."""
+
+
 class Observed(BaseModel):
     """The state of one host."""
 
@@ -76,6 +119,10 @@ class Observed(BaseModel):
     used: dict[str, str] = Field(default={}, description="backend with one server in use: that server")
     addresses: list[str] = Field(default=[], description="addresses of the region's API that this host has")
     listening: list[tuple[str, int]] = []
+    firewall: list[str] | None = Field(
+        default=None, description="what the host's packet filter lets in, a line each; None: it has none of scs"
+    )
+    disks: dict[str, FoundDisk] = Field(default={}, description="path: what is on a disk that has no container's data")
     free: int = Field(description="bytes free where Docker keeps images")
 
     def job_hash(self, name: str) -> str:

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -17,7 +18,7 @@ from scs_deploy.engine.events import Note, Stage, Watch, ignore
 from scs_deploy.engine.observe import make_plan
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations import saved_plan
-from scs_deploy.operations.base import Operation, Session
+from scs_deploy.operations.base import Operation, Session, always_agree
 from scs_deploy.plan.change import REGION
 from scs_deploy.plan.region import Plan
 from scs_deploy.prober import watch as probing
@@ -26,11 +27,13 @@ from scs_deploy.region import options
 from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
+from scs_deploy.region.sources import ChangedError
+from scs_deploy.secrets import pki
 from scs_deploy.shared import revisions
 from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.container import Impact
 from scs_deploy.state import snapshot
-from scs_deploy.state.runs import RunRecord, RunStore
+from scs_deploy.state.runs import Run, RunRecord, RunStore
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Applied:
     """id of the run; '' if there was nothing to do"""
     changes: int
     held: int
+    unreachable: tuple[str, ...] = ()
+    """hosts whose changes wait until they respond"""
 
 
 class ApplyRequest(Model):
@@ -49,12 +54,13 @@ class ApplyRequest(Model):
     services: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     allow: tuple[Impact, ...] = ()
+    data_loss: tuple[str, ...] = ()
     probe: ProbeOptions = ProbeOptions()
 
     @property
     def selection(self) -> Selection:
         """The part of the region that the run may change."""
-        return Selection(self.services, self.hosts, self.allow)
+        return Selection(self.services, self.hosts, self.allow, self.data_loss)
 
 
 Request = TypeVar("Request", bound=ApplyRequest)
@@ -89,7 +95,7 @@ class Converge(Operation[Request, Plan, Applied], Generic[Request]):
 
     def empty_result(self, plan: Plan) -> Applied:
         """See Operation."""
-        return Applied("", 0, len(plan.held))
+        return Applied("", 0, len(plan.held), tuple(plan.unreachable))
 
     def start(self, store: RunStore, plan: Plan) -> RunRecord:
         """Start the record, with what a rollback needs: the inputs and the revisions of the schemas."""
@@ -109,18 +115,23 @@ class Converge(Operation[Request, Plan, Applied], Generic[Request]):
         """
         with measured(self.region, self.request.probe, session, plan):
             self._change(session, plan)
-        return Applied(session.record.id, len(plan.changes), len(plan.held))
+        return Applied(session.record.id, len(plan.changes), len(plan.held), tuple(plan.unreachable))
 
     def _change(self, session: Session, plan: Plan) -> None:
         left = plan
         if plan.changes:
             execute.execute(self.region, plan, session.record, session.emit, session.check)
             session.emit(Stage("verifying that no changes remain"))
-            left = make_plan(self.region, self.request.selection, shared_state.PATIENCE)
+            left = self._left()
         if left.changes and all(c.host == REGION for c in left.changes):
             # shared state of a server that this run brought back could not be compared before
             execute.execute(self.region, left, session.record, session.emit, session.check)
-            left = make_plan(self.region, self.request.selection, shared_state.PATIENCE)
+            left = self._left()
+        if lost := left.unreachable.keys() - plan.unreachable.keys():
+            raise ScsError(
+                f"{', '.join(sorted(lost))} became unreachable during the run: its changes are not verified",
+                "scs plan; the next scs apply goes on without it",
+            )
         if left.changes:
             first = left.changes[0]
             raise ScsError(
@@ -129,12 +140,63 @@ class Converge(Operation[Request, Plan, Applied], Generic[Request]):
                 "scs plan",
             )
 
+    def _left(self) -> Plan:
+        """The plan after the changes, which is empty if the region is in its desired state.
+
+        :raises ScsError: a file was edited during the run: what the run was to reach is no longer what is desired
+        """
+        try:
+            return make_plan(self.region, self.request.selection, shared_state.PATIENCE)
+        except ChangedError as error:
+            why = error.message.replace("since this plan was made", "during the run")
+            raise ScsError(
+                f"the changes of the plan are made, but not verified: {why}", "scs plan shows what the new files change"
+            ) from None
+
 
 class Apply(Converge[ApplyRequest]):
-    """`scs apply`."""
+    """`scs apply`.
+
+    While groups of hosts exchange the CA of their certificates, one plan follows the other until all have the new one.
+    """
 
     name = "apply"
     requests = ApplyRequest
+
+    def execute(
+        self,
+        session: Session,
+        confirm: Callable[[Plan], bool] = always_agree,
+        plan: Plan | None = None,
+        resumed: Run | None = None,
+    ) -> Applied:
+        """See Operation."""
+        agreed = True
+
+        def ask(made: Plan) -> bool:
+            nonlocal agreed
+            agreed = confirm(made)
+            return agreed
+
+        done = super().execute(session, ask, plan, resumed)
+        while agreed and not (done.held or done.unreachable) and self._next_stage(session):
+            more = super().execute(session, ask)
+            done = replace(more, run=more.run or done.run, changes=done.changes + more.changes)
+        return done
+
+    def _next_stage(self, session: Session) -> bool:
+        """Whether groups went on to the next stage of their exchange, which this operation then applies."""
+        environment = self.region.environment
+        if self.request.services or self.request.hosts or not environment.certificates_file.exists():
+            return False
+        session.check()
+        moved = pki.advance(environment) if pki.moving(environment) else []
+        if moved:
+            session.emit(
+                Note(f"every host has this step of new certificates, the next one follows: {', '.join(moved)}")
+            )
+            self.region = Region.load(environment.name)
+        return bool(moved)
 
 
 def measured(region: Region, options: ProbeOptions, session: Session, plan: Plan) -> AbstractContextManager[object]:

@@ -28,6 +28,7 @@ from scs_deploy.region.region import Region
 from scs_deploy.state.journal import Log, logging_to
 from scs_deploy.state.lock import RunLock, region_lock
 from scs_deploy.state.runs import Run, RunRecord, RunStore, Status, run_store
+from scs_deploy.state.trimming import trim
 
 OPEN = (Status.PAUSED, Status.FAILED, Status.INTERRUPTED)
 """States of runs that have not reached their end."""
@@ -112,6 +113,15 @@ class Session:
                     yield self._record
             finally:
                 self._record = None
+                self._trim(store)
+
+    def _trim(self, store: RunStore) -> None:
+        """Remove the oldest records. If that fails, the run is not to blame: the next one tries again."""
+        keep = self.environment.settings.keep
+        try:
+            trim(store, keep.runs, keep.run_details)
+        except ScsError as error:
+            logging.getLogger("scs").warning("old run records stay: %s", error)
 
     def carry_out(self, phase: str, steps: Iterable[Step]) -> None:
         """Run steps one after the other; record and show each.
@@ -292,6 +302,9 @@ class Operation(ABC, Generic[Request, Planned, Result]):
         self.check(made)
         if not confirm(made):
             return self.empty_result(made)
+        if isinstance(made, Plan):
+            # what was shown is what runs, however long the operator read it
+            self.region.check_unchanged()
         session.emit(Expected(total))
         if session.recorded:
             session.record.expect(total)

@@ -11,12 +11,15 @@ from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
 from scs_deploy.base.plural import counted
-from scs_deploy.engine import runner
-from scs_deploy.engine.events import TaskStarted, Watch, ignore
+from scs_deploy.engine import reachable, runner
+from scs_deploy.engine.events import Note, TaskStarted, Watch, ignore
 from scs_deploy.engine.runner import Event
 from scs_deploy.operations.base import Operation, Session
 from scs_deploy.operations.host_network import ChangeHostNetworks, NetworkRequest, differing_hosts, network_allowed
+from scs_deploy.plan.reach import HELD, split
+from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
+from scs_deploy.secrets import pki, store
 from scs_deploy.spec.container import Impact
 from scs_deploy.state.runs import Status
 
@@ -30,8 +33,14 @@ class Summary:
     hosts: tuple[str, ...]
     changed: dict[str, list[str]] = field(default_factory=dict)
     """host: names of the tasks that changed something there"""
+    secrets: tuple[str, ...] = ()
+    """secrets that were missing and have been generated"""
+    certificates: tuple[str, ...] = ()
+    """certificates that were missing, outdated or about to expire and have been issued"""
     held: tuple[str, ...] = ()
     """hosts whose network differs from their links and was not changed for lack of consent"""
+    unreachable: dict[str, str] = field(default_factory=dict)
+    """hosts that wait until they respond: what ssh said"""
 
 
 def facts_of(region: Region) -> dict[str, Any]:
@@ -48,6 +57,21 @@ def facts_of(region: Region) -> dict[str, Any]:
             raise RefusedError(f"{environment.ca_file}: no region CA", "scs secrets init")
         registries[settings.registry.host] = environment.ca_file.read_text(encoding="ascii")
     return {"names": names, "registries": registries}
+
+
+def _add_secrets(region: Region) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Generate the secrets and issue the certificates that a later version of scs needs; returns their names.
+
+    A region that has none yet gets none: `scs secrets init` is for its operator to say.
+
+    :raises RefusedError: secrets.yml or certificates.yml cannot be read, or the vault password is missing
+    """
+    environment = region.environment
+    if not environment.secrets_file.exists() or not environment.certificates_file.exists():
+        return (), ()
+    added = store.ensure(environment, region.catalog.secrets(), region.catalog.secret_formats)
+    issued = pki.ensure(environment, wanted_leaves(environment, region.catalog, region.inventory))
+    return tuple(added), tuple(issued)
 
 
 class BootstrapRequest(Model):
@@ -100,10 +124,13 @@ class Bootstrap(Operation[BootstrapRequest, tuple[str, ...], Summary]):
     def carry_out(self, session: Session, plan: tuple[str, ...]) -> Summary:
         """See Operation.
 
-        :raises RefusedError: a host is unreachable; nothing was changed
+        :raises RefusedError: a host is unreachable that must respond; nothing was changed
         :raises ScsError: a task failed on a host
         """
-        summary = Summary(plan)
+        lost = self._lost(session, plan)
+        plan = tuple(h for h in plan if h not in lost)
+        secrets, certificates = _add_secrets(self.region)
+        summary = Summary(plan, secrets=secrets, certificates=certificates, unreachable=lost)
         record = session.record
         steps = {h: record.step_started("Prepare the host", phase=self.name, host=h) for h in plan}
 
@@ -116,13 +143,23 @@ class Bootstrap(Operation[BootstrapRequest, tuple[str, ...], Summary]):
                 summary.changed.setdefault(data["host"], []).append(data["task"])
 
         playbook = paths.root() / "playbooks" / PLAYBOOK
-        runner.run_playbook(self.region.environment, playbook, self.request.hosts, note).raise_for("bootstrap")
+        limit = plan if lost else self.request.hosts
+        runner.run_playbook(self.region.environment, playbook, limit, note).raise_for("bootstrap")
         for host, step in steps.items():
             record.step_finished(
                 step, Status.DONE, counted(len(summary.changed.get(host, [])), "task") + " made changes", 1
             )
         self._networks(session, summary)
         return summary
+
+    def _lost(self, session: Session, plan: tuple[str, ...]) -> dict[str, str]:
+        """Hosts that keep nobody from preparing the others; a host that was selected is none of them."""
+        if self.request.hosts:
+            return {}
+        held, _ = split(self.region, reachable.unreachable(self.region, plan), plan, ())
+        for host, why in held.items():
+            session.emit(Note(f"{HELD}: {why}", host))
+        return held
 
     def _networks(self, session: Session, summary: Summary) -> None:
         """Comes last, so that hosts are prepared even if their new network fails."""

@@ -18,12 +18,17 @@ from scs_deploy.base.plural import counted
 from scs_deploy.desired import render
 from scs_deploy.desired.endpoints import endpoints
 from scs_deploy.desired.scope import template_scope
-from scs_deploy.region.certificates import wanted_leaves
+from scs_deploy.region.certificates import leaf_name, wanted_leaves
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki
+from scs_deploy.spec.certificate import Use
+from scs_deploy.spec.container import Container
 
 if TYPE_CHECKING:
     from cryptography import x509
+
+REPLACE_CA = "scs certs rotate --ca"
+"""Ends certificates of the region's CA that cannot be taken back."""
 
 AT_ONCE = 32
 """Servers that are read at the same time."""
@@ -47,7 +52,7 @@ class Target(Model):
 class Entry(Model):
     """A certificate, or a server whose certificate could not be read."""
 
-    kind: Literal["ca", "issued", "served"]
+    kind: Literal["ca", "issued", "served", "removed"]
     name: str
     where: str
     subject: str = ""
@@ -61,17 +66,21 @@ class Entry(Model):
 
 
 def known(region: Region) -> list[Entry]:
-    """The certificates in certificates.yml: the CAs, then the leaves by name.
+    """The certificates in certificates.yml: the CAs, the leaves by name, and what clients accept of removed hosts.
 
     :raises RefusedError: the file is missing or cannot be read
     """
     file = str(region.environment.certificates_file)
     authorities = pki.authorities(region.environment)
     entries = [_entry("ca", role, file, _parse(pem)) for role, pem in authorities]
-    wanted = wanted_leaves(region.environment, region.inventory)
+    wanted = wanted_leaves(region.environment, region.catalog, region.inventory)
     for name, leaf in region.certificates.leaves.items():
-        problem = "" if name in wanted else "no server uses it"
+        problem = "" if name in wanted else "nothing uses it: scs secrets init"
         entries.append(_entry("issued", name, file, _parse(leaf.cert), problem))
+    for name, pem in pki.departed(region.environment):
+        cert = _parse(pem)
+        problem = f"its host was removed, clients accept it until {cert.not_valid_after_utc:%Y-%m-%d}: {REPLACE_CA}"
+        entries.append(_entry("removed", name, file, cert, problem))
     missing = sorted(set(wanted) - set(region.certificates.leaves))
     return entries + [Entry(kind="issued", name=n, where=file, problem="is missing: scs secrets init") for n in missing]
 
@@ -91,20 +100,28 @@ def targets(region: Region) -> list[Target]:
     ]
     for service in region.catalog.services.values():
         for name, spec in service.containers.items():
-            for host in region.hosts_of(service.name, name) if spec.tls_ports else ():
+            for host in region.hosts_of(service.name, name) if _ports(spec) else ():
                 at = f"{service.directory / 'service.yml'}: containers.{name}.tls_ports"
                 scope = template_scope(region).of(service, host, name)
-                for text in filter(None, (render.leaf(p, scope, at) for p in spec.tls_ports)):
+                for use, written in _ports(spec):
+                    if not (text := render.leaf(written, scope, at)):
+                        continue
                     greeting, port = _port(text, at)
                     where = Target(
                         name=f"{name} {host.name}", address=host.management, port=port, greeting=greeting,
-                        leaf=host.name,
+                        leaf=leaf_name(use.certificate, host),
                     )  # fmt: skip
                     found.append(where)
     registry = settings.registry
     if registry.managed:
         found.append(Target(name="registry", address=registry.address, port=registry.port, leaf="registry"))
     return found
+
+
+def _ports(spec: Container) -> list[tuple[Use, str]]:
+    """Every port at which a container serves TLS, with the certificate there."""
+    first = [(spec.tls[0], p) for p in spec.tls_ports if spec.tls]
+    return first + [(use, p) for use in spec.tls for p in use.ports]
 
 
 def _port(text: str, at: str) -> tuple[str, int]:
@@ -147,7 +164,7 @@ def compare(found: x509.Certificate, wanted: x509.Certificate | None, authoritie
     if wanted is not None and found == wanted:
         return ""
     if not any(_signed(found, a) for a in authorities):
-        return "is not issued by the region's CA"
+        return "is not issued by a CA of the region"
     return "is not the one in certificates.yml: scs apply"
 
 
@@ -159,7 +176,7 @@ def problems(entries: Iterable[Entry], days: int, now: datetime.datetime) -> lis
         left = e.days(now)
         if left is not None and left < 0:
             lines.append(f"{what}: expired {counted(-left, 'day')} ago")
-        elif left is not None and left < days:
+        elif left is not None and left < days and e.kind != "removed":
             lines.append(f"{what}: expires in {counted(left, 'day')}")
         if e.problem:
             lines.append(f"{what}: {e.problem}")
@@ -172,7 +189,7 @@ def now() -> datetime.datetime:
 
 
 def _entry(
-    kind: Literal["ca", "issued", "served"], name: str, where: str, cert: x509.Certificate, problem: str = ""
+    kind: Literal["ca", "issued", "served", "removed"], name: str, where: str, cert: x509.Certificate, problem: str = ""
 ) -> Entry:
     from cryptography.hazmat.primitives import hashes
 

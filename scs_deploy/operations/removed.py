@@ -93,7 +93,12 @@ def _remains(service: Service, catalog: Catalog, secrets: Mapping[str, str], loc
         databases=service.databases,
         broker=service.messaging,
         account=service.account,
-        endpoints=tuple(n for n, e in service.endpoints.items() if e.catalogue and e.protocol == "http"),
+        endpoints=tuple(
+            kind
+            for n, e in service.endpoints.items()
+            for kind in (n, *e.aliases)
+            if e.catalogue and e.protocol == "http"
+        ),
         secrets=tuple(n for n in service.all_secrets if n in secrets and n not in used),
         images=tuple(i for i in images if i in lock and i not in needed),
         volumes=tuple(dict.fromkeys(s for s in sources if not s.startswith("/"))),

@@ -9,12 +9,16 @@ from typing import Literal
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import resolve
-from scs_deploy.engine import execute
+from scs_deploy.engine import execute, reachable
 from scs_deploy.engine.events import Watch, ignore
 from scs_deploy.operations.apply import Applied
 from scs_deploy.operations.base import Operation, Session
+from scs_deploy.operations.storage import look
+from scs_deploy.plan import needs_room
 from scs_deploy.plan.change import Change, Kind
+from scs_deploy.plan.reach import refuse_unreachable, split
 from scs_deploy.plan.region import Plan, unavailable
+from scs_deploy.plan.rolling import Rolling
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.container import Impact
@@ -38,12 +42,26 @@ class Restart(Operation[RestartRequest, Plan, Applied]):
     requests = RestartRequest
     repeat = "repeat the command: it restarts all the containers again"
 
-    def plan(self, watch: Watch = ignore) -> Plan:  # noqa: ARG002 - contacts no host
-        """One change per container and host. Its inputs are the region as loaded, so it is made once.
+    def plan(self, watch: Watch = ignore) -> Plan:  # noqa: ARG002 - quick
+        """One change per container and host that can be reached. It is made once.
 
-        :raises RefusedError: a name or host is unknown, nothing is selected, or the data plane may not change
+        :raises RefusedError: a name or host is unknown, nothing is selected, the data plane may not change, or a host
+            is unreachable that must respond, or a container would not come back because Ceph is full
         """
-        return self._planned
+        return self._reachable
+
+    @cached_property
+    def _reachable(self) -> Plan:
+        plan = self._planned
+        wanted = {c.host for c in plan.changes}
+        lost = reachable.unreachable(self.region, {*wanted, *Rolling.of(self.region).balancers})
+        held, absent = split(self.region, lost, wanted, self.request.hosts)
+        changes = tuple(c for c in plan.changes if c.host not in held)
+        if not changes:
+            refuse_unreachable(held)
+        if any(needs_room.interrupted(changes, self.region.catalog)):
+            needs_room.refuse(changes, self.region.catalog, look.full(self.region))
+        return plan.model_copy(update={"changes": changes, "unreachable": held, "absent": absent})
 
     @cached_property
     def _planned(self) -> Plan:
@@ -77,7 +95,7 @@ class Restart(Operation[RestartRequest, Plan, Applied]):
         :raises ScsError: a container could not be stopped, started or restarted
         """
         execute.execute(self.region, plan, session.record, session.emit, session.check)
-        return Applied(session.record.id, len(plan.changes), 0)
+        return Applied(session.record.id, len(plan.changes), 0, tuple(plan.unreachable))
 
 
 def _changes(region: Region, kind: Kind, selection: Selection) -> list[Change]:

@@ -20,6 +20,7 @@ from scs_deploy.images.difference import ImageChange, difference
 from scs_deploy.operations.apply import Applied, Apply, ApplyRequest
 from scs_deploy.operations.base import Operation, Session, always_agree
 from scs_deploy.operations.upgrade import release_files
+from scs_deploy.operations.upgrade.release_files import Kept, kept
 from scs_deploy.plan.region import Plan
 from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.region.inputs import inputs, specs
@@ -45,6 +46,7 @@ class RollbackPlan(Model):
     overrides: dict[str, bytes | None] = Field(
         repr=False, description="path below the environment's folder: content; None: remove the file"
     )
+    modes: dict[str, int] = Field(default={}, description="path: who may read and run a file that is restored")
     notes: tuple[str, ...] = ()
     refused: tuple[str, ...] = Field(default=(), description="why the data rules out a rollback")
 
@@ -125,6 +127,7 @@ def plan_rollback(
     return RollbackPlan(
         run=run, lock=lock, release=old.release if other else "",
         images=difference(current.model_copy(update={"release": lock.release}), lock), overrides=changed,
+        modes={path: earlier.mode(path) for path, content in changed.items() if content is not None},
         notes=tuple(notes),
     )  # fmt: skip
 
@@ -212,7 +215,7 @@ def compare(region: Region, run: str | None, names: tuple[str, ...], images_only
     environment, services = region.environment, region.catalog.services
     picked = region.catalog.select(names)
     with run_store(environment) as store:
-        runs = store.list(snapshot.KEPT)
+        runs = store.list(environment.settings.keep.snapshots)
         record = choose_run(runs, run)
         since = [(r, store.steps(r.id)) for r in runs_since(runs, record)]
     earlier = snapshot.load(environment, record.before)
@@ -325,10 +328,13 @@ class Rollback(Operation[RollbackRequest, RollbackPlan | Plan, Applied]):
 
         def begins(plan: Plan) -> bool:
             nonlocal begun
-            begun = confirm(plan)
-            if not begun:
+            agreed = confirm(plan)
+            if agreed:
+                apply.region.check_unchanged()
+            else:
                 restore(earlier)
-            return begun
+            begun = agreed
+            return agreed
 
         try:
             request = ApplyRequest(probe=self.request.probe)
@@ -344,23 +350,23 @@ class Rollback(Operation[RollbackRequest, RollbackPlan | Plan, Applied]):
         return self.execute(session, plan=plan)
 
 
-def write(environment: Environment, back: RollbackPlan) -> dict[Path, bytes | None]:
+def write(environment: Environment, back: RollbackPlan) -> dict[Path, Kept | None]:
     """Write the environment's files; returns their previous contents, for `restore`."""
-    previous: dict[Path, bytes | None] = {environment.lock_file: environment.lock_file.read_bytes()}
+    previous = {environment.lock_file: kept(environment.lock_file)}
     if back.release:
         text = environment.file.read_bytes()
         changed = release_files.text_with(text.decode(), back.release, str(environment.file)).encode()
-        previous[environment.file] = text
+        previous[environment.file] = kept(environment.file)
         release_files.put(environment.file, changed)
     for path, content in back.overrides.items():
         file = environment.path / path
-        previous[file] = file.read_bytes() if file.is_file() else None
-        release_files.put(file, content)
+        previous[file] = kept(file)
+        release_files.put(file, content, back.modes.get(path))
     replace(environment.lock_file, release_lock.text(back.lock))
     return previous
 
 
-def restore(previous: Mapping[Path, bytes | None]) -> None:
+def restore(previous: Mapping[Path, Kept | None]) -> None:
     """Undo `write`."""
-    for file, content in previous.items():
-        release_files.put(file, content)
+    for file, before in previous.items():
+        release_files.put(file, before and before.content, before and before.mode)

@@ -3,28 +3,25 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
-from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.files import replace
 from scs_deploy.base.model import Model
 from scs_deploy.base.version import version
 from scs_deploy.plan.change import Change
 from scs_deploy.plan.region import Plan
-from scs_deploy.region.inputs import own_files, spec_files
+from scs_deploy.region import sources
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.container import Impact
 
 FORMAT = 1
-SHOWN = 3
-"""Differences that an error message names; it only counts the rest."""
+AGAIN = "make a new plan and review it: scs plan --out FILE"
+"""Hint of refusals."""
 
 
 class SavedPlan(Model):
@@ -37,13 +34,14 @@ class SavedPlan(Model):
     services: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     allow: tuple[Impact, ...] = ()
+    data_loss: tuple[str, ...] = ()
     inputs: dict[str, str] = Field(description="input file: SHA-256 of its content")
     plan: Plan
 
     @property
     def selection(self) -> Selection:
         """The part of the region that the plan covers."""
-        return Selection(self.services, self.hosts, self.allow)
+        return Selection(self.services, self.hosts, self.allow, self.data_loss)
 
 
 def save(file: Path, region: Region, selection: Selection, plan: Plan) -> None:
@@ -53,7 +51,8 @@ def save(file: Path, region: Region, selection: Selection, plan: Plan) -> None:
     """
     saved = SavedPlan(
         scs=version(), environment=region.environment.name, made=datetime.now(UTC), services=selection.services,
-        hosts=selection.hosts, allow=selection.allow, inputs=inputs(region), plan=plan,
+        hosts=selection.hosts, allow=selection.allow, data_loss=selection.data_loss, inputs=region.inputs,
+        plan=plan,
     )  # fmt: skip
     try:
         file.touch(mode=0o600)
@@ -83,24 +82,6 @@ def load(file: Path) -> SavedPlan:
     return saved
 
 
-def inputs(region: Region) -> dict[str, str]:
-    """SHA-256 of each input file of a plan, by its path, which is relative to the checkout if it is in there."""
-    environment = region.environment
-    single = (
-        environment.file, environment.lock_file, environment.secrets_file, environment.certificates_file,
-        environment.ca_file,
-    )  # fmt: skip
-    files = [
-        *single,
-        *_below(environment.inventory),
-        *(region.overrides.directory / f for f in region.overrides.files),
-        *spec_files(region).values(),
-        *own_files(region).values(),
-        paths.root() / "releases" / f"{region.release.name}.yml",
-    ]
-    return {_name(f): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files) if f.is_file()}
-
-
 def check_inputs(saved: SavedPlan, region: Region, file: Path) -> None:
     """Check that the inputs of a plan are unchanged.
 
@@ -111,13 +92,7 @@ def check_inputs(saved: SavedPlan, region: Region, file: Path) -> None:
             f"{file}: this plan is for environment {saved.environment}, not {region.environment.name}",
             f"add --environment {saved.environment}",
         )
-    current = inputs(region)
-    differ = [
-        f"{name} was {'added' if name not in saved.inputs else 'removed' if name not in current else 'changed'}"
-        for name in sorted(saved.inputs.keys() | current.keys())
-        if saved.inputs.get(name) != current.get(name)
-    ]
-    _refuse(f"{file}: ", differ)
+    sources.refuse(sources.differences(saved.inputs, region.inputs), f"{file}: ", AGAIN)
 
 
 def check_same(shown: Plan, current: Plan) -> None:
@@ -128,7 +103,7 @@ def check_same(shown: Plan, current: Plan) -> None:
     before, now = set(map(_identity, shown.changes)), set(map(_identity, current.changes))
     obsolete = [f"{_describe(c)} is no longer needed" for c in shown.changes if _identity(c) not in now]
     added = [f"{_describe(c)} is now needed" for c in current.changes if _identity(c) not in before]
-    _refuse("", [*obsolete, *added])
+    sources.refuse([*obsolete, *added], hint=AGAIN)
 
 
 def _identity(change: Change) -> str:
@@ -137,20 +112,3 @@ def _identity(change: Change) -> str:
 
 def _describe(change: Change) -> str:
     return f"{change.kind.value} {change.subject} on {change.host} ({change.reason})"
-
-
-def _refuse(where: str, differ: list[str]) -> None:
-    if differ:
-        more = f"; and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
-        raise RefusedError(
-            f"{where}the region has changed since this plan was made: {'; '.join(differ[:SHOWN])}{more}",
-            "make a new plan and review it: scs plan --out FILE",
-        )
-
-
-def _below(path: Path) -> Iterable[Path]:
-    return [path] if path.is_file() else (p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-
-
-def _name(file: Path) -> str:
-    return str(file.relative_to(paths.root())) if file.is_relative_to(paths.root()) else str(file)

@@ -32,8 +32,10 @@ class Kind(Words):
     JOB = "job", "run a one-shot command"
     RECORD = "record", "note that a release's restarts are done, or that there is nothing to restart"
     DATABASE = "database", "make a schema of the database or a vhost of the message broker"
-    ACCOUNT = "account", "make an account of database, message broker or Keystone, or set its password or rights"
+    ACCOUNT = "account", "make an account of database, message broker, Keystone or Ceph, or set its password or rights"
     CATALOGUE = "catalogue", "make or change a region, service or endpoint in Keystone"
+    CLOUD = "cloud", "make or change what users find in the cloud: a type of volumes"
+    POOL = "pool", "make or change a pool of Ceph, what says where its data goes, or a setting of the cluster"
 
 
 class Shared(StrEnum):
@@ -48,6 +50,13 @@ class Shared(StrEnum):
     REGION = "region"
     SERVICE = "service"
     ENDPOINT = "endpoint"
+    VOLUME_TYPE = "volume type"
+    POOL = "pool"
+    RULE = "rule"
+    CLIENT = "client"
+    PLACE = "place"
+    """of a host in the CRUSH map"""
+    OPTION = "option"
 
 
 class SharedObject(Model):

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import Field
 
 from scs_deploy.base.model import Model
+from scs_deploy.base.plural import counted
+from scs_deploy.desired import ceph
 from scs_deploy.desired.model import NODE_CONFIG, DesiredHost, File, RunContainer, RunJob
 from scs_deploy.environment import overrides as config
 from scs_deploy.observed.compare import container_differences
@@ -19,6 +21,12 @@ from scs_deploy.plan.jobs import ClusterJob, job_reason
 from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 from scs_deploy.spec.release import Lock
+
+STORAGE = "storage"
+"""The layer whose containers hold what guests have written."""
+
+LEAVING = "_leaving"
+"""Name suffix of a replaced container that finishes its work next to its successor, as in scs.core.containers."""
 
 
 class HostPlan(Model):
@@ -42,7 +50,8 @@ def plan_host(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
     :param secrets: values to hide in reasons
     :param lock: sizes of the images to pull
     """
-    files, touched = _files(desired, observed, tuple(secrets))
+    secrets = tuple(secrets)
+    files, touched = _files(desired, observed, secrets)
     rolls = _containers(desired, observed, touched)
     jobs = [
         _change(desired, Kind.JOB, job.service, job.name, job_reason(observed.job_hash(job.name)), job.phase,
@@ -65,7 +74,7 @@ def plan_host(desired: DesiredHost, observed: Observed, secrets: Iterable[str], 
         down=tuple(observed.down),
         used=observed.used,
         addresses=tuple(observed.addresses),
-        refusals=tuple(_refusals(desired, observed, changes, lock)),
+        refusals=tuple(_refusals(desired, observed, changes, lock, secrets)),
     )
 
 
@@ -143,14 +152,6 @@ def _file(file: File, observed: Observed, secrets: tuple[str, ...]) -> tuple[str
 
 def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, dict[str, str]]) -> list[Change]:
     changes = []
-    for name, seen in observed.containers.items():
-        if seen.managed and name not in desired.containers:
-            service = seen.Labels.get("scs.service", "")
-            changes.append(
-                _change(
-                    desired, Kind.REMOVE, service, name, "not in the catalog for this host", Phase.ROLL, Impact.CONTROL
-                )
-            )
     for name, run in desired.containers.items():
         kind, reason = _container(run, observed.containers.get(name), observed, touched.get(name, {}))
         if kind:
@@ -158,7 +159,30 @@ def _containers(desired: DesiredHost, observed: Observed, touched: dict[str, dic
             gentle = kind is Kind.RELOAD and (run.impact is not Impact.DATA_PLANE or (run.reload and run.reload.only))
             impact = Impact.RELOAD if gentle else run.impact
             changes.append(_change(desired, kind, run.service, name, reason, Phase.ROLL, impact))
-    return changes
+    anew = {c.subject for c in changes if c.kind in (Kind.CREATE, Kind.REPLACE, Kind.START)}
+    return [*_removals(desired, observed, anew), *changes]
+
+
+def _removals(desired: DesiredHost, observed: Observed, anew: Collection[str]) -> Iterator[Change]:
+    """Removals of containers that the host should not have.
+
+    :param anew: containers that are created or started, which ends what an interrupted run left beside them
+    """
+    for name, seen in observed.containers.items():
+        if not seen.managed or name in desired.containers:
+            continue
+        reason, impact, successor = "not in the catalog for this host", Impact.CONTROL, name.removesuffix(LEAVING)
+        if seen.Labels.get("scs.layer") == STORAGE:
+            # guests' data is behind it
+            impact = Impact.DATA_PLANE
+        if "scs.for_each" in seen.Labels:
+            reason = "its disk is not in the inventory any more"
+        if successor != name and successor in desired.containers:
+            if successor in anew:
+                continue
+            reason, impact = f"an interrupted run replaced it by {successor}", Impact.RELOAD
+        service = seen.Labels.get("scs.service", "")
+        yield _change(desired, Kind.REMOVE, service, name, reason, Phase.ROLL, impact)
 
 
 def _container(
@@ -188,16 +212,22 @@ def _container(
     return (Kind.RESTART if Kind.RESTART in needs.values() else Kind.RELOAD), why
 
 
-_LEAF = frozenset({"tls/host.crt", "tls/host.key"})
-_RELOADED = {"leaf": _LEAF, "tls": _LEAF | {"ca.crt", "tls/ca.crt"}}
+def _is_reloaded(name: str, only: str) -> bool:
+    if name == "ca.crt":
+        return only == "tls"
+    ours = name.startswith("tls/")
+    return ours and (only != "leaf" or not name.endswith("ca.crt"))
 
 
 def pickup(run: RunContainer, name: str) -> Kind | None:
     """How a running container picks up a file's new content: a restart, a reload, or nothing."""
     if name in run.live:
         return None
+    if name.startswith(f"{ceph.SUBFOLDER}/"):
+        # a client uses the key that it connected with
+        return Kind.RESTART
     reload = run.reload
-    if reload is None or (reload.only and name not in _RELOADED[reload.only]):
+    if reload is None or (reload.only and not _is_reloaded(name, reload.only)):
         return Kind.RESTART
     return None if reload.itself else Kind.RELOAD
 
@@ -231,7 +261,26 @@ def _pulls(desired: DesiredHost, observed: Observed, rolls: list[Change]) -> lis
     return changes
 
 
-def _refusals(desired: DesiredHost, observed: Observed, changes: list[Change], lock: Lock) -> Iterable[str]:
+def _disks(
+    desired: DesiredHost, observed: Observed, changes: Iterable[Change], secrets: Collection[str]
+) -> Iterable[str]:
+    """Disks that a new container would take, and that hold something. The id of the region's cluster is a secret."""
+    for change in changes:
+        run = desired.containers.get(change.subject)
+        if change.kind is not Kind.CREATE or run is None:
+            continue
+        for path, name in run.disks.items():
+            found = observed.disks.get(path)
+            if found and (problem := found.problem(secrets)):
+                yield (
+                    f"host {desired.host}: disk {name}: {path} {problem}: erase it there if nobody needs that, "
+                    f"or choose another disk in the inventory"
+                )
+
+
+def _refusals(
+    desired: DesiredHost, observed: Observed, changes: list[Change], lock: Lock, secrets: Collection[str]
+) -> Iterable[str]:
     sizes = {i.digest: i.size for i in lock.images.values()}
     pulls = [desired.containers[c.subject].image for c in changes if c.kind is Kind.PULL]
     needed = sum(sizes.get(i.rpartition("@")[2], 0) for i in pulls)
@@ -240,11 +289,20 @@ def _refusals(desired: DesiredHost, observed: Observed, changes: list[Change], l
             f"host {desired.host}: {needed / 1e9:.1f} GB of images to pull, "
             f"{observed.free / 1e9:.1f} GB free: free disk space first"
         )
+    if observed.firewall is not None and any(c.kind is Kind.CREATE for c in changes):
+        missing = set(desired.lets_in) - set(observed.firewall)
+        if missing:
+            yield (
+                f"host {desired.host}: its packet filter does not let in what its services need "
+                f"({counted(len(missing), 'rule')}): run `scs bootstrap` first"
+            )
+    yield from _disks(desired, observed, changes, secrets)
     if any(c.kind is Kind.REMOVE for c in changes):
         return
     taken = {(a, p) for a, p in observed.listening}
     for change in changes:
-        if change.kind is Kind.CREATE:
+        # one that an interrupted run left hands its ports over
+        if change.kind is Kind.CREATE and change.subject + LEAVING not in observed.containers:
             run = desired.containers[change.subject]
             for port in run.ports:
                 for address in (run.address, "0.0.0.0", "::"):  # noqa: S104 - compared, not bound

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of changes: which containers get a new image first, and which jobs wait for all of them. Pure.
 
-`after` orders containers within a service, `requires` orders services. The order applies only to new images: a changed
-file restarts containers of the same version in any order.
+`after` orders containers within a service, `requires` orders services. The order applies to new images and to new
+containers: a changed file restarts containers of the same version in any order.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ PULLS = -1
 END = 10**6
 """Wave after all services."""
 
+FIRST = -1
+"""Stage of new containers that others need."""
+
 JOBS = 10**6
 """Stage of jobs: after every container of their phase."""
 
@@ -47,8 +50,16 @@ class Ordering(Model):
     )
     everywhere: frozenset[str] = Field(default=frozenset(), description="jobs that wait for every container")
     last: frozenset[str] = Field(default=frozenset(), description="jobs after which images cannot be rolled back")
+    retired: frozenset[str] = Field(
+        default=frozenset(), description="containers of earlier versions that are removed after all services"
+    )
     restarts: dict[str, tuple[Place, ...]] = Field(
         default={}, description="job: containers that it restarts, once per release"
+    )
+    requires: dict[str, frozenset[str]] = Field(default={}, description="service: the services that it names itself")
+    early: frozenset[str] = Field(
+        default=frozenset(),
+        description="containers that are created before others restart or reload, which need them; see given",
     )
 
     @classmethod
@@ -70,8 +81,16 @@ class Ordering(Model):
             after={c: before(s.containers, c) for s in services for c in s.containers},
             everywhere=frozenset(n for n, _, j in jobs if j.everywhere),
             last=frozenset(n for n, _, j in jobs if j.schema_change is Schema.CONTRACT and j.phase is Phase.FINISH),
+            retired=frozenset(c for s in services for c in s.retired),
             restarts={n: places(s.name, j.restart) for n, s, j in jobs if j.restart},
+            requires={s.name: frozenset(s.requires) for s in services},
         )
+
+    def given(self, changes: Iterable[Change]) -> Ordering:
+        """The ordering of these changes: what a restart or reload comes after is created on every host before."""
+        taking = (Kind.RESTART, Kind.RELOAD)
+        restarted = [c.subject for c in changes if c.kind in taking and c.phase is Phase.ROLL]
+        return self.model_copy(update={"early": frozenset(b for s in restarted for b in self.after.get(s, ()))})
 
     def wave(self, change: Change, waves: Mapping[str, int]) -> int:
         """The wave of a change. Schemas are contracted at the very end: until then, the region can be rolled back."""
@@ -79,11 +98,17 @@ class Ordering(Model):
             return BEGIN
         if change.phase is Phase.PULL:
             return PULLS
-        return END if change.subject in self.last else waves.get(change.service, -1)
+        return END if change.subject in self.last or self.removes_last(change) else waves.get(change.service, -1)
+
+    def removes_last(self, change: Change) -> bool:
+        """Whether a change removes a container that other services use until they are rolled."""
+        return change.kind is Kind.REMOVE and change.subject in self.retired
 
     def stage(self, change: Change) -> int:
         """The stage of a change within its phase."""
         if change.phase is Phase.ROLL:
+            if change.kind is Kind.CREATE and change.subject in self.early:
+                return FIRST
             return self.stages.get(change.subject, 0) if change.kind is Kind.REPLACE else 0
         if change.phase is Phase.FINISH:
             return 0 if change.kind is Kind.RESTART else JOBS
@@ -92,7 +117,8 @@ class Ordering(Model):
     def waiting(self, changes: Iterable[Change], held: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
         """Services that must be held back with `held`, because something they depend on is held back.
 
-        That is a container that gets its new image first, on any host, or a job that migrates their data.
+        That is a container that gets its new image first, on any host, or a job that migrates their data, or a
+        container of a service that they require and that does not exist yet.
 
         :param held: (host, service)
         :returns: (host, service), including `held`
@@ -108,18 +134,23 @@ class Ordering(Model):
                 for c in replaced
                 if c.service in unmigrated or self.after.get(c.subject, frozenset()) & late
             }
+            missing = {c.service for c in all_changes if c.kind is Kind.CREATE and (c.host, c.service) in held}
+            found |= {(c.host, c.service) for c in all_changes if self.requires.get(c.service, frozenset()) & missing}
             if found == held:
                 return held
             held = found
 
-    def unready(self, changes: Iterable[Change], later: Iterable[Change]) -> frozenset[str]:
+    def unready(
+        self, changes: Iterable[Change], later: Iterable[Change], unseen: frozenset[str] = frozenset()
+    ) -> frozenset[str]:
         """Due jobs that must wait for a change that is not made now.
 
         :param changes: changes to make now
         :param later: changes that are held back or not selected
+        :param unseen: services that may run an earlier image on a host that was not observed
         """
         remaining = list(later)
-        old = {c.service for c in remaining if c.kind is Kind.REPLACE}
+        old = unseen | {c.service for c in remaining if c.kind is Kind.REPLACE}
         unfinished = {c.service for c in remaining if c.kind is Kind.RESTART and c.phase is Phase.FINISH}
         return frozenset(
             c.subject

@@ -13,6 +13,7 @@ from scs_deploy.plan.change import Change, Kind, Shared
 from scs_deploy.plan.host import HostPlan
 from scs_deploy.plan.jobs import job_changes
 from scs_deploy.plan.ordering import Ordering
+from scs_deploy.plan.reach import Reach
 from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 
@@ -28,7 +29,15 @@ class Plan(Model):
 
     changes: tuple[Change, ...]
     held: tuple[Change, ...] = Field(default=(), description="changes that wait for --allow")
+    unreachable: dict[str, str] = Field(
+        default={}, description="host that does not respond, and whose changes wait: what ssh said"
+    )
+    waiting: tuple[Change, ...] = Field(default=(), description="changes that wait for an unreachable host")
+    absent: dict[str, str] = Field(
+        default={}, description="host that does not respond, and is not selected: what ssh said"
+    )
     drained: tuple[str, ...] = Field(default=(), description="hosts that `scs node drain` took out of use")
+    evacuated: tuple[str, ...] = Field(default=(), description="hosts that `scs node evacuate` took out of use")
     in_use: dict[str, tuple[str, ...]] = Field(
         default={}, description="service: hosts that a rolling change comes to last"
     )
@@ -38,8 +47,13 @@ class Plan(Model):
 
     @property
     def empty(self) -> bool:
-        """Nothing to do, and nothing held back."""
-        return not self.changes and not self.held
+        """Nothing to do, nothing held back, and every host is known to need nothing."""
+        return not self.changes and not self.held and not self.unreachable
+
+    @property
+    def out_of_use(self) -> tuple[str, ...]:
+        """Hosts that stay out of the load balancers until an operator returns them to service."""
+        return (*self.drained, *self.evacuated)
 
 
 def assemble(
@@ -50,6 +64,7 @@ def assemble(
     only_hosts: frozenset[str] | None = None,
     allow: frozenset[Impact] = frozenset(),
     ordering: Ordering = Ordering(),
+    reach: Reach | None = None,
 ) -> Plan:
     """One plan from all hosts' changes and those of what hosts share.
 
@@ -58,8 +73,10 @@ def assemble(
     :param only_hosts: changes of other hosts are left out; None: no limit
     :param allow: impacts that need no further consent
     :param ordering: what of a service comes before what
+    :param reach: who was observed; None: every host
     :raises RefusedError: a host cannot take its changes
     """
+    reach = reach or Reach((), frozenset())
     refusals = [r for h in hosts if only_hosts is None or h.host in only_hosts for r in h.refusals]
     if refusals:
         raise RefusedError("; ".join(refusals))
@@ -69,17 +86,33 @@ def assemble(
     here = changes if only_hosts is None else [c for c in changes if c.host in only_hosts]
     # only a full run removes leftovers of services that are no longer in the catalog
     here = [c for c in here if c.service in services or (c.service not in waves and services == frozenset(waves))]
+    if only_hosts is not None or services != frozenset(waves):
+        here = [c for c in here if not ordering.removes_last(c)]
     held = ordering.waiting(here, frozenset((c.host, c.service) for c in here if _needs_consent(c, allow)))
-    left_out = ordering.unready([*here, *elsewhere], elsewhere)
+    unseen = reach.unseen if reach.selected else frozenset()
+    left_out = ordering.unready([*here, *elsewhere], elsewhere, unseen)
     left_out |= {c.subject for c in elsewhere if c.kind is Kind.RECORD}
-    ordered = _sorted([c for c in here if not _waits_for(c, left_out, ordering)], waves, ordering)
+    every = _sorted([c for c in here if not _waits_for(c, left_out, ordering)], waves, ordering)
+    late = _late(every, reach, ordering)
+    ordered = [c for c in every if c not in late]
     unready = ordering.unready(ordered, (c for c in ordered if (c.host, c.service) in held))
     waiting = [c for c in ordered if (c.host, c.service) in held or _waits_for(c, unready, ordering)]
     return Plan(
         changes=tuple(c for c in ordered if c not in waiting),
         held=tuple(waiting),
+        unreachable=reach.held,
+        waiting=tuple(late),
+        absent=reach.absent,
         drained=tuple(h.host for h in hosts if h.drained),
     )
+
+
+def _late(changes: Sequence[Change], reach: Reach, ordering: Ordering) -> list[Change]:
+    """Changes that wait for a host which did not answer: jobs that come after all containers of their service."""
+    if not reach.held:
+        return []
+    jobs = ordering.unready(changes, (), reach.unseen)
+    return [c for c in changes if c.host in reach.held or _waits_for(c, jobs, ordering)]
 
 
 def unavailable(changes: Iterable[Change], members: Callable[[str, str], int]) -> tuple[str, ...]:
@@ -115,6 +148,8 @@ def _waits_for(change: Change, jobs: frozenset[str], ordering: Ordering) -> bool
 
 def _sorted(changes: Iterable[Change], waves: dict[str, int], ordering: Ordering) -> list[Change]:
     """By wave, phase, stage of the phase, and service."""
+    changes = list(changes)
+    ordering = ordering.given(changes)
     place = {s: i for i, s in enumerate(waves)}
     phases = {p: i for i, p in enumerate(Phase)}
     return sorted(

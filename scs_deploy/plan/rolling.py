@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 from pydantic import Field
 
@@ -23,9 +23,6 @@ ROLLING = STOPPING - {Kind.STOP}
 """Kinds that need the other members to keep working. `scs stop` is not among them: the operator may stop a whole
 cluster."""
 
-SESSIONS = 30
-"""Seconds for a drained server to finish its requests."""
-
 UP = 120
 """Seconds until a server is up in every load balancer: health checks take a few, copying data longer."""
 
@@ -39,6 +36,7 @@ class Backend(Model):
     hosts: tuple[str, ...]
     single: bool = Field(description="one server is in use, the others stand by: it must become another one first")
     http: bool = Field(description="sessions are requests, which end by themselves")
+    drain: int = Field(default=30, description="seconds for a drained server to finish its requests")
     copies: bool = Field(default=False, description="a server may be down for long, until it has its data")
 
 
@@ -48,6 +46,9 @@ class Rolling(Model):
     balancers: tuple[str, ...] = ()
     backends: tuple[Backend, ...] = ()
     gated: frozenset[str] = Field(default=frozenset(), description="containers that ask before they stop")
+    alone: frozenset[str] = Field(
+        default=frozenset(), description="containers of which a host changes one after the other, each asking anew"
+    )
     undrained: frozenset[str] = Field(
         default=frozenset(), description="containers behind no load balancer that have something to do before they stop"
     )
@@ -62,15 +63,17 @@ class Rolling(Model):
         services = region.catalog.services
         backends = []
         endpoints = endpoints_of(region)
+        ingresses = tuple(n for s in services.values() for n, c in s.containers.items() if c.ingress)
         for e in endpoints:
             if len(e.backends) > 1:
                 # its health is told by another container of the service
                 other = tuple(services[e.service].containers) if e.health_port else ()
+                other += ingresses if e.ingress else ()
                 backends.append(
                     Backend(
                         name=e.name, service=e.service, containers=tuple(dict.fromkeys((e.container, *other))),
                         hosts=tuple(b.name for b in e.backends), single=e.balance == "single",
-                        http=e.protocol == "http", copies=e.copies,
+                        http=e.protocol == "http", drain=e.drain, copies=e.copies,
                     )
                 )  # fmt: skip
         specs = [(s, n, c) for s in services.values() for n, c in s.containers.items()]
@@ -80,6 +83,7 @@ class Rolling(Model):
             ),
             backends=tuple(backends),
             gated=frozenset(n for _, n, c in specs if c.roll and c.roll.gate),
+            alone=frozenset(n for _, n, c in specs if c.roll and c.roll.alone),
             undrained=frozenset(n for _, n, c in specs if c.roll and c.roll.leave) - {e.container for e in endpoints},
             agents={n: (c.agent.api, c.agent.binary) for _, n, c in specs if c.agent},
             computes=frozenset(n for s, n, c in specs if (c.hosts or s.hosts) == ("compute",)),
@@ -93,6 +97,10 @@ class Rolling(Model):
         backends = (b.model_copy(update={"hosts": tuple(h for h in b.hosts if h not in gone)}) for b in self.backends)
         return self.model_copy(update={"backends": tuple(backends)})
 
+    def out_of_reach(self, hosts: Container[str]) -> Rolling:
+        """The same without load balancers on hosts that do not respond: their health checks must do."""
+        return self.model_copy(update={"balancers": tuple(h for h in self.balancers if h not in hosts)})
+
     def drains(self, host: str, changes: Iterable[Change]) -> tuple[Backend, ...]:
         """Backends in which a host is drained while these changes are made to it."""
         stopping = {c.subject for c in changes if c.kind in ROLLING}
@@ -104,8 +112,14 @@ class Rolling(Model):
         """Containers whose gate must pass before these changes begin."""
         return tuple(c.subject for c in changes if c.kind in ROLLING and c.subject in self.gated)
 
+    def parts(self, changes: Sequence[Change]) -> list[list[Change]]:
+        """One host's changes in the groups that are asked for and made one after the other."""
+        single = [c for c in changes if c.kind in ROLLING and c.subject in self.alone]
+        rest = [c for c in changes if c not in single]
+        return [part for part in (rest, *([c] for c in single)) if part]
+
     def agents_to_await(self, hosts: Iterable[str], changes: Sequence[Change]) -> list[dict[str, str]]:
-        """Processes that must report to Nova or Neutron after these changes to these hosts."""
+        """Processes that must report to their API after these changes to these hosts."""
         back = dict.fromkeys(c.subject for c in changes if c.kind in (Kind.REPLACE, Kind.RESTART))
         known = [self.agents[name] for name in back if name in self.agents]
         return [{"api": api, "binary": binary, "host": host} for host in hosts for api, binary in known]
@@ -115,13 +129,15 @@ class Rolling(Model):
         return self.batch if all(c.subject in self.computes for c in changes) else 1
 
 
-def leftovers(hosts: Sequence[HostPlan], rolling: Rolling) -> list[Change]:
+def leftovers(hosts: Sequence[HostPlan], rolling: Rolling, evacuated: Collection[str] = ()) -> list[Change]:
     """Changes that enable servers which an interrupted run left drained in a load balancer.
 
     Leaves out hosts that `scs node drain` drained, and servers that this plan changes, which it enables itself.
+
+    :param evacuated: hosts that `scs node evacuate` took out of use
     """
     services = {b.name: b.service for b in rolling.backends}
-    drained = {h.host for h in hosts if h.drained}
+    drained = {h.host for h in hosts if h.drained}.union(evacuated)
     rolled = {(b.name, h.host) for h in hosts for b in rolling.drains(h.host, h.changes)}
     result = []
     for plan in hosts:

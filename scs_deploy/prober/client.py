@@ -85,7 +85,7 @@ class Client:
         made = sample(lambda: self._ask("POST", url, {target.key: resource} if target.key else resource))
         if made is None:
             return
-        own = f"{url}/{(made[target.key] if target.key else made)['id']}"
+        own = f"{url}/{_id(target, made[target.key] if target.key else made)}"
         sample(lambda: self._ask("GET", own))
         sample(lambda: self._ask("DELETE", own))
 
@@ -96,10 +96,10 @@ class Client:
         """
         url = self.urls[target.name] + target.create
         answer = self._ask("GET", f"{url}?name={NAME}")
-        items = f"{target.key}s" if target.key else target.create.rpartition("/")[2]
+        items = f"{target.key.removesuffix('s')}s" if target.key else target.create.rpartition("/")[2]
         own = [r for r in answer[items] if r["name"] == NAME]
         for resource in own:
-            self._ask("DELETE", f"{url}/{resource['id']}")
+            self._ask("DELETE", f"{url}/{_id(target, resource)}")
         return len(own)
 
     def clean_all(self, patience: float) -> tuple[str, ...]:
@@ -131,3 +131,8 @@ class Client:
                 self._until = 0.0
             raise
         return answer or {}
+
+
+def _id(target: Target, resource: dict[str, Any]) -> str:
+    """A resource's id, which ends its URL where it is not said."""
+    return str(resource[target.reference]).rpartition("/")[2] if target.reference else str(resource["id"])

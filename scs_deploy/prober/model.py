@@ -31,6 +31,7 @@ class Target(Model):
     list: str = Field(description="path of a list call")
     create: str = Field(default="", description="path of a collection to create a small resource in; empty: no writes")
     key: str = Field(default="", description="key that wraps a resource; its plural wraps a list of them")
+    reference: str = Field(default="", description="key whose value is a resource's URL; empty: it has an `id`")
     body: dict[str, str | int | tuple[str, ...]] = Field(
         default={}, description="attributes of the resource in addition to its name"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.environment import cloud, storage
 from scs_deploy.secrets import vault
 
 EXAMPLES = ("region", "testbed")
@@ -29,9 +30,10 @@ def start(name: str, example: str) -> list[Path]:
         raise RefusedError(f"{target}: already exists", "choose another name, or remove it first")
     text = (paths.root() / "environments" / example / "environment.yml").read_text(encoding="utf-8")
     files = {target / "environment.yml": _INVENTORY.sub("inventory: inventory", text)}
-    mapping = paths.root() / "environments" / example / "netbox.yml"
-    if mapping.is_file():
-        files[target / mapping.name] = mapping.read_text(encoding="utf-8")
+    for optional in ("netbox.yml", storage.FILE, cloud.FILE):
+        file = paths.root() / "environments" / example / optional
+        if file.is_file():
+            files[target / optional] = file.read_text(encoding="utf-8")
     inventory = paths.root() / "inventories" / example
     for file in sorted(p for p in inventory.rglob("*") if p.is_file()):
         files[target / "inventory" / file.relative_to(inventory)] = file.read_text(encoding="utf-8")

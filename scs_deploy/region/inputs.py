@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scs_deploy.base import paths
-from scs_deploy.environment import own
+from scs_deploy.environment import cloud, own, storage
 from scs_deploy.region.region import Region
 
 SHARED = ("templates", "files")
@@ -19,7 +19,9 @@ def inputs(region: Region) -> str:
     """Hash of all inputs of a run: settings, inventory, release lock, specs, overrides, own services and images."""
     folder = region.environment.inventory
     # the first run of a region, which bootstraps its hosts, has no release lock yet
-    files = {f.name: f for f in (region.environment.file, region.environment.lock_file) if f.is_file()}
+    optional = (region.environment.path / name for name in (storage.FILE, cloud.FILE))
+    single = (region.environment.file, region.environment.lock_file, *optional)
+    files = {f.name: f for f in single if f.is_file()}
     files |= {folder.name: folder} if folder.is_file() else {f"inventory/{name}": f for name, f in _below(folder)}
     files |= {f"config/{f}": region.overrides.directory / f for f in region.overrides.files}
     return _hash({**files, **spec_files(region), **own_files(region)})[:16]

@@ -21,25 +21,14 @@ from scs_deploy.environment import option_lists
 from scs_deploy.environment.environment import UnknownOptions
 from scs_deploy.environment.option_lists import OptionList
 from scs_deploy.environment.overrides import file_format
+from scs_deploy.region import policies
+from scs_deploy.region.problem import OptionProblem
 from scs_deploy.region.region import Region
 from scs_deploy.spec.container import Container
 from scs_deploy.spec.sources import source
 
 SIMILAR = 0.8
 """A section that resembles a known one this much (difflib's ratio) is taken for a typing error."""
-
-
-class OptionProblem(NamedTuple):
-    """An option in an override: where, what is wrong, and what to do."""
-
-    where: str
-    what: str
-    hint: str
-    unknown: bool
-    """false: it is read, but will not be for long"""
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f" ({self.hint})" if self.hint else "")
 
 
 @dataclass
@@ -84,7 +73,7 @@ def refused(region: Region, found: Iterable[OptionProblem]) -> list[OptionProble
 
 
 def problems(region: Region, earlier: Mapping[str, OptionList] | None = None) -> list[OptionProblem]:
-    """Unknown, renamed and dying options of all overrides, by file and line.
+    """Unknown, renamed and dying options of all overrides, and unknown rules of policies, by file and line.
 
     :param earlier: the lists of the release before, so that removed options are told from unknown ones
     """
@@ -103,7 +92,7 @@ def problems(region: Region, earlier: Mapping[str, OptionList] | None = None) ->
                     named="\n".join(p.read_text(encoding="utf-8") for p in readers.texts),
                 ),
             )
-    return found
+    return [*found, *policies.problems(region, known)]
 
 
 def _readers(region: Region) -> dict[Path, Readers]:

@@ -14,21 +14,27 @@ from typing import NoReturn
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import where
 from scs_deploy.base.plural import counted
+from scs_deploy.environment import cloud, own, storage
 from scs_deploy.environment import environment as environments
-from scs_deploy.environment import own
+from scs_deploy.environment.cloud import Cloud
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.overrides import Overrides, file_format
 from scs_deploy.environment.release_lock import load_lock
+from scs_deploy.environment.storage import Storage
 from scs_deploy.inventory import source
 from scs_deploy.inventory.checks import ProblemsError
 from scs_deploy.inventory.model import Host, Inventory
+from scs_deploy.inventory.placing import placed
+from scs_deploy.region import ceph, ingress, pools, sources
 from scs_deploy.region.certificates import load_certificates
-from scs_deploy.secrets import store
+from scs_deploy.secrets import credentials, store
+from scs_deploy.secrets.generate import fits
 from scs_deploy.secrets.pki import Certificates
 from scs_deploy.spec import own as own_services
 from scs_deploy.spec import users
 from scs_deploy.spec.catalog import Catalog, LeftOut
-from scs_deploy.spec.container import ALL
+from scs_deploy.spec.container import ALL, Repeated
+from scs_deploy.spec.listener import ANYONE, MANAGER
 from scs_deploy.spec.release import Lock, Release
 from scs_deploy.spec.service import Service
 
@@ -37,6 +43,9 @@ INVENTORY = "SCS_INVENTORY"
 
 LEFT_OUT = "SCS_LEFT_OUT"
 """Environment variable with the names of services that the run leaves out because of their errors."""
+
+INPUTS = "SCS_INPUTS"
+"""Environment variable with the hash of all files that the run's plan was computed from."""
 
 ROOT = ("root", "0")
 
@@ -54,6 +63,13 @@ class Region:
     load_lock: Callable[[Environment], Lock] = load_lock
     own_users: Mapping[str, users.User] = field(default_factory=dict)
     images_left_out: tuple[LeftOut, ...] = ()
+    inputs: dict[str, str] = field(default_factory=dict)
+    """file: its digest before it was loaded; empty: they may change"""
+
+    def __post_init__(self) -> None:
+        """Fit the catalog to the inventory."""
+        catalog = ingress.placed(placed(self.catalog, self.inventory), self.inventory)
+        object.__setattr__(self, "catalog", catalog)
 
     @classmethod
     def load(cls, name: str | None = None, release: str | None = None, reading: bool = False) -> Region:
@@ -65,13 +81,18 @@ class Region:
         :raises RefusedError: names file and key of the first error
         """
         environment = environments.load(name, release)
+        # before the files are read: what changes after this is noticed
+        inputs = sources.digests(environment)
         catalog = own.load_catalog(environment)
         inventory = source.load(environment, source.variables(catalog))
         found, images = own.read_release(environment)
         own_users, wrong = own.read_users(environment)
         region = fitting(
-            cls(environment, catalog, inventory, found, own_users=own_users, images_left_out=(*wrong, *images))
-        )
+            cls(
+                environment, catalog, inventory, found, own_users=own_users, images_left_out=(*wrong, *images),
+                inputs=inputs,
+            )
+        )  # fmt: skip
         if region.left_out and not reading:
             region.refuse()
         check(region)
@@ -87,6 +108,21 @@ class Region:
         """Environment variables of a run that leaves out the same."""
         return {LEFT_OUT: ",".join(e.name for e in self.left_out)} if self.left_out else {}
 
+    def check_unchanged(self) -> None:
+        """Check that all files are still as they were when the region was loaded.
+
+        :raises ChangedError: names those that were changed, added or removed
+        """
+        if self.inputs:
+            sources.refuse(sources.differences(self.inputs, sources.digests(self.environment)))
+
+    def reload_certificates(self) -> None:
+        """Take the certificates that this process has issued since."""
+        self.__dict__.pop("certificates", None)
+        if self.inputs:
+            ours = (self.environment.certificates_file, self.environment.ca_file)
+            self.inputs.update(sources.digests_of(ours))
+
     def refuse(self) -> NoReturn:
         """:raises RefusedError: the first of what is left out, and how many more there are"""
         first, *others = self.left_out
@@ -100,13 +136,22 @@ class Region:
 
     @cached_property
     def secrets(self) -> Mapping[str, str]:
-        """All secrets by name; refuses if one is missing."""
+        """All secrets by name; refuses if one is missing, or cannot be what its service takes."""
         secrets = self.load_secrets(self.environment)
-        missing = [n for n in self.catalog.secrets() if not secrets.get(n)]
+        unneeded = ceph.unneeded(self)
+        missing = [n for n in self.catalog.secrets() if not secrets.get(n) and n not in unneeded]
         if missing:
             raise RefusedError(
                 f"{self.environment.secrets_file}: missing secret: {', '.join(missing)}", "scs secrets init"
             )
+        for name, kind in self.catalog.secret_formats.items():
+            if name not in secrets:
+                continue
+            for key in (name, name + credentials.NEXT, name + credentials.PREVIOUS):
+                if not fits(kind, secrets.get(key, secrets[name])):
+                    raise RefusedError(
+                        f"{self.environment.secrets_file}: {key}: not {kind.meaning}", "scs secrets edit: correct it"
+                    )
         return secrets
 
     @cached_property
@@ -121,7 +166,8 @@ class Region:
         containers = {
             c: {f.name: file_format(f.name, f.format) for f in spec.config}
             for s in self.catalog.services.values()
-            for c, spec in s.containers.items()
+            for name, spec in s.containers.items()
+            for c in (name, *((spec.origin,) if isinstance(spec, Repeated) else ()))
         }
         services = {
             s.name: {name: fmt for c in s.containers for name, fmt in containers[c].items()}
@@ -129,6 +175,16 @@ class Region:
         }
         found.check(services, containers, self.inventory.hosts, partly=bool(self.left_out))
         return found
+
+    @cached_property
+    def cloud(self) -> Cloud:
+        """What users find in the cloud, cloud.yml."""
+        return cloud.load(self.environment.path)
+
+    @cached_property
+    def storage(self) -> Storage:
+        """How the region's Ceph keeps its pools."""
+        return storage.load(self.environment.path)
 
     @cached_property
     def users(self) -> Mapping[str, users.User]:
@@ -171,9 +227,32 @@ def check(region: Region) -> None:
     """
     if problems := source.region_problems(region.inventory, region.environment, region.catalog):
         raise ProblemsError(str(region.environment.inventory), problems)
+    for i, opening in enumerate(region.environment.settings.firewall.allow):
+        for group in opening.hosts:
+            if not region.inventory.group(group):
+                at = where(region.environment.file, ("firewall", "allow", i, "hosts"))
+                raise RefusedError(
+                    f"{at}: no host is in group '{group}'", f"there are: {', '.join((ALL, *region.inventory.groups))}"
+                )
+    pools.declared(region, region.storage, region.environment.path)
+    _check_cloud(region)
     for service in region.catalog.services.values():
         if not service.own and (problem := misfit(region, service)):
             raise problem
+
+
+def _check_cloud(region: Region) -> None:
+    """:raises RefusedError: cloud.yml wants what the region has no service for"""
+    file, services = region.environment.path / cloud.FILE, region.catalog.services
+    for name, wanted in region.cloud.volume_types.items():
+        if "cinder" not in services:
+            raise RefusedError(
+                f"{where(file, ('volume_types',))}: this region has no volumes",
+                "add hosts to the inventory's group storage",
+            )
+        if wanted.encrypted and "barbican" not in services:
+            at = where(file, ("volume_types", name, "encrypted"))
+            raise RefusedError(f"{at}: this region has no key manager for the volumes' keys", "remove the key")
 
 
 def fitting(region: Region) -> Region:
@@ -215,8 +294,17 @@ def _without_image(region: Region, service: Service, container: str, image: str)
 
 def _misplaced(region: Region, service: Service) -> RefusedError | None:
     spec = service.directory / "service.yml"
-    keys: dict[tuple[str, ...], tuple[str, ...]] = {("hosts",): service.hosts}
+    keys: dict[tuple[str | int, ...], tuple[str, ...]] = {("hosts",): service.hosts}
     keys |= {("containers", n, "hosts"): c.hosts for n, c in service.containers.items() if c.hosts}
+    keys |= {
+        ("containers", n, "listeners", i, "clients"): tuple(g for g in one.clients or () if g not in (MANAGER, ANYONE))
+        for n, c in service.containers.items()
+        for i, one in enumerate(c.listeners)
+    }
+    keys |= {
+        ("endpoints", n, "clients"): tuple(g for g in e.clients if g not in (MANAGER, ANYONE))
+        for n, e in service.endpoints.items()
+    }
     for key, groups in keys.items():
         for group in groups:
             if not region.inventory.group(group):
@@ -241,6 +329,8 @@ def shared_region(name: str) -> Region:
             # it was well when this run began
             region.refuse()
         expected = os.environ.get(INVENTORY, region.inventory.hash)
+        if os.environ.get(INPUTS, sources.digest(region.inputs)) != sources.digest(region.inputs):
+            raise sources.ChangedError("the region has changed since this plan was made", "repeat the command")
         if region.inventory.hash != expected:
             raise RefusedError(
                 f"{region.environment.inventory}: changed during the run (planned with {expected[:23]}, "

@@ -15,3 +15,5 @@ class Selection:
     services: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     allow: tuple[Impact, ...] = ()
+    data_loss: tuple[str, ...] = ()
+    """pools whose data may be lost"""

@@ -11,7 +11,6 @@ https://docs.openstack.org/openstacksdk/latest/user/config/configuration.html
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from typing import Any
 import yaml
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.base.variables import without_proxies
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
+from scs_deploy.secrets import client, vault
 from scs_deploy.secrets import store as secrets
-from scs_deploy.secrets import vault
 
 PASSWORD = "keystone_admin_password"  # noqa: S105 - a secret's name
 IDENTITY_PORT = 5000
@@ -36,17 +34,17 @@ def name(environment: Environment) -> str:
 
 def clouds_file(environment: Environment) -> Path:
     """clouds.yaml."""
-    return environment.state / "clouds.yaml"
+    return environment.state / client.CLOUDS
 
 
 def client_file(environment: Environment) -> Path:
     """client.yaml, the clouds.yaml of `scs openstack`."""
-    return environment.state / "client.yaml"
+    return environment.state / client.CLIENT
 
 
 def secure_file(environment: Environment) -> Path:
     """secure.yaml, with the password."""
-    return environment.state / "secure.yaml"
+    return environment.state / client.SECURE
 
 
 def clouds(environment: Environment) -> dict[str, Any]:
@@ -70,7 +68,7 @@ def clouds(environment: Environment) -> dict[str, Any]:
 
 def tokens_file(environment: Environment) -> Path:
     """Tokens of the OpenStack client, see tokens.py."""
-    return environment.state / "tokens.json"
+    return environment.state / client.TOKENS
 
 
 def write(environment: Environment) -> list[Path]:
@@ -80,46 +78,28 @@ def write(environment: Environment) -> list[Path]:
 
     :raises RefusedError: secret keystone_admin_password is missing, or secrets.yml cannot be read
     """
-    made_from = _MADE_FROM + _vault_state(environment)
+    made_from = client.secrets_mark(environment.path)
     contents = {
         clouds_file(environment): _text(clouds(environment)),
-        client_file(environment): _text(clouds(environment) | {"cache": {"auth": True}}),
+        client_file(environment): (
+            f"{client.settings_mark(environment.path)}\n{_text(clouds(environment) | {'cache': {'auth': True}})}"
+        ),
     }
-    secure_now = _private(secure_file(environment)) or ""
+    secure_now = client.private(secure_file(environment)) or ""
     if not secure_now.startswith(made_from + "\n"):
         secure = {"clouds": {name(environment): {"auth": {"password": _password(environment)}}}}
         contents[secure_file(environment)] = f"{made_from}\n{_text(secure)}"
     written = []
     for file, text in contents.items():
-        if _private(file) != text:
+        if client.private(file) != text:
             sharing.make_state(environment)
             vault.write(file, text)
             written.append(file)
     return written
 
 
-_MADE_FROM = "# made from secrets.yml "
-
-
 def _text(content: dict[str, Any]) -> str:
     return "---\n" + yaml.safe_dump(content, sort_keys=False)
-
-
-def _vault_state(environment: Environment) -> str:
-    """Which secrets.yml this is: as the file is replaced whenever it changes, without looking into it."""
-    try:
-        seen = environment.secrets_file.stat()
-    except OSError:
-        return "missing"
-    return f"{seen.st_ino}.{seen.st_size}.{seen.st_mtime_ns}"
-
-
-def _private(file: Path) -> str | None:
-    """The content of a file that only its owner may read; None for any other."""
-    try:
-        return None if file.stat().st_mode & 0o077 else file.read_text(encoding="utf-8")
-    except OSError:
-        return None
 
 
 def variables(environment: Environment, base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -127,14 +107,7 @@ def variables(environment: Environment, base: Mapping[str, str] | None = None) -
 
     :param base: default: the variables of this process
     """
-    kept = {k: v for k, v in (os.environ if base is None else base).items() if not k.startswith("OS_")}
-    return without_proxies(kept) | {
-        "OS_CLOUD": name(environment),
-        "OS_CLIENT_CONFIG_FILE": str(client_file(environment).resolve()),
-        "OS_CLIENT_SECURE_FILE": str(secure_file(environment).resolve()),
-        "PYTHON_KEYRING_BACKEND": "scs_deploy.secrets.tokens.TokenFile",
-        "SCS_TOKENS_FILE": str(tokens_file(environment).resolve()),
-    }
+    return client.variables(environment.name, environment.state, base)
 
 
 def _session(*arguments: Any, **options: Any) -> Any:
@@ -146,9 +119,10 @@ def _session(*arguments: Any, **options: Any) -> Any:
     return made
 
 
-def connect(environment: Environment) -> Any:
+def connect(environment: Environment, timeout: float = 60) -> Any:
     """An openstacksdk connection as the region's administrator.
 
+    :param timeout: seconds for an answer
     :raises RefusedError: clouds.yaml or secure.yaml is missing
     """
     # imported here: it takes half a second, which `scs --help` does not need
@@ -167,7 +141,25 @@ def connect(environment: Environment) -> Any:
         load_yaml_config=True,
         session_constructor=_session,  # type: ignore[arg-type]
     )
-    return Connection(config=config.get_one(cloud=name(environment), api_timeout=60))
+    return Connection(config=config.get_one(cloud=name(environment), api_timeout=timeout))
+
+
+def adapter(cloud: Any, service_type: str, user: str, password: str, project: str) -> Any:
+    """A keystoneauth1 adapter for a service's public endpoint, which returns answers of any status.
+
+    :param cloud: a connection, whose region it is
+    :param user: id, like the project's
+    """
+    from keystoneauth1.adapter import Adapter
+    from keystoneauth1.identity.v3 import Password
+
+    config = cloud.config
+    auth = Password(auth_url=config.config["auth"]["auth_url"], user_id=user, password=password, project_id=project)
+    verify, _ = config.get_requests_verify_args()
+    return Adapter(
+        _session(auth=auth, verify=verify, timeout=60), service_type=service_type, interface="public",
+        region_name=config.get_region_name(), raise_exc=False,
+    )  # fmt: skip
 
 
 def _password(environment: Environment) -> str:

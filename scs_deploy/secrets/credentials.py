@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The login that a service uses, and the logins that its server accepts: one, or two during a rotation.
 
-secrets.yml holds the state: `<name>_previous` is the previous value, kept until no client uses it. On a server with one
+secrets.yml holds the state: `<name>_previous` is the previous value, kept until no client uses it; `<name>_next` is one
+that every server must know before any uses it. On a server with one
 password per user, two users alternate instead, `nova` and `nova_b`; `<name>_user` exists while the second is in use.
 """
 
@@ -14,6 +15,7 @@ from pydantic import Field
 from scs_deploy.base.model import Model
 
 PREVIOUS = "_previous"
+NEXT = "_next"
 USER = "_user"
 SECOND = "_b"
 
@@ -28,6 +30,11 @@ class Login(Model):
 def previous(secrets: Mapping[str, str], secret: str) -> str | None:
     """The previous value of a secret that is being rotated, else None."""
     return secrets.get(secret + PREVIOUS)
+
+
+def upcoming(secrets: Mapping[str, str], secret: str) -> str | None:
+    """The value that a secret will have, if servers must know it first, else None."""
+    return secrets.get(secret + NEXT)
 
 
 def user_key(secret: str) -> str:
@@ -64,7 +71,8 @@ def passwords(secrets: Mapping[str, str], secret: str) -> tuple[str, ...]:
 
 
 def base(key: str) -> str:
-    """The secret that a key of secrets.yml belongs to: `x_previous` to `x`, `x_user` to `x_password`."""
-    if key.endswith(PREVIOUS):
-        return key.removesuffix(PREVIOUS)
+    """The secret that a key of secrets.yml belongs to: `x_previous` and `x_next` to `x`, `x_user` to `x_password`."""
+    for suffix in (PREVIOUS, NEXT):
+        if key.endswith(suffix):
+            return key.removesuffix(suffix)
     return key.removesuffix(USER) + "_password" if key.endswith(USER) else key

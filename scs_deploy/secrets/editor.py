@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
@@ -19,13 +20,16 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - the edit gets a private folder there
 _FILESYSTEMS = ("tmpfs", "ramfs")
 
 
-def edit(environment: Environment, resume: Path | None = None) -> list[str]:
+def edit(
+    environment: Environment, resume: Path | None = None, lock: AbstractContextManager[object] | None = None
+) -> list[str]:
     """Open the secrets in the operator's editor.
 
     :param resume: file of an earlier edit to continue
+    :param lock: is held while the file is written: a run that uses the secrets holds it, too
     :returns: names of added, changed and removed secrets, sorted
-    :raises RefusedError: no editor, no in-memory file system, the edit is invalid, or secrets.yml changed in the
-        meantime. The edit is kept in the last two cases, and the hint names its file.
+    :raises RefusedError: no editor, no in-memory file system, the edit is invalid, a run uses the secrets, or
+        secrets.yml changed in the meantime. The edit is kept in the last three cases, and the hint names its file.
     """
     before = vault.read(environment, environment.secrets_file)
     known = secrets.parse(before, environment.secrets_file)
@@ -47,12 +51,13 @@ def edit(environment: Environment, resume: Path | None = None) -> list[str]:
         raise RefusedError(f"{error.message}; nothing changed", kept) from None
     changed = sorted(n for n in {*known, *values} if known.get(n) != values.get(n))
     if text != before:
-        with vault.locked(environment):
-            if vault.read(environment, environment.secrets_file) != before:
-                raise RefusedError(
-                    f"{environment.secrets_file}: changed in the meantime; your edit was not saved", kept
-                )
-            vault.save(environment, environment.secrets_file, text)
+        try:
+            with lock or nullcontext(), vault.locked(environment):
+                if vault.read(environment, environment.secrets_file) != before:
+                    raise RefusedError(f"{environment.secrets_file}: changed in the meantime")
+                vault.save(environment, environment.secrets_file, text)
+        except RefusedError as error:
+            raise RefusedError(f"{error.message}; your edit was not saved", kept) from None
     _forget(file)
     return changed
 

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The region's certificate authority and the certificates it issues, in `certificates.yml` (ansible-vault).
+"""The region's certificates, in `certificates.yml` (ansible-vault): its CA, those of its groups, and what they issued.
 
-All keys are EC P-256. Each certificate is valid for TLS servers and clients.
+Servers that anybody may talk to have certificates of the region's CA. Where both sides show one, it is of their group's
+CA, so that a server accepts the group's members and nobody else. See `groups`.
 """
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import Field
@@ -18,23 +16,9 @@ from pydantic import Field
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, parse_yaml, validate
 from scs_deploy.environment.environment import Environment
-from scs_deploy.secrets import vault
-
-if TYPE_CHECKING:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-CA_DAYS = 3653
-LEAF_DAYS = 365
-RENEW_DAYS = 30
-"""`ensure` reissues certificates that expire within this many days."""
-
-
-class Leaf(Model):
-    """A certificate and its key, PEM."""
-
-    cert: str
-    key: str = Field(repr=False)
+from scs_deploy.secrets import groups, issuing, vault
+from scs_deploy.secrets.groups import Group, Stage
+from scs_deploy.secrets.issuing import Leaf, Wanted
 
 
 class Certificates(Model):
@@ -43,9 +27,12 @@ class Certificates(Model):
     ca_pem: str
     """every trusted CA: one, or two while the CA is being exchanged. The CA that issues certificates comes first."""
     leaves: dict[str, Leaf]
+    """those that servers and clients present"""
+    group_pem: dict[str, str] = Field(default_factory=dict)
+    """group: every CA whose certificates its members accept"""
 
     def leaf(self, name: str) -> Leaf:
-        """A certificate by name: a host's, `api-internal`, `api-external` or `registry`.
+        """A certificate by name: `<purpose>/<host>`, `api-internal`, `api-external` or `registry`.
 
         :raises RefusedError: no such certificate
         """
@@ -53,21 +40,50 @@ class Certificates(Model):
             raise RefusedError(f"certificates.yml: no certificate '{name}'", "scs secrets init")
         return self.leaves[name]
 
+    def accepted(self, names: Iterable[str]) -> str:
+        """The CAs of groups, PEM; without a group the region's.
+
+        :raises RefusedError: no such group
+        """
+        wanted = list(names)
+        for name in wanted:
+            if name not in self.group_pem:
+                raise RefusedError(f"certificates.yml: no group '{name}'", "scs secrets init")
+        return "".join(self.group_pem[n] for n in wanted) or self.ca_pem
+
 
 class _Store(Model):
     """The content of certificates.yml."""
 
     ca: Leaf
     leaves: dict[str, Leaf] = Field(default_factory=dict)
+    groups: dict[str, Group] = Field(default_factory=dict)
     next_ca: Leaf | None = Field(default=None, description="trusted, but does not issue certificates yet")
     previous_ca: str | None = Field(
         default=None, description="still trusted, but no longer issues certificates; its key is deleted"
+    )
+    departed: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="of hosts that were removed: certificates of the region's CA, which cannot be taken back",
     )
 
     @property
     def bundle(self) -> str:
         """All trusted CA certificates, PEM."""
         return "".join((self.ca.cert, self.next_ca.cert if self.next_ca else "", self.previous_ca or ""))
+
+    @property
+    def presented(self) -> dict[str, Leaf]:
+        """The certificates that servers and clients present."""
+        old = {n: leaf for g in self.groups.values() for n, leaf in g.presented.items()}
+        return self.leaves | {n: leaf for n, leaf in old.items() if n in self.leaves}
+
+    def issuer(self, wanted: Wanted) -> Leaf | None:
+        """The CA of a certificate; None: its group has none yet."""
+        if not wanted.group:
+            return self.ca
+        group = self.groups.get(wanted.group)
+        return group.ca if group else None
 
 
 class Exchange(StrEnum):
@@ -84,10 +100,12 @@ def load(environment: Environment) -> Certificates:
     :raises RefusedError: certificates.yml is missing or invalid, or the vault password is missing or wrong
     """
     store = _read(environment)
-    return Certificates(ca_pem=store.bundle, leaves=store.leaves)
+    return Certificates(
+        ca_pem=store.bundle, leaves=store.presented, group_pem={n: g.bundle for n, g in store.groups.items()}
+    )
 
 
-def stale(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:
+def stale(environment: Environment, leaves: Mapping[str, Wanted]) -> list[str]:
     """Names of the certificates that `ensure` would issue. Changes nothing.
 
     :raises RefusedError: certificates.yml is missing or cannot be read
@@ -95,31 +113,53 @@ def stale(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list
     return _stale(_load(environment), leaves)
 
 
-def ensure(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:
-    """Issue every certificate that is missing, has other names than wanted, or expires within 30 days.
+def ensure(environment: Environment, leaves: Mapping[str, Wanted]) -> list[str]:
+    """Issue every certificate that is missing, says something else than wanted, or expires within 30 days.
 
-    Creates the CA (valid for 10 years) if it is missing, and writes its certificate to ca.crt.
+    Creates CAs that are missing (valid for 10 years), and writes the region's to ca.crt. Removes certificates that are
+    not wanted any more: a group that such a host was in gets a new CA, see `advance`.
 
-    :param leaves: name -> DNS names and IP addresses; the first one becomes the common name
     :returns: names of the certificates issued, sorted
     :raises RefusedError: no vault password, or certificates.yml cannot be read
     """
     with vault.locked(environment):
         vault.password(environment)
+        region = environment.settings.region
         present = _load(environment) if environment.certificates_file.exists() else None
-        ca = present.ca if present else _new_ca(environment.settings.region)
-        kept = dict(present.leaves) if present else {}
-        issued = _stale(_Store(ca=ca, leaves=kept), leaves)
-        for name in issued:
-            kept[name] = _issue(ca, list(leaves[name]))
-        store = (present or _Store(ca=ca)).model_copy(update={"leaves": dict(sorted(kept.items()))})
-        if issued or not present:
+        store = present or _Store(ca=issuing.new_ca(f"SCS {region} CA"))
+        store = _without_strangers(_with_groups(store, leaves, region), leaves, region)
+        issued = _stale(store, leaves)
+        store = _reissued(store, leaves, issued)
+        if store != present:
             _save(environment, store)
         _publish(environment, store)
         return issued
 
 
-def renew(environment: Environment, leaves: Mapping[str, Iterable[str]], names: Iterable[str]) -> list[str]:
+def advance(environment: Environment) -> list[str]:
+    """Take every exchange of a group's CA to its next stage, once all hosts have the last one.
+
+    :returns: names of those groups; empty: there is no exchange
+    :raises RefusedError: certificates.yml is missing or cannot be read
+    """
+    with vault.locked(environment):
+        store = _load(environment)
+        moving = sorted(n for n, g in store.groups.items() if g.stage)
+        if moving:
+            found = store.groups | {n: groups.following(store.groups[n]) for n in moving}
+            _save(environment, store.model_copy(update={"groups": found}))
+        return moving
+
+
+def moving(environment: Environment) -> list[str]:
+    """Names of the groups that exchange their CA.
+
+    :raises RefusedError: certificates.yml is missing or cannot be read
+    """
+    return sorted(n for n, g in _read(environment).groups.items() if g.stage)
+
+
+def renew(environment: Environment, leaves: Mapping[str, Wanted], names: Iterable[str]) -> list[str]:
     """Reissue certificates regardless of their expiry. Returns their names, sorted.
 
     :param leaves: as for `ensure`
@@ -129,13 +169,12 @@ def renew(environment: Environment, leaves: Mapping[str, Iterable[str]], names: 
     chosen = sorted(set(names))
     check_names(chosen, leaves)
     with vault.locked(environment):
-        store = _load(environment)
-        fresh = {n: _issue(store.ca, list(leaves[n])) for n in chosen}
-        _save(environment, store.model_copy(update={"leaves": dict(sorted((store.leaves | fresh).items()))}))
+        store = _with_groups(_load(environment), leaves, environment.settings.region)
+        _save(environment, _reissued(store, leaves, chosen))
     return chosen
 
 
-def check_names(names: Iterable[str], leaves: Mapping[str, Iterable[str]]) -> None:
+def check_names(names: Iterable[str], leaves: Mapping[str, Wanted]) -> None:
     """Check that all names are certificates of the region.
 
     :raises RefusedError: names the first unknown certificate
@@ -153,25 +192,31 @@ def exchange(environment: Environment) -> Exchange:
     return _exchange(_load(environment))
 
 
-def trust_next(environment: Environment) -> None:
+def trust_next(environment: Environment, leaves: Mapping[str, Wanted]) -> None:
     """Create the next CA and trust it in addition to the current one. Idempotent.
 
+    Each group begins to exchange its own CA, too, and gets certificates of the new one; see `advance`.
+
+    :param leaves: as for `ensure`
     :raises RefusedError: the previous CA is still trusted, or certificates.yml cannot be read
     """
     with vault.locked(environment):
         store = _load(environment)
+        region = environment.settings.region
         if store.previous_ca:
             raise RefusedError(
                 f"{environment.certificates_file}: the last CA exchange is not finished", "scs certs rotate --ca"
             )
         if not store.next_ca:
-            store = store.model_copy(update={"next_ca": _new_ca(environment.settings.region)})
+            found = {n: _succeeded(store, n, region) for n in store.groups}
+            store = store.model_copy(update={"next_ca": issuing.new_ca(f"SCS {region} CA"), "groups": found})
+            store = _reissued(store, leaves, [n for n in _stale(store, leaves) if leaves[n].group in found])
             _save(environment, store)
         _publish(environment, store)
 
 
-def issue_with_next(environment: Environment, leaves: Mapping[str, Iterable[str]]) -> list[str]:
-    """Reissue every certificate with the next CA. Both CAs stay trusted; the old CA's key is deleted.
+def issue_with_next(environment: Environment, leaves: Mapping[str, Wanted]) -> list[str]:
+    """Reissue every certificate of the region's CA with the next CA. Both stay trusted; the old CA's key is deleted.
 
     :returns: names of the certificates issued, sorted; empty if this was done before
     :raises RefusedError: no next CA exists
@@ -182,12 +227,18 @@ def issue_with_next(environment: Environment, leaves: Mapping[str, Iterable[str]
             return []
         if not store.next_ca:
             raise RefusedError(f"{environment.certificates_file}: no next CA", "scs certs rotate --ca")
-        ca = store.next_ca
-        fresh = {n: _issue(ca, list(names)) for n, names in sorted(leaves.items())}
-        store = _Store(ca=ca, leaves=fresh, previous_ca=store.ca.cert)
-        _save(environment, store)
+        store = _Store(
+            ca=store.next_ca,
+            leaves=store.leaves,
+            groups=store.groups,
+            previous_ca=store.ca.cert,
+            departed=store.departed,
+        )
+        store = _with_groups(store, leaves, environment.settings.region)
+        issued = _stale(store, leaves)
+        _save(environment, _reissued(store, leaves, issued))
         _publish(environment, store)
-        return sorted(fresh)
+        return issued
 
 
 def forget_previous(environment: Environment) -> bool:
@@ -199,6 +250,7 @@ def forget_previous(environment: Environment) -> bool:
         store = _load(environment)
         present = store.previous_ca is not None
         store = store.model_copy(update={"previous_ca": None})
+        store = store.model_copy(update={"departed": _still_accepted(store)})
         if present:
             _save(environment, store)
         _publish(environment, store)
@@ -206,7 +258,7 @@ def forget_previous(environment: Environment) -> bool:
 
 
 def authorities(environment: Environment) -> list[tuple[str, str]]:
-    """(role, PEM) of every trusted CA; the role is `issues`, `next` or `previous`.
+    """(role, PEM) of every trusted CA; the role is `issues`, `next` or `previous`, or the group's name.
 
     :raises RefusedError: certificates.yml is missing or cannot be read
     """
@@ -215,8 +267,89 @@ def authorities(environment: Environment) -> list[tuple[str, str]]:
         "issues": store.ca.cert,
         "next": store.next_ca.cert if store.next_ca else "",
         "previous": store.previous_ca or "",
+        **{name: group.ca.cert for name, group in store.groups.items()},
     }
     return [(role, pem) for role, pem in roles.items() if pem]
+
+
+def departed(environment: Environment) -> list[tuple[str, str]]:
+    """(name, PEM) of each certificate of a removed host that clients still accept: until it expires or the CA goes.
+
+    :raises RefusedError: certificates.yml is missing or cannot be read
+    """
+    store = _read(environment)
+    return [(name, pem) for name, pems in _still_accepted(store).items() for pem in pems]
+
+
+def _still_accepted(store: _Store) -> dict[str, tuple[str, ...]]:
+    trusted = [pem for pem in (store.ca.cert, store.next_ca.cert if store.next_ca else "", store.previous_ca) if pem]
+    found = {
+        name: tuple(p for p in pems if any(issuing.accepted(p, ca) for ca in trusted))
+        for name, pems in store.departed.items()
+    }
+    return {name: pems for name, pems in found.items() if pems}
+
+
+def _with_departed(store: _Store, gone: Mapping[str, Leaf]) -> _Store:
+    """With the certificates of hosts that are gone, which only the region's CA can end: groups have others."""
+    found = dict(store.departed)
+    for name, leaf in gone.items():
+        if "/" in name:
+            found[name] = tuple(dict.fromkeys((*found.get(name, ()), leaf.cert)))
+    return store.model_copy(update={"departed": _still_accepted(store.model_copy(update={"departed": found}))})
+
+
+def _with_groups(store: _Store, leaves: Mapping[str, Wanted], region: str) -> _Store:
+    """With a CA for every group. Where hosts had one certificate for everything, each group begins with those."""
+    found = dict(store.groups)
+    for name, members in groups.members(leaves).items():
+        if name in found:
+            continue
+        group = Group(ca=groups.authority(name, region))
+        earlier = {} if store.groups else _of_hosts(store, members)
+        if earlier:
+            group = Group(ca=group.ca, stage=Stage.TRUST, retiring=store.bundle, presented=earlier)
+        found[name] = group
+    return store.model_copy(update={"groups": dict(sorted(found.items()))})
+
+
+def _of_hosts(store: _Store, members: Iterable[str]) -> dict[str, Leaf]:
+    hosts = {m: m.partition("/")[2] for m in members}
+    return {m: store.leaves[h] for m, h in hosts.items() if h in store.leaves}
+
+
+def _without_strangers(store: _Store, leaves: Mapping[str, Wanted], region: str) -> _Store:
+    """Without certificates that are not wanted. Where a group had one that is still valid, with another CA."""
+    gone = {n: leaf for n, leaf in store.leaves.items() if n not in leaves}
+    if not gone:
+        return store
+    kept = {n: leaf for n, leaf in store.leaves.items() if n in leaves}
+    remaining = groups.members(leaves)
+    found = {n: g for n, g in store.groups.items() if n in remaining}
+    store = _with_departed(store, gone).model_copy(update={"leaves": kept, "groups": found})
+    left = {groups.of(n) for n, leaf in gone.items() if not issuing.expired(leaf)}
+    return store.model_copy(
+        update={"groups": {n: _succeeded(store, n, region) if n in left else g for n, g in found.items()}}
+    )
+
+
+def _succeeded(store: _Store, name: str, region: str) -> Group:
+    members = {n: leaf for n, leaf in store.leaves.items() if groups.of(n) == name}
+    return groups.succeed(store.groups[name], name, region, members)
+
+
+def _stale(store: _Store, leaves: Mapping[str, Wanted]) -> list[str]:
+    found = []
+    for name, wanted in leaves.items():
+        leaf, ca = store.leaves.get(name), store.issuer(wanted)
+        if leaf is None or ca is None or not issuing.good(leaf, wanted, ca):
+            found.append(name)
+    return sorted(found)
+
+
+def _reissued(store: _Store, leaves: Mapping[str, Wanted], names: Iterable[str]) -> _Store:
+    fresh = {n: issuing.issue(ca, leaves[n]) for n in names if (ca := store.issuer(leaves[n]))}
+    return store.model_copy(update={"leaves": dict(sorted((store.leaves | fresh).items()))})
 
 
 def _exchange(store: _Store) -> Exchange:
@@ -226,7 +359,7 @@ def _exchange(store: _Store) -> Exchange:
 
 
 def _save(environment: Environment, store: _Store) -> None:
-    plain = yaml.safe_dump(store.model_dump(exclude_none=True), default_style="|")
+    plain = yaml.safe_dump(store.model_dump(mode="json", exclude_none=True), default_style="|")
     vault.save(environment, environment.certificates_file, "---\n" + plain)
 
 
@@ -247,147 +380,10 @@ def _load(environment: Environment) -> _Store:
     parts = {"ca": store.ca, **{f"leaves.{n}": leaf for n, leaf in store.leaves.items()}}
     if store.next_ca:
         parts["next_ca"] = store.next_ca
+    for name, group in store.groups.items():
+        parts[f"groups.{name}.ca"] = group.ca
+        parts |= {f"groups.{name}.presented.{n}": leaf for n, leaf in group.presented.items()}
     for key, leaf in parts.items():
-        if wrong := _damage(leaf):
+        if wrong := issuing.damage(leaf):
             raise RefusedError(f"{environment.certificates_file}: {key}.{wrong}", "restore the file from a backup")
     return store
-
-
-def _damage(leaf: Leaf) -> str:
-    """What of a certificate and its key cannot be used; empty if nothing."""
-    from cryptography import x509
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    try:
-        cert = x509.load_pem_x509_certificate(leaf.cert.encode())
-        public = cert.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return "cert: is not a PEM certificate"
-    try:
-        key = load_pem_private_key(leaf.key.encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return "key: is not a PEM key without a password"
-    return "" if key.public_key() == public else "key: is not the key of the certificate"
-
-
-def _stale(store: _Store, leaves: Mapping[str, Iterable[str]]) -> list[str]:
-    known = store.leaves
-    return sorted(n for n, names in leaves.items() if n not in known or not _good(known[n], list(names), store.ca))
-
-
-def _good(leaf: Leaf, names: list[str], ca: Leaf) -> bool:
-    from cryptography import x509
-
-    cert = x509.load_pem_x509_certificate(leaf.cert.encode())
-    try:
-        present = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return False
-    authority = x509.load_pem_x509_certificate(ca.cert.encode())
-    lasts = cert.not_valid_after_utc - _now() >= datetime.timedelta(days=RENEW_DAYS)
-    return (
-        set(present) == set(_names(names))
-        and cert.issuer == authority.subject
-        # no certificate outlives the CA: a new one would expire at the same time
-        and (lasts or cert.not_valid_after_utc >= authority.not_valid_after_utc)
-    )
-
-
-def _new_ca(region: str) -> Leaf:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    # the serial distinguishes regions of the same name in a client's trust store
-    serial = x509.random_serial_number()
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"SCS {region} CA {serial % 2**32:08x}"[:64])])
-    now = _now()
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(serial)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=CA_DAYS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(ca=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-    return _signed(builder, key, key)
-
-
-def _issue(ca: Leaf, names: list[str]) -> Leaf:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    authority = x509.load_pem_x509_certificate(ca.cert.encode())
-    signer = load_pem_private_key(ca.key.encode(), password=None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = _now()
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])]))
-        .issuer_name(authority.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(max(now - datetime.timedelta(hours=1), authority.not_valid_before_utc))
-        .not_valid_after(min(now + datetime.timedelta(days=LEAF_DAYS), authority.not_valid_after_utc))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(ca=False), critical=True)
-        .add_extension(
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
-        )
-        .add_extension(x509.SubjectAlternativeName(_names(names)), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
-    )
-    return _signed(builder, key, signer)
-
-
-def _signed(
-    builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey
-) -> Leaf:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    cert = builder.sign(signer, hashes.SHA256())
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return Leaf(cert=cert.public_bytes(Encoding.PEM).decode(), key=private.decode())
-
-
-def _usage(ca: bool) -> x509.KeyUsage:
-    from cryptography import x509
-
-    return x509.KeyUsage(
-        digital_signature=not ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _names(names: list[str]) -> list[x509.GeneralName]:
-    from cryptography import x509
-
-    general: list[x509.GeneralName] = []
-    for name in names:
-        try:
-            general.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            general.append(x509.DNSName(name))
-    return general
-
-
-def _now() -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC)

@@ -17,6 +17,7 @@ import shutil
 import string
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,9 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.reading import read_text
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
+
+_holding = threading.local()
+"""The lock files that a thread holds."""
 
 _HEADER = "$ANSIBLE_VAULT"
 _ROTATION = "vault-rotation"
@@ -225,11 +229,23 @@ def write(file: Path, text: str, mode: int = 0o600) -> None:
 
 @contextmanager
 def locked(environment: Environment) -> Iterator[None]:
-    """Lock the vault files while they are read, changed and written back, so that no concurrent change is lost."""
+    """Lock the vault files while they are read, changed and written back, so that no concurrent change is lost.
+
+    A thread that holds the lock may ask for it again.
+    """
     _state(environment)
-    with (environment.state / "vault.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    file = environment.state / "vault.lock"
+    held = getattr(_holding, "files", frozenset[Path]())
+    if file in held:
         yield
+        return
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        _holding.files = held | {file}
+        try:
+            yield
+        finally:
+            _holding.files = held
 
 
 def rotate(environment: Environment, new: bytes) -> list[Path]:
@@ -271,12 +287,19 @@ def _finish_rotation(environment: Environment) -> None:
     staged = environment.state / _ROTATION
     if not staged.is_dir():
         return
+    with locked(environment):
+        # whoever held the lock may have finished it, and changed the files since
+        if staged.is_dir():
+            _finish(environment, staged)
+
+
+def _finish(environment: Environment, staged: Path) -> None:
     targets = {f.name: f for f in (environment.secrets_file, environment.certificates_file)}
     file = password_file(environment)
     if file is not None:
         targets[_PASSWORD] = file
     for name, target in targets.items():
-        # another process may finish it at the same time; both write the same content
+        # an interrupted finish has removed some already
         with suppress(FileNotFoundError):
             write(target.resolve(), (staged / name).read_text(encoding="utf-8"))
     shutil.rmtree(staged, ignore_errors=True)

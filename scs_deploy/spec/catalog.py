@@ -8,11 +8,16 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from pydantic import Field
+
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, load_model, where
-from scs_deploy.spec import drivers
+from scs_deploy.spec import drivers, storage_rules
+from scs_deploy.spec.certificate import Certificate
 from scs_deploy.spec.complete import complete
+from scs_deploy.spec.container import ForEach
+from scs_deploy.spec.secret import Format
 from scs_deploy.spec.service import LAYERS, Service
 from scs_deploy.spec.setting import Setting
 from scs_deploy.spec.sources import source
@@ -29,12 +34,24 @@ class LeftOut(Model):
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+class Series(Model):
+    """A container with `for_each`, before it became one for each disk of the inventory."""
+
+    service: str
+    hosts: tuple[str, ...]
+    each: ForEach
+
+
 class Catalog(Model):
     """Services by name, each after what it requires."""
 
     services: dict[str, Service]
     waves: dict[str, int]
     """service: its distance from the services that require nothing; equal numbers may be deployed together"""
+    series: dict[str, Series] = Field(default_factory=dict)
+    """container with `for_each`: what it was in its spec; once the catalog fits an inventory"""
+    absent: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """service: the groups without hosts, because of which this region is without it"""
     left_out: tuple[LeftOut, ...] = ()
     """the operator's own services with an error, see `spec.own`"""
 
@@ -59,6 +76,11 @@ class Catalog(Model):
         return {k: v.default for k, v in self.declared.items()}
 
     @cached_property
+    def certificates(self) -> dict[str, Certificate]:
+        """Every certificate that a service declares, by name."""
+        return {n: c for s in self.services.values() for n, c in s.certificates.items()}
+
+    @cached_property
     def declared(self) -> dict[str, Setting]:
         """Every operator variable."""
         return {k: v for s in self.services.values() for k, v in s.settings.items()}
@@ -66,6 +88,11 @@ class Catalog(Model):
     def secrets(self) -> list[str]:
         """Names of every secret that any service declares or derives, sorted."""
         return sorted({name for s in self.services.values() for name in s.all_secrets})
+
+    @cached_property
+    def secret_formats(self) -> dict[str, Format]:
+        """Every secret that is no password: what it is."""
+        return {n: f for s in self.services.values() for n, f in s.secret_formats.items()}
 
     def required(self, service: str) -> frozenset[str]:
         """Everything that `service` requires, directly or through others."""
@@ -97,6 +124,14 @@ class Catalog(Model):
                 chosen.add(name)
             elif name in self.owner:
                 chosen.add(self.owner[name])
+            elif name in self.series:
+                chosen.add(self.series[name].service)
+            elif name in self.absent:
+                groups = ", ".join(self.absent[name])
+                raise RefusedError(
+                    f"this region has no service '{name}': no host is in group {groups}",
+                    f"add hosts to the inventory's group {groups}",
+                )
             elif members := {s.name for s in self.services.values() if s.layer == name}:
                 chosen |= members
             else:
@@ -167,6 +202,27 @@ def check_requires(service: Service, found: Mapping[str, Service]) -> None:
         if LAYERS.index(found[name].layer) > LAYERS.index(service.layer):
             at = where(spec, ("requires", i))
             raise RefusedError(f"{at}: '{name}' is in layer {found[name].layer}, above {service.layer}")
+    check_certificates(service, found)
+    storage_rules.check(service, found)
+
+
+def check_certificates(service: Service, found: Mapping[str, Service]) -> None:
+    """:raises RefusedError: a container uses or accepts a certificate that the service cannot have"""
+    spec = service.directory / "service.yml"
+    known = {n: c for s in (service, *(found[r] for r in service.requires)) for n, c in s.certificates.items()}
+    groups = [n for n, c in known.items() if c.group]
+    for name, container in service.containers.items():
+        for use in container.tls:
+            at = ("containers", name, "tls")
+            if use.certificate not in known:
+                raise RefusedError(f"{where(spec, at)}: no certificate '{use.certificate}'", _there_are(known))
+            if wrong := [n for n in use.accepts if n not in groups]:
+                raise RefusedError(f"{where(spec, at)}: accepts: no group '{wrong[0]}'", _there_are(groups))
+
+
+def _there_are(names: Iterable[str]) -> str:
+    shown = ", ".join(sorted(names)) or "none"
+    return f"there are, in this service and those that it requires: {shown}"
 
 
 def check_cluster(service: Service) -> None:
@@ -181,11 +237,15 @@ def check_cluster(service: Service) -> None:
 class Taken:
     """The names and ports of services, which no other service may have."""
 
-    KINDS = ("containers", "endpoints", "databases", "settings", "key_rotations", "backup")
+    KINDS = (
+        "containers", "endpoints", "databases", "settings", "key_rotations", "backup", "certificates", "pools",
+        "ceph_clients",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, str], str] = {}
         self._ports: dict[int, str] = {}
+        self._ingresses: dict[int, str] = {}
 
     @classmethod
     def of(cls, services: Iterable[Service]) -> Taken:
@@ -210,13 +270,23 @@ class Taken:
                     f"{at}: service {self._names[kind, name]} has this {what} too", "choose another name"
                 )
         ports: dict[int, str] = {}
+        ingresses: dict[int, str] = {}
         for name, endpoint in service.endpoints.items():
             if owner := ports.get(endpoint.port) or self._ports.get(endpoint.port):
                 at = where(spec, ("endpoints", name))
                 raise RefusedError(f"{at}: port {endpoint.port} belongs to {owner}", "choose another port")
             ports[endpoint.port] = service.name
+            for port, process in endpoint.ingresses.items():
+                if owner := ingresses.get(port) or self._ingresses.get(port):
+                    at = where(spec, ("endpoints", name))
+                    raise RefusedError(
+                        f"{at}: port {process} of its process gives it port {port} for TLS, which {owner} has",
+                        "choose another backend_port",
+                    )
+            ingresses |= dict.fromkeys(endpoint.ingresses, service.name)
         self._names |= dict.fromkeys(names, service.name)
         self._ports |= ports
+        self._ingresses |= ingresses
 
 
 def _waves(found: dict[str, Service]) -> dict[str, int]:

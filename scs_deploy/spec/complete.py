@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from scs_deploy.spec.container import POLICY_FILE, ConfigFile, Container, Health
+from scs_deploy.spec.container import CACHE_DIRECTORY, CACHE_FILES, POLICY_FILE, ConfigFile, Container, Health
 from scs_deploy.spec.job import Job
 from scs_deploy.spec.service import Service
 from scs_deploy.spec.setting import Setting
@@ -27,20 +27,43 @@ Source: https://docs.openstack.org/oslo.upgradecheck/latest/user/usage.html
 
 
 def complete(service: Service) -> Service:
-    """The service with all that `wsgi` and `policy` of its containers and `preflight: status` of its jobs stand for."""
-    containers = {n: _policy(_wsgi(service, n, c) if c.wsgi else c) for n, c in service.containers.items()}
+    """The service with all that `wsgi`, `cache` and `policy` of its containers and `status` of its jobs mean."""
+    containers = {
+        n: _policy(service, _cache(_wsgi(service, n, c) if c.wsgi else c)) for n, c in service.containers.items()
+    }
+    endpoints = {
+        n: e.model_copy(update={"loopback": True})
+        if e.protocol == "http" and service.containers[service.listens(e)].wsgi else e
+        for n, e in service.endpoints.items()
+    }  # fmt: skip
     workers = {f"{service.name}_workers": WORKERS} if any(c.wsgi for c in containers.values()) else {}
     return service.model_copy(
         update={
             "containers": containers,
+            "endpoints": endpoints,
             "jobs": {n: _status(service, j) if j.preflight == "status" else j for n, j in service.jobs.items()},
             "settings": workers | service.settings,
         }
     )
 
 
-def _policy(container: Container) -> Container:
-    return container.model_copy(update={"config": (*container.config, POLICY_FILE)}) if container.policy else container
+def _policy(service: Service, container: Container) -> Container:
+    if not container.policy:
+        return container
+    own = (service.directory / f"{POLICY_FILE.name}.j2").is_file()
+    file = POLICY_FILE.model_copy(update={"optional": not own})
+    return container.model_copy(update={"config": (*container.config, file)})
+
+
+def _cache(container: Container) -> Container:
+    if not container.cache:
+        return container
+    return container.model_copy(
+        update={
+            "config": (*container.config, *CACHE_FILES),
+            "environment": {"PYTHONPATH": CACHE_DIRECTORY, **container.environment},
+        }
+    )
 
 
 def _wsgi(service: Service, name: str, container: Container) -> Container:

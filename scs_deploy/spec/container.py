@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from scs_deploy.base.model import Written
 from scs_deploy.base.words import Words
+from scs_deploy.spec.certificate import Use, uses
+from scs_deploy.spec.listener import Listener
 
 
 def _argv(value: Any) -> Any:
@@ -60,7 +62,11 @@ class Health(Written):
     """How Docker and the rolling engine tell a container that works from one that only runs: one of the three."""
 
     http: str | None = Field(default=None, description="path that answers below 400 on the container's endpoint")
-    tcp: int | None = Field(default=None, description="port that accepts a connection on the management address")
+    tcp: int | None = Field(
+        default=None,
+        description="port that accepts a connection: where its endpoints' processes listen, else on the management "
+        "address",
+    )
     command: Argv | None = Field(default=None, description="exits 0 inside the container")
     timeout: int = Field(default=300, description="seconds that a roll waits for it")
 
@@ -79,10 +85,10 @@ class Reload(Written):
     itself: bool = Field(
         default=False, description="nothing is done: it reads these files anew when it needs them, or never"
     )
-    only: Literal["leaf", "tls"] | None = Field(
+    only: Literal["leaf", "peers", "tls"] | None = Field(
         default=None,
-        description="`leaf`: takes its host's new certificate and key only, `tls`: the CA's too; any other file "
-        "restarts it; absent: takes every file",
+        description="`leaf`: takes new certificates and keys of its own only, `peers`: the CAs of `tls` too, `tls`: "
+        "and the region's CA; any other file restarts it; absent: takes every file",
     )
 
     @model_validator(mode="after")
@@ -110,13 +116,22 @@ class Roll(Written):
         description="file on the host: touched before the container is killed, not stopped, for a new one that goes on "
         "with what it leaves on the host, e.g. addresses",
     )
-    timeout: int = Field(default=300, description="seconds that the gate is asked, and that a handover may take")
+    alone: bool = Field(
+        default=False,
+        description="of several such containers on a host, each is asked, changed and healthy again before the next "
+        "one is asked",
+    )
+    timeout: int = Field(
+        default=300,
+        description="seconds that the gate is asked, and that a handover may take; a gate that exits with 75 and "
+        "begins its output with what is left, in numbers (`3 120: ...`), is given it again whenever that becomes less",
+    )
 
 
 class Agent(Written):
     """A process that reports to an API; a rolling change waits until the API knows that it works again."""
 
-    api: Literal["compute", "network"] = Field(description="which one")
+    api: Literal["compute", "network", "block-storage"] = Field(description="which one")
     binary: str = Field(description="as the API calls it, e.g. nova-compute")
 
 
@@ -141,6 +156,11 @@ class ConfigFile(Written):
         default=False, description="there only if an override of the operator is, which is all of it; has no source"
     )
 
+
+CACHE_DIRECTORY = "/etc/scs/cache"
+
+CACHE_FILES = tuple(ConfigFile(name=n, path=f"{CACHE_DIRECTORY}/{n}") for n in ("memcache.py", "cache.json"))
+"""Of a container with `cache`: the module that Python's programs find as `memcache`, and how it logs in and signs."""
 
 POLICY_FILE = ConfigFile(name="policy.yaml", format="policy", optional=True)
 """Of a container with `policy`."""
@@ -169,6 +189,17 @@ def _wsgi(value: Any) -> Any:
     return {"program": value} if isinstance(value, str) else value
 
 
+class ForEach(Written):
+    """What a container exists once for, on each of its hosts: `disks`, or a mapping that chooses among them."""
+
+    list: Literal["disks"] = Field(description="of the host's entry in the inventory")
+    roles: tuple[str, ...] = Field(default=(), description="only disks of these roles; default: all")
+
+
+def _each(value: Any) -> Any:
+    return {"list": value} if isinstance(value, str) else value
+
+
 class Container(Written):
     """One process of a service. Names follow Docker's. Host networking always; never privileged."""
 
@@ -183,16 +214,39 @@ class Container(Written):
     hosts: Groups | None = Field(
         default=None, description="inventory group, list of groups, or `all`; default: the service's"
     )
+    for_each: Annotated[ForEach | None, BeforeValidator(_each)] = Field(
+        default=None,
+        description="one container for each of the host's disks, named `<container>_<name of the disk>`; its files and "
+        "texts such as `volumes`, `devices`, `command` know the disk as `item`, e.g. `item.name`",
+    )
+    ingress: bool = Field(
+        default=False,
+        description="passes requests that load balancers of other hosts send over TLS on to the HTTP processes of its "
+        "own host: runs where there are such processes, if a load balancer is elsewhere, whatever `hosts` says",
+    )
     config: Annotated[tuple[ConfigFile, ...], BeforeValidator(_config)] = Field(
         default=(), description="files that it reads and programs that it runs"
     )
     policy: bool = Field(
         default=False,
         description="enforces rules of oslo.policy: the operator's `config/<service>/policy.yaml` changes them, and "
-        "templates know its path as `policy_file`",
+        "templates know its path as `policy_file`; `policy.yaml.j2` beside service.yml holds the service's own",
+    )
+    cache: bool = Field(
+        default=False,
+        description="keeps values in the region's memcached, which its service requires: what its programs import as "
+        "`memcache` speaks TLS, logs in, signs values with `<service>_cache_secret`, and reads no others",
+    )
+    ceph: tuple[str, ...] = Field(
+        default=(),
+        description="Ceph clients of this service or of one that it requires: where the region has Ceph, it gets "
+        "`/etc/ceph/ceph.conf`, and of each `/etc/ceph/ceph.client.<name>.keyring`",
     )
     config_dir: str | None = Field(default=None, description="default: /etc/<service>")
-    volumes: tuple[str, ...] = Field(default=(), description="`name:/path[:options]` or `/host/path:/path[:options]`")
+    volumes: tuple[str, ...] = Field(
+        default=(),
+        description="`name:/path[:options]` or `/host/path:/path[:options]`; one that renders empty is left out",
+    )
     tmpfs: dict[str, str] = Field(default_factory=dict, description="path: mount options")
     devices: tuple[str, ...] = Field(default=(), description="paths on the host; one that renders empty is left out")
     kernel_modules: tuple[str, ...] = Field(
@@ -201,7 +255,18 @@ class Container(Written):
     )
     cap_drop: tuple[str, ...] = Field(default=("ALL",), description="capabilities to take away")
     cap_add: tuple[str, ...] = Field(default=(), description="capabilities to keep")
+    group_add: tuple[str, ...] = Field(
+        default=(), description="further groups of its processes, e.g. disk, which may use block devices"
+    )
     security_opt: tuple[str, ...] = Field(default=(), description="as in Docker's API, e.g. seccomp=unconfined")
+    no_new_privileges: bool = Field(
+        default=True, description="no process gets privileges from a set-user-ID program or a file's capabilities"
+    )
+    read_only: bool = Field(
+        default=False,
+        description="its image's file system; `volumes` and `tmpfs` are writable, and /tmp: 64 MiB in memory unless "
+        "`tmpfs` has it",
+    )
     cpu_shares: int | None = Field(
         default=None, ge=2, le=262144,
         description="weight while the host's processors are busy; default: the engine's, 1024",
@@ -217,19 +282,30 @@ class Container(Written):
         default=(),
         description="containers of the service that have their new image on all hosts before this one gets its own",
     )
-    agent: Agent | None = Field(default=None, description="how Nova or Neutron knows it")
+    agent: Agent | None = Field(default=None, description="how Nova, Neutron or Cinder knows it")
     reload: Reload | None = Field(default=None, description="absent: a changed file restarts the container")
     stop_signal: str | None = Field(default=None, description="default: SIGTERM")
     stop_timeout: int | None = Field(
         default=None, description="seconds before a stop becomes a kill; default: 30, with `wsgi` 60"
     )
-    tls: bool = Field(
-        default=False, description="mounts the host's certificate, key and the region's CA at /etc/scs/tls"
+    tls: Annotated[tuple[Use, ...], BeforeValidator(uses)] = Field(
+        default=(),
+        description="the host's certificates that it gets in /etc/scs/tls, by name; `true`: the one with the service's "
+        "name. The first is `host.crt`, `host.key`, and `ca.crt` whom it accepts; another is `<name>.crt`, "
+        "`<name>.key`, `<name>-ca.crt`",
     )
     tls_ports: tuple[str, ...] = Field(
         default=(),
-        description="where it serves TLS with the host's certificate, on the management address, for `scs certs`: "
+        description="where it serves TLS with its first certificate, on the management address, for `scs certs`: "
         "`port`, or `mysql:port` where a greeting comes first; may hold Jinja",
+    )
+    listeners: tuple[Listener, ...] = Field(
+        default=(),
+        description="ports that it listens on beside those of its endpoints; others than these are not reachable",
+    )
+    needs_room: bool = Field(
+        default=False,
+        description="does not come back well while Ceph is full: a plan that restarts or replaces it is refused then",
     )
     impact: Impact | None = Field(default=None, description="default: api behind an HTTP endpoint, control else")
 
@@ -243,3 +319,12 @@ class Container(Written):
         if not self.command and not self.wsgi:
             raise ValueError("give command or wsgi")
         return self
+
+
+class Repeated(Container):
+    """One of the containers that `for_each` in a spec means."""
+
+    origin: str
+    """the container's name in the spec"""
+    item: str
+    """name of the entry that it is for"""

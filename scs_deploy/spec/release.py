@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -21,6 +22,16 @@ class Suite(Model):
     uri: str = Field(default="http://deb.debian.org/debian", description="a mirror")
     suite: str = Field(description="e.g. trixie-updates")
     components: tuple[str, ...] = Field(default=("main",), description="parts of the suite")
+    valid_until: bool = Field(
+        default=True, description="false: accept the suite after its Valid-Until date, as of a frozen mirror"
+    )
+
+    def content(self) -> dict[str, Any]:
+        """As in files, for hashes; a key that was added later is there only if it says something."""
+        data = self.model_dump(mode="json")
+        if self.valid_until:
+            del data["valid_until"]
+        return data
 
 
 class ImageSpec(Model):

@@ -7,7 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -15,7 +15,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from scs_deploy.base.model import Written
 from scs_deploy.base.shown import shown
 
-Type = Literal["int", "float", "bool", "text", "list", "mapping", "duration", "size", "domain", "addresses", "network"]
+Type = Literal[
+    "int", "float", "bool", "text", "list", "mapping", "duration", "size", "domain", "addresses", "networks", "network"
+]
 
 _DURATION = re.compile(r"[1-9][0-9]{0,9}(us|ms|s|m|h|d)")
 _SIZE = re.compile(r"[1-9][0-9]{0,15}([kKMGT](i?B)?)?")
@@ -38,6 +40,13 @@ def _is_address(value: Any) -> bool:
         return False
 
 
+def _is_network(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and "/" in value and bool(ip_network(value))
+    except ValueError:
+        return False
+
+
 def _matches(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
@@ -56,6 +65,10 @@ TYPES: Mapping[Type, tuple[str, Callable[[Any], bool]]] = {
     "size": ("a size such as 512M, 1G or 1GB", lambda v: _is_int(v) or _matches(_SIZE)(v)),
     "domain": ("a domain with the final dot, such as example.org.", _matches(_DOMAIN)),
     "addresses": ("a list of IP addresses", lambda v: isinstance(v, list | tuple) and all(map(_is_address, v))),
+    "networks": (
+        "a list of networks such as 192.0.2.0/24, without bits of a host",
+        lambda v: isinstance(v, list | tuple) and all(map(_is_network, v)),
+    ),
     "network": ("the name of a network in environment.yml", lambda v: bool(v) and _is_text(v)),
 }
 """type: what it is, and whether a value has it. Values are compared as written, never converted."""
@@ -73,6 +86,10 @@ class Setting(Written):
     max: float | None = Field(default=None, description="largest number")
     choices: tuple[str | int, ...] = Field(default=(), description="the only valid values; for a list, of its elements")
     pattern: str | None = Field(default=None, description="regular expression that a whole value matches")
+
+    only_with: dict[str, str] = Field(
+        default_factory=dict, description="value: inventory group without whose hosts the region cannot have it"
+    )
 
     @property
     def allowed(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scs_deploy.environment import sharing
@@ -56,6 +56,7 @@ class Log(logging.FileHandler):
 @contextmanager
 def logging_to(environment: Environment) -> Iterator[Log]:
     """Append what scs logs to the region's log until the block ends."""
+    _set_aside(log_file(environment), environment.settings.keep.log_mib << 20)
     logger, log = logging.getLogger("scs"), Log(log_file(environment))
     logger.addHandler(log)
     try:
@@ -63,6 +64,13 @@ def logging_to(environment: Environment) -> Iterator[Log]:
     finally:
         logger.removeHandler(log)
         log.close()
+
+
+def _set_aside(file: Path, limit: int) -> None:
+    """Begin a new log, and keep the one before as scs.log.1."""
+    with suppress(OSError):
+        if file.stat().st_size > limit:
+            file.replace(file.with_name(f"{FILE}.1"))
 
 
 def logging_to_terminal() -> None:

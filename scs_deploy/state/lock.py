@@ -9,6 +9,8 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +24,10 @@ from scs_deploy.state import process
 
 SETTLE = 1.0
 """Seconds after which a holder has certainly written its name, and a process that only looked has released the lock."""
+
+
+POLL = 1.0
+"""Seconds between two attempts of a process that waits."""
 
 
 class Holder(BaseModel, frozen=True):
@@ -49,6 +55,42 @@ def region_lock(environment: Environment, command: str | None = None) -> RunLock
     """
     sharing.check_may_change(environment)
     return RunLock(environment.state / FILE, command)
+
+
+@contextmanager
+def awaited_lock(
+    environment: Environment, tell: Callable[[Holder | None], None], patience: float | None = None
+) -> Iterator[RunLock]:
+    """`with awaited_lock(environment, tell) as lock:` - the region's lock, after the run that holds it has ended.
+
+    :param tell: called once, if it must wait
+    :param patience: seconds to wait; None: until it is free
+    :raises RefusedError: this user may not change the region, or another run holds it for longer
+    """
+    lock = region_lock(environment)
+    deadline = None if patience is None else time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            lock.acquire()
+            break
+        except RefusedError:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise
+            if not told:
+                tell(holder(lock.path))
+            told = True
+            time.sleep(POLL)
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def is_ours(environment: Environment) -> bool:
+    """Whether this process holds the region's lock."""
+    found = holder(environment.state / FILE)
+    return found is not None and (found.pid, found.host) == (os.getpid(), process.host())
 
 
 class RunLock:

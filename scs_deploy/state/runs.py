@@ -102,6 +102,8 @@ class Run(Model):
     """of the databases' schemas at the start, JSON; empty: unknown"""
     changing: bool = True
     """false: it does not change the region, e.g. a backup"""
+    details: bool = True
+    """false: its steps were removed, see `keep.run_details` of the environment"""
 
     @property
     def seconds(self) -> float | None:
@@ -240,13 +242,18 @@ class RunStore:
 
     def last_done(self) -> dict[str, Run]:
         """Each host's latest successful run with steps on it."""
-        rows = self.execute(
-            "SELECT s.host, MAX(r.id) AS run FROM steps s JOIN runs r ON r.id = s.run "
-            "WHERE r.status = ? AND r.finished IS NOT NULL AND s.host != '' GROUP BY s.host",
-            Status.DONE,
-        )
+        rows = self.execute("SELECT host, run FROM hosts")
         runs = {run: self.get(run) for run in {row["run"] for row in rows}}
         return {row["host"]: runs[row["run"]] for row in rows}
+
+    def _done(self, run: str) -> None:
+        """Record the hosts of a run that succeeded."""
+        self.execute(
+            "INSERT INTO hosts SELECT DISTINCT host, run FROM steps WHERE run = ? AND host != '' "
+            "AND EXISTS (SELECT 1 FROM runs WHERE id = ? AND status = ? AND finished IS NOT NULL) "
+            "ON CONFLICT (host) DO UPDATE SET run = excluded.run WHERE excluded.run > run",
+            run, run, Status.DONE,
+        )  # fmt: skip
 
     def probes(self, run: str) -> builtins.list[Summary]:
         """The prober's results of a run; of its last attempt if it was resumed."""
@@ -256,17 +263,32 @@ class RunStore:
         return [Summary.model_validate(s) for r in rows for s in json.loads(r["summaries"])]
 
     def execute(self, statement: str, *values: Any) -> builtins.list[sqlite3.Row]:
-        """Execute a statement in its own transaction.
+        """Execute a statement, in its own transaction unless `transaction` has begun one.
+
+        :param values: of its parameters, or one mapping of them by name
 
         :raises ScsError: the database cannot be read or written, e.g. because the disk is full
         """
+        named = values[0] if values and isinstance(values[0], dict) else values
         try:
             with self._guard:
-                return self._db.execute(statement, values).fetchall()
+                return self._db.execute(statement, named).fetchall()
         except sqlite3.IntegrityError:
             raise
         except sqlite3.Error as error:
             raise self._failed(error) from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """`with store.transaction():` - all of the block's statements take effect, or none."""
+        with self._guard:
+            self.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self.execute("ROLLBACK")
+                raise
+            self.execute("COMMIT")
 
     def _failed(self, error: sqlite3.Error) -> ScsError:
         # the low byte is the kind of error: https://www.sqlite.org/rescode.html
@@ -410,6 +432,7 @@ class RunRecord:
             "UPDATE runs SET status = ?, finished = ?, message = ? WHERE id = ?",
             Status(status), now, _mask(message, self._mask), self.id,
         )  # fmt: skip
+        self._store._done(self.id)
 
     @contextmanager
     def recording(self) -> Iterator[RunRecord]:
@@ -433,6 +456,7 @@ class RunRecord:
                 "UPDATE runs SET status = ?, finished = ? WHERE id = ? AND status = ?",
                 Status.DONE, _now(), self.id, Status.RUNNING,
             )  # fmt: skip
+            self._store._done(self.id)
 
 
 def _judge(run: Run, holder: lock.Holder | None) -> Run:

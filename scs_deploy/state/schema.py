@@ -52,6 +52,13 @@ CREATE TABLE plans (
   run TEXT NOT NULL REFERENCES runs(id), attempt INTEGER NOT NULL, changes BLOB NOT NULL,
   PRIMARY KEY (run, attempt)) WITHOUT ROWID;
 """,
+    # so that old steps can go, and nobody reads all of them for each host's last run
+    """
+CREATE TABLE hosts (host TEXT PRIMARY KEY, run TEXT NOT NULL REFERENCES runs(id)) WITHOUT ROWID;
+INSERT INTO hosts SELECT s.host, MAX(r.id) FROM steps s JOIN runs r ON r.id = s.run
+  WHERE r.status = 'done' AND r.finished IS NOT NULL AND s.host != '' GROUP BY s.host;
+ALTER TABLE runs ADD COLUMN details INTEGER NOT NULL DEFAULT 1;
+""",
 )
 """Each migrates from one version to the next; `PRAGMA user_version` is the database's version."""
 

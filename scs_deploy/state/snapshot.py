@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +16,6 @@ from scs_deploy.base.model import Model, load_model
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.own import FOLDERS, SERVICES
-
-KEPT = 50
-"""Number of snapshots to keep: the most recently used ones."""
 
 LOCKS = 2
 """Number of release locks that always count as in use: the current one, and the one that a rollback restores."""
@@ -67,6 +66,10 @@ class Snapshot:
         """Path below the environment's folder: content, of overrides and of own services and images."""
         return written(self.folder)
 
+    def mode(self, path: str) -> int:
+        """Who may read and run a file that `written` has."""
+        return stat.S_IMODE((self.folder / path).stat().st_mode)
+
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files of a folder: path below it, content."""
@@ -114,16 +117,24 @@ def keep(environment: Environment, name: str, specs: str) -> Snapshot:
         shutil.copyfile(environment.lock_file, new / LOCK)
         for path, content in written(environment.path).items():
             (new / path).parent.mkdir(parents=True, exist_ok=True)
-            (new / path).write_bytes(content)
+            copy(environment.path / path, new / path, content)
         text = "".join(f'{k}: "{v}"\n' for k, v in about(environment, specs).model_dump().items())
         replace(new / ABOUT, text)
         shutil.rmtree(folder, ignore_errors=True)
         new.replace(folder)
     folder.touch()
-    old = sorted((f for f in base.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime)[:-KEPT]
-    for other in old:
+    old = sorted((f for f in base.iterdir() if f.is_dir()), key=lambda f: f.stat().st_mtime)
+    for other in old[: -environment.settings.keep.snapshots]:
         shutil.rmtree(other, ignore_errors=True)
     return Snapshot(folder)
+
+
+def copy(file: Path, new: Path, content: bytes) -> None:
+    """Write a new file that only those can read who can read the original, from its first byte on."""
+    mode = stat.S_IMODE(file.stat().st_mode)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o700), "wb") as stream:
+        stream.write(content)
+        os.fchmod(stream.fileno(), mode)
 
 
 def newest(environment: Environment) -> list[Snapshot]:

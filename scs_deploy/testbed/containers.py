@@ -290,17 +290,20 @@ class Containers:
 
     def _check_interfaces(self, container: Container, node: Node) -> None:
         """Check the interface names that Docker assigned. A node with other names than the inventory cannot be used."""
-        _, output = docker_engine.execute(container, "ip", "-brief", "-4", "address")
-        interfaces = {
-            a.split("/")[0]: line.split("@")[0].split()[0] for line in output.splitlines() for a in line.split()[2:]
-        }
-        for attachment in node.attachments:
-            interface = interfaces.get(str(attachment.address))
+        wanted = {str(a.address): a.interface for a in node.attachments}
+        interfaces: dict[str, str] = {}
+
+        def attached() -> bool:
+            interfaces.update(_addresses(container))
+            return wanted.keys() <= interfaces.keys()
+
+        # on a busy machine, systemd can be up before a network is
+        _until(attached, f"{node.host}: an address is on no interface", "run scs testbed down, then up")
+        for address, name in wanted.items():
             # after deployment, the address can be on a bridge with that interface
-            if interface != attachment.interface and (interface is None or interface.startswith("eth")):
+            if interfaces[address] != name and interfaces[address].startswith("eth"):
                 raise ScsError(
-                    f"{node.host}: {attachment.address} is on {interface or 'no interface'}, "
-                    f"but the inventory names {attachment.interface}",
+                    f"{node.host}: {address} is on {interfaces[address]}, but the inventory names {name}",
                     "run scs testbed down, then up",
                 )
 
@@ -363,6 +366,12 @@ def _ssh_answers(address: str) -> bool:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False
+
+
+def _addresses(container: Container) -> dict[str, str]:
+    """IPv4 address: interface."""
+    _, output = docker_engine.execute(container, "ip", "-brief", "-4", "address")
+    return {a.split("/")[0]: line.split("@")[0].split()[0] for line in output.splitlines() for a in line.split()[2:]}
 
 
 def _until(condition: Callable[[], bool], message: str, hint: str) -> None:

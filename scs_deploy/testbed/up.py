@@ -16,10 +16,11 @@ from scs_deploy.images.build import RegionImages
 from scs_deploy.images.store import Store
 from scs_deploy.inventory import source
 from scs_deploy.inventory.model import Inventory
+from scs_deploy.inventory.placing import placed
 from scs_deploy.operations.bootstrap import Bootstrap
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
-from scs_deploy.secrets import clouds, pki, store, vault
+from scs_deploy.secrets import clouds, pki, signing, store, vault
 from scs_deploy.spec.catalog import load as load_catalog
 from scs_deploy.state.lock import RunLock, region_lock
 from scs_deploy.testbed.provider import Provider, Report
@@ -53,9 +54,11 @@ def prepare(environment: Environment, report: Report) -> None:
     """
     if vault.create_password(environment):
         report(f"created {environment.settings.vault_password_file}")
-    if added := store.ensure(environment, load_catalog().secrets()):
+    hosts = inventory(environment)
+    catalog = placed(load_catalog(), hosts)
+    if added := store.ensure(environment, [*catalog.secrets(), signing.SECRET], catalog.secret_formats):
         report(f"created {len(added)} secrets")
-    if issued := pki.ensure(environment, wanted_leaves(environment, inventory(environment))):
+    if issued := pki.ensure(environment, wanted_leaves(environment, catalog, hosts)):
         report(f"issued {len(issued)} certificates")
     clouds.write(environment)
     try:

@@ -106,6 +106,8 @@ def _one(region: Region, check: Check, results: dict[str, Result]) -> Result:
         )  # fmt: skip
 
     if blocked := _blocked(check, results):
+        if all(results[name].verdict is Verdict.NOT_APPLICABLE for name in blocked):
+            return result(Verdict.NOT_APPLICABLE, results[blocked[0]].message)
         return result(Verdict.SKIPPED, f"requires {', '.join(blocked)}")
     try:
         outcome = check.run(region)

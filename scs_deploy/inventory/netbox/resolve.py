@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -191,6 +192,7 @@ class _Resolver:
             connection=connection,
             links=self._routed(device, own_links, networks),
             zone=self._zone(device),
+            rack=_bucket(device.rack),
             disks=self._disks(device),
             oob=ip_address(device.oob) if device.oob else None,
             origin=device.origin,
@@ -290,9 +292,9 @@ class _Resolver:
         except (TypeError, KeyError, AttributeError, ValidationError):
             self._problem(device.title, f"{self.rules.disks}: must be a list of {{device, class}}")
             return ()
-        if len({d.device for d in disks}) != len(disks):
+        if len({d.path for d in disks}) != len(disks):
             self._problem(device.title, f"{self.rules.disks}: lists a device twice")
-        return tuple(sorted(disks, key=lambda d: d.device))
+        return tuple(sorted(disks, key=lambda d: d.path))
 
     # the region
 
@@ -387,3 +389,8 @@ def _path(device: Device, path: str) -> Any:
             return None
         value = value[part]
     return value
+
+
+def _bucket(rack: str) -> str | None:
+    """A rack's name, which people write as they like, as CRUSH takes it."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", rack).strip("-._")[:63] or None

@@ -31,7 +31,7 @@ def leaf_steps(engine: Engine, names: Sequence[str]) -> list[RotationStep]:
 
     def issue() -> str:
         region = engine.region()
-        wanted = wanted_leaves(region.environment, region.inventory)
+        wanted = wanted_leaves(region.environment, region.catalog, region.inventory)
         done = pki.renew(region.environment, wanted, names or wanted)
         return f"issued: {', '.join(done)}"
 
@@ -59,12 +59,13 @@ def ca_steps(engine: Engine, prepare_hosts: Callable[[], str]) -> list[RotationS
     """
 
     def trust() -> str:
-        pki.trust_next(engine.region().environment)
-        return f"{engine.region().environment.ca_file} contains both CAs"
+        region = engine.region()
+        pki.trust_next(region.environment, wanted_leaves(region.environment, region.catalog, region.inventory))
+        return f"{region.environment.ca_file} contains both CAs"
 
     def issue() -> str:
         region = engine.region()
-        wanted = wanted_leaves(region.environment, region.inventory)
+        wanted = wanted_leaves(region.environment, region.catalog, region.inventory)
         return f"issued: {', '.join(pki.issue_with_next(region.environment, wanted)) or 'none, all were issued before'}"
 
     def forget() -> str:

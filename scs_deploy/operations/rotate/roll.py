@@ -10,6 +10,7 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.plural import counted
 from scs_deploy.engine.observe import make_plan
 from scs_deploy.operations.apply import Applied
+from scs_deploy.plan.reach import refuse_unreachable
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.container import Impact
@@ -34,6 +35,11 @@ class Engine:
         :raises ScsError: a change failed, or changes are held back, so that some containers keep old values
         """
         done = self.apply(self.region(), Selection(allow=self.allow))
+        if done.unreachable:
+            raise ScsError(
+                f"{', '.join(done.unreachable)} became unreachable: some containers still have the old values",
+                "repair or remove it, then repeat the command",
+            )
         if done.held:
             raise ScsError(
                 f"{counted(done.held, 'change')} held back: some containers still have the old values",
@@ -47,6 +53,7 @@ class Engine:
         :raises RefusedError: changes are pending
         """
         plan = make_plan(self.region(), Selection(allow=self.allow))
+        refuse_unreachable(plan.unreachable, "a rotation")
         if not plan.empty:
             first = (plan.changes or plan.held)[0]
             raise RefusedError(

@@ -17,6 +17,7 @@ from scs_deploy.operations.rotate import certificates, secrets, state
 from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.operations.rotate.secrets import Rotated
 from scs_deploy.operations.rotate.state import Rotation, RotationStep
+from scs_deploy.plan.reach import refuse_unreachable
 from scs_deploy.plan.region import Plan
 from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.region.certificates import wanted_leaves
@@ -89,10 +90,11 @@ class RunRotation(Operation[RotateRequest, RotationPlan | Plan, RotationResult])
             secrets.refuse_others(region.secrets, chosen)
             rotation = state.begin(region.environment, request.kind, request.names)
             steps = secrets.key_steps(engine, set(secrets.keys(region.catalog)) & set(request.names))
+            steps += secrets.signing_steps(engine, request.names)
             if chosen:
                 steps += secrets.steps(engine, chosen)
             return RotationPlan(rotation, tuple(steps), chosen)
-        pki.check_names(request.names, wanted_leaves(region.environment, region.inventory))
+        pki.check_names(request.names, wanted_leaves(region.environment, region.catalog, region.inventory))
         rotation = state.begin(region.environment, request.kind, request.names)
         if request.kind == "ca":
             return RotationPlan(rotation, tuple(certificates.ca_steps(engine, self._prepare_hosts)))
@@ -152,4 +154,5 @@ class RunRotation(Operation[RotateRequest, RotationPlan | Plan, RotationResult])
         assert self._session
         region = Region.load(self.region.environment.name)
         done = Bootstrap(region, BootstrapRequest()).execute(self._session)
+        refuse_unreachable(done.unreachable, "a new CA")
         return f"changed {len(done.changed)} of {counted(len(done.hosts), 'host')}"

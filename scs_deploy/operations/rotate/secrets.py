@@ -20,16 +20,18 @@ from scs_deploy.operations.rotate.roll import Engine
 from scs_deploy.operations.rotate.state import RotationStep
 from scs_deploy.plan.change import Kind, shared_objects
 from scs_deploy.region.region import Region
-from scs_deploy.secrets import clouds
+from scs_deploy.secrets import clouds, signing
 from scs_deploy.secrets import store as secrets
 from scs_deploy.shared import state as shared_state
 from scs_deploy.spec.catalog import Catalog
-from scs_deploy.spec.service import KeyRotation, Rotate
+from scs_deploy.spec.secret import Format
+from scs_deploy.spec.service import KeyRotation, Reencryption, Rotate
 
 ALL = "all"
 OLD = {
     Rotate.BOTH: "is accepted until every service has the new one",
     Rotate.SECOND_USER: "is accepted, of the other user, until every service has the new one",
+    Rotate.IN_TURN: "decrypts until everything is encrypted with the new one",
     Rotate.AT_ONCE: "is refused as soon as one side has the new one",
     Rotate.BY_HAND: "",
 }
@@ -43,6 +45,7 @@ class Rotated(Model):
     how: Rotate
     services: tuple[str, ...] = Field(description="that declare it")
     first_user: str = Field(default="", description="the first one of its two users")
+    kind: Format = Field(default=Format.PASSWORD, description="what its values are")
 
 
 def known(catalog: Catalog) -> dict[str, Rotated]:
@@ -55,7 +58,8 @@ def known(catalog: Catalog) -> dict[str, Rotated]:
             if how is Rotate.SECOND_USER:
                 first = shared_state.BROKER_ADMINISTRATOR if name in service.secrets else service.name
             before = rotated[name].services if name in rotated else ()
-            rotated[name] = Rotated(name=name, how=how, services=(*before, service.name), first_user=first)
+            kind = service.formats.get(name, Format.PASSWORD)
+            rotated[name] = Rotated(name=name, how=how, services=(*before, service.name), first_user=first, kind=kind)
     return rotated
 
 
@@ -65,7 +69,7 @@ def choose(names: Iterable[str], catalog: Catalog) -> list[Rotated]:
     :raises RefusedError: a name is not a secret of a service, or scs cannot rotate it
     """
     there = known(catalog)
-    wanted = set(names) - set(keys(catalog))
+    wanted = set(names) - set(keys(catalog)) - {signing.SECRET}
     if ALL in wanted:
         wanted.remove(ALL)
         wanted |= {n for n, r in there.items() if r.how is not Rotate.BY_HAND}
@@ -96,13 +100,37 @@ def key_steps(engine: Engine, names: Iterable[str]) -> list[RotationStep]:
     ]
 
 
+def signing_steps(engine: Engine, names: Iterable[str]) -> list[RotationStep]:
+    """Rotate the key of backups, which no host knows."""
+    if not {signing.SECRET, ALL} & set(names):
+        return []
+    do = partial(_rotate_signing, engine)
+    return [RotationStep(f"rotate {signing.SECRET}", f"generate a new {signing.SECRET}; earlier ones stay valid", do)]
+
+
+def _rotate_signing(engine: Engine) -> str:
+    return signing.rotate(engine.region().environment)
+
+
 def rotate_keys(engine: Engine, name: str) -> str:
     """Have a service rotate its keys; returns its output.
 
     :raises ScsError: it fails, or its host is unreachable
     """
     region = engine.region()
-    service, how = keys(region.catalog)[name]
+    return _command(region, name, *keys(region.catalog)[name])
+
+
+def reencryptions(catalog: Catalog) -> dict[str, tuple[str, Reencryption]]:
+    """What encrypts anew after a secret has changed: secret -> service, how."""
+    return {n: (s.name, how) for s in catalog.services.values() for n, how in s.reencrypt.items()}
+
+
+def _command(region: Region, name: str, service: str, how: KeyRotation | Reencryption) -> str:
+    """Run a service's command on the first host that has the container; returns its output.
+
+    :raises ScsError: it fails, or the host is unreachable
+    """
     host = region.hosts_of(service, how.container)[0].name
     command = remote.Command(container=how.container, argv=how.command, timeout=how.timeout)
     answers = remote.execute(region, {host: [command]})
@@ -116,7 +144,7 @@ def rotate_keys(engine: Engine, name: str) -> str:
 
 
 def refuse_others(values: Mapping[str, str], chosen: Iterable[Rotated]) -> None:
-    """Check that no other secret has a previous value, which this rotation would never remove.
+    """Check that no other secret has a next or previous value, which this rotation would never remove.
 
     :raises RefusedError: another secret has one
     """
@@ -132,7 +160,7 @@ def steps(engine: Engine, chosen: Sequence[Rotated]) -> list[RotationStep]:
     def replace() -> str:
         region = engine.region()
         refuse_others(region.secrets, chosen)
-        new = secrets.replace(region.environment, {r.name: r.first_user for r in chosen})
+        new = secrets.replace(region.environment, {r.name: r.first_user for r in chosen}, _formats(chosen))
         return f"new: {', '.join(new) or 'none, all were replaced before'}"
 
     def accept() -> str:
@@ -145,8 +173,10 @@ def steps(engine: Engine, chosen: Sequence[Rotated]) -> list[RotationStep]:
         removed = secrets.forget_previous(engine.region().environment, names)
         return f"removed: {', '.join(removed) or 'none, all were removed before'}"
 
+    in_turn = [r for r in chosen if r.how is Rotate.IN_TURN]
     return [
         RotationStep("pending", "check that no changes are pending", engine.refuse_pending),
+        *(_announcement(engine, chosen, in_turn) if in_turn else ()),
         RotationStep(
             "replace",
             f"generate {counted(len(names), 'new value')}; the old ones stay in secrets.yml as *_previous",
@@ -154,9 +184,43 @@ def steps(engine: Engine, chosen: Sequence[Rotated]) -> list[RotationStep]:
         ),
         RotationStep("accept", f"have servers accept the new values: {_how(chosen)}", accept),
         RotationStep("roll", "switch every service to the new values, one host at a time", engine.roll),
+        *(
+            RotationStep(
+                f"reencrypt {r.name}",
+                f"have {r.services[0]} encrypt with the new {r.name} what the old one encrypted",
+                partial(_reencrypt, engine, r.name),
+            )
+            for r in in_turn
+        ),
         RotationStep("forget", "remove the old values from secrets.yml", forget),
         RotationStep("roll-forget", "have servers reject the old values", engine.roll),
     ]
+
+
+def _announcement(engine: Engine, chosen: Sequence[Rotated], in_turn: Sequence[Rotated]) -> list[RotationStep]:
+    """Steps after which every host knows the new values, and none uses them."""
+    names = [r.name for r in in_turn]
+
+    def announce() -> str:
+        region = engine.region()
+        refuse_others(region.secrets, chosen)
+        new = secrets.announce(region.environment, names, _formats(in_turn))
+        return f"next: {', '.join(new) or 'none, all were announced before'}"
+
+    said = ", ".join(names)
+    return [
+        RotationStep("announce", f"generate the next {said}, in secrets.yml as *_next", announce),
+        RotationStep("roll-announce", f"have every host know the next {said}, before any uses it", engine.roll),
+    ]
+
+
+def _reencrypt(engine: Engine, name: str) -> str:
+    region = engine.region()
+    return _command(region, name, *reencryptions(region.catalog)[name])
+
+
+def _formats(chosen: Iterable[Rotated]) -> dict[str, Format]:
+    return {r.name: r.kind for r in chosen}
 
 
 def _how(chosen: Sequence[Rotated]) -> str:
@@ -164,6 +228,7 @@ def _how(chosen: Sequence[Rotated]) -> str:
     said = [
         (counts[Rotate.BOTH], "in addition to the old value"),
         (counts[Rotate.SECOND_USER], "with a second user"),
+        (counts[Rotate.IN_TURN], "known to every host"),
         (counts[Rotate.AT_ONCE], "instead of the old value, when services switch"),
         (sum(r.name == clouds.PASSWORD for r in chosen), "instead of the old value, immediately"),
     ]
@@ -175,11 +240,12 @@ def accounts(region: Region) -> str:
 
     :raises ScsError: a server does not respond, or rejects a change
     """
-    state = shared_state.read(region)
+    run = remote.runner_in(region)
+    state = shared_state.read(region, run)
     if state.failed:
         raise ScsError("; ".join(state.failed.values()), "it was not changed; fix it and repeat the command")
     changes = [c for c in state.changes if c.kind is Kind.ACCOUNT]
     if not changes:
         return "all are up to date"
-    shared_state.apply(region, {s.server for s in shared_objects(changes)}, [c.subject for c in changes])
+    shared_state.apply(region, {s.server for s in shared_objects(changes)}, [c.subject for c in changes], run)
     return f"{counted(len(changes), 'account')} changed"

@@ -11,11 +11,13 @@ from scs_deploy.base.plural import counted
 from scs_deploy.engine.events import Checked, ImagesBuilt, ImageStep, Note, Stage, Watch, guarded, ignore
 from scs_deploy.environment.environment import Environment
 from scs_deploy.images.build import RegionImages
+from scs_deploy.images.events import Event
 from scs_deploy.operations.apply import Applied, ApplyRequest, Converge
 from scs_deploy.operations.base import always_agree, latest
 from scs_deploy.operations.upgrade.schedule import FAILED_AT_NIGHT, check_unattended
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
+from scs_deploy.state.lock import region_lock
 from scs_deploy.state.runs import Run
 
 
@@ -66,19 +68,41 @@ class DailyUpgrade(Converge[UpgradeRequest]):
         environment = self.region.environment
         if self.request.unattended:
             check_unattended(latest(environment))
+            check_free(environment)
         if self.request.images:
-            build_images(environment, watch)
+            build_images(environment, watch, PATIENCE if self.request.unattended else None)
+            if self.request.unattended:
+                # a run may have failed while images were built
+                check_unattended(latest(environment))
             # the release lock has changed
             self.region = Region.load(environment.name)
 
 
-def build_images(environment: Environment, watch: Watch) -> None:
-    """Build and push images from the newest packages, and write the release lock.
+PATIENCE = 3600.0
+"""Seconds that an upgrade at night waits for a run to end before it writes the release lock."""
 
-    :raises ScsError: an image cannot be built
+
+def check_free(environment: Environment) -> None:
+    """Refuse an upgrade at night while another run holds the region, before it spends an hour building images.
+
+    :raises RefusedError: names the run
+    """
+    with region_lock(environment):
+        pass
+
+
+def build_images(environment: Environment, watch: Watch, patience: float | None = None) -> None:
+    """Build and push images from the newest packages, and write the release lock once no run uses it.
+
+    :param patience: seconds to wait for such a run; None: as long as it takes
+    :raises ScsError: an image cannot be built, or the release lock is in use
     """
     watch(Stage("building images"))
-    result = RegionImages(environment, lambda e: watch(ImageStep(e.image, e.state, e.step, e.seconds))).build()
+
+    def tell(event: Event) -> None:
+        watch(ImageStep(event.image, event.state, event.step, event.seconds))
+
+    result = RegionImages(environment, tell, patience=patience).build()
     watch(ImagesBuilt(tuple(result.difference)))
 
 

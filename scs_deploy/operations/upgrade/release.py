@@ -29,16 +29,20 @@ from scs_deploy.operations.backup.target import open_target
 from scs_deploy.operations.base import Operation, Session, always_agree, latest
 from scs_deploy.operations.upgrade import daily, path, release_files, schedule
 from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
+from scs_deploy.plan.reach import refuse_unreachable
 from scs_deploy.plan.region import Plan
 from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.region import options
 from scs_deploy.region.inputs import inputs, specs
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
+from scs_deploy.secrets import signing
+from scs_deploy.secrets import store as secrets
 from scs_deploy.spec import release
 from scs_deploy.spec.container import Impact
 from scs_deploy.spec.release import Lock
 from scs_deploy.state import snapshot
+from scs_deploy.state.lock import region_lock
 from scs_deploy.state.runs import Run
 
 
@@ -99,7 +103,7 @@ class ReleaseUpgrade(Operation[ReleaseRequest, ReleasePlan, Applied]):
 
     def empty_result(self, plan: ReleasePlan) -> Applied:
         """See Operation."""
-        return Applied("", 0, len(plan.plan.held))
+        return Applied("", 0, len(plan.plan.held), tuple(plan.plan.unreachable))
 
     def run(
         self,
@@ -164,7 +168,9 @@ def operation(region: Region, request: ReleaseRequest, command: str = "") -> Rel
     environment = region.environment
     if check_path(environment, request.release):
         return ReleaseUpgrade(region, request, command)
-    if release_files.settle(environment):
+    with region_lock(environment):
+        settled = release_files.settle(environment)
+    if settled:
         region = Region.load(environment.name)
     return DailyUpgrade(region, request.rest.model_copy(update={"images": request.images}), command)
 
@@ -219,12 +225,14 @@ def preview(environment: Environment, target: str, allow: tuple[Impact, ...], wa
     """
     watch(Stage(f"comparing with release {environment.settings.release}"))
     pending = make_plan(Region.load(environment.name), Selection(allow=allow))
+    refuse_unreachable(pending.unreachable, f"the upgrade to release {target}")
     path.check_settled(environment.settings.release, (*pending.changes, *pending.held))
     watch(TaskDone(f"no changes are pending with release {environment.settings.release}"))
     region = Region.load(environment.name, target)
     preflight(region, watch)
     watch(Stage(f"comparing with release {target}"))
     plan = make_plan(region, Selection(allow=allow))
+    refuse_unreachable(plan.unreachable, f"the upgrade to release {target}")
     path.check_consent(target, plan.held)
     return plan
 
@@ -269,8 +277,8 @@ def backed_up(environment: Environment) -> str:
 
     :raises RefusedError: the backup target is unreachable
     """
-    good, _ = create.load(open_target(environment))
-    begun = [(m.id, time_of(m.id)) for m in good.values() if m.database]
+    stored = create.load(environment, open_target(environment), signing.keys(secrets.load(environment)))
+    begun = [(m.id, time_of(m.id)) for m in stored.good.values() if m.database]
     return path.verified_backup(begun, proofs.read(environment), datetime.now(UTC))
 
 

@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import load_model
+from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.environment import load as load_environment
 from scs_deploy.spec.release import Lock
@@ -35,7 +40,19 @@ def text_with(text: str, release: str, where: str = "environment.yml") -> str:
     return changed
 
 
-def switch(environment: Environment, release: str) -> dict[Path, bytes | None]:
+class Kept(NamedTuple):
+    """A file before it was changed."""
+
+    content: bytes
+    mode: int
+
+
+def kept(file: Path) -> Kept | None:
+    """The file as it is; None: there is none."""
+    return Kept(file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) if file.is_file() else None
+
+
+def switch(environment: Environment, release: str) -> dict[Path, Kept | None]:
     """Write the files for a release whose images are locked; returns their previous contents, for `restore`.
 
     Writes environment.yml first, so that `settle` can complete an interrupted switch.
@@ -44,7 +61,7 @@ def switch(environment: Environment, release: str) -> dict[Path, bytes | None]:
     """
     file, lock, new = environment.file, environment.present_lock, environment.next_lock(release)
     text = text_with(file.read_text(encoding="utf-8"), release, str(file))
-    previous: dict[Path, bytes | None] = {p: p.read_bytes() if p.is_file() else None for p in (file, lock, new)}
+    previous = {p: kept(p) for p in (file, lock, new)}
     put(file, text.encode())
     new.replace(lock)
     return previous
@@ -61,14 +78,20 @@ def settle(environment: Environment) -> bool:
     return True
 
 
-def restore(previous: Mapping[Path, bytes | None]) -> None:
+def restore(previous: Mapping[Path, Kept | None]) -> None:
     """Undo `switch`, the lock first."""
-    for file, content in reversed(list(previous.items())):
-        put(file, content)
+    for file, before in reversed(list(previous.items())):
+        put(file, before and before.content, before and before.mode)
 
 
-def put(file: Path, content: bytes | None) -> None:
-    """Write a file atomically; None: remove it."""
+def put(file: Path, content: bytes | None, mode: int | None = None) -> None:
+    """Write a file atomically; None: remove it.
+
+    Who may read it is decided before it has content: an override may hold secrets.
+
+    :param mode: of a new file; a file in its place passes its mode on. Default: for the owner, and the group that the
+        region is shared with
+    """
     if content is None:
         file.unlink(missing_ok=True)
         for folder in file.parents:
@@ -78,11 +101,20 @@ def put(file: Path, content: bytes | None) -> None:
             folder.rmdir()
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.new")
-    new.write_bytes(content)
     if file.exists():
-        new.chmod(file.stat().st_mode & 0o777)
-    new.replace(file)
+        mode = stat.S_IMODE(file.stat().st_mode)
+    elif mode is None:
+        mode = sharing.file_mode(file.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    try:
+        # mkstemp makes it readable for its owner only
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), mode)
+        Path(name).replace(file)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def seen_with(environment: Environment, release: str) -> Environment:

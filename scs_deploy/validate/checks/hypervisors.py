@@ -10,7 +10,8 @@ from typing import Any
 
 from scs_deploy.base import icmp
 from scs_deploy.validate import measure
-from scs_deploy.validate.checks.server import check_identity, guest_lines
+from scs_deploy.validate.checks.server import check_identity
+from scs_deploy.validate.console import guest_lines
 from scs_deploy.validate.guest_image import MARKER, PORT
 from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CheckFailedError, NotApplicableError, Outcome, check

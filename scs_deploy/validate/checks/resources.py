@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from scs_deploy.validate import measure
+from scs_deploy.validate.checks.storage import expect_writes
 from scs_deploy.validate.guest_image import PORT
 from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CheckFailedError, Outcome, check
@@ -20,6 +21,7 @@ PHYSICAL_NETWORK = "physnet1"
 @check("image", requires=("token",), budget=60.0, creates=True)
 def image(region: Region) -> Outcome:
     """An uploaded image becomes active with its content intact."""
+    expect_writes(region, "glance_store")
     path = region.guest()
     content = path.read_bytes()
     properties = {"hw_disk_bus": "virtio", "hw_vif_model": "virtio"}
@@ -37,6 +39,8 @@ def image(region: Region) -> Outcome:
         raise CheckFailedError(f"image {made.name} is {made.status}, not active")
     if made.hash_algo and made.hash_value != hashlib.new(made.hash_algo, content).hexdigest():
         raise CheckFailedError(f"image {made.name}: {made.hash_algo} differs from the uploaded file")
+    if made.direct_url or made.locations:
+        raise CheckFailedError(f"image {made.name}: users see where its data is: {made.direct_url or made.locations}")
     return Outcome(f"{len(content) / 1e6:.1f} MB", samples)
 
 

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_address
 from typing import Any
 
 from scs_deploy.base import icmp
-from scs_deploy.validate import measure
-from scs_deploy.validate.guest_image import MARKER, PORT
+from scs_deploy.validate import disks, measure
+from scs_deploy.validate.checks.storage import expect_writes
+from scs_deploy.validate.console import ending, guest_lines
+from scs_deploy.validate.guest_image import PORT
 from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CheckFailedError, Outcome, check
 
@@ -22,12 +23,14 @@ SAMPLES = 10
 @check("server", requires=("services-up", "image", "flavor", "network", "security-group"), budget=180.0, creates=True)
 def server(region: Region) -> Outcome:
     """A server becomes ACTIVE."""
+    expect_writes(region, "nova_images")
     made, compute = region.made, region.cloud.compute
 
     def boot() -> None:
         made["server"] = compute.create_server(
             name=region.name, image_id=made["image"].id, flavor_id=made["flavor"].id,
             networks=[{"uuid": made["network"].id}], security_groups=[{"name": made["security_group"].id}],
+            user_data=disks.user_data(region.name),
         )  # fmt: skip
         ended = measure.until(lambda: _refresh(region).status in ("ACTIVE", "ERROR"), ACTIVE_DEADLINE)
         status = made["server"].status
@@ -42,21 +45,6 @@ def server(region: Region) -> Outcome:
 def _refresh(region: Region) -> Any:
     region.made["server"] = region.cloud.compute.get_server(region.made["server"].id)
     return region.made["server"]
-
-
-def guest_lines(console: str) -> dict[str, dict[str, str]]:
-    """Parse the guest's console output: word after the marker -> its key=value pairs. The last line per word wins."""
-    lines: dict[str, dict[str, str]] = {}
-    for line in re.findall(rf"{re.escape(MARKER)} ([^\r\n]*)", console):
-        word, *pairs = line.split()
-        lines[word] = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-    return lines
-
-
-def ending(console: str) -> str:
-    """The last lines of a guest's console output, joined into one line."""
-    lines = [" ".join(line.split()) for line in console.splitlines()]
-    return " | ".join([line for line in lines if line.isprintable() and line][-3:])
 
 
 @check("console-log", requires=("server",), budget=240.0)

@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# User data of a guest: watches the disks that are attached to it, says what the first and the last sector of each hold
+# and how large it is, and writes a word where none is, flushed to the storage.
+word=WORD
+
+# The word in sector $2 of a disk. An encrypted volume to which nobody has written holds noise.
+get() { dd if="/dev/$1" bs=512 skip="$2" count=1 2>/dev/null | tr -cd '[:alnum:]-' | cut -c 1-40; }
+
+put() {
+    echo "$word" | dd of="/dev/$1" bs=512 seek="$2" conv=sync,fsync,notrunc 2>/dev/null
+    echo 3 >/proc/sys/vm/drop_caches
+}
+
+watch() {
+    while :; do
+        for known in /tmp/vd[b-z]; do
+            [ -e "/sys/block/${known##*/}" ] || rm -f "$known"
+        done
+        for disk in /sys/block/vd[b-z]; do
+            [ -e "$disk/serial" ] || continue
+            name=${disk##*/}
+            serial=$(cat "$disk/serial")
+            sectors=$(cat "$disk/size")
+            [ "$serial $sectors" = "$(cat "/tmp/$name" 2>/dev/null)" ] && continue
+            end=$((sectors - 1))
+            found=$(get "$name" 0)
+            last=$(get "$name" $end)
+            wrote=
+            [ "$last" = "$word" ] || put "$name" $end
+            if [ "$found" != "$word" ]; then
+                put "$name" 0
+                wrote=$(get "$name" 0)
+            fi
+            read -r uptime _ </proc/uptime
+            echo "scs-guest: disk-$serial sectors=$sectors found=$found last=$last wrote=$wrote uptime=$uptime"
+            echo "$serial $sectors" >"/tmp/$name"
+        done
+        sleep 1
+    done
+}
+watch &
