@@ -4,7 +4,7 @@ SESSION_CACHE_ALIAS = "sessions"
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
     "sessions": {
-        "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
-        "LOCATION": ["172.30.2.11:11211", "172.30.2.12:11211", "172.30.2.13:11211"],
+        "BACKEND": "scs_sessions.Sessions",
+        "LOCATION": ["172.30.2.11:11212", "172.30.2.12:11212", "172.30.2.13:11212"],
     },
 }

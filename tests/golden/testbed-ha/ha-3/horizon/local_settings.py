@@ -1,7 +1,7 @@
 # Strings are JSON, which is valid Python too.
 SECRET_KEY = "dummy-horizon-secret-key"
 # The last two: as health checks ask.
-ALLOWED_HOSTS = ["api.ha.scs.example", "internal.ha.scs.example", "172.30.2.10", "172.30.2.9", "172.30.2.13", "ha-3"]
+ALLOWED_HOSTS = ["api.ha.scs.example", "internal.ha.scs.example", "172.30.2.10", "172.30.2.9", "127.0.0.1", "ha-3"]
 
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CSRF_COOKIE_SECURE = True
@@ -14,6 +14,8 @@ OPENSTACK_KEYSTONE_URL = "https://internal.ha.scs.example:5000/v3"
 OPENSTACK_KEYSTONE_DEFAULT_DOMAIN = "Default"
 OPENSTACK_KEYSTONE_MULTIDOMAIN_SUPPORT = True
 OPENSTACK_ENDPOINT_TYPE = "internalURL"
+# Browsers send images to Glance. Through the dashboard, each would first be a file here, of a size that nobody limits.
+HORIZON_IMAGES_UPLOAD_MODE = "direct"
 OPENSTACK_SSL_CACERT = "/etc/scs/ca.crt"
 
 TIME_ZONE = "UTC"

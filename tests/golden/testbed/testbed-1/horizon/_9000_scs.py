@@ -4,7 +4,7 @@ SESSION_CACHE_ALIAS = "sessions"
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
     "sessions": {
-        "BACKEND": "django.core.cache.backends.memcached.PyMemcacheCache",
-        "LOCATION": ["172.30.0.11:11211"],
+        "BACKEND": "scs_sessions.Sessions",
+        "LOCATION": ["172.30.0.11:11212"],
     },
 }
