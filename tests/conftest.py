@@ -3,29 +3,35 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 import pytest
 
 from scs_deploy.region.region import Region
 from scs_deploy.spec.release import Lock, LockedImage
+from scs_deploy.spec.secret import Format
 
 
 class Secrets(Mapping[str, str]):
     """Every declared secret, recognisable by its name; remembers which were asked for."""
 
-    def __init__(self, names: list[str]) -> None:
-        self.names = names
+    def __init__(self, names: list[str], formats: Mapping[str, Format] = MappingProxyType({})) -> None:
+        self.names, self.formats = names, formats
         self.used: set[str] = set()
 
     def __getitem__(self, key: str) -> str:
         if key not in self.names:
             raise KeyError(key)
         self.used.add(key)
-        return f"dummy-{key.replace('_', '-')}"
+        dummy = f"dummy-{key.replace('_', '-')}"
+        if self.formats.get(key) is Format.FERNET:
+            return base64.urlsafe_b64encode(dummy.encode().ljust(32, b"-")[:32]).decode()
+        return dummy
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -50,6 +56,9 @@ class Certificates:
     def leaf(self, name: str) -> Leaf:
         return Leaf(f"dummy certificate of {name}\n", f"dummy key of {name}\n")
 
+    def accepted(self, names: Iterable[str]) -> str:
+        return "".join(f"dummy CA of {name}\n" for name in names) or self.ca_pem
+
 
 def dummy_region(name: str) -> Region:
     """The region of a shipped environment, with dummies for all that is generated per region."""
@@ -62,7 +71,7 @@ def with_dummies(region: Region) -> Region:
         image: LockedImage(reference=f"scs/{image}", digest=f"sha256:{i:064x}", size=1)
         for i, image in enumerate(sorted(region.release.images), 1)
     }
-    secrets, certificates = Secrets(region.catalog.secrets()), cast(Any, Certificates())
+    secrets, certificates = Secrets(region.catalog.secrets(), region.catalog.secret_formats), cast(Any, Certificates())
     dummies = dataclasses.replace(
         region,
         load_secrets=lambda _environment: secrets,

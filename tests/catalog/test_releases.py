@@ -13,7 +13,19 @@ from scs_deploy.spec.release import load_release
 
 CATALOG = catalog.load()
 RELEASES = sorted(path.stem for path in (paths.root() / "releases").glob("*.yml"))
-SHARED = ("base", "node", "registry", "mariadb", "rabbitmq", "memcached", "haproxy", "ovn", "libvirt")
+SHARED = (
+    "base",
+    "node",
+    "registry",
+    "mariadb",
+    "rabbitmq",
+    "memcached",
+    "haproxy",
+    "ovn",
+    "libvirt",
+    "base-testing",
+    "ceph",
+)
 """What has nothing of OpenStack inside: the data plane and the databases."""
 
 

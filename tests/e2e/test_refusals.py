@@ -137,7 +137,7 @@ def test_description(copy: RegionUnderTest, spoil: Callable[[Path], None], messa
     refused(copy.scs("apply", "--yes", expect=None), message)
 
 
-@pytest.mark.parametrize("arguments", [("apply", "--yes"), ("bootstrap",)])
+@pytest.mark.parametrize("arguments", [("apply", "--yes"), ("bootstrap",), ("secrets", "init")])
 def test_another_run(copy: RegionUnderTest, arguments: tuple[str, ...]) -> None:
     with RunLock(copy.folder / "state" / "lock", "scs of a colleague"):
         refused(copy.scs(*arguments, expect=None), r"is locked by .*`scs of a colleague`.*wait for that run")

@@ -11,6 +11,8 @@ import pytest
 import requests
 
 from scs_deploy.base import icmp
+from scs_deploy.environment import environment as environments
+from scs_deploy.secrets import clouds
 from tests.e2e.blackbox import RegionUnderTest, wait
 
 if TYPE_CHECKING:
@@ -37,8 +39,16 @@ def test_server_answers(region: RegionUnderTest, server: Server) -> None:
     assert ask(server) == server.id
 
 
+def allocated(region: RegionUnderTest) -> int:
+    """Virtual CPUs that servers use, as Placement knows it."""
+    placement = clouds.connect(environments.load(region.name)).placement
+    found = [placement.get(f"/resource_providers/{p.id}/usages").json() for p in placement.resource_providers()]
+    return sum(f["usages"].get("VCPU", 0) for f in found)
+
+
 def test_servers_that_come_and_go_side_by_side_end_in_no_error(region: RegionUnderTest, server: Server) -> None:
     """Their records in Nova's database are written from several processes at once."""
+    before = allocated(region)
     for number in range(ROUNDS):
         prefix = f"scs-many-{number}"
         kind = ("--image", server.name, "--flavor", server.name, "--network", server.name)
@@ -59,6 +69,8 @@ def test_servers_that_come_and_go_side_by_side_end_in_no_error(region: RegionUnd
             region.scs("openstack", "server", "delete", *made, timeout=300)
         wait(lambda: statuses() <= {"ERROR"}, 300, "servers are not deleted")
         assert statuses() == set(), "a delete ended in ERROR"
+        # a server is gone before what it used is free, which the next ones need
+        wait(lambda: allocated(region) <= before, 60, f"not freed: {before} virtual CPUs were used before")
 
 
 def test_data_plane_restarts_leave_the_server_running(region: RegionUnderTest, server: Server) -> None:

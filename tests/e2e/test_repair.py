@@ -31,7 +31,7 @@ def first_host(region: RegionUnderTest, container: str) -> str:
 
 
 def test_removed_containers_are_made_again(region: RegionUnderTest) -> None:
-    names = ("glance", "keystone", "memcached")
+    names = ("glance", "keystone", "memcached_tls")
     removed = [(first_host(region, name), name) for name in names]
     for host, name in removed:
         region.on(host, "docker", "rm", "--force", name)

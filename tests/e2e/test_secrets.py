@@ -18,10 +18,14 @@ pytestmark = pytest.mark.e2e
 MAY_HOLD = ("clouds.yaml", "secure.yaml", "id_ed25519")
 """Files of the state folder whose purpose is a credential; they must be the owner's alone."""
 
+NAMES = ("ceph_fsid", "cinder_libvirt_id")
+"""Of the cluster and of a key: kept with the secrets because each region has its own, and shown by every Ceph."""
+
 
 def leaks(region: RegionUnderTest, text: bytes) -> list[str]:
     """Names of the secrets whose value is in `text`."""
-    return sorted(name for name, value in region.secrets.items() if len(value) >= 8 and value.encode() in text)
+    values = {n: v for n, v in region.secrets.items() if n not in NAMES and len(v) >= 8}
+    return sorted(name for name, value in values.items() if value.encode() in text)
 
 
 def test_there_are_secrets_to_look_for(region: RegionUnderTest) -> None:
@@ -55,7 +59,9 @@ def hosts(region: RegionUnderTest) -> list[str]:
         "find -L /var/log -type f -exec cat {} +",
         "docker ps --all --quiet | xargs --max-args 1 docker logs --timestamps 2>&1",
         "journalctl --output cat --all",
-        "find /var/lib/scs /run/scs /root/.ansible /tmp -type f -exec cat {} + 2>/dev/null",
+        # without what stands for the disks of Ceph, gigabytes in which the cluster has its own keys
+        "find /var/lib/scs /run/scs /root/.ansible /tmp -path /var/lib/scs/disks -prune -o -type f -exec cat {} + "
+        "2>/dev/null",
     ],
     ids=["var-log", "docker-logs", "journal", "records"],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pymysql
+import requests
 
 from scs_deploy.prober import https
 from scs_deploy.prober.https import TIMEOUT
@@ -39,4 +40,13 @@ def say(error: BaseException) -> str:
     """An error in one short line, without what differs from one request to the next."""
     if isinstance(error, pymysql.Error) and error.args:
         return f"MariaDB {error.args[0]}: {str(error.args[-1])[:100]}"
+    if isinstance(error, requests.RequestException):
+        return "timeout" if isinstance(error, requests.Timeout) else https.say(_origin(error))
     return https.say(error)
+
+
+def _origin(error: BaseException) -> BaseException:
+    """The error that another one was made of; the texts of those in between name the URL."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads who belongs to what in a region: Galera, RabbitMQ, OVN's raft, VRRP, HAProxy, agents. Parsing is pure."""
+"""Reads who belongs to what in a region: Galera, RabbitMQ, OVN's raft, VRRP, HAProxy, Ceph, agents. Parsing is pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ import csv
 import http.client
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pymysql
 import requests
 
+from scs_deploy.base.errors import ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.clusters.raft.settings import Settings, control_socket
 from scs_deploy.clusters.raft.status import raft
 from scs_deploy.prober.https import ApiError, Https
+from scs_deploy.region import ceph
 from scs_deploy.region.region import Region
+from scs_deploy.shared.ceph import status
+from scs_deploy.shared.ceph.session import Ceph
+from scs_deploy.shared.ceph.status import CLEAN, SLOW, Status
 from tests.fault import sockets
 from tests.fault.client import database, say
 from tests.fault.faults import FaultError, Node, run, wait
@@ -25,6 +32,8 @@ from tests.fault.faults import FaultError, Node, run, wait
 SOCKET = "/run/scs/haproxy/admin.sock"
 NO_HISTORY = "00000000-0000-0000-0000-000000000000"
 """Of a Galera cluster that formed without comparing its members' positions."""
+EARLIER = "_earlier"
+"""Ends the name of a server that HAProxy has for a process of an earlier scs; it is down in a region of this one."""
 SYNCED = {"wsrep_cluster_status": "Primary", "wsrep_local_state_comment": "Synced", "wsrep_ready": "ON"}
 
 
@@ -64,6 +73,41 @@ def parse_haproxy(text: str) -> dict[tuple[str, str], str]:
     }
 
 
+def ceph_problems(found: Status, monitors: Collection[str], osds: int) -> list[str]:
+    """What a whole cluster has and this one has not.
+
+    :param monitors: hosts of monitors; each has a manager as well
+    :param osds: number of them by the inventory
+    """
+    problems = [f"ceph_mon on {host} is not in the quorum" for host in sorted(set(monitors) - set(found.quorum))]
+    managers = found.manager + found.standby_managers
+    if not found.manager:
+        problems.append("no ceph_mgr is active")
+    if managers != len(monitors):
+        problems.append(f"{managers} of {len(monitors)} ceph_mgr are there")
+    if found.osds != osds:
+        problems.append(f"ceph has {found.osds} OSDs, the inventory {osds}")
+    problems += [f"osd.{number} is down" for number in found.down]
+    problems += [f"osd.{number} is out" for number in found.out]
+    problems += [
+        f"{count} placement groups are {state}"
+        for state, count in found.placement_groups.items()
+        if not set(state.split("+")) <= CLEAN
+    ]
+    problems += [f"ceph has the flag {flag}" for flag in found.flags]
+    return problems + [f"ceph: {c.name}: {c.summary}" for c in found.checks if c.counts and c.name not in SLOW]
+
+
+def cinder_problems(services: Iterable[Mapping[str, Any]], wanted: Collection[tuple[str, str]]) -> list[str]:
+    """Which of the services, by binary and host, are not up: `GET /os-services`, where a host may name a back end."""
+    state = {(s["binary"], s["host"].partition("@")[0]): s["state"] for s in services if s["status"] == "enabled"}
+    return [
+        f"{binary} on {host} is {state.get((binary, host), 'unknown')}"
+        for binary, host in sorted(wanted)
+        if state.get((binary, host)) != "up"
+    ]
+
+
 class Membership:
     """Asks the members of a region. Every question is answered with what is missing, empty when nothing is."""
 
@@ -83,6 +127,18 @@ class Membership:
         }
         """host: network: interface"""
         api = inputs.environment.settings.api
+        self._inventory = inputs.inventory
+        self.monitors = ceph.monitors(inputs)
+        self._ceph_session = Ceph(inputs, self._in_container)
+        self._osds = sum(len(h.disks_of(("osd",))) for h in inputs.inventory.group(ceph.GROUP))
+        cinder = inputs.catalog.services.get("cinder") if self.monitors else None
+        self.cinder = {
+            (spec.agent.binary, host.name)
+            for name, spec in (cinder.containers.items() if cinder else ())
+            if spec.agent
+            for host in inputs.hosts_of("cinder", name)
+        }
+        """binary and host of the services that Cinder's API has to know as up"""
         self.vips = {"internal": str(api.internal.address), "external": str(api.external.address)}
 
     @staticmethod
@@ -97,15 +153,19 @@ class Membership:
 
     # -- readers
 
+    def session(self, host: str) -> Any:
+        """A session with a member, as administrator.
+
+        :raises pymysql.Error, OSError: it does not answer
+        """
+        return database(self.addresses[host], self._password, self.ca)
+
     def galera(self, host: str) -> dict[str, str]:
         """wsrep status of a member.
 
         :raises pymysql.Error, OSError: it does not answer
         """
-        with (
-            database(self.addresses[host], self._password, self.ca) as session,
-            session.cursor() as cursor,
-        ):
+        with self.session(host) as session, session.cursor() as cursor:
             cursor.execute("SHOW GLOBAL STATUS LIKE 'wsrep_%%'")
             return {str(name): str(value) for name, value in cursor.fetchall()}
 
@@ -151,6 +211,51 @@ class Membership:
                 return host
         raise FaultError(f"{container}: no leader")
 
+    def ceph(self) -> Status:
+        """The state of Ceph by its monitors.
+
+        :raises ScsError: none answers
+        """
+        return Status.parse(self._ceph_session.ask(status.QUESTIONS))
+
+    def ask_ceph(self, prefix: str, **arguments: Any) -> Any:
+        """A monitor's answer to a command.
+
+        :raises ScsError: none answers, or it refuses
+        """
+        return self._ceph_session.ask(({"prefix": prefix, **arguments},))[0]
+
+    def active_manager(self) -> str:
+        """The host whose manager of Ceph works."""
+        return str(self.ask_ceph("mgr dump")["active_name"])
+
+    def leading_monitor(self) -> str:
+        """The host whose monitor leads the quorum."""
+        return str(self.ask_ceph("quorum_status")["quorum_leader_name"])
+
+    def osd(self, number: int) -> tuple[str, str]:
+        """Host and container of an OSD.
+
+        :raises FaultError: none of the inventory's disks is it
+        """
+        for host in self._inventory.group(ceph.GROUP):
+            for disk in host.disks_of(("osd",)):
+                container = f"{ceph.OSD}_{disk.name}"
+                folder = f"/var/lib/docker/volumes/{container}/_data/ceph-{number}"
+                if Path(self.nodes[host.name].path(folder)).is_dir():
+                    return host.name, container
+        raise FaultError(f"osd.{number} is on no host")
+
+    def primary(self, pool: str, name: str) -> int:
+        """The OSD that takes the writes to an object, whether or not the object exists."""
+        return int(self.ask_ceph("osd map", pool=pool, object=name)["acting_primary"])
+
+    def _in_container(self, host: str, container: str, argv: tuple[str, ...]) -> tuple[int, str]:
+        try:
+            return 0, self.nodes[host].inside(container, *argv)
+        except FaultError as error:
+            return 1, str(error)
+
     def vip_holders(self, side: str) -> list[str]:
         """Hosts that have an API address, according to themselves."""
         found = []
@@ -187,12 +292,18 @@ class Membership:
     # -- what is missing
 
     def missing(self, api: Https | None = None, token: Callable[[], str] | None = None,
-                urls: Mapping[str, str] | None = None) -> list[str]:  # fmt: skip
-        """What a whole region has and this one has not; empty: full membership."""
+                urls: Mapping[str, str] | None = None, storage: bool = True) -> list[str]:  # fmt: skip
+        """What a whole region has and this one has not; empty: full membership.
+
+        :param storage: whether all copies of all data in Ceph belong to it
+        """
         questions: list[Callable[[], list[str]]] = [
             self._nodes, self._galera, self._rabbitmq, self._raft, self._vips, self._haproxy, self._containers
         ]  # fmt: skip
         problems = [problem for question in questions for problem in self._ask(question)]
+        if not problems and storage and self.monitors:
+            # a program in a container, which takes a second of processor
+            problems = self._ask(self._ceph)
         if not problems and api and token and urls:
             # last, because these ask the API
             problems = self._ask(lambda: self._agents(api, token(), urls))
@@ -201,8 +312,10 @@ class Membership:
     def _ask(self, question: Callable[[], list[str]]) -> list[str]:
         try:
             return question()
-        except (FaultError, pymysql.Error, OSError, ApiError, ValueError, http.client.HTTPException) as error:
-            text = str(error) if isinstance(error, FaultError) else say(error)
+        except (
+            FaultError, ScsError, pymysql.Error, OSError, ApiError, ValueError, http.client.HTTPException
+        ) as error:  # fmt: skip
+            text = str(error) if isinstance(error, (FaultError, ScsError)) else say(error)
             return [f"{getattr(question, '__name__', 'agents').strip('_')}: {text}"]
 
     def _nodes(self) -> list[str]:
@@ -261,7 +374,7 @@ class Membership:
             f"haproxy on {host}: {backend}/{server} is {status}"
             for host in self.nodes
             for (backend, server), status in self.haproxy(host).items()
-            if backend != "control" and status.split()[0] not in ("UP", "no")
+            if backend != "control" and not server.endswith(EARLIER) and status.split()[0] not in ("UP", "no")
         ]
 
     def _containers(self) -> list[str]:
@@ -273,9 +386,18 @@ class Membership:
                     problems.append(f"container {found['Names'][0][1:]} on {host}: {status}")
         return problems
 
+    def _ceph(self) -> list[str]:
+        return ceph_problems(self.ceph(), self.monitors, self._osds)
+
     def _agents(self, api: Https, token: str, urls: Mapping[str, str]) -> list[str]:
         _, services = api("GET", f"{urls['compute']}/os-services", token, timeout=30)
         _, agents = api("GET", f"{urls['network']}/v2.0/agents", token, timeout=30)
-        return [f"{s['binary']} on {s['host']} is down" for s in services["services"] if s["state"] != "up"] + [
-            f"{a['binary']} on {a['host']} is down" for a in agents["agents"] if not a["alive"]
-        ]
+        return (
+            [f"{s['binary']} on {s['host']} is down" for s in services["services"] if s["state"] != "up"]
+            + [f"{a['binary']} on {a['host']} is down" for a in agents["agents"] if not a["alive"]]
+            + (self._cinder(api, token, urls) if self.cinder else [])
+        )
+
+    def _cinder(self, api: Https, token: str, urls: Mapping[str, str]) -> list[str]:
+        _, answer = api("GET", f"{urls['block-storage']}/os-services", token, timeout=30)
+        return cinder_problems(answer["services"], self.cinder)

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pymysql
 from rich.console import Console
@@ -29,6 +30,9 @@ from scs_deploy.prober.schedule import Schedule
 from scs_deploy.region.region import Region
 from scs_deploy.state import measurement as record
 from scs_deploy.state.measurement import Gap, Sample, Summary
+from scs_deploy.validate.objects import SERVICE
+from scs_deploy.validate.s3 import S3, Credentials
+from tests.fault.bucket import Bucket
 from tests.fault.client import database, say
 from tests.fault.record import discrepancies
 
@@ -36,6 +40,7 @@ SCHEMA = "scs_prober"
 WRITES = "database write"
 PROJECTS = "project create"
 NETWORKS = "network create"
+OBJECTS = "object put"
 INTERVALS = {
     "token issue": 2.0,  # Keystone hashes the password with bcrypt: a third of a second of processor
     "server list": 0.7,
@@ -44,8 +49,9 @@ INTERVALS = {
     WRITES: 0.5,
     PROJECTS: 5.0,
     NETWORKS: 5.0,
+    OBJECTS: 1.0,
 }
-"""kind: seconds between two requests. The first four are together 6.1 per second."""
+"""kind: seconds between two requests. The first four are together 6.1 per second; the last only with object storage."""
 PROBES = tuple(INTERVALS)[:5]
 """Kinds whose longest gap says how long the region did not answer."""
 
@@ -95,6 +101,9 @@ class Prober:
         self._token: tuple[str, float] = ("", 0.0)
         self._token_lock = threading.Lock()
         self._project = ""
+        self._credential = ""
+        self.bucket: Bucket | None = None
+        """None: the region has no object storage"""
         self._schedules: list[Schedule] = []
 
     def __enter__(self) -> Prober:
@@ -117,13 +126,39 @@ class Prober:
                 f"CREATE TABLE {SCHEMA}.writes_{self.id} (number BIGINT PRIMARY KEY, at DOUBLE NOT NULL, "
                 "filler VARCHAR(200) NOT NULL) ENGINE=InnoDB"
             )
+        if SERVICE in self.urls:
+            self._make_bucket(self.urls[SERVICE])
         return self
+
+    def _make_bucket(self, url: str) -> None:
+        """Credentials of the administrator for EC2, and a bucket."""
+        made = Credentials(f"{self.prefix}s3", random.token_hex(24))
+        headers, answer = self._authenticate()
+        mine = answer["token"]
+        body = {
+            "type": "ec2", "user_id": mine["user"]["id"], "project_id": mine["project"]["id"],
+            "blob": json.dumps({"access": made.access, "secret": made.secret}),
+        }  # fmt: skip
+        token = headers["x-subject-token"]
+        _, answer = self.https("POST", f"{self.urls['identity']}/credentials", token, {"credential": body}, 30)
+        self._credential = str(answer["credential"]["id"])
+        parts = urlsplit(url)
+        region = self._context.environment.settings.region
+        user = S3(f"{parts.scheme}://{parts.netloc}", made, region, self._ca, TIMEOUT)
+        bucket = Bucket(user, f"{self.prefix}objects")
+        bucket.make()
+        self.bucket, self.writes[OBJECTS] = bucket, Writes()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
         self.clean()
 
     # -- probing
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of requests that this region takes."""
+        return tuple(k for k in INTERVALS if k != OBJECTS or self.bucket)
 
     def start(self) -> None:
         """Begin to probe."""
@@ -135,10 +170,11 @@ class Prober:
             WRITES: self._write,
             PROJECTS: lambda: self._acknowledge(PROJECTS, "project"),
             NETWORKS: lambda: self._acknowledge(NETWORKS, "network"),
+            OBJECTS: self._put,
         }
         self._schedules = [
             Schedule(kind, INTERVALS[kind], TIMEOUT, lambda kind=kind: self._sample(kind, work[kind]))  # type: ignore[misc]
-            for kind in INTERVALS
+            for kind in self.kinds
         ]
         self.begin = time.time()
         for schedule in self._schedules:
@@ -165,6 +201,10 @@ class Prober:
         self.samples.append(Sample(kind=kind, start=start, seconds=time.monotonic() - clock, error=error))
 
     def _issue(self) -> str:
+        headers, _ = self._authenticate()
+        return headers["x-subject-token"]
+
+    def _authenticate(self) -> tuple[dict[str, str], Any]:
         domain = {"id": "default"}
         user = {"name": "admin", "domain": domain, "password": self._password}
         body = {
@@ -173,8 +213,7 @@ class Prober:
                 "scope": {"project": {"name": "admin", "domain": domain}},
             }
         }
-        headers, _ = self.https("POST", f"{self._auth_url}/auth/tokens?nocatalog", body=body)
-        return headers["x-subject-token"]
+        return self.https("POST", f"{self._auth_url}/auth/tokens?nocatalog", body=body)
 
     def token(self) -> str:
         """A token that is used for a while, as clients do: issuing one is a probe of its own."""
@@ -211,6 +250,12 @@ class Prober:
         number = self.writes[kind].next()
         self.writes[kind].acknowledged[number] = self._create(resource, str(number))
 
+    def _put(self) -> None:
+        assert self.bucket
+        number = self.writes[OBJECTS].next()
+        self.bucket.put(number)
+        self.writes[OBJECTS].acknowledged[number] = str(number)
+
     def _create(self, resource: str, suffix: str) -> str:
         body: dict[str, Any] = {"name": self.prefix + suffix}
         if resource == "project":
@@ -241,7 +286,7 @@ class Prober:
 
     def summaries(self) -> list[Summary]:
         """What every kind saw."""
-        return [record.summary(kind, self.samples, self.begin, self.end) for kind in INTERVALS]
+        return [record.summary(kind, self.samples, self.begin, self.end) for kind in self.kinds]
 
     def longest_gap(self, since: float = 0.0, until: float = math.inf) -> Gap:
         """The longest gap of all probes: no kind had a longer one.
@@ -256,13 +301,18 @@ class Prober:
         ]
         return max(found, key=lambda g: g.seconds, default=Gap(kind="none", begin=self.end, seconds=0))
 
+    def pause(self, kind: str) -> Gap:
+        """The longest gap of one kind."""
+        return record.longest_gap(kind, self.samples, self.begin, self.end)
+
     @property
     def cpu(self) -> float:
         """Seconds of processor that the probing took; known after `stop`."""
         return sum(s.cpu for s in self._schedules)
 
     def verify(self, patience: float = 60) -> list[str]:
-        """Compare what was acknowledged with what is there: rows on every member, projects, networks. Empty: all well.
+        """Compare what was acknowledged with what is there: rows on every member, projects, networks, objects.
+        Empty: all well.
 
         :param patience: seconds to wait for a region or a member that does not answer
         :raises ScsError: it does not answer in that time
@@ -286,6 +336,15 @@ class Prober:
             other = sorted(n for n, i in writes.acknowledged.items() if n in numbers and i not in resources)
             if other:
                 problems.append(f"{kind}: {len(other)} have another id than was acknowledged: {other[:10]}")
+        return problems + self._verify_objects()
+
+    def _verify_objects(self) -> list[str]:
+        if not self.bucket:
+            return []
+        writes, found = self.writes[OBJECTS], self.bucket.numbers()
+        problems = discrepancies("objects", writes.attempted, writes.acknowledged, found)
+        if spoiled := self.bucket.spoiled(sorted(writes.acknowledged.keys() & set(found))):
+            problems.append(f"objects: {len(spoiled)} are listed and not returned as they were put: {spoiled[:10]}")
         return problems
 
     def networks_of_acknowledged(self) -> set[str]:
@@ -306,13 +365,19 @@ class Prober:
         )
 
     def clean(self, patience: float = 60) -> None:
-        """Remove the table, the networks and the projects.
+        """Remove the table, the networks, the projects and the bucket.
 
         :raises ScsError: the region does not answer in `patience` seconds
         """
         _patiently(self._clean, patience)
 
     def _clean(self) -> None:
+        if self.bucket:
+            self.bucket.remove()
+            self.bucket = None
+        if self._credential:
+            self.https("DELETE", f"{self.urls['identity']}/credentials/{self._credential}", self.token(), timeout=60)
+            self._credential = ""
         for network in self._networks():
             self.https("DELETE", f"{self.urls['network']}/v2.0/networks/{network}", self.token(), timeout=60)
         self.https("DELETE", f"{self.urls['network']}/v2.0/quotas/{self._project}", self.token(), timeout=60)

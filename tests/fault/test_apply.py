@@ -32,6 +32,56 @@ def override(region: RegionUnderTest) -> Iterator[Path]:
     region.apply()
 
 
+def test_a_dead_control_host_keeps_nobody_from_repairing_another(
+    trial: Faults, members: Membership, region: RegionUnderTest, override: Path
+) -> None:
+    """A plan for all hosts is refused in one line; with --host others change, and no drain needs the dead host."""
+    first, *_, victim = list(members.nodes.values())
+    with trial(lost=victim.host) as t:
+        before = first.started(CONTAINER)
+        victim.kill()
+        try:
+            t.answers_for(10)
+            override.write_text(OPTION, encoding="utf-8")
+            refused = region.scs("apply", "--yes", CONTAINER, expect=2)
+            assert f"host {victim.host} is unreachable" in refused.err
+            assert refused.err.count("\n") == 1
+            done = region.scs("apply", "--yes", CONTAINER, "--host", first.host)
+            t.note(f"with --host {first.host}: {done.out.strip().splitlines()[-1]}")
+            assert first.started(CONTAINER) != before
+            states = region.scs("status", CONTAINER, "--json", expect=1).json()
+            assert [s["host"] for s in states if s["state"] == "unreachable"] == [victim.host]
+        finally:
+            t.returns()
+            victim.start()
+        t.whole_again()
+        region.scs("apply", "--yes", CONTAINER)
+
+
+def test_an_override_that_changes_during_a_run_is_named(
+    trial: Faults, members: Membership, region: RegionUnderTest, override: Path
+) -> None:
+    """All hosts get what the plan said, none the later text; the run says that it could not verify, and why."""
+    nodes = list(members.nodes.values())
+    with trial():
+        before = {node.host: node.started(CONTAINER) for node in nodes}
+        override.write_text(OPTION, encoding="utf-8")
+        process = region.start("apply", "--yes", CONTAINER)
+        wait(
+            lambda: any(n.started(CONTAINER) != before[n.host] for n in nodes) or process.poll() is not None,
+            120, "the first restart", interval=0.2,
+        )  # fmt: skip
+        override.write_text(OPTION.replace("false", "true"), encoding="utf-8")
+        output = process.communicate(timeout=600)[0]
+        assert process.returncode == 1, output
+        assert "not verified" in output and "placement.conf was changed" in output
+        for node in nodes:
+            text = region.on(node.host, "cat", f"/etc/scs/{CONTAINER}/placement.conf")
+            assert "randomize_allocation_candidates = false" in text
+        override.write_text(OPTION, encoding="utf-8")
+        assert region.plan() == []
+
+
 def test_node_dies_under_apply(trial: Faults, members: Membership, region: RegionUnderTest, override: Path) -> None:
     nodes = list(members.nodes.values())
     with trial() as t:

@@ -19,6 +19,8 @@ import pytest
 import requests
 
 from tests.e2e.blackbox import RegionUnderTest
+from tests.fault.conftest import Faults
+from tests.fault.members import Membership
 
 pytestmark = pytest.mark.fault
 
@@ -26,8 +28,7 @@ LONGEST_GAP = 15.0
 """Seconds without an answer of Keystone while a drain moves the API addresses."""
 
 
-@pytest.fixture(scope="module")
-def ha() -> RegionUnderTest:
+def three_nodes() -> RegionUnderTest:
     """A testbed of three control hosts with nothing to change."""
     found = RegionUnderTest(os.environ.setdefault("SCS_ENVIRONMENT", "testbed-ha"))
     if "testbed" not in found.settings:
@@ -37,6 +38,11 @@ def ha() -> RegionUnderTest:
     assert len(hosts) >= 3
     assert {r["state"] for r in hosts.values()} == {"in use"}
     return found
+
+
+@pytest.fixture(scope="module")
+def ha() -> RegionUnderTest:
+    return three_nodes()
 
 
 @pytest.fixture(scope="module")
@@ -169,21 +175,29 @@ def test_refusals(ha: RegionUnderTest, arguments: tuple[str, ...], said: str) ->
     assert refused.err.count("\n") == 1
 
 
-def test_replace_of_a_host_without_its_disk(ha: RegionUnderTest) -> None:
+def test_replace_of_a_host_without_its_disk(ha: RegionUnderTest, trial: Faults, members: Membership) -> None:
+    """The node and all its disks are gone, OSDs and all: what a guest and a client of S3 had written is there."""
     host = "ha-2"
-    assert rows(ha)[host]["guests"] == 0, "a server would be lost with the node"
     name = f"scs-{host}"
-    subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, capture_output=True)
-    subprocess.run(["docker", "volume", "rm", f"{name}-docker"], check=True, capture_output=True)
+    with trial(longest=None, lost=host) as t:
+        assert rows(ha)[host]["guests"] == 0, "a server would be lost with the node"
+        lost = osds(members, host)
+        subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, capture_output=True)
+        subprocess.run(["docker", "volume", "rm", f"{name}-docker"], check=True, capture_output=True)
 
-    refused = ha.scs("node", "drain", host, "--yes", expect=2)
-    assert "is unreachable" in refused.err
+        refused = ha.scs("node", "drain", host, "--yes", expect=2)
+        assert "is unreachable" in refused.err
 
-    ha.scs("testbed", "up", "--layout", "ha", "--no-deploy", "--no-validate")
-    assert ha.on(host, "docker", "ps", "--quiet") == ""
-    with asking(ha) as seen:
-        ha.scs("node", "replace", host, "--yes")
-    print(f"replace of {host}: longest gap {longest_gap(seen):.1f} s")
+        ha.scs("testbed", "up", "--layout", "ha", "--no-deploy", "--no-validate")
+        assert ha.on(host, "docker", "ps", "--quiet") == ""
+        begin = time.monotonic()
+        with asking(ha) as seen:
+            ha.scs("node", "replace", host, "--yes")
+        t.note(f"replaced in {time.monotonic() - begin:.0f} s; longest gap of Keystone {longest_gap(seen):.1f} s")
+        t.whole_again()
+        made = osds(members, host)
+        assert len(made) == len(lost), f"the host has {len(made)} OSDs, not {len(lost)} as before"
+        assert made.isdisjoint(lost), "an OSD outlived its disk"
     whole(ha)
     assert ha.plan() == []
     for cluster in ("nb OVN_Northbound", "sb OVN_Southbound"):
@@ -193,4 +207,13 @@ def test_replace_of_a_host_without_its_disk(ha: RegionUnderTest) -> None:
             "cluster/status", schema,
         )  # fmt: skip
         assert status.count(" at ssl:") == 3, status
-    ha.scs("validate", "services-up", "server")
+    ha.scs("validate", "services-up", "server", *(("volume-guest", "s3") if members.monitors else ()))
+
+
+def osds(members: Membership, host: str) -> set[str]:
+    """UUIDs of the OSDs of a host by Ceph's map of failure domains; none without Ceph."""
+    if not members.monitors:
+        return set()
+    nodes = members.ask_ceph("osd tree")["nodes"]
+    numbers: list[int] = next((n["children"] for n in nodes if n["type"] == "host" and n["name"] == host), [])
+    return {o["uuid"] for o in members.ask_ceph("osd dump")["osds"] if o["osd"] in numbers}

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
+from scs_deploy.region.region import Region
+from tests.e2e import stranger
+from tests.e2e.test_reach import addresses, management, public
 from tests.fault.conftest import Faults
 from tests.fault.faults import Cut, Node, wait
 from tests.fault.members import Membership
@@ -32,20 +35,31 @@ def writer(members: Membership) -> Node:
 @pytest.mark.parametrize("how", ["stop", "kill"])
 def test_node_lost(how: str, which: Callable[[Membership], Node], trial: Faults, members: Membership) -> None:
     node = which(members)
-    with trial() as t:
+    with trial(lost=node.host) as t:
         t.note(f"{how} of {node}, API addresses on {members.vip_holders('internal')}, writes to {members.writer()}")
+        t.loses(node, how)
+
+
+def test_a_rebooted_node_is_closed_to_strangers(trial: Faults, members: Membership, inputs: Region) -> None:
+    node = victim(members)
+    address = str(inputs.inventory.hosts[node.host].networks["provider"].address)
+    with trial(lost=node.host) as t:
         try:
-            node.stop() if how == "stop" else node.kill()
+            node.stop()
             t.answers_for(10)
         finally:
             t.returns()
             node.start()
-        t.whole_again()
+        with stranger.on_network(inputs, "provider", management(inputs), address):
+            # while it boots, and when all of it runs
+            assert stranger.scan(sorted(addresses(inputs))) <= public(inputs)
+            t.whole_again()
+            assert stranger.scan(sorted(addresses(inputs))) <= public(inputs)
 
 
 def test_node_frozen(trial: Faults, members: Membership) -> None:
     node = victim(members)
-    with trial() as t:
+    with trial(lost=node.host) as t:
         t.note(f"{node} frozen for {FREEZE} s, writes to {members.writer()}")
         node.freeze()
         try:
@@ -62,7 +76,7 @@ def test_node_frozen(trial: Faults, members: Membership) -> None:
 def test_node_cut_off(networks: str, how: Cut, trial: Faults, members: Membership) -> None:
     node = victim(members)
     interfaces = [members.interfaces[node.host][n] for n in networks.split("+")]
-    with trial() as t:
+    with trial(lost=node.host) as t:
         t.note(f"{node} without {networks} ({how}) for {OUTAGE} s, writes to {members.writer()}")
         mend = node.cut(interfaces, how)
         try:

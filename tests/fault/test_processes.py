@@ -16,7 +16,7 @@ WHERE: dict[str, Callable[[Membership], str]] = {
     "rabbitmq": lambda m: m.vip_holders("internal")[0],
     "ovn_nb": lambda m: m.raft_leader("ovn_nb"),
     "ovn_sb": lambda m: m.raft_leader("ovn_sb"),
-    "memcached": lambda m: m.vip_holders("internal")[0],
+    "memcached_tls": lambda m: m.vip_holders("internal")[0],
     "haproxy": lambda m: m.vip_holders("internal")[0],
     "keepalived": lambda m: m.vip_holders("external")[0],
 }

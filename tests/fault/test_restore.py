@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.blackbox import RegionUnderTest
 from tests.fault.faults import run
 from tests.fault.faults import wait as until
+from tests.fault.guest import Keeper
 
 pytestmark = pytest.mark.fault
 
@@ -34,8 +35,9 @@ ALIVE = ("nova.services", "neutron.agents", "neutron.ovn_hash_ring", "nova_cell0
 
 
 @pytest.fixture(scope="module")
-def site() -> RegionUnderTest:
-    """A testbed with nothing to change."""
+def site(keeper: Keeper) -> RegionUnderTest:
+    """A testbed with nothing to change, and without the other tests' guest: its disk would be lost with the hosts."""
+    keeper.remove()
     found = RegionUnderTest(os.environ.setdefault("SCS_ENVIRONMENT", "testbed-ha"))
     if "testbed" not in found.settings:
         pytest.fail(f"environment {found.name} is no testbed: this test drops its databases")

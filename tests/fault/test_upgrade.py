@@ -19,8 +19,9 @@ import yaml
 
 from scs_deploy.base import docker_engine
 from tests.e2e.blackbox import RegionUnderTest
-from tests.fault.conftest import Faults
+from tests.fault.conftest import Faults, Trial
 from tests.fault.faults import wait
+from tests.fault.members import Membership
 
 OPTIONS = {
     "keystone/keystone.conf": "[DEFAULT]\nmax_token_size = {n}\n",
@@ -34,6 +35,11 @@ KILLS = 3
 """How often the manager dies in one run."""
 DEATHS = int(os.environ.get("SCS_FAULT_KILL", "0"))
 """How often it dies in an update or upgrade of all images."""
+
+STORAGE = ("ceph", "cinder")
+"""Images of what stores data: monitors, managers, OSDs and radosgw; Cinder."""
+LONGEST_PAUSE = 10.0
+"""Seconds that a write of a guest, or of a client of S3, may wait while what stores it is replaced."""
 
 Command = tuple[str, ...]
 RESUME: Command = ("runs", "resume", "--yes")
@@ -178,6 +184,43 @@ def test_an_update_of_all_images_serves_its_users(trial: Faults, region: RegionU
     assert region.plan() == []
     if not DEATHS:
         assert failures(region) == {}
+        if t.guest:
+            unpaused(t, "guest")
+
+
+def test_an_update_of_the_storage_serves_its_users(trial: Faults, members: Membership, region: RegionUnderTest) -> None:
+    """Every daemon of Ceph and every process of Cinder is replaced while a guest and a client of S3 write."""
+    if not members.monitors:
+        pytest.skip("the region has no Ceph")
+    command, before = ("upgrade", "run", "--yes", "--no-validate", "--allow", "data-plane"), images(region)
+    with trial(longest=None) as t, other_images(region, STORAGE, CONTENT):
+        begin = time.monotonic()
+        region.scs(*command)
+        t.note(f"images of {', '.join(STORAGE)} replaced in {time.monotonic() - begin:.0f} s")
+        t.whole_again()
+    now = images(region)
+    assert (len(now - before), len(before - now)) == (len(STORAGE), len(STORAGE)), "other images changed, or not all"
+    assert region.plan() == []
+    assert failures(region) == {}
+    failed = {s.kind: s.errors for s in t.prober.summaries() if s.failed}
+    assert failed == {}, f"requests of the tests' own prober failed: {failed}"
+    unpaused(t)
+
+
+def unpaused(t: Trial, *writers: str) -> None:
+    """No write failed, and none waited longer than LONGEST_PAUSE.
+
+    :param writers: guest, s3; none: all that wrote
+    :raises AssertionError: one did
+    """
+    found = {who: t.numbers[who] for who in writers or ("guest", "s3") if who in t.numbers}
+    assert found, "nobody wrote"
+    for who, numbers in found.items():
+        assert numbers["acknowledged"] > 0, f"no write of {who} was acknowledged"
+        assert numbers["failed"] == 0, f"{numbers['failed']} writes of {who} failed"
+        pause = numbers["longest_pause_seconds"]
+        assert pause < LONGEST_PAUSE, f"a write of {who} waited {pause} s, {LONGEST_PAUSE:g} s are allowed"
+    assert found.get("guest", {}).get("away_seconds", 0) == 0, "the guest was restarted"
 
 
 def test_a_failed_gate_is_taken_back(trial: Faults, region: RegionUnderTest) -> None:

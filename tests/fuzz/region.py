@@ -129,6 +129,6 @@ def _generate(tree: Tree) -> None:
     option_lists.save(environment.options_file, {"keystone": options}, lock)
     vault.create_password(environment)
     region = Region.load(NAME)
-    store.ensure(environment, [*region.catalog.secrets(), clouds.PASSWORD])
-    pki.ensure(environment, wanted_leaves(environment, region.inventory))
+    store.ensure(environment, [*region.catalog.secrets(), clouds.PASSWORD], region.catalog.secret_formats)
+    pki.ensure(environment, wanted_leaves(environment, region.catalog, region.inventory))
     clouds.write(environment)

@@ -25,9 +25,21 @@ SINGULAR = {
     "servers": "server",
     "flavors": "flavor",
     "images": "",
+    "volumes": "volume",
+    "snapshots": "snapshot",
+    "backups": "backup",
+    "users": "user",
+    "projects": "project",
+    "secrets": "",
 }
-SERVICES = {"identity": "/v3", "compute": "/v2.1", "network": "", "image": "", "placement": ""}
-VERSIONS = {"identity": "v3", "compute": "v2.1", "network": "v2.0", "image": "v2", "placement": ""}
+SERVICES = {
+    "identity": "/v3", "compute": "/v2.1", "network": "", "image": "", "placement": "", "key-manager": "",
+}  # fmt: skip
+VERSIONS = {
+    "identity": "v3", "compute": "v2.1", "network": "v2.0", "image": "v2", "placement": "", "block-storage": "v3",
+    "key-manager": "v1",
+}  # fmt: skip
+VOLUME_SERVICES = ("cinder-scheduler", "cinder-volume", "cinder-backup")
 
 
 class FakeOpenStack:
@@ -42,10 +54,29 @@ class FakeOpenStack:
             "os-hypervisors": {"h": {"id": "h", "hypervisor_hostname": "h", "state": "up"}},
             "agents": {"a": {"id": "a", "agent_type": "OVN Controller agent", "host": "h", "alive": True}},
             "projects": {"p": {"id": "p", "name": "admin"}},
+            "roles": {"m": {"id": "m", "name": "member"}},
             "resource_providers": {"h": {"uuid": "h", "name": "h"}},
         }
         self.broken: set[str] = set()
+        self.asked: list[str] = []
+        """paths of requests, with their queries"""
         self.guest_id = ""
+        self.services = dict(SERVICES)
+        self.disks: dict[str, str] = {}
+        """volume: what is on it; one that is a copy has what its origin had"""
+        self.clones = True
+        """volumes of images are clones of them"""
+        self.keeps = True
+        """a restored volume holds the data"""
+        self.types: dict[str, dict[str, Any]] = {}
+        """types of volumes; `encrypted`: they are"""
+        self.forgets = False
+        """a guest that is restarted finds nothing on its volumes"""
+        self.direct_url = ""
+        self.said: dict[str, list[str]] = {}
+        """server: what it says of its disks"""
+        self.boots: dict[str, int] = {}
+        """server: how often it was restarted"""
         self.resolvers = "192.0.2.53"
         server = self
 
@@ -64,7 +95,10 @@ class FakeOpenStack:
 
     def made(self) -> dict[str, list[str]]:
         """Names of what exists and can be made, by kind."""
-        found = {kind: [str(t.get("name") or t["id"]) for t in self.kind(kind).values()] for kind in SINGULAR}
+        found = {
+            kind: [str(t.get("name") or t["id"]) for t in self.kind(kind).values() if t["id"] != "p"]
+            for kind in SINGULAR
+        }
         return {kind: names for kind, names in found.items() if names}
 
     def create(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -74,15 +108,69 @@ class FakeOpenStack:
         if kind == "routers":
             body["external_gateway_info"]["external_fixed_ips"] = [{"ip_address": "172.30.1.130"}]
         if kind == "images":
-            body["status"] = "queued"
+            body |= {"status": "queued", **({"direct_url": self.direct_url} if self.direct_url else {})}
         if kind == "servers":
             body["OS-EXT-SRV-ATTR:hypervisor_hostname"] = body["OS-EXT-SRV-ATTR:host"] = "h"
             self.guest_id = body["id"]
             self.create("ports", {"device_id": body["id"], "fixed_ips": [{"ip_address": "192.168.240.5"}]})
+        if kind in ("volumes", "snapshots", "backups"):
+            self.store(kind, body)
         if kind == "floatingips":
             body["floating_ip_address"] = "127.0.0.1"
         self.kind(kind)[body["id"]] = body
         return body
+
+    def with_volumes(self) -> None:
+        """The region has Ceph."""
+        self.services["block-storage"] = "/v3"
+        self.things["os-services"] |= {
+            n: {"id": n, "binary": n, "host": "h@rbd", "status": "enabled", "state": "up"} for n in VOLUME_SERVICES
+        }
+
+    def store(self, kind: str, body: dict[str, Any]) -> None:
+        body["status"] = "available"
+        origin = str(body.get("volume_id") or body.get("snapshot_id") or "")
+        self.disks[body["id"]] = self.disks.get(origin, "")
+        if kind == "volumes":
+            body["volume_type"] = body.get("volume_type") or "__DEFAULT__"
+            body["encrypted"] = bool(self.types.get(body["volume_type"], {}).get("encrypted"))
+            body["attachments"] = []
+        else:
+            body["size"] = self.kind("volumes")[origin]["size"]
+        if kind == "backups":
+            body["is_incremental"] = body["incremental"]
+
+    def attach(self, volume: str, server: str) -> None:
+        """The guest looks at a disk, and writes its word if there is none."""
+        word = self.kind("servers")[server]["name"].removesuffix("-volume")
+        found = self.disks[volume]
+        self.disks[volume] = found or word
+        self.say(server, volume, found, "" if found else word)
+        self.kind("volumes")[volume]["attachments"].append({"server_id": server})
+        self.kind("volumes")[volume]["status"] = "in-use"
+
+    def detach(self, volume: str, server: str) -> None:
+        attachments = self.kind("volumes")[volume]["attachments"]
+        attachments.remove({"server_id": server})
+        self.kind("volumes")[volume]["status"] = "in-use" if attachments else "available"
+
+    def extend(self, volume: str, size: int) -> None:
+        self.kind("volumes")[volume]["size"] = size
+        for attachment in self.kind("volumes")[volume]["attachments"]:
+            self.say(attachment["server_id"], volume, self.disks[volume], "")
+
+    def restart(self, server: str) -> None:
+        """The guest starts with an empty console, and looks at its disks."""
+        self.boots[server] = self.boots.get(server, 0) + 1
+        self.said[server] = []
+        for volume in self.kind("volumes").values():
+            if {"server_id": server} in volume["attachments"]:
+                self.say(server, volume["id"], "" if self.forgets else self.disks[volume["id"]], "")
+
+    def say(self, server: str, volume: str, found: str, wrote: str) -> None:
+        sectors = self.kind("volumes")[volume]["size"] << 21
+        line = f"scs-guest: disk-{volume[:20]} sectors={sectors} found={found} last={found} wrote={wrote}\r\n"
+        self.said.setdefault(server, []).append(line)
 
     def delete(self, kind: str, key: str) -> int:
         if kind == "networks" and any(
@@ -104,12 +192,14 @@ class FakeOpenStack:
         del self.kind(kind)[key]
         return 204
 
-    def console(self) -> str:
+    def console(self, server: str = "") -> str:
+        ready = 3 + self.boots.get(server, 0)
         return (
             "SYSLINUX\r\nscs-guest: boot kernel=6 uptime=1\r\n"
             "scs-guest: lease ip=192.168.240.5 mask=24 mtu=1442 server=192.168.240.1\r\n"
             f"scs-guest: metadata uuid={self.guest_id} hostname=x uptime=3.1\r\n"
-            f"scs-guest: dns servers={self.resolvers} name=x address=192.168.240.5\r\nscs-guest: ready uptime=3.2\r\n"
+            f"scs-guest: dns servers={self.resolvers} name=x address=192.168.240.5\r\n"
+            f"scs-guest: ready uptime={ready}.2\r\n" + "".join(self.said.get(server, []))
         )
 
 
@@ -133,6 +223,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         parts = urlsplit(self.path)
+        self.cloud.asked.append(self.path)
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.headers.get("Transfer-Encoding") == "chunked":
             data = self.chunks()
@@ -177,7 +268,10 @@ class Handler(BaseHTTPRequestHandler):
         if not words:
             self.versions(service, version)
         elif words == ["auth", "tokens"]:
-            self.token()
+            user = json.loads(data)["auth"]["identity"]["password"]["user"]
+            self.token(user.get("id", "t"))
+        elif service == "key-manager":
+            self.secret(words[1:], json.loads(data) if data else {})
         else:
             kind, *rest = words
             if kind in self.cloud.broken:
@@ -195,6 +289,8 @@ class Handler(BaseHTTPRequestHandler):
         document = {"id": version or "v1.0", "status": "CURRENT", "links": link}
         if service == "compute":
             document |= {"version": "2.96", "min_version": "2.1"}
+        if service == "block-storage":
+            document |= {"version": "3.71", "min_version": "3.0"}
         if service == "placement":
             document |= {"max_version": "1.39", "min_version": "1.0"}
         if self.path.rstrip("/").endswith(version) and version:
@@ -202,7 +298,31 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(200, {"versions": [document]})
 
-    def token(self) -> None:
+    def secret(self, rest: list[str], body: dict[str, Any]) -> None:
+        """Each user's own; a user is what its token says."""
+        who, secrets = self.headers["X-Auth-Token"], self.cloud.kind("secrets")
+        if not rest and self.command == "POST":
+            made = self.cloud.create("secrets", {**body, "user": who})
+            self.answer(201, {"secret_ref": f"{self.cloud.url}/key-manager/v1/secrets/{made['id']}"})
+        elif not rest:
+            self.answer(200, {"secrets": [s for s in secrets.values() if s["user"] == who]})
+        elif rest[0] not in secrets:
+            self.answer(404, {})
+        elif secrets[rest[0]]["user"] != who:
+            self.answer(403, {})
+        elif self.command == "DELETE":
+            self.answer(self.cloud.delete("secrets", rest[0]))
+        elif rest[1:] == ["payload"]:
+            content = secrets[rest[0]]["payload"].encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+        else:
+            self.answer(200, {"name": secrets[rest[0]]["name"]})
+
+    def token(self, identity: str) -> None:
         catalog = [
             {
                 "type": service,
@@ -219,7 +339,7 @@ class Handler(BaseHTTPRequestHandler):
                     for i in ("public", "internal")
                 ],
             }
-            for service, path in SERVICES.items()
+            for service, path in self.cloud.services.items()
         ]
         domain = {"id": "default", "name": "Default"}
         token = {
@@ -231,12 +351,15 @@ class Handler(BaseHTTPRequestHandler):
             "roles": [{"id": "r", "name": "admin"}],
             "catalog": catalog,
         }
-        self.answer(201, {"token": token}, X_Subject_Token="t")
+        self.answer(201, {"token": token}, X_Subject_Token=identity)
 
     def collection(self, kind: str, rest: list[str], query: dict[str, str], body: dict[str, Any]) -> None:
         cloud, singular = self.cloud, SINGULAR.get(kind, kind)
         plural = kind.replace("-", "_").removeprefix("os_")
         things = cloud.kind(kind)
+        if kind == "types":
+            self.types(rest)
+            return
         if rest in ([], ["detail"]):
             if self.command == "POST":
                 made = cloud.create(kind, body[singular] if singular else body)
@@ -248,8 +371,12 @@ class Handler(BaseHTTPRequestHandler):
         key, action = rest[0], rest[1:]
         if key not in things:
             self.answer(404, {"NeutronError": {"message": "not found"}})
+        elif action[:1] == ["os-volume_attachments"]:
+            self.attachment(key, action[1:], body)
         elif self.command == "DELETE":
             self.answer(cloud.delete(kind, key))
+        elif self.command == "PUT" and action[-2:-1] == ["roles"]:
+            self.answer(204)
         elif action == ["tags"]:
             things[key]["tags"] = body["tags"]
             self.answer(200, body)
@@ -259,13 +386,44 @@ class Handler(BaseHTTPRequestHandler):
         elif action == ["remove_router_interface"]:
             del cloud.kind("ports")[body["port_id"]]
             self.answer(200, {})
+        elif action == ["restore"]:
+            cloud.disks[body["restore"]["volume_id"]] = cloud.disks[key] if cloud.keeps else ""
+            self.answer(202, {"restore": {"backup_id": key, **body["restore"]}})
+        elif action == ["action"] and "os-extend" in body:
+            cloud.extend(key, body["os-extend"]["new_size"])
+            self.answer(202)
+        elif action == ["action"] and "reboot" in body:
+            cloud.restart(key)
+            self.answer(202)
         elif action == ["action"]:
-            self.answer(200, {"output": cloud.console()})
+            self.answer(200, {"output": cloud.console(key)})
         elif action == ["remote-consoles"]:
             url = f"{cloud.url}/vnc_auto.html?path=%3Ftoken%3Dt"
             self.answer(200, {"remote_console": {"type": "novnc", "protocol": "vnc", "url": url}})
         else:
             self.answer(200, {singular: things[key]} if singular else things[key])
+
+    def types(self, rest: list[str]) -> None:
+        """Types of volumes; their names are their ids."""
+        if rest[1:] == ["encryption"]:
+            self.answer(200, {"provider": "luks"} if self.cloud.types[rest[0]].get("encrypted") else {})
+        else:
+            found = [
+                {"id": n, "name": n, "os-volume-type-access:is_public": True, "extra_specs": t.get("extra_specs", {})}
+                for n, t in self.cloud.types.items()
+            ]
+            self.answer(200, {"volume_types": found})
+
+    def attachment(self, server: str, words: list[str], body: dict[str, Any]) -> None:
+        if self.command == "POST":
+            volume = body["volumeAttachment"]["volumeId"]
+            self.cloud.attach(volume, server)
+            self.answer(200, {"volumeAttachment": {"id": volume, "volumeId": volume}})
+        elif self.command == "GET":
+            self.answer(200, {"volumeAttachments": []})
+        else:
+            self.cloud.detach(words[0], server)
+            self.answer(202)
 
 
 def matches(thing: dict[str, Any], query: dict[str, str]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from scs_deploy.prober.model import ProbeJob, Target
 from scs_deploy.secrets import pki, vault
+from tests.support import certificates
 from tests.unit.secrets.test_secrets import region as environment_in
 
 NAME = "api.region.test"
@@ -82,7 +83,7 @@ def serving(folder: Path) -> Iterator[tuple[FakeRegion, Path]]:
     """A region that answers, and its CA's certificate."""
     environment = environment_in(folder)
     vault.create_password(environment)
-    pki.ensure(environment, {"api": [NAME]})
+    pki.ensure(environment, {"api": certificates.server(NAME)})
     leaf = pki.load(environment).leaf("api")
     pem = folder / "api.pem"
     pem.write_text(leaf.cert + leaf.key)

@@ -58,6 +58,10 @@ class Web:
                 self.end_headers()
                 self.wfile.write(name.encode())
 
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                self.do_GET()
+
             def log_message(self, *_: object) -> None:
                 pass
 

@@ -136,6 +136,8 @@ class Loopback:
 
     def _task(self, host: str, module: str, arguments: Mapping[str, Any]) -> Result:
         node = self.nodes[host]
+        if module == "ansible.builtin.raw":
+            return {}
         if not node.engine and module != "ansible.builtin.file":
             raise RuntimeError("no container engine")
         if module == "scs.core.execute":

@@ -27,7 +27,7 @@ from tests.conftest import dummy_region
 from tests.unit.secrets.test_secrets import region as environment_in
 
 STRANGER = "compute-9"
-"""A host with a certificate of the region that is no control host."""
+"""A host with certificates of every group that is no control host."""
 
 
 def eventually(what: Callable[[], Any], seconds: float = 20) -> None:
@@ -97,7 +97,7 @@ class Hosts:
         return self.folder.joinpath(name, *parts)
 
     def certificate(self, name: str, of: str) -> None:
-        """Give a host the certificate of another name."""
+        """Give a host another certificate, e.g. `haproxy/ha-1`."""
         leaf = self.region.certificates.leaf(of)
         self.path(name, "tls", "host.crt").write_text(leaf.cert)
         self.path(name, "tls", "host.key").write_text(leaf.key)
@@ -150,9 +150,11 @@ def _context(folder: Path, environment: str, settings: Mapping[str, Any]) -> Reg
     inventory = Inventory(hosts=hosts, groups=shipped.inventory.groups)
     made = environment_in(folder)
     vault.create_password(made)
-    wanted = wanted_leaves(shipped.environment, inventory)
+    wanted = wanted_leaves(shipped.environment, shipped.catalog, inventory)
     stranger = _stranger(next(iter(hosts.values())))
-    pki.ensure(made, {**wanted, STRANGER: [STRANGER, stranger.management]})
+    for group, leaf in {w.group: w for w in wanted.values() if w.group}.items():
+        wanted[f"{group}/{STRANGER}"] = leaf.model_copy(update={"names": (STRANGER, stranger.management)})
+    pki.ensure(made, wanted)
     certificates = pki.load(made)
     return dataclasses.replace(shipped, inventory=inventory, load_certificates=lambda _environment: certificates)
 

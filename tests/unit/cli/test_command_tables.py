@@ -21,6 +21,7 @@ from rich.console import Console
 from scs_deploy.cli import _measured, _plans, backup, certs, node, plan, runs
 from scs_deploy.cli._tables import Cell, Column, fitted
 from scs_deploy.environment import environment as environments
+from scs_deploy.operations.backup.volumes import VolumeBackups
 from scs_deploy.operations.certificates import Entry
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.region import Plan
@@ -67,10 +68,17 @@ TABLES: dict[str, tuple[tuple[Column, ...], tuple[Cell, ...], list[str]]] = {
         [HOST, "failed", "104"],
     ),
     "certs list": (certs.COLUMNS, certs._cells(ENTRY, -20), [ENTRY.name, "-20"]),
+    "backup list, volumes": (
+        backup.VOLUME_COLUMNS,
+        backup._volume_cells(VolumeBackups(
+            count=1234, failed=2, volumes=321, gib=98765, newest=datetime(2026, 11, 30, 4, 30, tzinfo=UTC),
+        )),
+        ["1234", "2", "2026-11-30 04:30 UTC"],
+    ),
     "backup list": (
         backup.COLUMNS,
         ("20260131T023000Z", "2025.1", "incremental", "20260130T023000Z", "1834.5 MiB", "94",
-         "mariadb, keystone_keys, environment"),
+         "mariadb, keystone_keys, environment", "yes"),
         ["20260131T023000Z", "incremental", "1834.5 MiB"],
     ),
     "node list": (node.COLUMNS, node._cells(NODE), [HOST, "partly drained"]),

@@ -89,13 +89,13 @@ def test_a_damaged_certificate_is_named(tree: Tree, part: str, said: str) -> Non
     environment = environments.load(NAME)
     file = environment.certificates_file
     encrypted, plain = file.read_text(), yaml.safe_load(vault.read(environment, file))
-    plain["leaves"]["ha-1"][part] = plain["leaves"]["ha-1"][part].replace("M", "-", 3)
+    plain["leaves"]["galera/ha-1"][part] = plain["leaves"]["galera/ha-1"][part].replace("M", "-", 3)
     vault.save(environment, file, yaml.safe_dump(plain))
     try:
         errors = [f.error for f in check(NAME) if f.error]
     finally:
         file.write_text(encrypted)
-    assert errors == [f"{file}: leaves.ha-1.{part}: {said}" + ("" if part == "cert" else " without a password")]
+    assert errors == [f"{file}: leaves.galera/ha-1.{part}: {said}" + ("" if part == "cert" else " without a password")]
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,13 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
     """tools/reference.py, which is a program and no package."""
+    return loaded("reference")
+
+
+def loaded(name: str) -> ModuleType:
     sys.path.insert(0, str(ROOT / "tools"))
     try:
-        spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -53,10 +57,11 @@ def test_check_names_stale_missing_and_left_over_files(
     assert said.count("\n") == 3
 
 
-def test_comments_of_yaml_keys_are_those_above_and_beside(reference: ModuleType) -> None:
+def test_comments_of_yaml_keys_are_those_above_and_beside() -> None:
+    parts = loaded("reference_parts")
     text = "settings:\n  a_x: 1\n  # above\n  a_y: {k: v}   # beside\n  a_z: '#'  # hash\nother: 1\n"
-    assert reference.comments(text, "settings") == {"a_x": "", "a_y": "above beside", "a_z": "hash"}
-    assert reference.comments(text, "none") == {}
+    assert parts.comments(text, "settings") == {"a_x": "", "a_y": "above beside", "a_z": "hash"}
+    assert parts.comments(text, "none") == {}
 
 
 def test_the_example_of_the_guide_is_a_service() -> None:

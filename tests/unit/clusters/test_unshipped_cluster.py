@@ -20,13 +20,14 @@ from scs_deploy import clusters
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import recover as cli
 from scs_deploy.clusters.base import ClusterState
-from scs_deploy.engine import access, runner
+from scs_deploy.engine import access, connection, runner
 from scs_deploy.images import registry
 from scs_deploy.inventory.model import Inventory
 from scs_deploy.operations.node import observe
 from scs_deploy.operations.node import run as node_run
 from scs_deploy.operations.node.plan import NodeOptions, NodePlan
 from scs_deploy.operations.recover import run as recover_run
+from scs_deploy.region import sources
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, vault
 from scs_deploy.spec import catalog, drivers
@@ -79,6 +80,7 @@ def region_of(folder: Path, *hosts: str) -> Region:
         inventory=Inventory(hosts=made, groups={"control": tuple(made)}),
         load_secrets=lambda _e: {},
         load_lock=lambda _e: Lock(release=shipped.release.name, images={"votes": image}),
+        inputs=sources.digests(environment),
     )
 
 
@@ -90,6 +92,8 @@ class Votes:
         self.region = region_of(folder, "a", "b", "c")
         self.hosts = Loopback(folder / "hosts", self.region, {"votes": Path(votes.__file__)})
         monkeypatch.setattr(runner, "run_playbook", self.hosts.run_playbook)
+        # its hosts know plays only
+        monkeypatch.setattr(connection, "of", lambda *_: None)
         monkeypatch.setattr(observe, "probe", self.hosts.probe)
         monkeypatch.setattr(registry, "missing", lambda *_: [])
         monkeypatch.setattr(Region, "load", lambda *_: self.region)
@@ -170,7 +174,7 @@ def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offered: None) -> It
 
 
 def test_a_driver_is_found_by_its_name(offered: None) -> None:
-    assert drivers.known() == ["galera", "haproxy", "keepalived", "rabbitmq", "raft", "votes"]
+    assert drivers.known() == ["ceph", "galera", "haproxy", "keepalived", "rabbitmq", "raft", "votes"]
     assert clusters.driver_class("votes").__module__ == "tests.support.services.votes.driver"
 
 
@@ -178,7 +182,9 @@ def test_an_unknown_driver_is_refused_where_it_is_named() -> None:
     with pytest.raises(RefusedError) as error:
         catalog.load_from((("infrastructure", SUPPORT / "services"), ("storage", SUPPORT / "nothing")))
     spec = SUPPORT / "services" / "votes" / "service.yml"
-    assert str(error.value).startswith(f"{spec}:5: cluster: no cluster driver 'votes' (there are: galera, haproxy,")
+    assert str(error.value).startswith(
+        f"{spec}:5: cluster: no cluster driver 'votes' (there are: ceph, galera, haproxy,"
+    )
 
 
 def test_a_settings_error_names_file_and_key(region: Votes) -> None:

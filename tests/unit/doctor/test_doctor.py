@@ -7,6 +7,7 @@ import datetime
 import fcntl
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -24,7 +25,7 @@ from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
-from scs_deploy.secrets import pki
+from scs_deploy.secrets import issuing, pki
 from scs_deploy.state import process
 from scs_deploy.state.runs import run_store
 
@@ -165,9 +166,9 @@ def test_what_is_broken_is_named(region: Environment, monkeypatch: pytest.Monkey
         os.chown(region.state / "runs.sqlite3", 54321, 54321)
     old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=400)
     region.certificates_file.unlink()
-    monkeypatch.setattr(pki, "_now", lambda: old)
+    monkeypatch.setattr(issuing, "now", lambda: old)
     loaded = Region.load("berlin")
-    pki.ensure(region, wanted_leaves(region, loaded.inventory))
+    pki.ensure(region, wanted_leaves(region, loaded.catalog, loaded.inventory))
     found = rows(code=1)
     chmod = found["", "secret files"]
     assert (chmod["level"], chmod["seen"]) == ("failed", "others may read: secrets.yml")
@@ -184,7 +185,7 @@ def test_what_is_broken_is_named(region: Environment, monkeypatch: pytest.Monkey
     assert "Connection refused" in found["", "registry"]["seen"]
     assert found["", "certificates"]["seen"] == "api-external: -36 d expired"
     assert found["here-1", "certificate"]["seen"] == "-36 d expired"
-    assert found["here-1", "certificate"]["remedy"] == "scs certs rotate here-1"
+    assert re.fullmatch(r"scs certs rotate \w+/here-1", found["here-1", "certificate"]["remedy"])
 
 
 def test_a_broken_description_hides_nothing_else(region: Environment) -> None:

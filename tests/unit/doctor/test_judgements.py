@@ -14,6 +14,7 @@ from scs_deploy.doctor import hosts, machine
 from scs_deploy.doctor.hosts import Answer, Facts
 from scs_deploy.doctor.model import GIB, Check, expiry
 from scs_deploy.inventory.model import Host
+from scs_deploy.operations.certificates import Entry
 from tests.support import node_modules
 
 HOST = Host(name="control-1", address="192.0.2.1", networks={}, groups=())
@@ -77,7 +78,9 @@ def test_certificates_expire() -> None:
         "warning",
         "ok",
     ]
-    assert hosts.certificate(None, "control-1").level == "failed"
+    missing = Entry(kind="issued", name="galera/control-1", where="certificates.yml", problem="is missing")
+    assert [c.level.value for c in hosts.certificate([missing], "control-1")] == ["failed"]
+    assert list(hosts.certificate([], "storage-1")) == []
 
 
 def test_the_module_looks_at_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

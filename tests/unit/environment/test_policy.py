@@ -45,15 +45,25 @@ def test_a_policy_reaches_its_container(testbed: Region, tmp_path: Path, service
     assert f"/etc/scs/{container}/policy.yaml:{path}:ro" in binds
     configuration = host.files[f"/etc/scs/{container}/{CONFIGURATION.get(service, f'{service}.conf')}"].content
     assert ini.parse(configuration)["oslo_policy"]["policy_file"] == (path,)
-    before = rendered(testbed)
+    before = rendered(with_config(testbed, tmp_path / "without", {}))
     changed = {f.container for p, f in host.files.items() if p not in before.files or before.files[p] != f}
     assert changed == {container}, "no other container restarts"
 
 
+def test_the_operators_rules_win_over_those_of_the_service(testbed: Region, tmp_path: Path) -> None:
+    path, mine = "/etc/scs/barbican_api/policy.yaml", "secret:decrypt"
+    shipped = yaml.safe_load(rendered(testbed).files[path].content)
+    assert set(shipped) == {mine}
+    other = rendered(with_config(testbed, tmp_path, {"barbican/policy.yaml": '"secrets:post": "role:admin"\n'}))
+    assert yaml.safe_load(other.files[path].content) == {**shipped, "secrets:post": "role:admin"}
+    changed = rendered(with_config(testbed, tmp_path, {"barbican/policy.yaml": f'"{mine}": "role:admin"\n'}))
+    assert yaml.safe_load(changed.files[path].content) == {mine: "role:admin"}
+
+
 def test_without_a_policy_there_is_no_file(testbed: Region) -> None:
     host = rendered(testbed)
-    assert not [p for p in host.files if p.endswith("policy.yaml")]
-    assert not [f.name for f in host.files.values() if "policy_file" in f.content]
+    assert [p for p in host.files if p.endswith("policy.yaml")] == ["/etc/scs/barbican_api/policy.yaml"]
+    assert [f.name for f in host.files.values() if "policy_file" in f.content] == ["barbican.conf"]
 
 
 def test_that_of_a_container_comes_last(testbed: Region, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import scs_network_links
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.host.network import action, expect, plan, render
 from scs_deploy.host.network.plan import Observed
+from scs_deploy.host.trial import UnreachedError
 from scs_deploy.inventory.links import Link
 
 ETH0 = "/etc/systemd/network/05-scs-eth0.network"
@@ -100,7 +101,7 @@ class Node:
         assert arguments["not_over"] == "192.0.2.9 40000 192.0.2.11 22"
         state = self.states.pop(0)
         if state is None:
-            raise action.UnreachedError("connection timed out")
+            raise UnreachedError("connection timed out")
         return {"status": {"problems": [], "warnings": [], **state}}
 
     def reconnect(self) -> None:

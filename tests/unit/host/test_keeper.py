@@ -93,6 +93,18 @@ def test_a_stopped_container_stays_stopped(engine: FakeEngine, tmp_path: Path) -
     eventually(lambda: engine.started == ["nova_api"])
 
 
+def test_a_replaced_container_stays_ended(engine: FakeEngine) -> None:
+    """Also when the run that replaced it was interrupted, and nobody removed it."""
+    engine.states["haproxy"] = {"Status": "running"}
+    ends(engine, "haproxy_leaving", 0)
+    ends(engine, "keystone", 137, signal=9)
+    eventually(lambda: engine.started == ["keystone"])
+    # without a successor, it is all that there is
+    del engine.states["haproxy"]
+    engine.happen("die", "haproxy_leaving", exitCode="0")
+    eventually(lambda: engine.started == ["keystone", "haproxy_leaving"])
+
+
 def test_the_record_stays_small(engine: FakeEngine, tmp_path: Path) -> None:
     for number in range(KEPT + 5):
         ends(engine, "keystone", number)

@@ -20,6 +20,7 @@ from scs_deploy.images import collection, registry
 from scs_deploy.secrets import pki, vault
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
+from tests.support.certificates import server
 from tests.support.live_haproxy import docker, needs
 from tests.support.peer_hosts import free_port
 from tests.unit.secrets.test_secrets import SETTINGS
@@ -42,7 +43,7 @@ def environment(tmp_path: Path) -> Iterator[Environment]:
     )
     made.path.mkdir()
     vault.create_password(made)
-    pki.ensure(made, {"registry": [registry.LOOPBACK]})
+    pki.ensure(made, {"registry": server(registry.LOOPBACK)})
     made.file.write_text("release: '2025.1'\n", encoding="utf-8")
     registry.ensure(made)
     yield made

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -13,7 +13,9 @@ import yaml
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment import release_lock
 from scs_deploy.images import apt, base, packages, registry, sbom
-from scs_deploy.images.recipe import Recipe, build_order, inputs_hash, load_recipes, recipe_key
+from scs_deploy.images.builder import Builder
+from scs_deploy.images.recipe import Recipe, build_order, inputs_hash, load_recipes, main_root, recipe_key, root_of
+from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import relevant
 from scs_deploy.spec import users
 from scs_deploy.spec.release import ImageSpec, Lock, LockedImage, Release, Suite, load_release
@@ -139,10 +141,26 @@ def test_the_error_names_ids_that_a_package_changed() -> None:
 
 
 def test_sources_are_the_releases_suites() -> None:
-    assert base.source_lines(RELEASE) == [
+    assert base.source_lines(RELEASE.suites) == [
         "deb http://deb.debian.org/debian trixie main",
         "deb http://deb.debian.org/debian-security trixie-security main",
     ]
+    frozen = Suite(suite="forky", valid_until=False)
+    assert base.source_lines([frozen]) == ["deb [check-valid-until=no] http://deb.debian.org/debian forky main"]
+
+
+def test_a_distribution_of_its_own_is_built_apart_and_changes_no_other_image(tmp_path: Path) -> None:
+    release = load_release("2025.1")
+    recipes = load_recipes(release)
+    assert root_of(recipes, "ceph") == "base-testing"
+    assert root_of(recipes, "keystone") == main_root(recipes) == "base"
+    builder = Builder(cast(Any, None), release, Store("2025.1", tmp_path))
+    assert builder.volume_of("keystone") == builder.volume_of("base") == "scs-images-2025.1"
+    assert builder.volume_of("ceph") == builder.volume_of("base-testing") == "scs-images-2025.1-base-testing"
+    other = release.model_copy(update={"suites": release.suites[:1]})
+    testing = recipes["base-testing"]
+    assert recipe_key(testing, release, {}) == recipe_key(testing, other, {})
+    assert recipe_key(recipes["base"], release, {}) != recipe_key(recipes["base"], other, {})
 
 
 def test_only_installed_packages_are_listed_and_survive_a_round_trip() -> None:

@@ -173,3 +173,24 @@ def test_a_settings_wrong_value_is_refused_with_its_place(inventory: Path, text:
     file.write_text(f"---\novn_tunnel_network: tunnel\n{text}\n")
     (inventory / "group_vars" / "compute.yml").unlink()
     assert refusal().startswith(f"{file}:3: {said}")
+
+
+INSIDE = """
+import json, sys
+from ansible.cli.playbook import PlaybookCLI
+
+PlaybookCLI(["ansible-playbook", "--inventory", sys.argv[1], "--forks", "3", "--limit", "all", "site.yml"]).parse()
+
+from scs_deploy.environment import environment
+from scs_deploy.inventory import source
+from scs_deploy.spec.catalog import load
+
+hosts = source.load(environment.load("region"), source.variables(load())).hosts.values()
+print(json.dumps({h.name: h.connection for h in hosts}))
+"""
+
+
+def test_inside_of_ansible_its_command_line_is_no_variable_of_hosts(inventory: Path) -> None:
+    """Else scs would not know how to reach a host with plain ssh, and would start a second Ansible in the first."""
+    done = subprocess.run([sys.executable, "-c", INSIDE, str(inventory)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {h.name: h.connection for h in load().hosts.values()}

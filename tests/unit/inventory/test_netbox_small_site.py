@@ -454,6 +454,16 @@ def test_the_zone_is_built_from_site_and_rack(small: Found) -> None:
     assert {h.zone for h in small.document.hosts.values()} == {"testbed-A1"}
 
 
+def test_the_rack_is_a_failure_domain_whatever_its_name(tmp_path: Path, small: Found) -> None:
+    assert {h.rack for h in small.document.hosts.values()} == {"A1"}
+
+    def rename(entity: dict[str, Any]) -> None:
+        entity["rack"] = {**entity["rack"], "name": "Row 3 / Rack 7"}
+
+    found = read(tmp_path, Behaviour(change=edit(DEVICES, {"name": "testbed-node-0"}, rename)))
+    assert host(found, "testbed-node-0").rack == "Row-3-Rack-7"
+
+
 def test_the_time_of_the_last_change_is_recorded(tmp_path: Path, small: Found) -> None:
     def touch(entity: dict[str, Any]) -> None:
         entity["last_updated"] = "2027-01-01T00:00:00Z"

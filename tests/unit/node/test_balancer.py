@@ -36,6 +36,40 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
         server.shutdown()
 
 
+HEAD = (
+    "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight "
+    "srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state "
+    "bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr "
+    "srv_agent_addr srv_agent_port"
+)
+LINE = "2 {} 1 {} 192.0.2.1 2 {} 1 1 9 6 3 4 6 0 0 0 - {} - {} 0 - - 0"
+
+
+def test_a_server_that_stays_drained_moves_to_its_new_port_and_tls(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HAProxy would take port and TLS from the file, not from its configuration."""
+    rows = [
+        LINE.format("identity", "ha-1", 8, 5000, 0),
+        LINE.format("identity", "ha-2", 0, 5000, 0),
+        LINE.format("database", "ha-1", 1, 3306, 0),
+        LINE.format("gone", "ha-1", 8, 99, 0),
+    ]
+    monkeypatch.setattr(module.haproxy, "command", lambda _: "\n".join(["1", HEAD, *rows, ""]))
+    monkeypatch.setattr(module.haproxy, "SERVERS", str(tmp_path / "servers"))
+    monkeypatch.setattr(module.haproxy, "KEPT", str(tmp_path / "kept"))
+    monkeypatch.setattr(module.haproxy, "CONFIG", str(tmp_path / "haproxy.cfg"))
+    (tmp_path / "haproxy.cfg").write_text(
+        "listen database\n  server ha-1 192.0.2.1:3306 check\n"
+        "listen identity\n  server ha-1 192.0.2.1:25000 check ssl verify required\n"
+    )
+    module.haproxy.remember_for_reload()
+    assert (tmp_path / "servers").read_text().splitlines() == [
+        "1", HEAD, LINE.format("identity", "ha-1", 8, 25000, 1), LINE.format("database", "ha-1", 1, 3306, 0),
+    ]  # fmt: skip
+    assert not (tmp_path / "kept").exists(), "nothing was to survive a reboot"
+
+
 @pytest.mark.parametrize(
     ("state", "copies", "fails"),
     [("UP", [], False), ("DOWN", [], True), ("DOWN", ["image"], False), ("DOWN", ["other"], True)],

@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    found = node_modules.load(monkeypatch, "execute")
+    found = node_modules.load(monkeypatch, "commands", "module_utils")
     monkeypatch.setitem(found.Engine.request.__globals__, "SOCKET", str(tmp_path / "docker.sock"))
     return found
 
@@ -118,6 +118,11 @@ def test_a_command_that_ran_and_one_that_did_not_end(module: ModuleType, docker:
     engine.request = slow
     answer = module.run(engine, {**COMMAND, "timeout": 0.2})
     assert answer == {"code": -1, "output": "no answer within 0 s", "container": "running"}
+
+
+def test_an_unknown_exit_code_is_no_success(module: ModuleType, docker: Docker) -> None:
+    docker.answers = {"exec": (201, {"Id": "1"}), "json": (200, {"ExitCode": None, "Running": False})}
+    assert module.run(module.Engine(), COMMAND)["code"] == -1
 
 
 def test_an_engine_that_does_not_answer(module: ModuleType) -> None:

@@ -171,6 +171,35 @@ def test_long_sessions_end_while_they_are_idle(live: tuple[Balancer, dict[str, W
     echo.server.server_close()
 
 
+@pytest.mark.parametrize("action", ["create", "replace", "start"])
+def test_a_handover_that_was_interrupted_is_made_anew(
+    live: tuple[Balancer, dict[str, Web]], module: ModuleType, action: str
+) -> None:
+    """Its module was killed: before the successor's creation, after its start, before its start."""
+    balancer, _ = live
+    name = balancer.names[-1]
+    before = docker("inspect", "--format", "{{.Id}}", name)
+    roller = module.Roller()
+    given = spec(balancer)
+    roller.engine.restart_policy(name, "no")
+    roller.engine.rename(name, f"{name}_leaving")
+    if action != "create":
+        roller.engine.create(name, given["body"])
+    if action == "replace":
+        time.sleep(1.1)
+        roller.engine.start(name)
+        eventually(lambda: roller.engine.execute(name, given["health"]["command"])[0] == 0)
+    with Load(balancer.ports["many"]) as load:
+        run(module, given | {"action": action}, roller)
+        time.sleep(0.3)
+    assert load.failed == []
+    assert load.done > 10
+    now = docker("inspect", "--format", "{{.Id}} {{.State.Running}} {{.HostConfig.RestartPolicy.Name}}", name)
+    assert now.split()[0] != before
+    assert now.split()[1:] == ["true", "unless-stopped"]
+    assert docker("ps", "--all", "--quiet", "--filter", f"name={name}_leaving") == ""
+
+
 def test_one_that_does_not_start_leaves_the_old_one_at_work(
     live: tuple[Balancer, dict[str, Web]], module: ModuleType
 ) -> None:

@@ -68,8 +68,8 @@ def test_every_operation_is_resumed_or_says_why_not() -> None:
 def test_a_request_is_data(kind: type[Operation[Any, Any, Any]]) -> None:
     """A page can build it, and a record can hold it."""
     required = {
-        "release": "2026.1", "kind": "certificates" if kind.name == "rotate" else "restart", "verb": "drain",
-        "host": "a", "service": "mariadb",
+        "release": "2026.1", "kind": "certificates" if kind.name == "rotate" else "restart",
+        "verb": "replace", "host": "a", "disk": "b", "service": "mariadb",
     }  # fmt: skip
     given = {k: v for k, v in required.items() if k in kind.requests.model_fields}
     request = kind.requests(**given)

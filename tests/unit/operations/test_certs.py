@@ -24,17 +24,21 @@ from scs_deploy.cli import certs as certs_cli
 from scs_deploy.cli import env
 from scs_deploy.cli import secrets as secrets_cli
 from scs_deploy.desired import resolve
+from scs_deploy.doctor import region as doctor
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations import certificates as certs
 from scs_deploy.operations.certificates import Entry, Target
 from scs_deploy.plan.change import Kind
 from scs_deploy.plan.host import pickup
+from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
-from scs_deploy.secrets import pki, vault
+from scs_deploy.secrets import issuing, pki, vault
+from scs_deploy.secrets.issuing import Leaf
 from scs_deploy.spec.container import Impact
+from tests.support.certificates import server
 from tests.unit.secrets.test_secrets import region
 
-WANTED = {"a": ["127.0.0.1", "a.example"], "b": ["127.0.0.1", "b.example"]}
+WANTED = {"a": server("127.0.0.1", "a.example"), "b": server("127.0.0.1", "b.example")}
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def environment(tmp_path: Path) -> Environment:
     return made
 
 
-def server_context(folder: Path, leaf: pki.Leaf, ca: str = "") -> ssl.SSLContext:
+def server_context(folder: Path, leaf: Leaf, ca: str = "") -> ssl.SSLContext:
     pem = folder / "server.pem"
     pem.write_text(leaf.cert + leaf.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -140,7 +144,7 @@ def test_a_server_is_compared_with_what_was_issued_for_it(environment: Environme
     assert certs.compare(wanted, wanted, authorities) == ""
     assert "not the one in certificates.yml" in certs.compare(parse(old.cert), wanted, authorities)
     strange = parse(pki.load(foreign).leaf("a").cert)
-    assert "not issued by the region's CA" in certs.compare(strange, wanted, authorities)
+    assert "not issued by a CA of the region" in certs.compare(strange, wanted, authorities)
 
 
 NOW = datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
@@ -180,8 +184,8 @@ def test_servers_come_from_the_specs(testbed: Region) -> None:
 
 
 def test_every_container_with_a_servers_certificate_says_where_it_serves(testbed: Region) -> None:
-    """A client's only: those that connect to OVN. Anything else that listens must be seen by `scs certs`."""
-    clients = {"ovn_northd", "ovn_controller", "mariadb_check"}
+    """Clients do not, those of OVN and of consoles. Anything that listens must be seen by `scs certs`."""
+    clients = {"ovn_northd", "ovn_controller", "nova_novncproxy"}
     clients |= set(testbed.catalog.services["neutron"].containers)
     specs = {n: c for s in testbed.catalog.services.values() for n, c in s.containers.items() if c.tls}
     assert {n for n, c in specs.items() if not c.tls_ports} == clients
@@ -200,7 +204,7 @@ def test_a_renewal_restarts_nothing(testbed: Region) -> None:
     assert [r.name for r in chassis if pickup(r, "ca.crt") is Kind.RESTART] == []
 
 
-def handshake(environment: Environment, leaf: pki.Leaf, trusted: str, folder: Path) -> bool:
+def handshake(environment: Environment, leaf: Leaf, trusted: str, folder: Path) -> bool:
     """Whether a client that trusts these CAs talks to a server with this certificate."""
     context = ssl.create_default_context(cadata=trusted)
     with listening(tls_answer(server_context(folder, leaf))) as port:
@@ -217,7 +221,7 @@ def handshake(environment: Environment, leaf: pki.Leaf, trusted: str, folder: Pa
 def test_nobody_is_cut_off_while_the_ca_is_exchanged(environment: Environment, tmp_path: Path) -> None:
     """Before each step, some have what it changes and some do not: both must understand each other."""
     states = [(pki.load(environment), pki.exchange(environment))]
-    pki.trust_next(environment)
+    pki.trust_next(environment, WANTED)
     states.append((pki.load(environment), pki.exchange(environment)))
     assert pki.issue_with_next(environment, WANTED) == ["a", "b"]
     states.append((pki.load(environment), pki.exchange(environment)))
@@ -230,8 +234,8 @@ def test_nobody_is_cut_off_while_the_ca_is_exchanged(environment: Environment, t
         pki.Exchange.NONE,
     ]
     for (before, _), (after, _) in itertools.pairwise(states):
-        for server, client in ((before, after), (after, before), (after, after)):
-            assert handshake(environment, server.leaf("a"), client.ca_pem, tmp_path)
+        for one, other in ((before, after), (after, before), (after, after)):
+            assert handshake(environment, one.leaf("a"), other.ca_pem, tmp_path)
     first, last = states[0][0], states[-1][0]
     assert not handshake(environment, first.leaf("a"), last.ca_pem, tmp_path)
     assert environment.ca_file.read_text() == last.ca_pem
@@ -239,19 +243,19 @@ def test_nobody_is_cut_off_while_the_ca_is_exchanged(environment: Environment, t
 
 
 def test_each_step_of_an_exchange_may_be_repeated(environment: Environment) -> None:
-    pki.trust_next(environment)
+    pki.trust_next(environment, WANTED)
     both = pki.load(environment).ca_pem
-    pki.trust_next(environment)
+    pki.trust_next(environment, WANTED)
     assert pki.load(environment).ca_pem == both
     # a host that joins meanwhile
-    assert pki.ensure(environment, {**WANTED, "c": ["c.example"]}) == ["c"]
+    assert pki.ensure(environment, {**WANTED, "c": server("c.example")}) == ["c"]
     assert pki.load(environment).ca_pem == both == environment.ca_file.read_text()
     pki.issue_with_next(environment, WANTED)
     leaves = pki.load(environment).leaves
     assert pki.issue_with_next(environment, WANTED) == []
     assert pki.load(environment).leaves == leaves
     with pytest.raises(RefusedError, match="not finished"):
-        pki.trust_next(environment)
+        pki.trust_next(environment, WANTED)
     assert pki.forget_previous(environment)
     assert not pki.forget_previous(environment)
     with pytest.raises(RefusedError, match="no next CA"):
@@ -310,8 +314,26 @@ def test_check_fails_when_something_ends_soon() -> None:
     # the CA lasts ten years
     assert "ca issues" not in said
     found = json.loads(run("certs", "list", "--offline", "--json"))
-    assert [e["days"] for e in found if e["kind"] == "ca"] == [pki.CA_DAYS - 1]
+    cas = {e["name"]: e["days"] for e in found if e["kind"] == "ca"}
+    assert cas.keys() >= {"issues", "galera", "libvirt"}
+    assert set(cas.values()) == {issuing.CA_DAYS - 1}
     assert {e["name"] for e in found if e["kind"] == "issued"} >= {"api-internal", "api-external", "registry"}
+
+
+@pytest.mark.usefixtures("berlin")
+def test_check_names_what_is_accepted_of_a_removed_host() -> None:
+    """As `node remove` and `secrets init` leave it: the host is not in the inventory any more."""
+    region = Region.load("berlin")
+    wanted = wanted_leaves(region.environment, region.catalog, region.inventory)
+    pki.ensure(region.environment, wanted | {"database/gone": server("gone", "internal.example")})
+    ends = x509.load_pem_x509_certificate(pki.load(region.environment).leaf("database/gone").cert.encode())
+    pki.ensure(region.environment, wanted)
+    (said,) = json.loads(run("certs", "check", "--offline", "--json", code=1))["problems"]
+    assert said.startswith("removed database/gone (")
+    assert f"clients accept it until {ends.not_valid_after_utc:%Y-%m-%d}: scs certs rotate --ca" in said
+    found = certs.known(Region.load("berlin"))
+    warned = [c for c in doctor.of_certificates(region, found) if c.check == "certificate database/gone"]
+    assert [(c.level, c.remedy) for c in warned] == [("warning", "scs certs rotate --ca")]
 
 
 @pytest.mark.usefixtures("berlin")

@@ -20,7 +20,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.cli import env
 from scs_deploy.cli import secrets as secrets_cli
 from scs_deploy.clusters.base import Recovery, RecoveryStep
-from scs_deploy.engine import execute, runner
+from scs_deploy.engine import execute, reachable, runner
 from scs_deploy.environment import environment as environments
 from scs_deploy.environment import release_lock
 from scs_deploy.environment.environment import Environment
@@ -121,6 +121,7 @@ def hosts(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
     monkeypatch.setattr(execute, "execute", carried_out)
     monkeypatch.setattr(apply, "make_plan", plan)
+    monkeypatch.setattr(reachable, "unreachable", lambda _region, _hosts: {})
     monkeypatch.setattr(revisions, "read", lambda _region: {"keystone": "1"})
     yield found
 

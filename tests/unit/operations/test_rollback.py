@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.environment import release_lock
-from scs_deploy.environment.environment import Environment
+from scs_deploy.environment.environment import Environment, Keep
 from scs_deploy.operations import rollback
+from scs_deploy.operations.upgrade import release_files
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
 from scs_deploy.state.runs import Run, Status, Step
@@ -125,6 +127,45 @@ def test_everything_goes_back_and_forward_again(environment: Environment, then: 
     assert snapshot.contents(environment.path) == before
 
 
+def test_a_restored_override_with_secrets_stays_its_owners(environment: Environment, then: snapshot.Snapshot) -> None:
+    file = environment.path / "config" / "nova.conf"
+    file.write_text("[DEFAULT]\na = 1\n")
+    file.chmod(0o600)
+    kept = snapshot.keep(environment, "private", "specs-1")
+    assert (kept.folder / "config" / "nova.conf").stat().st_mode & 0o777 == 0o600
+    file.unlink()
+    held = rollback.write(environment, plan(environment, kept))
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o640)
+    again = rollback.write(environment, plan(environment, kept).model_copy(update={"overrides": {
+        "config/nova.conf": b"[DEFAULT]\na = 2\n"}}))  # fmt: skip
+    assert file.stat().st_mode & 0o777 == 0o640, "a file that is there passes its mode on"
+    rollback.restore(again)
+    assert file.stat().st_mode & 0o777 == 0o640
+    rollback.restore(held)
+    assert not file.exists()
+
+
+def test_a_new_file_is_never_readable_for_others_before_it_is_in_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    real = os.fdopen
+
+    def opened(handle: int, mode: str) -> Any:
+        seen.append(os.fstat(handle).st_mode & 0o777)
+        return real(handle, mode)
+
+    monkeypatch.setattr(os, "fdopen", opened)
+    before = os.umask(0)
+    try:
+        release_files.put(tmp_path / "config" / "nova.conf", b"secret")
+    finally:
+        os.umask(before)
+    assert seen == [0o600]
+    assert (tmp_path / "config" / "nova.conf").stat().st_mode & 0o777 == 0o600
+
+
 def test_one_service_goes_back(environment: Environment, then: snapshot.Snapshot) -> None:
     files = frozenset({"config/nova.conf", "config/nova", "config/nova_compute"})
     back = plan(environment, then, images=frozenset({"nova"}), files=files)
@@ -173,10 +214,9 @@ def test_inputs_that_were_not_kept_are_refused(environment: Environment) -> None
         snapshot.load(environment, "other")
 
 
-def test_the_same_inputs_are_kept_once_and_old_ones_go(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(snapshot, "KEPT", 2)
+def test_the_same_inputs_are_kept_once_and_old_ones_go(environment: Environment) -> None:
+    settings = environment.settings.model_copy(update={"keep": Keep(snapshots=2)})
+    environment = environment.model_copy(update={"settings": settings})
     for name in ("one", "two", "one", "three"):
         snapshot.keep(environment, name, "s")
         time.sleep(0.02)  # file systems count in ticks

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 from pathlib import Path
@@ -13,7 +14,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.operations import saved_plan
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.region import Plan
-from scs_deploy.region import example
+from scs_deploy.region import example, sources
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.spec.container import Impact
@@ -56,7 +57,7 @@ def test_a_changed_a_new_and_a_lost_file_are_named(region: Region, file: Path) -
     (folder / "config").mkdir()
     (folder / "config" / "keystone.conf").write_text("[token]\nexpiration = 7200\n")
     next((folder / "inventory").rglob("*.yml")).unlink()
-    changed = Region(region.environment, region.catalog, region.inventory, region.release)
+    changed = dataclasses.replace(region, inputs=sources.digests(region.environment))
     with pytest.raises(RefusedError) as refused:
         saved_plan.check_inputs(saved_plan.load(file), changed, file)
     for part in ("config/keystone.conf was added", "environment.yml was changed", "was removed"):

@@ -144,6 +144,16 @@ CASES = {
             ("remove", "web", "not in the catalog for this host"),
         ],
     ),
+    "replaced by a run that was interrupted": (
+        desired(),
+        observed(seen(), containers={"web": seen(), "web_leaving": seen()}),
+        [("remove", "web_leaving", "an interrupted run replaced it by web")],
+    ),
+    "about to be replaced by a run that was interrupted": (
+        desired(),
+        observed(None, containers={"web_leaving": seen()}, listening=[("10.0.0.1", 80)]),
+        [("create", "web", "missing")],
+    ),
     "somebody else's container": (
         desired(),
         observed(seen(), containers={"web": seen(), "x": seen(managed=False)}),
@@ -160,6 +170,20 @@ def test_host_plan(name: str) -> None:
     assert not found.refusals
 
 
+def test_a_new_container_that_the_packet_filter_would_cut_off_is_refused() -> None:
+    wanted = desired().model_copy(update={"lets_in": ("tcp dport 22 accept", "tcp dport 80 accept")})
+
+    def refusals(loaded: list[str] | None) -> tuple[str, ...]:
+        return plan_host(wanted, observed(None, firewall=loaded), (), LOCK).refusals
+
+    assert refusals(["tcp dport 22 accept"]) == (
+        "host n1: its packet filter does not let in what its services need (1 rule): run `scs bootstrap` first",
+    )
+    assert refusals(["tcp dport 80 accept", "tcp dport 22 accept", "tcp dport 99 accept"]) == ()
+    # a host from before the packet filter
+    assert refusals(None) == ()
+
+
 def test_a_taken_port_and_a_full_disk_are_refused() -> None:
     port = plan_host(desired(), observed(None, listening=[("10.0.0.1", 80)]), (), LOCK)
     disk = plan_host(desired(), observed(None, images={}, free=10**8), (), LOCK)
@@ -167,6 +191,30 @@ def test_a_taken_port_and_a_full_disk_are_refused() -> None:
         assemble([port], [], {"web": 0}, frozenset({"web"}))
     with pytest.raises(RefusedError, match=r"host n1: 1\.0 GB of images to pull, 0\.1 GB free"):
         assemble([disk], [], {"web": 0}, frozenset({"web"}))
+
+
+def test_a_disk_that_holds_data_is_refused_before_its_container_is_made() -> None:
+    wanted = desired(container(disks={"/dev/sdb": "fast"}))
+    foreign = {"/dev/sdb": {"signatures": ["gpt", "ceph_bluestore"], "cluster": "other", "osd": "3"}}
+
+    def refusals(seen_container: Any, *secrets: str) -> tuple[str, ...]:
+        return plan_host(wanted, observed(seen_container, disks=foreign), secrets, LOCK).refusals
+
+    assert refusals(None) == (
+        "host n1: disk fast: /dev/sdb holds a partition table (gpt), a BlueStore of osd.3 of cluster other: erase it "
+        "there if nobody needs that, or choose another disk in the inventory",
+    )
+    assert refusals(None, "other") == (), "an OSD of this region's own cluster"
+    assert refusals(seen()) == (), "it is used already"
+
+
+def test_the_container_of_a_disk_that_left_the_inventory_goes_with_consent_only() -> None:
+    one = seen(Labels={"scs.container": "store_a", "scs.layer": "storage", "scs.for_each": "store"})
+    have = observed(seen())
+    have = have.model_copy(update={"containers": {**have.containers, "store_a": one}})
+    gone = next(c for c in plan_host(desired(), have, (), LOCK).changes if c.kind is Kind.REMOVE)
+    assert (gone.subject, gone.impact) == ("store_a", Impact.DATA_PLANE)
+    assert gone.reason == "its disk is not in the inventory any more"
 
 
 def test_the_data_plane_waits_for_consent_and_creation_does_not() -> None:

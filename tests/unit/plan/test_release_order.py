@@ -105,7 +105,7 @@ def test_the_order_within_and_between_the_services() -> None:
         "job placement.db_sync", "job placement.upgrade_check",
         "replace glance_replica", "replace glance", "replace placement",
         "job placement.online_data_migrations",
-        "job neutron.db_expand", "job neutron.offline_migrations",
+        "job neutron.open_ovsdb_sockets", "job neutron.db_expand", "job neutron.offline_migrations",
         "replace neutron_api", "replace neutron_rpc", "replace neutron_periodic", "replace neutron_ovn_maintenance",
         "replace neutron_metadata_agent",
         "job nova.api_db_sync", "job nova.cells", "job nova.db_sync", "job nova.upgrade_check",
@@ -115,6 +115,8 @@ def test_the_order_within_and_between_the_services() -> None:
         "replace nova_libvirt", "replace nova_compute",
         "restart nova_conductor", "restart nova_scheduler", "restart nova_metadata", "restart nova_api",
         "restart nova_compute",
+        # Neutron's agent is new by now, too
+        "job nova.close_ovsdb_port",
         "record nova.version_pins",
         "job nova.online_data_migrations", "job nova.discover_hosts",
         # the way back ends here
@@ -127,7 +129,7 @@ def test_infrastructure_comes_before_and_each_cluster_ends_its_upgrade() -> None
     assert steps(found, "rabbitmq") == ["replace rabbitmq", "job rabbitmq.feature_flags"]
     assert steps(found, "mariadb") == ["replace mariadb", "replace mariadb_check", "job mariadb.upgrade"]
     assert steps(found, "ovn") == [
-        "replace ovn_controller", "replace ovn_nb", "replace ovn_sb", "replace ovn_northd",
+        "replace ovn_sb_relay", "replace ovn_controller", "replace ovn_nb", "replace ovn_sb", "replace ovn_northd",
         "job ovn.upgrade_nb", "job ovn.upgrade_sb",
     ]  # fmt: skip
     places = {c.service: i for i, c in enumerate(found.changes) if c.phase is Phase.ROLL}
@@ -212,7 +214,35 @@ def test_central_waits_for_controllers_of_other_hosts_but_not_for_their_files() 
 def test_each_services_own_checks_are_asked_with_the_new_images() -> None:
     assert release_upgrade.preflight_jobs(now()) == {
         "ha-1": (
-            ["placement", "neutron_api", "nova_conductor"],
-            ["placement.upgrade_check", "neutron.offline_migrations", "nova.upgrade_check"],
+            ["barbican_api", "placement", "cinder_scheduler", "neutron_api", "nova_conductor"],
+            [
+                "barbican.upgrade_check",
+                "placement.upgrade_check",
+                "cinder.upgrade_check",
+                "neutron.offline_migrations",
+                "nova.upgrade_check",
+            ],
         )
     }
+
+
+def test_what_a_restart_needs_is_created_on_every_host_before() -> None:
+    """A host without the relay would have controllers of other hosts wait for it, and those begin."""
+    target = now()
+    ordering, waves = Ordering.of(target), target.catalog.waves
+    restarts = [change(h, "ovn_controller", Kind.RESTART) for h in ("ha-1", "ha-2", "ha-3")]
+    relays = [change(h, "ovn_sb_relay", Kind.CREATE) for h in ("ha-2", "ha-3")]
+    found = assemble((), [*restarts, *relays], waves, frozenset(waves), ordering=ordering)
+    assert [c.subject for c in found.changes] == ["ovn_sb_relay"] * 2 + ["ovn_controller"] * 3
+    plays = playbook.plays(found, waves, Rolling.of(target), ordering)
+    said = [c.subject for p in plays for t in p.tasks for c in t.changes]
+    assert "ovn_sb_relay" not in said[said.index("ovn_controller") :]
+
+
+def test_without_consent_the_users_of_what_does_not_exist_yet_wait() -> None:
+    """The metadata agent is told to use the relay, which is created when its host's controller may restart."""
+    held = frozenset({("control-1", "ovn")})
+    relay = change("control-1", "ovn_sb_relay", Kind.CREATE)
+    agent = change("compute-1", "neutron_metadata_agent", Kind.RESTART, service="neutron")
+    assert Ordering.of(now()).waiting([relay, agent], held) == held | {("compute-1", "neutron")}
+    assert Ordering.of(now()).waiting([agent], held) == held

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from scs_deploy.engine import playbook
+from scs_deploy.engine.playbook import PlayKind
 from scs_deploy.observed.model import BackendServer, ForcedServer
 from scs_deploy.plan.change import Change, Kind
 from scs_deploy.plan.host import HostPlan
@@ -67,6 +68,16 @@ def test_an_api_leaves_the_load_balancers_while_it_is_replaced() -> None:
     ]
 
 
+def test_a_drain_waits_as_long_as_the_slowest_requests_may_take() -> None:
+    store = API.model_copy(update={"name": "store", "drain": 300})
+    waits = []
+    for backends in ((API,), (API, store)):
+        rolling = MOVING.model_copy(update={"backends": backends})
+        drain, *_ = playbook.plays(Plan(changes=(change("n1", "web_api"),)), {"web": 0}, rolling)
+        waits.append(drain.tasks[0].arguments["wait"])
+    assert waits == [30, 300]
+
+
 def test_a_member_is_asked_before_anything_happens_to_it_and_the_one_in_use_comes_last() -> None:
     assert steps(change("n1", "db"), change("n2", "db"), in_use={"db": ("n1",)}) == [
         "check that the cluster can lose db at n2",
@@ -116,6 +127,20 @@ def test_order(changes: tuple[Change, ...], expected: list[str]) -> None:
     assert steps(*changes) == expected
 
 
+def test_disks_of_a_host_are_asked_and_changed_one_after_the_other() -> None:
+    disks = ("disk_a", "disk_b")
+    rolling = MOVING.model_copy(update={"gated": frozenset({"db", *disks}), "alone": frozenset(disks)})
+    changes = tuple(change(host, c) for host in ("n1", "n2") for c in ("disk", *disks))
+    plays = playbook.plays(Plan(changes=changes), {"disk": 0}, rolling)
+    found = [
+        (p.hosts[0], [f"{a['action']} {a['container']}" for t in p.tasks for a in t.arguments.get("actions", ())])
+        for p in plays
+        if p.kind in (PlayKind.GATE, PlayKind.ROLL)
+    ]
+    one = [["replace disk"], *([f"{verb} {disk}"] for disk in disks for verb in ("gate", "replace"))]
+    assert found == [(host, actions) for host in ("n1", "n2") for actions in one]
+
+
 @pytest.mark.parametrize(
     ("subject", "backends", "expected"),
     [
@@ -141,7 +166,7 @@ def test_a_member_leaves_before_it_stops(subject: str, backends: tuple[Backend, 
 
 
 def test_members_that_leave_by_themselves(three: Region) -> None:
-    assert Rolling.of(three).undrained == {"ovn_nb", "ovn_sb"}
+    assert Rolling.of(three).undrained == {"ceph_mgr", "ovn_nb", "ovn_sb"}
 
 
 def test_what_the_operator_drained_stays_out() -> None:
@@ -197,6 +222,11 @@ def test_servers_that_an_interrupted_run_left_out_come_back(
         (play,) = playbook.render(playbook.plays(Plan(changes=tuple(changes)), {"web": 0}, MOVING))
         assert play["hosts"] == "n1"
         assert play["tasks"][0]["scs.core.balancer"] == {"server": "n2", "states": {"web": "ready"}}
+
+
+def test_servers_of_an_evacuated_host_stay_out() -> None:
+    assert leftovers([host("n1", forced=forced("web")), host("n2")], MOVING, evacuated=("n2",)) == []
+    assert Plan(changes=(), drained=("n1",), evacuated=("n2",)).out_of_use == ("n1", "n2")
 
 
 def test_no_server_leaves_before_one_that_was_left_out_is_back() -> None:

@@ -24,6 +24,7 @@ from scs_deploy.prober import watch
 from scs_deploy.prober.client import Client
 from scs_deploy.prober.https import ApiError, Https, say
 from scs_deploy.prober.icmp import Ping
+from scs_deploy.prober.model import Target
 from scs_deploy.prober.watch import ProbeOptions
 from scs_deploy.region.region import Region
 from scs_deploy.state.measurement import percentile
@@ -85,6 +86,37 @@ def test_a_resource_has_the_attributes_that_its_service_requires(served: tuple[F
     region.projects["old"] = "scs-prober"
     assert client.clean(target) == 1
     assert region.projects == {}
+
+
+def test_a_resource_without_an_id_is_found_by_its_url(
+    served: tuple[FakeRegion, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Barbican answers: the URL of what was made, and lists of such."""
+    region, ca = served
+    client = Client(region.job(ca))
+    client.urls = {"key-manager": "https://keys.example"}
+    stored: dict[str, str] = {}
+
+    def ask(method: str, url: str, body: dict[str, str] | None = None) -> dict[str, object]:
+        reference = f"{client.urls['key-manager']}/v1/secrets/s{len(stored)}"
+        if method == "POST" and body:
+            stored[reference] = body["name"]
+            return {"secret_ref": reference}
+        if method == "DELETE":
+            del stored[url]
+        elif url.endswith("/v1/secrets?name=scs-prober"):
+            return {"secrets": [{"secret_ref": r, "name": n} for r, n in stored.items()]}
+        else:
+            assert url in stored
+        return {}
+
+    monkeypatch.setattr(client, "_ask", ask)
+    target = Target(name="key-manager", list="/v1/secrets", create="/v1/secrets", reference="secret_ref")
+    client.write(target, lambda request: request())
+    assert stored == {}
+    ask("POST", "", {"name": "scs-prober"})
+    assert client.clean(target) == 1
+    assert stored == {}
 
 
 def test_a_certificate_of_another_ca_is_a_failure(served: tuple[FakeRegion, Path], tmp_path: Path) -> None:

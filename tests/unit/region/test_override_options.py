@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,7 @@ KEYSTONE = OptionList(
     },
     renamed={"DEFAULT": {"logdir": "[DEFAULT] log_dir"}, "token": {"revocation_cache_time": "[revoke] cache_time"}},
     removal={"DEFAULT": {"max_param_size": "This option has had no effect."}},
+    rules=("admin_required", "identity:list_users", "identity:get_user"),
 )
 NOVA = OptionList(
     options={"DEFAULT": ("debug", "osapi_compute_workers"), "libvirt": ("virt_type",)}, renamed={}, removal={}
@@ -38,7 +40,17 @@ NOVA = OptionList(
 NEWER = KEYSTONE.model_copy(
     update={"options": {**KEYSTONE.options, "oslo_messaging_rabbit": ("heartbeat_rate",), "DEFAULT": ("debug",)}}
 )
-IMAGES = ("keystone", "nova", "nova-compute", "glance", "placement", "neutron", "neutron-metadata-agent")
+IMAGES = (
+    "keystone",
+    "nova",
+    "nova-compute",
+    "glance",
+    "placement",
+    "neutron",
+    "neutron-metadata-agent",
+    "cinder",
+    "barbican",
+)
 
 
 @pytest.fixture
@@ -49,6 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     text = (paths.root() / "environments/testbed/environment.yml").read_text(encoding="utf-8")
     write(folder, "../environment.yml", text.replace("../../inventories", str(paths.root() / "inventories")))
+    shutil.copy(paths.root() / "environments/testbed/storage.yml", folder)
     lists = {**dict.fromkeys(IMAGES, NOVA), "keystone": KEYSTONE}
     lock(folder, "2025.1", "release.lock.yml", lists)
     return folder
@@ -146,6 +159,19 @@ def test_an_image_without_a_list_or_with_another_digest_is_not_checked(folder: P
     file.write_text("{", encoding="utf-8")
     with pytest.raises(RefusedError, match=r"release\.options\.2025\.1\.json: .*scs images build"):
         said()
+
+
+def test_a_policy_rule_that_no_service_has_is_named(folder: Path) -> None:
+    own = '"identity:list_user": "rule:helpers"\n"helpers": "role:helper"\n"identity:get_user:email": "@"\n'
+    file = "keystone/policy.yaml"
+    write(folder, file, f'"identity:get_user": "rule:helpers"\n{own}"default": "!"\n"helper": "@"\n')
+    assert said() == [
+        f"{file}:2: 'identity:list_user': keystone has no such rule (did you mean 'identity:list_users'?)",
+        f"{file}:6: 'helper': keystone has no such rule (remove it, or use it in another rule as rule:NAME)",
+    ]
+    # the list of its image has options only, as those of earlier versions
+    write(folder, "nova/policy.yaml", '"os_compute_api:server:create": "@"\n')
+    assert len(said()) == 2
 
 
 def test_check_and_plan_refuse_it_and_warn_if_they_shall(folder: Path) -> None:

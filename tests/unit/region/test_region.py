@@ -35,6 +35,17 @@ def ha() -> Region:
     return dummy_region("testbed-ha")
 
 
+@pytest.mark.parametrize("setting", ["glance_store", "nova_images"])
+def test_ceph_is_chosen_only_where_it_is(ha: Region, setting: str) -> None:
+    first, *others = ha.inventory.hosts.values()
+    chosen = first.model_copy(update={"settings": {**first.settings, setting: "rbd"}})
+    bare = {h.name: h.model_copy(update={"groups": tuple(g for g in h.groups if g != "storage")}) for h in others}
+    chosen = chosen.model_copy(update={"groups": tuple(g for g in chosen.groups if g != "storage")})
+    inventory = grouped({first.name: chosen, **bare})
+    said = [str(p) for p in source.region_problems(inventory, ha.environment, ha.catalog)]
+    assert any(f"{first.name}: {setting} is 'rbd', but group storage has no hosts; use " in p for p in said)
+
+
 def test_a_shipped_region_is_complete(ha: Region) -> None:
     check(ha)
 

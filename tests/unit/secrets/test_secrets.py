@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,28 @@ def test_an_interrupted_rotation_is_all_old_or_all_new(
     assert secrets.load(environment) == before
     assert vault.read(environment, environment.certificates_file) == "ca: x\n"
     assert sorted(p.name for p in environment.state.iterdir()) == ["vault.lock"]
+
+
+def test_who_finishes_a_rotation_late_overwrites_nothing(environment: Environment) -> None:
+    """Another process finished it, and changed a secret, before this one got the lock."""
+    secrets.ensure(environment, ["a"])
+    staged = environment.state / "vault-rotation"
+    staged.mkdir()
+    for file in (environment.secrets_file, environment.path / "vault_password"):
+        if file.is_file():
+            (staged / file.name).write_bytes(file.read_bytes())
+    late = threading.Thread(target=lambda: vault.password(environment))
+    with vault.locked(environment):
+        late.start()
+        late.join(0.3)
+        assert late.is_alive()
+        assert staged.is_dir()
+        # the same thread may ask for the lock again
+        secrets.ensure(environment, ["a", "b"])
+        newer = environment.secrets_file.read_bytes()
+    late.join(10)
+    assert environment.secrets_file.read_bytes() == newer
+    assert secrets.load(environment).keys() == {"a", "b"}
 
 
 def test_a_failed_write_leaves_the_old_file(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:

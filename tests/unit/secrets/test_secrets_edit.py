@@ -14,6 +14,7 @@ from scs_deploy.environment.environment import Environment
 from scs_deploy.secrets import editor, vault
 from scs_deploy.secrets import store as secrets
 from scs_deploy.secrets.editor import edit
+from scs_deploy.state.lock import RunLock, region_lock
 from tests.unit.secrets.test_secrets import region
 
 
@@ -69,6 +70,21 @@ def test_a_concurrent_change_is_not_lost(
         edit(environment)
     assert secrets.load(environment) == {"a": "theirs"}
     shutil.rmtree(Path(error.value.hint.split()[-1]).parent)
+
+
+def test_an_edit_is_kept_while_a_run_uses_the_secrets(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = environment.secrets_file.read_bytes()
+    monkeypatch.setenv("EDITOR", "sed -i 's/^a: .*/a: chosen/'")
+    with (
+        RunLock(environment.state / "lock", "scs apply"),
+        pytest.raises(RefusedError, match=r"is locked by .*`scs apply`.*; your edit was not saved") as error,
+    ):
+        edit(environment, lock=region_lock(environment))
+    assert environment.secrets_file.read_bytes() == before
+    monkeypatch.setenv("EDITOR", "true")
+    assert edit(environment, Path(error.value.hint.split()[-1]), region_lock(environment)) == ["a"]
 
 
 def test_a_missing_in_memory_file_system_is_refused(

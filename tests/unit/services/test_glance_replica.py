@@ -58,6 +58,8 @@ CREATE TABLE images (id VARCHAR(36) PRIMARY KEY, size BIGINT, status VARCHAR(30)
     os_hash_algo VARCHAR(64), os_hash_value VARCHAR(128), deleted BOOLEAN NOT NULL);
 CREATE TABLE image_locations (id INTEGER PRIMARY KEY, image_id VARCHAR(36) NOT NULL, value TEXT NOT NULL,
     deleted BOOLEAN NOT NULL);
+CREATE TABLE image_properties (image_id VARCHAR(36) NOT NULL, name VARCHAR(255) NOT NULL, value TEXT,
+    deleted BOOLEAN NOT NULL);
 """
 
 
@@ -131,6 +133,17 @@ class Region:
     def delete(self, image: str) -> None:
         self.execute("UPDATE images SET status = 'deleted', deleted = 1 WHERE id = ?", image)
         self.execute("UPDATE image_locations SET deleted = 1 WHERE image_id = ?", image)
+
+    def copy(self, image: str) -> None:
+        """It is in Ceph, too."""
+        self.execute(
+            "INSERT INTO image_locations (image_id, value, deleted) VALUES (?, ?, 0)", image,
+            f"rbd://7c3a/images/{image}/snap",
+        )  # fmt: skip
+
+    def drop_file(self, image: str) -> None:
+        """What Glance does when an image is removed from the store of files."""
+        self.execute("UPDATE image_locations SET deleted = 1 WHERE image_id = ? AND value LIKE 'file:%'", image)
 
     def execute(self, query: str, *values: object) -> None:
         with sqlite3.connect(self.file, timeout=10) as database:
@@ -225,6 +238,36 @@ def test_a_deleted_image_goes_from_every_host(region: Region) -> None:
     eventually(lambda: not any((region.folder(n) / image).exists() for n in region.names))
     # the file goes before the line is written
     eventually(lambda: f"image {image}: deleted" in region.hosts.log("ha-1"))
+
+
+def test_files_of_an_image_that_moved_to_ceph_go_from_every_host(region: Region) -> None:
+    region.start()
+    content = data()
+    image = region.upload("ha-1", content)
+    eventually(lambda: region.has("ha-2", image, content) and region.has("ha-3", image, content))
+    region.copy(image)
+    time.sleep(2)
+    assert all(region.has(n, image, content) for n in region.names), "while it is in both"
+    region.drop_file(image)
+    eventually(lambda: not any((region.folder(n) / image).exists() for n in region.names))
+    eventually(lambda: f"image {image}: moved" in region.hosts.log("ha-1"))
+    assert region.health("ha-2") == (200, "OK")
+
+
+def test_a_file_that_glance_is_writing_again_stays(region: Region) -> None:
+    """An image that moved to Ceph is copied back: it is active, and its file has no location before it is complete."""
+    image = region.upload("ha-1", data())
+    region.copy(image)
+    region.drop_file(image)
+    region.execute("INSERT INTO image_properties VALUES (?, 'os_glance_importing_to_stores', 'file', 0)", image)
+    never = region.upload("ha-1", data())
+    region.copy(never)
+    region.execute("DELETE FROM image_locations WHERE image_id = ? AND value LIKE 'file:%'", never)
+    region.start("ha-1")
+    time.sleep(3)
+    assert {image, never} <= {p.name for p in region.folder("ha-1").iterdir()}
+    region.execute("UPDATE image_properties SET value = ''")
+    eventually(lambda: not (region.folder("ha-1") / image).exists())
 
 
 @pytest.mark.parametrize("status", ["queued", "saving", "uploading", "importing", "deactivated", "pending_delete"])

@@ -17,6 +17,8 @@ from tests.support.live_haproxy import answers, running
 from tests.support.peer_hosts import eventually, free_port
 
 RULES = ("mode http", "option forwardfor", "http-request", "http-response")
+LIMITS = ("http-request track-sc", "http-request sc-inc", "http-request return status 429")
+"""test_haproxy_limits.py has those; they need the tables of other sections."""
 HEAD = """\
 defaults
   timeout connect 2s
@@ -43,7 +45,9 @@ def sections(region: str) -> dict[str, list[str]]:
     for block in text.split("\nlisten ")[1:]:
         name, *lines = block.partition("\nfrontend ")[0].splitlines()
         if any(line.strip() == "mode http" for line in lines):
-            found[name] = [line for line in lines if line.strip().startswith(RULES)]
+            found[name] = [
+                line for line in lines if line.strip().startswith(RULES) and not line.strip().startswith(LIMITS)
+            ]
     return found
 
 

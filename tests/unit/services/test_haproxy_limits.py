@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Idle connections to the external address starve neither other clients nor the region: a real HAProxy on loopback."""
+"""What one source does at the external address starves neither other clients nor the region, and nobody there tries
+passwords without end: a real HAProxy on loopback."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from tests.support.live_haproxy import Web, answers, running
 from tests.support.peer_hosts import eventually, free_port
 
 EXTERNAL, INTERNAL = "127.0.0.2", "127.0.0.1"
+RULES = ("acl ", "tcp-request ", "http-request track-", "http-request return ", "http-request sc-inc-")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Edge:
     port: int
     total: int
     per_source: int
+    logins: int
 
     def idle(self, source: str) -> socket.socket:
         """A connection that asks nothing; it may be reset at once."""
@@ -37,6 +40,20 @@ class Edge:
         with suppress(ConnectionResetError):
             made.connect((EXTERNAL, self.port))
         return made
+
+    def post(self, path: str, source: str, address: str = EXTERNAL, times: int = 1) -> list[tuple[int, str | None]]:
+        """Status and Retry-After of each of these requests."""
+        found = []
+        connection = http.client.HTTPConnection(address, self.port, timeout=10, source_address=(source, 0))
+        try:
+            for _ in range(times):
+                connection.request("POST", path, body=b"{}")
+                answer = connection.getresponse()
+                answer.read()
+                found.append((answer.status, answer.headers["Retry-After"]))
+        finally:
+            connection.close()
+        return found
 
     def answers(self, address: str, source: str) -> bool:
         """Whether a request to an address is answered."""
@@ -59,11 +76,12 @@ def configuration(port: int, server: int) -> tuple[str, Edge]:
     end = next(i for i in range(start + 1, len(lines)) if lines[i].startswith("listen "))
     limits = [
         x.replace(str(made.environment.settings.api.external.address), EXTERNAL)
-        for x in lines[start:end] if x.strip().startswith(("acl external", "tcp-request"))
+        for x in lines[start:end] if x.strip().startswith(RULES)
     ]  # fmt: skip
     first = lines.index("backend external_connections")
-    tables = lines[first : first + 4]
+    tables = lines[first : first + 6]
     numbers = [int(x.split("gt ")[1].split()[0]) for x in limits if " gt " in x]
+    logins = next(int(x.split("gpc0_rate ge ")[1].split()[0]) for x in limits if " return " in x)
     text = "\n".join(
         [
             "global", *(x for x in lines if x.startswith("  maxconn ")),
@@ -73,7 +91,7 @@ def configuration(port: int, server: int) -> tuple[str, Edge]:
             f"  server a 127.0.0.1:{server}", "",
         ]
     )  # fmt: skip
-    return text, Edge(port, per_source=numbers[0], total=numbers[1])
+    return text, Edge(port, per_source=numbers[0], total=numbers[1], logins=logins)
 
 
 @pytest.fixture
@@ -125,3 +143,37 @@ def test_all_sources_together_leave_room_for_the_region(edge: Edge) -> None:
         assert alive(held) == edge.total
         assert not edge.answers(EXTERNAL, "127.0.0.4")
         assert edge.answers(INTERNAL, "127.0.0.4")
+
+
+OK, TOO_MANY = (200, None), (429, "10")
+
+
+def test_one_source_tries_few_passwords(edge: Edge) -> None:
+    guesses = edge.post("/v3/auth/tokens", "127.0.0.3", times=edge.logins + 5)
+    assert guesses == [OK] * edge.logins + [TOO_MANY] * 5
+    others = [
+        "/v3/auth/%74okens",
+        "/v3//AUTH/./tokens/",
+        "/v3/ec2tokens",
+        "/v3/users/u1/%70assword",
+        "/v3/auth/tokens?x",
+    ]
+    assert [edge.post(path, "127.0.0.3") for path in others] == [[TOO_MANY]] * len(others)
+    assert edge.post("/v3/projects", "127.0.0.3") == [OK], "everything else goes on"
+    assert edge.answers(EXTERNAL, "127.0.0.3")
+
+
+def test_other_sources_and_the_region_log_in_meanwhile(edge: Edge) -> None:
+    edge.post("/v3/auth/tokens", "127.0.0.3", times=edge.logins)
+    assert edge.post("/v3/auth/tokens", "127.0.0.3") == [TOO_MANY]
+    assert edge.post("/v3/auth/tokens", "127.0.0.4") == [OK]
+    assert edge.post("/v3/auth/tokens", "127.0.0.3", INTERNAL, times=edge.logins + 5) == [OK] * (edge.logins + 5)
+
+
+def test_the_dashboard_has_the_limit_too() -> None:
+    made = dummy_region("testbed")
+    files = resolve.resolve(made, next(iter(made.inventory.hosts)), {"haproxy"}).files.values()
+    sections = next(f.content for f in files if f.name == "haproxy.cfg").split("\nlisten ")
+    limited = {s.split()[0]: next(x for x in s.splitlines() if "acl login" in x) for s in sections if "acl login" in s}
+    assert limited.keys() == {"identity", "dashboard"}
+    assert limited["dashboard"].endswith(" auth/login")

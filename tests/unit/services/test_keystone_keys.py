@@ -25,7 +25,12 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from tests.support.peer_hosts import Hosts, eventually
 
 PERIOD = 5000
-CHANGE = {"keys.json": {"interval": 0.5, "retry": 0.2, "patience": 2, "setup_timeout": 3, "folder": "HOST/etc"}}
+# Tokens that live for two periods, so that Keystone keeps four keys.
+CHANGE = {
+    "keys.json": {
+        "interval": 0.5, "retry": 0.2, "patience": 2, "setup_timeout": 3, "folder": "HOST/etc", "lifetime": 2 * PERIOD,
+    }
+}  # fmt: skip
 MANAGE = f"""#!{sys.executable}
 import os, sys, time
 from pathlib import Path
@@ -160,6 +165,14 @@ def grow_old(hosts: Hosts, seconds: float, *names: str) -> None:
         for path in repository(hosts, name).iterdir():
             if path.is_file():
                 os.utime(path, (time.time() - seconds,) * 2)
+
+
+def grow_older(hosts: Hosts, seconds: float) -> None:
+    """Each key by that, so that the times between rotations stay."""
+    for name in hosts.names:
+        for path in repository(hosts, name).iterdir():
+            if path.is_file():
+                os.utime(path, (path.stat().st_mtime - seconds,) * 2)
 
 
 def manage(hosts: Hosts, name: str) -> list[str]:
@@ -302,7 +315,7 @@ def test_a_rotation_reaches_all_hosts_and_every_token_stays_valid(running: Hosts
     assert valid(after, old)
     assert [manage(running, n).count("fernet_rotate") for n in running.names] == [1, 0, 0]
     for _ in range(3):
-        grow_old(running, PERIOD + 1)
+        grow_older(running, PERIOD + 1)
         version = max(keys(running, "ha-1"))
         eventually(lambda v=version: max(keys(running, "ha-3")) == v + 1 and same(running))  # type: ignore[misc]
     assert sorted(keys(running, "ha-3")) == [0, 3, 4, 5], "as many as Keystone keeps"
@@ -318,6 +331,23 @@ def test_a_host_that_is_away_defers_the_rotation(running: Hosts) -> None:
     running.start("ha-3", "keys.py", "serve")
     eventually(lambda: max(keys(running, "ha-3")) == 2 and same(running))
     assert running.log("ha-1").count("a rotation is due and waits") == 1
+
+
+def test_a_key_that_tokens_need_defers_the_rotation(running: Hosts) -> None:
+    """After rotations by hand, which were close together."""
+    signed = token(keys(running, "ha-1"))
+    for _ in range(2):
+        assert running.run("ha-1", "keys.py", "rotate", "fernet").returncode == 0
+    assert len(keys(running, "ha-1")) == 4, "as many as Keystone keeps"
+    refused = running.run("ha-1", "keys.py", "rotate", "fernet")
+    assert "the oldest key opens valid tokens until" in refused.stderr
+    grow_older(running, PERIOD + 1)
+    eventually(lambda: "waits: the oldest key opens valid tokens until" in running.log("ha-1"))
+    time.sleep(1)
+    assert valid(keys(running, "ha-2"), signed)
+    assert running.log("ha-1").count("a rotation is due and waits") == 1
+    grow_older(running, PERIOD + 1)
+    eventually(lambda: max(keys(running, "ha-3")) == 4 and same(running))
 
 
 def test_a_host_without_the_next_key_defers_the_rotation(running: Hosts) -> None:

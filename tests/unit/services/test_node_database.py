@@ -19,6 +19,8 @@ import pymysql
 import pytest
 
 from scs_deploy.secrets import pki, vault
+from scs_deploy.secrets.issuing import Leaf
+from tests.support.certificates import server
 from tests.unit.secrets.test_secrets import region
 
 SECURE_AUTH, PROTOCOL_41, PLUGIN_AUTH, TLS = 0x8000, 0x200, 0x80000, 0x800
@@ -90,7 +92,7 @@ def exactly(connection: socket.socket, size: int) -> bytes:
 
 
 @contextmanager
-def serving(certificate: pki.Leaf | None, folder: Path) -> Iterator[Server]:
+def serving(certificate: Leaf | None, folder: Path) -> Iterator[Server]:
     tls = None
     if certificate:
         (folder / "server.pem").write_text(certificate.cert + certificate.key)
@@ -104,14 +106,14 @@ def serving(certificate: pki.Leaf | None, folder: Path) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pki.Leaf]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Leaf]:
     """`own`, `named` for another host, their `ca`, and `foreign`: of another CA, with the right name."""
-    found: dict[str, pki.Leaf] = {}
-    for names in ({"foreign": ["127.0.0.1"]}, {"own": ["127.0.0.1"], "named": ["127.0.0.2"]}):
+    found: dict[str, Leaf] = {}
+    for names in ({"foreign": server("127.0.0.1")}, {"own": server("127.0.0.1"), "named": server("127.0.0.2")}):
         made = region(tmp_path_factory.mktemp("region"))
         vault.create_password(made)
         pki.ensure(made, names)
-        found |= {**pki.load(made).leaves, "ca": pki.Leaf(cert=pki.load(made).ca_pem, key="")}
+        found |= {**pki.load(made).leaves, "ca": Leaf(cert=pki.load(made).ca_pem, key="")}
     return found
 
 
@@ -122,7 +124,7 @@ def configuration(folder: Path, port: int, ca: str) -> str:
     return str(folder / "glance-api.conf")
 
 
-def test_rows_come_from_a_server_that_proves_its_name(certificates: dict[str, pki.Leaf], tmp_path: Path) -> None:
+def test_rows_come_from_a_server_that_proves_its_name(certificates: dict[str, Leaf], tmp_path: Path) -> None:
     with serving(certificates["own"], tmp_path) as server:
         file = configuration(tmp_path, server.port, certificates["ca"].cert)
         assert database.rows(file, "SELECT name FROM users") == [("alice",)]
@@ -130,7 +132,7 @@ def test_rows_come_from_a_server_that_proves_its_name(certificates: dict[str, pk
 
 @pytest.mark.parametrize("certificate", ["foreign", "named", None])
 def test_no_password_goes_to_a_server_that_does_not(
-    certificate: str | None, certificates: dict[str, pki.Leaf], tmp_path: Path
+    certificate: str | None, certificates: dict[str, Leaf], tmp_path: Path
 ) -> None:
     with serving(certificates[certificate] if certificate else None, tmp_path) as server:
         file = configuration(tmp_path, server.port, certificates["ca"].cert)

@@ -39,7 +39,7 @@ def hosts(shared: Hosts) -> Iterator[Hosts]:
     yield shared
     shared.stop()
     for name in shared.names:
-        shared.certificate(name, name)
+        shared.certificate(name, f"keystone_keys/{name}")
         shared.path(name, "log").unlink(missing_ok=True)
 
 
@@ -66,16 +66,24 @@ def test_members_are_answered(hosts: Hosts) -> None:
     assert hosts.python("ha-3", code).stdout == "3000000\n"
 
 
-def test_a_certificate_of_the_region_that_is_no_control_hosts_is_refused(hosts: Hosts) -> None:
+@pytest.mark.parametrize("purpose", ["glance_images", "galera", "libvirt", "rabbitmq"])
+def test_a_hosts_certificate_for_another_purpose_is_refused(purpose: str, hosts: Hosts) -> None:
     port = server(hosts)
-    hosts.certificate("ha-2", STRANGER)
+    hosts.certificate("ha-2", f"{purpose}/ha-2")
+    assert "HTTP status" not in (said := ask(hosts, port))
+    assert "Error" in said
+
+
+def test_a_certificate_of_the_group_that_is_no_control_hosts_is_refused(hosts: Hosts) -> None:
+    port = server(hosts)
+    hosts.certificate("ha-2", f"keystone_keys/{STRANGER}")
     assert "HTTP status 403" in ask(hosts, port)
     assert f"refused {STRANGER}" in hosts.log("ha-1")
 
 
 def test_a_server_that_is_not_the_host_is_not_believed(hosts: Hosts) -> None:
-    # On ha-1's address, with a certificate of the region that does not name it.
-    hosts.certificate("ha-1", STRANGER)
+    # On ha-1's address, with a certificate of the group that does not name it.
+    hosts.certificate("ha-1", f"keystone_keys/{STRANGER}")
     port = server(hosts)
     assert "certificate verify failed" in ask(hosts, port)
 

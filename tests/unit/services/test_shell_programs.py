@@ -41,37 +41,6 @@ def assign(settings: Path, **values: object) -> None:
 # ---- OVN
 
 
-RAFT = """e2c4
-Name: OVN_Northbound
-Cluster ID: 3b5c (3b5c0000-0000-0000-0000-000000000000)
-Status: cluster member
-Role: follower
-Leader: 1a2b
-Connections: {connections}
-Disconnections: 2
-Servers:
-    e2c4 (e2c4 at ssl:10.0.0.11:6643) (self)
-    1a2b (1a2b at ssl:10.0.0.12:6643) last msg 120 ms ago
-    77aa (77aa at ssl:10.0.0.13:6643)
-"""
-
-
-@pytest.mark.parametrize(
-    ("connections", "code", "says"),
-    [
-        ("->1a2b <-1a2b ->77aa <-77aa", 0, ""),
-        ("->1a2b <-1a2b (->77aa)", 1, "1 of 2 other members are connected, 2 are needed"),
-        ("(->1a2b) (->77aa)", 1, "0 of 2 other members are connected, 2 are needed"),
-    ],
-)
-def test_ovn_lets_a_member_go_while_the_others_have_a_majority(
-    three: Region, tmp_path: Path, connections: str, code: int, says: str
-) -> None:
-    gate = install(three, "ha-1", "ovn_nb", tmp_path / "etc") / "gate-database.sh"
-    command(tmp_path / "bin", "ovs-appctl", f"cat <<'E'\n{RAFT.format(connections=connections)}E")
-    assert run(tmp_path / "bin", gate) == (code, says)
-
-
 def test_an_ovn_database_joins_its_peers_or_refuses_to_start_alone(
     three: Region, testbed: Region, tmp_path: Path
 ) -> None:
@@ -93,60 +62,134 @@ def test_an_ovn_database_joins_its_peers_or_refuses_to_start_alone(
 # ---- MariaDB
 
 
-@pytest.mark.parametrize(
-    ("synced", "code", "says"),
-    [
-        ("172.30.2.12 172.30.2.13", 0, ""),
-        ("172.30.2.13", 1, "not Synced: ha-2"),
-        ("", 1, "not Synced: ha-2 ha-3"),
-    ],
-)
-def test_mariadb_lets_a_member_go_while_a_majority_is_synced(
-    three: Region, tmp_path: Path, synced: str, code: int, says: str
-) -> None:
-    gate = install(three, "ha-1", "mariadb", tmp_path / "etc") / "gate.sh"
-    command(tmp_path / "bin", "mariadb", "printf 'wsrep_cluster_status\\nwsrep_ready\\n'")
-    answers(tmp_path / "bin", "curl", *(f"http://{address}:4569/" for address in synced.split()))
-    assert run(tmp_path / "bin", gate) == (code, says)
+ALL = "172.30.2.11:3306,172.30.2.12:3306,172.30.2.13:3306"
+OTHERS = "172.30.2.12:3306,172.30.2.13:3306"
+REFUSED, SILENT, FULL = "Connection refused", "timed out", "ERROR 1040 (08004): Too many connections"
 
 
-def test_a_mariadb_that_does_not_work_may_go(three: Region, tmp_path: Path) -> None:
+def member(state: str = "4", seen: str = ALL, status: str = "Primary", more: str = "") -> str:
+    where = f"WSREP_INCOMING_ADDRESSES={seen}"
+    return f" WSREP_CLUSTER_STATUS={status} {where} WSREP_LOCAL_STATE={state} WSREP_READY=ON{more} "
+
+
+def servers(commands: Path, *states: str, listening: str = "") -> None:
+    """What clients get from the servers of ha-1, ha-2 and so on: a status, or an error.
+
+    :param listening: addresses where other members are accepted
+    """
+    asked, reached = ['case " $* " in'], ['case " $* " in']
+    for number, state in enumerate(states, 11):
+        address, ok = f"172.30.2.{number}", state.startswith(" ")
+        # the client says the same of a host that is away and of one without a server
+        text = state if ok or state == FULL else f"ERROR 2002 (HY000): Can't connect to server on '{address}' (115)"
+        asked.append(f'*" --host={address} "*) echo "{text}"; exit {0 if ok else 1} ;;')
+        reached.append(f'*" {address} 4567 "*) exit {0 if address in listening else 1} ;;')
+        reached.append(f'*" {address} "*) echo "nc: connect to {address}: {state}" >&2; exit 1 ;;')
+    command(commands, "mariadb", "\n".join([*asked, "esac", "exit 1"]))
+    command(commands, "nc", "\n".join([*reached, "esac", "exit 1"]))
+
+
+GATES = {
+    "all work": ([member(), member(), member()], ""),
+    "it is out of connections": ([FULL, member(), member()], ""),
+    "another one is out of connections": (
+        [member(), member(more=" full"), member()],
+        "ha-2 is out of connections; 2 of 3 members must be Synced and take connections without this one",
+    ),
+    "another one is down": ([member(), REFUSED, member()], "ha-2 does not answer"),
+    "it is out of connections, and another one is down": ([FULL, REFUSED, member()], "ha-2 does not answer"),
+    "it is out of connections, and the others are down": ([FULL, REFUSED, REFUSED], "ha-3 does not answer"),
+    "it is hung, and another one is silent": ([SILENT, member(), SILENT], "ha-3 does not answer"),
+    "it is hung, and the only other one does not count it": ([SILENT, member(seen=OTHERS), REFUSED], ""),
+    "it copies data from the only other one": ([REFUSED, member(state="2"), REFUSED], "ha-3 does not answer"),
+    "a donor works": ([member(), member(state="2"), member()], ""),
+    "another one copies data": ([member(), member(state="1"), member()], "ha-2 is not Synced"),
+    "it is in no primary component": ([member(status="non-Primary"), member(seen=OTHERS), REFUSED], ""),
+    "nobody is in a primary component": ([REFUSED, REFUSED, SILENT], ""),
+    "it is the only one": ([member(seen="172.30.2.11:3306"), REFUSED, REFUSED], "ha-2 does not answer, ha-3"),
+}
+
+
+@pytest.mark.parametrize("case", GATES)
+def test_whether_the_cluster_can_do_without_a_mariadb(three: Region, tmp_path: Path, case: str) -> None:
+    states, reason = GATES[case]
     gate = install(three, "ha-1", "mariadb", tmp_path / "etc") / "gate.sh"
-    command(tmp_path / "bin", "mariadb", "exit 1")
-    answers(tmp_path / "bin", "curl")
-    assert run(tmp_path / "bin", gate) == (0, "")
+    servers(tmp_path / "bin", *states)
+    code, says = run(tmp_path / "bin", gate)
+    assert (code, reason in says) == (1 if reason else 0, True)
 
 
 def test_the_only_mariadb_may_go(testbed: Region, tmp_path: Path) -> None:
     gate = install(testbed, "testbed-1", "mariadb", tmp_path / "etc") / "gate.sh"
-    command(tmp_path / "bin", "mariadb", "printf 'wsrep_cluster_status\\nwsrep_ready\\n'")
+    servers(tmp_path / "bin")
     assert run(tmp_path / "bin", gate) == (0, "")
 
 
+def test_a_mariadb_from_before_the_reserved_connections_is_asked_at_the_usual_port(
+    three: Region, tmp_path: Path
+) -> None:
+    health = install(three, "ha-1", "mariadb", tmp_path / "etc") / "health.sh"
+    old = "case $* in *--port=3307*) echo 'ERROR 2002 (HY000): ... (115)'; exit 1 ;; esac"
+    command(tmp_path / "bin", "nc", "echo 'nc: connect to it failed: Connection refused' >&2; exit 1")
+    command(tmp_path / "bin", "mariadb", f"{old}\nprintf 'wsrep_cluster_status\\tPrimary\\nwsrep_ready\\tON\\n'")
+    assert run(tmp_path / "bin", health) == (0, "")
+    command(tmp_path / "bin", "mariadb", f"{old}\necho 'ERROR 1040 (08004): Too many connections'; exit 1")
+    assert run(tmp_path / "bin", health) == (1, "")
+
+
 @pytest.mark.parametrize(
-    ("files", "up", "bootstraps"),
+    ("files", "others", "listening", "bootstraps"),
     [
-        (["scs_bootstrap", "scs_initialized"], "", True),  # a new cluster's first member
-        (["grastate.dat"], "", True),  # the last one to leave, and no other is up
-        (["grastate.dat"], "172.30.2.13", False),
-        (["scs_initialized"], "172.30.2.13", False),
+        # a new cluster's first member
+        (["scs_bootstrap", "scs_initialized"], [SILENT, SILENT], "", True),
+        # the last one to leave, and no other serves
+        (["grastate.dat"], [REFUSED, REFUSED], "", True),
+        # all others have begun to look for each other
+        (["grastate.dat"], [REFUSED, REFUSED], "172.30.2.12 172.30.2.13", True),
+        (["grastate.dat"], [REFUSED, SILENT], "", True),
+        (["grastate.dat"], [member(), REFUSED], "172.30.2.12", False),
+        # cut off: the others may have begun without it
+        (["grastate.dat"], [SILENT, SILENT], "", False),
+        # the other one may be copying from one that this host does not reach
+        (["grastate.dat"], [REFUSED, SILENT], "172.30.2.12", False),
+        (["scs_initialized"], [REFUSED, member()], "172.30.2.13", False),
     ],
 )
 def test_mariadb_bootstraps_a_cluster_or_joins_it(
-    three: Region, tmp_path: Path, files: list[str], up: str, bootstraps: bool
+    three: Region, tmp_path: Path, files: list[str], others: list[str], listening: str, bootstraps: bool
 ) -> None:
     start = mariadb(three, "ha-1", tmp_path)
     for file in files:
         (tmp_path / file).write_text("safe_to_bootstrap: 1\nseqno: 7\n")
-    answers(tmp_path / "bin", "nc", *up.split())
+    servers(tmp_path / "bin", REFUSED, *others, listening=listening)
+    # each look at the clock is a minute later
+    clock = f"echo 60 >> {tmp_path}/clock; awk '{{ s += $1 }} END {{ print s }}' {tmp_path}/clock"
+    command(tmp_path / "bin", "date", clock)
     code, says = run(tmp_path / "bin", start)
     options = says.splitlines()
     assert code == 0
     assert ("--wsrep-new-cluster" in options) is bootstraps
+    assert ("whether the cluster runs is not known" in says) is (not bootstraps and SILENT in others)
     assert not (tmp_path / "scs_bootstrap").exists()
     (provider,) = (o for o in options if o.startswith("--wsrep-provider-options="))
     assert "gmcast.listen_addr=ssl://172.30.2.11:4567;ist.recv_addr=172.30.2.11:4568;" in provider
     assert provider.endswith("M")
+
+
+@pytest.mark.parametrize(("setting", "of_one"), [("", None), ("max_connections = 100\n", 75)])
+def test_one_account_leaves_connections_to_the_others(
+    testbed: Region, tmp_path: Path, setting: str, of_one: int | None
+) -> None:
+    start = mariadb(testbed, "testbed-1", tmp_path)
+    server = start.with_name("server.cnf")
+    server.write_text(server.read_text().replace("[mariadbd]\n", f"[mariadbd]\n{setting}"))
+    _, says = run(tmp_path / "bin", start)
+    given = dict(o.removeprefix("--").split("=", 1) for o in says.splitlines() if "connections=" in o)
+    if not setting:
+        most = int(given["max-connections"])
+        of_one = most - most // 4
+    assert given.get("max-user-connections") == str(of_one)
+    assert ("max-connections" in given) is (not setting)
 
 
 def test_mariadb_goes_on_where_a_crash_left_it(three: Region, tmp_path: Path) -> None:

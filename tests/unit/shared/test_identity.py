@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scs_deploy.plan.change import REGION
-from scs_deploy.shared.identity import Desired, Observed, diff, fingerprint, matches, parse
+from scs_deploy.shared.identity import EXEMPT, Desired, Observed, diff, fingerprint, matches, parse
 
 URL = "https://api.example:8774/v2.1"
 INTERNAL = "https://internal.example:8774/v2.1"
@@ -18,6 +18,7 @@ DESIRED = Desired.build(
     [("nova", "compute", "public", URL), ("nova", "compute", "internal", INTERNAL)],
 )
 PRINT = fingerprint("nova-password")
+EXEMPTION = {EXEMPT: True}
 
 
 def endpoint(number: int, interface: str, url: str, **more: Any) -> dict[str, Any]:
@@ -34,8 +35,15 @@ RAW: dict[str, list[dict[str, Any]]] = {
         {"id": "r3", "name": "member", "domain_id": None},
     ],
     "users": [
-        {"id": "u0", "name": "admin", "enabled": True},
-        {"id": "u1", "name": "nova", "enabled": True, "default_project_id": "p1", "scs_password": PRINT},
+        {"id": "u0", "name": "admin", "enabled": True, "options": EXEMPTION},
+        {
+            "id": "u1",
+            "name": "nova",
+            "enabled": True,
+            "default_project_id": "p1",
+            "scs_password": PRINT,
+            "options": EXEMPTION,
+        },
     ],
     "assignments": [
         {"user": {"id": "u1"}, "role": {"id": "r1"}},
@@ -62,7 +70,14 @@ ALL = ["project service", "role admin", "role service", "user nova"]
 ALL += ["region RegionOne", "service compute", "endpoint compute public", "endpoint compute internal"]
 CASES = {
     "as wanted": (seen(), []),
-    "no Keystone yet": (None, [(subject, "not created yet", "none") for subject in ALL]),
+    "no Keystone yet": (
+        None,
+        [
+            *[(subject, "not created yet", "none") for subject in ALL[:4]],
+            ("user admin", "wrong passwords can lock it out", "none"),
+            *[(subject, "not created yet", "none") for subject in ALL[4:]],
+        ],
+    ),
     "empty Keystone": (
         parse(DESIRED, {name: [] for name in RAW}),
         [(subject, "missing", "none") for subject in ALL],
@@ -87,6 +102,10 @@ CASES = {
         ],
     ),
     "a lost role": (seen(assignments=RAW["assignments"][:1]), [("user nova", "role service missing", "api")]),
+    "a role of the operator": (
+        seen(assignments=[*RAW["assignments"], {"user": {"id": "u1"}, "role": {"id": "r3"}}]),
+        [],
+    ),
     "another URL": (
         seen(endpoints=[endpoint(1, "public", "http://old"), RAW["endpoints"][1]]),
         [("endpoint compute public", f"URL http://old -> {URL}", "api")],
@@ -124,6 +143,13 @@ CASES = {
         [],
     ),
 }
+
+
+def test_an_account_keeps_no_role_that_it_does_not_need() -> None:
+    wanted = Desired.build("RegionOne", {"nova": "nova-password"}, [], roles={"nova": ("service",)})
+    had = seen()
+    assert [(c.subject, c.reason) for c in diff(wanted, had)] == [("user nova", "role admin not needed")]
+    assert diff(wanted, seen(assignments=RAW["assignments"][1:])) == ()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -174,3 +200,15 @@ def test_two_users_during_a_rotation() -> None:
 def test_the_administrator_gets_its_new_password() -> None:
     stale = seen().model_copy(update={"administrator_stale": True})
     assert [(c.subject, c.reason) for c in diff(DESIRED, stale)] == [("user admin", "has its previous password")]
+
+
+def test_nobody_outside_can_lock_the_regions_accounts_out() -> None:
+    """Before Keystone gets the configuration that locks users out."""
+    raw = RAW | {"users": [{**u, "options": {"lock_password": True}} for u in RAW["users"]]}
+    changes = diff(DESIRED, parse(DESIRED, raw))
+    assert [(c.subject, c.service, c.phase.value, c.impact.value) for c in changes] == [
+        ("user nova", "keystone", "database", "none"),
+        ("user admin", "keystone", "database", "none"),
+    ]
+    created = {c.subject: c.phase.value for c in diff(DESIRED, None)}
+    assert created["user admin"] == "register", "Keystone runs by then"

@@ -34,6 +34,12 @@ KNOWN = load().declared
         ("mariadb_innodb_buffer_pool_size", "1GB", "is '1GB', but must be text that matches [1-9][0-9]*[KMGT]?"),
         ("neutron_dns_servers", ["192.0.2.1", "ns.example.org"], "not a list of IP addresses"),
         ("neutron_dns_servers", "192.0.2.1", "is '192.0.2.1', not a list of IP addresses"),
+        (
+            "glance_import_networks",
+            ["10.0.0.1/24"],
+            "not a list of networks such as 192.0.2.0/24, without bits of a host",
+        ),
+        ("glance_import_networks", ["10.0.0.1"], "not a list of networks"),
         ("neutron_dns_domain", "example.org", "not a domain with the final dot"),
         (
             "glance_import_methods",
@@ -54,6 +60,7 @@ def test_a_wrong_value_is_named_with_what_is_right(name: str, value: Any, said: 
     ("name", "value"),
     [
         ("glance_workers", 8),
+        ("glance_import_networks", ["10.0.0.0/8", "fd00::/8"]),
         ("nova_cpu_allocation_ratio", 16),
         ("mariadb_gcache_size", ""),
         ("mariadb_gcache_size", "1G"),

@@ -19,6 +19,7 @@ from scs_deploy.environment import environment as environments
 from scs_deploy.operations.apply import Apply
 from scs_deploy.operations.resume import resumption
 from scs_deploy.region.region import Region
+from scs_deploy.secrets import vault
 from scs_deploy.state import snapshot
 from scs_deploy.state.lock import region_lock
 from scs_deploy.state.runs import run_store
@@ -90,26 +91,54 @@ def test_what_earlier_records_lack_is_said_in_a_line(region: Path) -> None:
     assert "keystone is not healthy" in shown
 
 
-def test_secrets_and_certificates_are_the_same(region: Path) -> None:
-    files = [region / "secrets.yml", region / "ca.crt"]
-    before = [f.read_bytes() for f in files]
+def vault_values(region: Path) -> dict[str, str]:
+    """Every secret of the region."""
+    password = (region / "vault_password").read_bytes().strip()
+    text = vault.decrypt((region / "secrets.yml").read_text(), password, "secrets.yml")
+    return dict(yaml.safe_load(text))
+
+
+def test_secrets_and_the_ca_are_the_same(region: Path) -> None:
+    before = (region / "ca.crt").read_bytes()
     secure = yaml.safe_load((region / "state" / "secure.yaml").read_text())
     password = secure["clouds"]["berlin-admin"]["auth"]["password"]
     assert scs(region, "secrets", "show", "keystone_admin_password").strip() == password
-    assert "missing" not in scs(region, "secrets", "list")
-    assert "4 certificates" in scs(region, "env", "check", code=2)
-    assert "secrets: 0 new" in scs(region, "secrets", "init")
-    assert [f.read_bytes() for f in files] == before
+    # a host had one certificate for everything
+    parts = {p["part"]: p for p in json.loads(scs(region, "env", "check", "--json", code=2))["parts"]}
+    assert "galera/testbed-1" in parts["certificates"]["error"]
+    assert parts["certificates"]["hint"] == "scs secrets init"
+    before_secrets = vault_values(region)
+    said = scs(region, "secrets", "init")
+    assert "backup_signing_key" in said
+    # what a later scs needs is added, everything else stays
+    assert vault_values(region).items() >= before_secrets.items()
+    assert "certificates: 0 issued" in scs(region, "secrets", "init")
+    assert (region / "ca.crt").read_bytes() == before
+    parts = {p["part"]: p for p in json.loads(scs(region, "env", "check", "--json", code=2))["parts"]}
+    assert not parts["certificates"].get("error")
+
+
+def build_new_images(region: Path) -> None:
+    """What `scs images build` adds to the lock: images of services that are new."""
+    lock = region / "release.lock.yml"
+    data = yaml.safe_load(lock.read_text(encoding="utf-8"))
+    data["images"].setdefault("barbican", {"reference": "scs/barbican", "digest": f"sha256:{1:064x}", "size": 1})
+    lock.write_text(yaml.safe_dump(data), encoding="utf-8")
 
 
 def test_what_the_description_lacks_is_said_in_a_line_before_a_plan(region: Path) -> None:
     parts = json.loads(scs(region, "env", "check", "--json", code=2))["parts"]
     (error,) = [p["error"] for p in parts if p["part"] == "name servers"]
+    scs(region, "secrets", "init")
+    assert "scs images build barbican" in scs(region, "plan", "--offline", code=2)
+    build_new_images(region)
     assert "host testbed-1: neutron_dns_servers: not set" in error
     assert error in scs(region, "plan", "--offline", code=2).replace("\n", "")
 
 
 def test_the_region_is_planned_with_its_own_values(complete: Path) -> None:
+    scs(complete, "secrets", "init")
+    build_new_images(complete)
     (host,) = json.loads(scs(complete, "plan", "--offline", "--json"))["hosts"]
     assert {"keystone", "glance", "nova_compute"} <= host["containers"].keys()
     assert scs(complete, "config", "diff", "keystone", "keystone.conf").strip() == "[token] expiration 3600 -> 7200"
@@ -145,7 +174,7 @@ def test_the_earlier_scs_refuses_todays_records(region: Path, earlier: Path) -> 
     before = database.read_bytes()
     for command in (("runs", "list"), ("runs", "resume", "--yes")):
         said = scs(region, *command, code=2, root=earlier).splitlines()
-        assert said == ["error: run records are of version 8, this scs knows 4 (use the newer scs for this region)"]
+        assert said == ["error: run records are of version 9, this scs knows 4 (use the newer scs for this region)"]
     assert database.read_bytes() == before
     # what has no version of its own reads the same in both
     assert scs(region, "secrets", "list", root=earlier)

@@ -26,7 +26,9 @@ def test_records_of_an_earlier_scs_are_read_and_kept(tmp_path: Path) -> None:
         pass
     with sqlite3.connect(file) as db:
         db.execute("DROP TABLE plans")
-        db.execute(f"PRAGMA user_version = {len(schema.STEPS) - 1}")
+        db.execute("DROP TABLE hosts")
+        db.execute("ALTER TABLE runs DROP COLUMN details")
+        db.execute(f"PRAGMA user_version = {len(schema.STEPS) - 2}")
     db.close()
     before = file.read_bytes()
     with RunStore(file, reading=True) as store:

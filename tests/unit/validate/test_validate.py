@@ -20,7 +20,7 @@ from scs_deploy.base import icmp
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.validate import Report, Result, Verdict, measure
 from scs_deploy.validate.checks.resources import pool
-from scs_deploy.validate.checks.server import guest_lines
+from scs_deploy.validate.console import guest_lines
 from scs_deploy.validate.region import clean
 from scs_deploy.validate.registry import Check, CheckFailedError, Outcome, select
 
@@ -49,7 +49,9 @@ def log() -> list[str]:
 @pytest.fixture
 def cloud(log: list[str]) -> SimpleNamespace:
     old = "scs-validate-1"
+    access = SimpleNamespace(service_catalog=SimpleNamespace(catalog=[{"type": "image"}]))
     return SimpleNamespace(
+        session=SimpleNamespace(auth=SimpleNamespace(get_access=lambda _: access)),
         compute=Things(log, servers=[thing(old), thing("web")], flavors=[thing(old), thing("m1.small")]),
         network=Things(
             log, ips=[thing("172.30.1.130", description=old), thing("172.30.1.131")], routers=[thing(old)],
@@ -57,6 +59,7 @@ def cloud(log: list[str]) -> SimpleNamespace:
             ports=[thing(p, device_owner=f"network:router_{p}") for p in ("interface", "gateway")],
         ),
         image=Things(log, images=[thing(old, (old,)), thing("debian")]),
+        identity=Things(log, users=[thing(old), thing("alice")], projects=[thing(old), thing("red")]),
     )  # fmt: skip
 
 
@@ -65,7 +68,8 @@ def test_cleanup_removes_only_its_own_resources_in_order(cloud: SimpleNamespace,
     assert not failed
     assert removed == [
         "server scs-validate-1", "floating IP 172.30.1.130", "router scs-validate-1", "network public",
-        "network scs-validate-1", "flavor scs-validate-1", "image scs-validate-1",
+        "network scs-validate-1", "flavor scs-validate-1", "image scs-validate-1", "user scs-validate-1",
+        "project scs-validate-1",
     ]  # fmt: skip
     assert [entry.split()[0] for entry in log][:2] == ["delete_server", "wait_for_delete"]
     assert sum(entry.startswith("remove_interface_from_router") for entry in log) == 1

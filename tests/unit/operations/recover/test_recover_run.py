@@ -12,6 +12,7 @@ import pytest
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.clusters.base import Recovery, RecoveryStep, names
 from scs_deploy.engine.access import Access
+from scs_deploy.environment.environment import Keep
 from scs_deploy.operations import base
 from scs_deploy.operations.recover import run
 from scs_deploy.state.lock import RunLock
@@ -59,7 +60,10 @@ class Cluster:
 @pytest.fixture
 def region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(base, "inputs", lambda _region: "0123")
-    surroundings = SimpleNamespace(state=tmp_path / "state", path=tmp_path, secrets_file=tmp_path / "secrets.yml")
+    surroundings = SimpleNamespace(
+        state=tmp_path / "state", path=tmp_path, secrets_file=tmp_path / "secrets.yml",
+        settings=SimpleNamespace(keep=Keep()),
+    )  # fmt: skip
     return SimpleNamespace(environment=surroundings, inventory=SimpleNamespace(hash="sha256:0"), secrets={})
 
 

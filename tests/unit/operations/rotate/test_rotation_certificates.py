@@ -24,9 +24,10 @@ from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
 from scs_deploy.region.selection import Selection
 from scs_deploy.secrets import pki, vault
+from scs_deploy.secrets.issuing import Leaf
 from tests.unit.operations.test_certs import listening, server_context, tls_answer
 
-NAMES = ["api-internal", "testbed-1"]
+NAMES = ["api-internal", "rabbitmq/testbed-1"]
 
 
 class Servers:
@@ -35,7 +36,7 @@ class Servers:
     def __init__(self, environment: Environment, folder: Path, stack: ExitStack) -> None:
         self.environment, self.folder = environment, folder
         self.contexts: dict[str, ssl.SSLContext] = {}
-        self.serves: dict[str, pki.Leaf] = {}
+        self.serves: dict[str, Leaf] = {}
         self.trusts: dict[str, str] = {}
         self.deaf: set[str] = set()
         self.cut_off: list[str] = []
@@ -71,7 +72,7 @@ class Servers:
         return Applied(f"r{self.rolls}", 2, 0)
 
 
-def handshake_between(leaf: pki.Leaf, trusted: str, folder: Path) -> bool:
+def handshake_between(leaf: Leaf, trusted: str, folder: Path) -> bool:
     context = ssl.create_default_context(cadata=trusted)
     context.check_hostname = False
     with listening(tls_answer(server_context(folder, leaf))) as port:
@@ -92,7 +93,7 @@ def servers(testbed: Region, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     environment = testbed.environment.model_copy(update={"path": tmp_path, "settings": settings})
     vault.create_password(environment)
-    pki.ensure(environment, wanted_leaves(environment, testbed.inventory))
+    pki.ensure(environment, wanted_leaves(environment, testbed.catalog, testbed.inventory))
     described = (environment, testbed.catalog, testbed.inventory, testbed.release)
     secrets = testbed.secrets
     monkeypatch.setattr(
@@ -128,12 +129,12 @@ def test_every_server_serves_a_new_certificate(servers: Servers) -> None:
 
 
 def test_a_server_that_did_not_take_it_fails_the_rotation_which_goes_on_when_it_has(servers: Servers) -> None:
-    servers.deaf = {"testbed-1"}
-    with pytest.raises(ScsError, match=r"1 of 2 servers: testbed-1 .* is not the one in certificates\.yml"):
+    servers.deaf = {"rabbitmq/testbed-1"}
+    with pytest.raises(ScsError, match=r"1 of 2 servers: rabbitmq/testbed-1 .* is not the one in certificates\.yml"):
         rotate(servers)
     issued = pki.load(servers.environment).leaves
     servers.deaf = set()
-    servers.take("testbed-1")
+    servers.take("rabbitmq/testbed-1")
     assert rotate(servers) == ""
     assert pki.load(servers.environment).leaves == issued, "nothing is issued twice"
 
@@ -160,7 +161,7 @@ def test_another_ca_comes_without_cutting_anybody_off(servers: Servers) -> None:
 
 def test_the_old_ca_stays_while_somebody_serves_its_certificate(servers: Servers) -> None:
     rotate(servers, ca=True)
-    servers.deaf = {"testbed-1"}
+    servers.deaf = {"rabbitmq/testbed-1"}
     with pytest.raises(ScsError, match="testbed-1"):
         rotate(servers, ca=True, users_trust=True)
     assert pki.exchange(servers.environment) is pki.Exchange.ISSUED

@@ -7,18 +7,12 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
 from scs_deploy.base.errors import RefusedError, ScsError
-from scs_deploy.cli import env
-from scs_deploy.cli import secrets as secrets_cli
 from scs_deploy.desired import resolve, scope
 from scs_deploy.engine import remote
-from scs_deploy.environment import environment as environments
 from scs_deploy.environment.environment import Environment
 from scs_deploy.operations.apply import Applied, Apply
 from scs_deploy.operations.base import Session
@@ -38,30 +32,11 @@ from scs_deploy.spec.container import Impact
 from scs_deploy.spec.job import Phase
 from scs_deploy.spec.service import Rotate
 from scs_deploy.state.runs import Status, run_store
+from tests.support.secret_commands import run
 
 DATABASE, BROKER, IDENTITY = "nova_database_password", "nova_rabbitmq_password", "nova_keystone_password"
+KEK = "barbican_kek"
 ADMIN, SESSIONS, COOKIE = "keystone_admin_password", "horizon_secret_key", "rabbitmq_erlang_cookie"
-
-app = typer.Typer()
-env.register(app)
-secrets_cli.register(app)
-
-
-def run(*arguments: str, code: int = 0) -> str:
-    result = CliRunner().invoke(app, arguments)
-    if isinstance(result.exception, ScsError):
-        raise result.exception
-    assert result.exit_code == code, result.output
-    return result.stdout
-
-
-@pytest.fixture
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
-    monkeypatch.setenv("SCS_ENVIRONMENTS", str(tmp_path))
-    monkeypatch.delenv("SCS_ENVIRONMENT", raising=False)
-    run("env", "init", "berlin", "--from", "testbed")
-    run("secrets", "init", "--create-vault-password")
-    return environments.load("berlin")
 
 
 def with_secrets(region: Region, values: Mapping[str, str]) -> Region:
@@ -72,19 +47,25 @@ def with_secrets(region: Region, values: Mapping[str, str]) -> Region:
 # ---- how each secret is rotated
 
 
+def by_hand(region: Region) -> set[str]:
+    """The cookie, and keys and ids that Ceph's daemons and clients know each other by."""
+    return {COOKIE, "cinder_libvirt_id", *(n for n in region.catalog.secrets() if n.startswith("ceph_"))}
+
+
 def test_every_secret_of_the_catalog_is_rotated_or_says_why_not(testbed: Region) -> None:
     how = {name: r.how for name, r in rotation.known(testbed.catalog).items()}
     assert set(how) == set(testbed.catalog.secrets())
     assert how[DATABASE] is how["mariadb_root_password"] is how[SESSIONS] is Rotate.BOTH
     assert how[BROKER] is how[IDENTITY] is how["rabbitmq_admin_password"] is Rotate.SECOND_USER
     # one value at a time, where the server has nothing better
+    assert {n for n, h in how.items() if h is Rotate.IN_TURN} == {KEK}
     assert {n for n, h in how.items() if h is Rotate.AT_ONCE} == {ADMIN, "neutron_metadata_secret"}
-    assert {n for n, h in how.items() if h is Rotate.BY_HAND} == {COOKIE}
+    assert {n for n, h in how.items() if h is Rotate.BY_HAND} == by_hand(testbed)
 
 
 def test_all_are_those_that_scs_rotates(testbed: Region) -> None:
     chosen = [r.name for r in rotation.choose(["all"], testbed.catalog)]
-    assert chosen == sorted(set(testbed.catalog.secrets()) - {COOKIE})
+    assert chosen == sorted(set(testbed.catalog.secrets()) - by_hand(testbed))
 
 
 @pytest.mark.parametrize(
@@ -183,8 +164,9 @@ def test_the_broker_that_begins_anew_knows_the_administrator_that_scs_uses(
     host = next(iter(testbed.inventory.hosts))
     files = resolve.resolve(with_secrets(testbed, after), host, ["rabbitmq"]).files
     assert "default_user = scs_b\n" in files["/etc/scs/rabbitmq/rabbitmq.conf"].content
-    for name in ("health", "nodes", "gate"):
+    for name in ("health", "nodes"):
         assert '"scs_b:' in files[f"/etc/scs/rabbitmq/{name}.curl"].content
+    assert json.loads(files["/etc/scs/rabbitmq/broker_gate.json"].content)["user"] == "scs_b"
 
 
 def test_templates_see_previous_values_of_their_own_secrets_only(testbed: Region) -> None:
@@ -273,12 +255,6 @@ class FakeRegion:
         self.uses = frozenset({new})
         self.check()
         return Applied("r1", 1, 0)
-
-
-@pytest.fixture
-def lock_file(environment: Environment) -> None:
-    """A release lock that nothing reads."""
-    environment.lock_file.write_text("release: '2025.1'\nimages: {}\n")
 
 
 @pytest.mark.parametrize("dies_in", ["", "accept", "roll"])
@@ -440,8 +416,8 @@ def changed_accounts(*subjects: str) -> list[Change]:
 def test_accounts_are_changed(environment: Environment, testbed: Region, monkeypatch: pytest.MonkeyPatch) -> None:
     state_of = shared_state.SharedState(changes=changed_accounts("mariadb user nova", "keystone user nova_b"))
     applied: list[str] = []
-    monkeypatch.setattr(shared_state, "read", lambda _region: state_of)
-    monkeypatch.setattr(shared_state, "apply", lambda _region, _servers, subjects: applied.extend(subjects))
+    monkeypatch.setattr(shared_state, "read", lambda *_: state_of)
+    monkeypatch.setattr(shared_state, "apply", lambda _region, _servers, subjects, _run: applied.extend(subjects))
     assert rotation.accounts(with_secrets(testbed, secrets.load(environment))) == "2 accounts changed"
     assert applied == ["mariadb user nova", "keystone user nova_b"]
 
@@ -454,7 +430,7 @@ def test_no_account_is_changed_while_a_server_does_not_answer(
     down = shared_state.SharedState(
         changes=changed_accounts("mariadb user nova"), failed={"keystone": "keystone at x: refused"}
     )
-    monkeypatch.setattr(shared_state, "read", lambda _context: down)
+    monkeypatch.setattr(shared_state, "read", lambda *_: down)
     monkeypatch.setattr(shared_state, "apply", lambda *_: pytest.fail("an account was changed"))
     with pytest.raises(ScsError, match="keystone at x: refused"):
         rotation.accounts(region)
