@@ -54,10 +54,11 @@ e2e: ## Test a deployed testbed, including a browser
 	@tools/setup --e2e
 	$(SUDO) $(CURDIR)/.venv/bin/pytest -m e2e tests/e2e
 
-host: ## Test a host container: network changes and rollback, database backup
+host: ## Test a host container: network and packet filter with rollback, database backup
 	$(SUDO) $(CURDIR)/.venv/bin/pytest -m host tests/host
 
 fault: ## Test a deployed three-node testbed while its nodes are killed, stopped and cut off
+	@tools/setup --e2e
 	@$(SUDO) env SCS_ENVIRONMENT=$${SCS_ENVIRONMENT:-testbed-ha} $(CURDIR)/.venv/bin/pytest -s -m fault tests/fault
 
 docs: ## Generate docs/reference from the code

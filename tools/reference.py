@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +19,8 @@ from typing import Any
 
 from manpage import man_page
 from outline import outline
-from reference_parts import code, codes, comments, kind, literal, model, page, sentence, table, values
+from reference_catalog import listeners_page, secrets_page, services_page, settings_page
+from reference_parts import code, codes, kind, literal, model, page, sentence, table, values
 
 from scs_deploy import validate
 from scs_deploy.base import paths, variables
@@ -28,17 +28,20 @@ from scs_deploy.base.model import Model, load_yaml
 from scs_deploy.cli import _help as terminal
 from scs_deploy.cli import _outline
 from scs_deploy.cli._outline import Command, Option
-from scs_deploy.environment import environment
+from scs_deploy.environment import cloud, environment, storage
 from scs_deploy.images import pins, recipe
 from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.plan import change
-from scs_deploy.spec import catalog, cluster, release, service, setting, users
-from scs_deploy.spec.complete import WSGI_PROCESSES_SAID
-from scs_deploy.spec.container import Agent, ConfigFile, Container, Health, Impact, Reload, Roll, Wsgi
+from scs_deploy.spec import cluster, release, service, setting, users
+from scs_deploy.spec.certificate import Certificate, Use
+from scs_deploy.spec.container import Agent, ConfigFile, Container, ForEach, Health, Impact, Reload, Roll, Wsgi
 from scs_deploy.spec.endpoint import Endpoint, Probe
 from scs_deploy.spec.job import Job, Phase, Schema
+from scs_deploy.spec.listener import Listener
+from scs_deploy.spec.secret import Format
+from scs_deploy.spec.storage import CephClient, Pool
 from scs_deploy.validate import report
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -64,12 +67,18 @@ def service_page() -> str:
     )
     parts: list[type[Model]] = [
         Container,
+        ForEach,
         Wsgi,
         ConfigFile,
         Health,
         Reload,
         Roll,
         Agent,
+        Listener,
+        Use,
+        Certificate,
+        Pool,
+        CephClient,
         Endpoint,
         Probe,
         Job,
@@ -77,6 +86,7 @@ def service_page() -> str:
         setting.Setting,
         service.DataFormat,
         service.KeyRotation,
+        service.Reencryption,
         service.Saved,
     ]
     body = model(service.Service)
@@ -84,7 +94,8 @@ def service_page() -> str:
         body += model(part)
     body += values("Phases", Phase) + values("Impacts", Impact)
     body += values("Changes", change.Kind)
-    body += values("Schema changes", Schema) + values("Rotation of secrets", service.Rotate)
+    body += values("Schema changes", Schema) + values("Formats of secrets", Format)
+    body += values("Rotation of secrets", service.Rotate)
     return page("Service specification", intro, body)
 
 
@@ -97,7 +108,8 @@ def environment_page() -> str:
     body = model(environment.Settings)
     parts: tuple[type[Model], ...] = (
         environment.Network, environment.Api, environment.ApiAddress, environment.Registry, environment.Ssh,
-        environment.Rolling, environment.Backup, environment.Testbed,
+        environment.Rolling, environment.Firewall, environment.Opening, environment.Backup, environment.Keep,
+        environment.Testbed,
     )  # fmt: skip
     for part in parts:
         body += model(part)
@@ -105,12 +117,34 @@ def environment_page() -> str:
     return page("Environment", intro, body)
 
 
+def storage_page() -> str:
+    """Keys of storage.yml."""
+    intro = (
+        "`environments/<name>/storage.yml` says how the region's Ceph keeps the pools that services declare. It is "
+        "optional: without it, each pool has three copies on three hosts. How to use it: "
+        "[Storage](../how-to/storage.md)."
+    )
+    parts: tuple[type[Model], ...] = (
+        storage.Storage, storage.PoolSettings, storage.Erasure, storage.Quota, storage.Ratios,
+    )  # fmt: skip
+    return page("storage.yml", intro, [line for part in parts for line in model(part)])
+
+
+def cloud_page() -> str:
+    """Keys of cloud.yml."""
+    intro = (
+        "`environments/<name>/cloud.yml` says what users find in the cloud. It is optional. How to use it: "
+        "[Offer volumes](../how-to/volumes.md#types-of-volumes)."
+    )
+    return page("cloud.yml", intro, [line for part in (cloud.Cloud, cloud.VolumeType) for line in model(part)])
+
+
 def inventory_page() -> str:
     """A host and its links, from any source, and the file of a sync."""
     intro = (
         "Every inventory source gives the same: hosts as below. `scs inventory sync` writes them to "
         "`environments/<name>/inventory.yml`, one document with a hash of its content; in an Ansible inventory "
-        "`networks`, `links`, `zone`, `disks` and `oob` are host variables of the same form."
+        "`networks`, `links`, `zone`, `rack`, `disks` and `oob` are host variables of the same form."
     )
     parts: tuple[type[Model], ...] = (
         inventories.Host, inventories.Interface, links.Link, links.Route, inventories.Disk, synced.Document,
@@ -155,7 +189,7 @@ def recipe_page() -> str:
         "`images/<name>.yml` says what is in one image. The image's name is its file's, unless the release "
         "names another recipe for it."
     )
-    body = model(recipe.Recipe) + model(recipe.File)
+    body = model(recipe.Recipe) + model(release.Suite) + model(recipe.File)
     for name in sorted(p.stem for p in (paths.root() / "releases").glob("*.yml")):
         found = release.load_release(name)
         body += [f"## Images of release {name}", "", found.description + ".", ""]
@@ -177,119 +211,6 @@ def recipe_page() -> str:
         for n, u in users.load().items()
     ]
     return page("Image recipe", intro, body + table(("name", "uid", "gid", "further groups"), rows))
-
-
-def services_page() -> str:
-    """The catalog."""
-    found = catalog.load()
-    intro = (
-        "Every service of the catalog, in deployment order: a service comes after all that it requires. "
-        "Hosts are inventory groups. All containers use the host's network; none is privileged. "
-        "Keys: [service.md](service.md), settings: [settings.md](settings.md)."
-    )
-    body: list[str] = []
-    for each in found.services.values():
-        body += _service(each)
-    return page("Services", intro, body)
-
-
-def _service(each: service.Service) -> list[str]:
-    facts = [("layer", code(each.layer)), ("hosts", codes(each.hosts)), ("requires", codes(each.requires))]
-    facts += [("databases", codes(each.databases)), ("secrets", codes(each.all_secrets))]
-    facts += [("message broker", "own user and vhost" if each.messaging else "")]
-    facts += [("Keystone", "own account in project `service`" if each.account else "")]
-    facts += [("settings", f"[{len(each.settings)}](settings.md#{each.name})" if each.settings else "")]
-    lines = [f"## {each.name}", "", f"{each.description}.", ""]
-    lines += [f"- {name}: {text}" for name, text in facts if text] + [""]
-    containers = [
-        (code(n), code(c.image or each.name), _user(c.user), codes(c.hosts or ()), codes(f.name for f in c.config),
-         _privileges(c), _health(c.health), each.impact_of(n).value)
-        for n, c in each.containers.items()
-    ]  # fmt: skip
-    head = ("container", "image", "user", "other hosts", "files", "privileges", "healthy when", "impact")
-    lines += table(head, containers)
-    if each.endpoints:
-        endpoints = [
-            (code(n), str(e.port), e.protocol, "internal and external" if e.public else "internal", code(e.path),
-             "yes" if e.catalogue else "no", f"{code(e.health_path)} answers" if e.health_path else "port accepts")
-            for n, e in each.endpoints.items()
-        ]  # fmt: skip
-        lines += table(("endpoint", "port", "protocol", "address", "path", "in catalogue", "HAProxy asks"), endpoints)
-    if each.jobs:
-        jobs = [
-            (code(n), j.phase.value, code(j.container), f"once per {'release' if j.restart else j.each}",
-             code(_short(j.command)) if j.command else f"restarts {codes(j.restart)}")
-            for n, j in each.jobs.items()
-        ]  # fmt: skip
-        lines += table(("job", "phase", "in", "runs", "command"), jobs)
-    return lines
-
-
-def _user(name: str) -> str:
-    ids = users.load()
-    return f"{name} ({ids[name].uid})" if name in ids else name
-
-
-def _privileges(container: Container) -> str:
-    kept = codes(sorted(container.cap_add)) or ("no capability" if "ALL" in container.cap_drop else "Docker's default")
-    more = [f"{key}: host" for key in ("pid", "cgroupns") if getattr(container, key)]
-    return "; ".join([kept, *more, *(f"`{o}`" for o in container.security_opt)])
-
-
-def _health(health: Health | None) -> str:
-    if health is None:
-        return "it runs"
-    if health.http is not None:
-        return f"`GET {health.http}` answers"
-    return f"port {health.tcp} accepts" if health.tcp else f"{code(_short(health.command or ()))} exits 0"
-
-
-def _short(command: Sequence[str], most: int = 90) -> str:
-    text = sentence(shlex.join(command)).replace("`", "'")
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def settings_page() -> str:
-    """Every operator variable."""
-    intro = (
-        "Variables that services read. Set them in the inventory (`group_vars`, `host_vars`; Ansible's precedence); a "
-        "name that neither a service nor a role of [hosts.md](hosts.md) declares is refused. For single options of a "
-        "configuration file see [how to override one](../how-to/override-config.md)."
-    )
-    body = []
-    for each in catalog.load().services.values():
-        if each.settings:
-            said = comments((each.directory / "service.yml").read_text(encoding="utf-8"), "settings")
-            rows = [
-                (code(n), setting.TYPES[s.type][0], _allowed(s), code(literal(s.default)),
-                 said.get(n, WSGI_PROCESSES_SAID))
-                for n, s in each.settings.items()
-            ]  # fmt: skip
-            head = ("variable", "value", "allowed", "default", "what it means")
-            body += [f"## {each.name}", "", *table(head, rows)]
-    return page("Settings of services", intro, body)
-
-
-def _allowed(each: setting.Setting) -> str:
-    if each.choices:
-        return codes(each.choices)
-    return f"matches {code(each.pattern)}" if each.pattern is not None else each.allowed
-
-
-def secrets_page() -> str:
-    """Every secret, and who needs it."""
-    intro = (
-        "`scs secrets init` makes every secret that is missing. Services declare some; the passwords of accounts in "
-        "the database, the message broker and Keystone follow from `databases`, `messaging` and `account`. "
-        "See [how to keep and rotate them](../how-to/secrets.md): what the old value is worth while "
-        "`scs secrets rotate` brings the new one."
-    )
-    rows = [
-        (code(name), code(each.name), "declared" if name in each.secrets else "derived", each.how_to_rotate(name))
-        for each in catalog.load().services.values()
-        for name in each.all_secrets
-    ]
-    return page("Secrets", intro, table(("secret", "service", "origin", "rotation"), sorted(rows)))
 
 
 def hosts_page() -> str:
@@ -405,8 +326,10 @@ def manual() -> str:
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page, "environment.md": environment_page, "hosts.md": hosts_page,
-    "inventory.md": inventory_page, "netbox.md": netbox_page, "recipe.md": recipe_page,
+    "inventory.md": inventory_page, "netbox.md": netbox_page, "storage.md": storage_page,
+    "cloud.md": cloud_page, "recipe.md": recipe_page,
     "release.md": release_page, "scs.1": manual, "secrets.md": secrets_page, "service.md": service_page,
+    "listeners.md": listeners_page,
     "services.md": services_page, "settings.md": settings_page, "validate.md": validate_page,
     "variables.md": variables_page,
 }  # fmt: skip
