@@ -213,6 +213,11 @@ def test_guest_lines() -> None:
     }
 
 
+def test_a_line_that_the_guest_has_not_finished_says_nothing_yet() -> None:
+    earlier = "scs-guest: disk-1 found=a last=a\r\n"
+    assert guest_lines(f"{earlier}scs-guest: disk-2 found=a last=") == guest_lines(earlier)
+
+
 def test_the_floating_pool_is_the_upper_half_of_the_network() -> None:
     assert pool(IPv4Network("172.30.1.0/24")) == ("172.30.1.1", "172.30.1.128", "172.30.1.250")
 
