@@ -134,7 +134,10 @@ def check_content(what: str, said: Mapping[str, str], word: str) -> None:
     """
     first, last = (said.get(key) or "nothing" for key in ("found", "last"))
     if (first, last) != (word, word):
-        raise CheckFailedError(f"the guest wrote {word}, but {what} begins with {first} and ends with {last}")
+        all_of_it = " ".join(f"{key}={value}" for key, value in said.items())
+        raise CheckFailedError(
+            f"the guest wrote {word}, but {what} begins with {first} and ends with {last}; it says {all_of_it}"
+        )
 
 
 def parent(described: Described, volume_id: str) -> str:

@@ -7,6 +7,7 @@ are made for the test.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import subprocess
@@ -22,8 +23,11 @@ from scs_deploy.desired import resolve
 from scs_deploy.desired.model import RunContainer
 from scs_deploy.engine.access import Access
 from scs_deploy.engine.remote import Answer, Answers, Command, ContainerState
+from scs_deploy.inventory.model import Disk, Inventory
 from scs_deploy.region.region import Region
 from scs_deploy.secrets.generate import generate
+from scs_deploy.spec import catalog
+from tests.conftest import with_dummies
 from tests.support.live_haproxy import docker
 from tests.support.peer_hosts import eventually
 from tests.support.programs import install
@@ -120,7 +124,32 @@ class Ceph:
                 mounts.append(f"--volume={own}{'-disk' if source.startswith('/') else ''}:{at}")
         tmpfs = [f"--tmpfs={path}:{options}" for path, options in run.body["HostConfig"]["Tmpfs"].items()]
         sealed = ["--read-only"] if run.body["HostConfig"].get("ReadonlyRootfs") else []
-        return [*mounts, *tmpfs, *sealed, f"--network=container:{self.name}-{host}", f"--user={run.body['User']}"]
+        devices = [
+            f"--device={d['PathOnHost']}:{d['PathInContainer']}" for d in run.body["HostConfig"].get("Devices", ())
+        ]
+        groups = [f"--group-add={g}" for g in run.body["HostConfig"].get("GroupAdd", ())]
+        return [
+            *mounts,
+            *tmpfs,
+            *sealed,
+            *devices,
+            *groups,
+            f"--network=container:{self.name}-{host}",
+            f"--user={run.body['User']}",
+        ]
+
+    def give(self, host: str, *disks: Disk) -> list[str]:
+        """Have the inventory list further disks of a host; the containers of those that become OSDs."""
+        found = self.region.inventory
+        own = found.hosts[host]
+        hosts = {**found.hosts, host: own.model_copy(update={"disks": (*own.disks, *disks)})}
+        inventory = Inventory(hosts=hosts, groups=found.groups)
+        self.region = with_dummies(dataclasses.replace(self.region, catalog=catalog.load(), inventory=inventory))
+        self.run[host] = resolve.resolve(self.region, host, {SERVICE}).containers
+        names = [f"ceph_osd_{d.name}" for d in disks if d.role == "osd"]
+        for name in names:
+            self._install(host, name)
+        return names
 
     def add(self, host: str, name: str) -> None:
         """Create and start a host's container; its volumes belong to its user."""
