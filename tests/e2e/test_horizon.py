@@ -96,10 +96,11 @@ def test_login_and_instance_list(
     browser.find_element(By.ID, "id_password").send_keys(region.auth["password"])
     browser.find_element(By.CSS_SELECTOR, "form button[type=submit], #loginBtn").click()
     wait.until(lambda b: "auth/login" not in b.current_url, "login was refused")
-    browser.get(f"{root}project/instances/")
-    wait.until(
-        lambda b: server.name in b.find_element(By.TAG_NAME, "body").text, f"no instance {server.name} in the list"
-    )
-    row = browser.find_element(By.XPATH, f"//tr[contains(., '{server.name}')]").text
+    # whoever has several projects is shown one of them
+    project = region.openstack("server", "show", server.id)["project_id"]
+    browser.get(f"{root}auth/switch/{project}/?next={urlsplit(root).path}project/instances/")
+    path = f"//tr[contains(., '{server.name}')]"
+    wait.until(lambda b: b.find_elements(By.XPATH, path), f"no instance {server.name} in the list")
+    row = browser.find_element(By.XPATH, path).text
     assert "Active" in row, row
     assert server.address in row or "Running" in row, row

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 DATA_PLANE = ("nova_libvirt", "ovsdb_server", "ovs_vswitchd", "ovn_controller")
-ROUNDS, TOGETHER = 4, 5
+ROUNDS, TOGETHER = 5, 4
 LONGEST_OUTAGE = 20.0
 """Seconds without an answer to a ping that the restart of a virtual switch may cost."""
 

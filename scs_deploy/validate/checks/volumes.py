@@ -204,10 +204,13 @@ def _holds(region: Region, what: str, copy: Callable[[], Any]) -> Outcome:
     copied: dict[str, Any] = {}
     samples = [measure.seconds(lambda: copied.update(volume=copy()))]
     disks.attach(region, server, copied["volume"])
-    disks.check_content(f"a volume of the {what}", disks.seen(region, server, copied["volume"]), region.name)
+    said = disks.seen(region, server, copied["volume"])
+    disks.check_content(f"a volume of the {what}", said, region.name)
     disks.detach(region, server, copied["volume"])
     # before the snapshot that it may depend on
     api = region.cloud.block_storage
     api.delete_volume(copied["volume"])
     wait_until_gone(api.get_volume, copied["volume"].id)
-    return Outcome(samples=samples)
+    # A guest once found nothing at the end of a volume that had it in Ceph, and nobody knows why.
+    again = said.get("reads", "1") != "1"
+    return Outcome(f"the guest read the end twice ({said['reads']})" if again else "", samples)

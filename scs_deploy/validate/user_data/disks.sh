@@ -5,7 +5,10 @@
 word=WORD
 
 # The word in sector $2 of a disk. An encrypted volume to which nobody has written holds noise.
-get() { dd if="/dev/$1" bs=512 skip="$2" count=1 2>/dev/null | tr -cd '[:alnum:]-' | cut -c 1-40; }
+get() {
+    dd if="/dev/$1" bs=512 skip="$2" count=1 of=/tmp/sector 2>/dev/null
+    tr -cd '[:alnum:]-' </tmp/sector | cut -c 1-40
+}
 
 put() {
     echo "$word" | dd of="/dev/$1" bs=512 seek="$2" conv=sync,fsync,notrunc 2>/dev/null
@@ -26,6 +29,15 @@ watch() {
             end=$((sectors - 1))
             found=$(get "$name" 0)
             last=$(get "$name" $end)
+            reads=1
+            if [ "$found" = "$word" ] && [ "$last" != "$word" ]; then
+                # Grown, or not what it should be: what is written now would hide which. So it is read once more.
+                read_bytes=$(wc -c </tmp/sector)
+                sleep 2
+                echo 3 >/proc/sys/vm/drop_caches
+                last=$(get "$name" $end)
+                reads=2,first-of-$read_bytes-bytes
+            fi
             wrote=
             [ "$last" = "$word" ] || put "$name" $end
             if [ "$found" != "$word" ]; then
@@ -33,7 +45,7 @@ watch() {
                 wrote=$(get "$name" 0)
             fi
             read -r uptime _ </proc/uptime
-            echo "scs-guest: disk-$serial sectors=$sectors found=$found last=$last wrote=$wrote uptime=$uptime"
+            echo "scs-guest: disk-$serial sectors=$sectors found=$found last=$last wrote=$wrote reads=$reads uptime=$uptime"
             echo "$serial $sectors" >"/tmp/$name"
         done
         sleep 1
