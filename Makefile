@@ -52,7 +52,7 @@ molecule: ## Test the engine on a host container
 
 e2e: ## Test a deployed testbed, including a browser
 	@tools/setup --e2e
-	$(SUDO) $(CURDIR)/.venv/bin/pytest -m e2e tests/e2e
+	$(SUDO) $(CURDIR)/.venv/bin/pytest --durations=15 -m e2e tests/e2e
 
 host: ## Test a host container: network and packet filter with rollback, database backup
 	$(SUDO) $(CURDIR)/.venv/bin/pytest -m host tests/host
