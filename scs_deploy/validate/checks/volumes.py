@@ -211,6 +211,6 @@ def _holds(region: Region, what: str, copy: Callable[[], Any]) -> Outcome:
     api = region.cloud.block_storage
     api.delete_volume(copied["volume"])
     wait_until_gone(api.get_volume, copied["volume"].id)
-    # A guest once found nothing at the end of a volume that had it in Ceph, and nobody knows why.
+    # what it writes hides what it had not found
     again = said.get("reads", "1") != "1"
     return Outcome(f"the guest read the end twice ({said['reads']})" if again else "", samples)

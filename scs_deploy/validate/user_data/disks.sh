@@ -6,6 +6,7 @@ word=WORD
 
 # The word in sector $2 of a disk. An encrypted volume to which nobody has written holds noise.
 get() {
+    : >/tmp/sector
     dd if="/dev/$1" bs=512 skip="$2" count=1 of=/tmp/sector 2>/dev/null
     tr -cd '[:alnum:]-' </tmp/sector | cut -c 1-40
 }
@@ -23,8 +24,10 @@ watch() {
         for disk in /sys/block/vd[b-z]; do
             [ -e "$disk/serial" ] || continue
             name=${disk##*/}
-            serial=$(cat "$disk/serial")
-            sectors=$(cat "$disk/size")
+            serial=$(cat "$disk/serial" 2>/dev/null)
+            sectors=$(cat "$disk/size" 2>/dev/null)
+            # one that is just coming or going lacks them
+            [ -n "$serial" ] && [ "${sectors:-0}" -gt 0 ] || continue
             [ "$serial $sectors" = "$(cat "/tmp/$name" 2>/dev/null)" ] && continue
             end=$((sectors - 1))
             found=$(get "$name" 0)
@@ -38,6 +41,8 @@ watch() {
                 last=$(get "$name" $end)
                 reads=2,first-of-$read_bytes-bytes
             fi
+            # what was read while it went says nothing
+            [ "$(cat "$disk/serial" 2>/dev/null)" = "$serial" ] || continue
             wrote=
             [ "$last" = "$word" ] || put "$name" $end
             if [ "$found" != "$word" ]; then
