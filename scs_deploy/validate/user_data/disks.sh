@@ -27,7 +27,7 @@ watch() {
             serial=$(cat "$disk/serial" 2>/dev/null)
             sectors=$(cat "$disk/size" 2>/dev/null)
             # one that is just coming or going lacks them
-            [ -n "$serial" ] && [ "${sectors:-0}" -gt 0 ] || continue
+            if [ -z "$serial" ] || [ "${sectors:-0}" -eq 0 ]; then continue; fi
             [ "$serial $sectors" = "$(cat "/tmp/$name" 2>/dev/null)" ] && continue
             end=$((sectors - 1))
             found=$(get "$name" 0)
