@@ -253,14 +253,10 @@ def test_a_volume_changes_its_type_and_keeps_its_content(
     before, after = name_of("plain"), name_of(kind)
     volume = make(before)
     said = write(cloud, guest, volume)
-    # what the hypervisor limits changes while a guest has the volume; for how many servers it is does not
-    if kind == "shared":
-        disks.detach(cloud, guest, volume)
+    disks.detach(cloud, guest, volume)
     for wanted in (after, before):
         retype(cloud, volume, wanted)
         assert cloud.cloud.block_storage.get_volume(volume.id).volume_type == wanted
-    if kind != "shared":
-        disks.detach(cloud, guest, volume)
     check_copy(cloud, guest, volume, said)
 
 
