@@ -88,10 +88,10 @@ def up(
 def down(
     layout: LayoutOption = None,
     environment: EnvironmentOption = None,
-    keep_images: Annotated[bool, typer.Option(help="Keep the built images for the next `up`.")] = True,
+    keep_images: Annotated[bool, typer.Option(help="Keep the built images, here and in the registry's volume.")] = True,
     yes: YesOption = False,
 ) -> None:
-    """Remove hosts, networks, volumes, registry, state and generated secrets. Keeps built images by default."""
+    """Remove hosts, networks, volumes, state and generated secrets. Keeps built images by default."""
     from scs_deploy.testbed import up as testbed
 
     region = _environment(environment, layout)

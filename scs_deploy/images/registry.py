@@ -111,8 +111,11 @@ def ensure(environment: Environment) -> list[str]:
     return changed
 
 
-def remove(environment: Environment, report: Callable[[str], None]) -> None:
-    """Remove the registry's containers and its data."""
+def remove(environment: Environment, report: Callable[[str], None], keep_images: bool = False) -> None:
+    """Remove the registry's containers and, unless `keep_images`, its images.
+
+    A registry that finds its images again needs no push; later pushes collect what no lock names.
+    """
     from docker.errors import NotFound
 
     engine = docker_engine.connect()
@@ -121,6 +124,8 @@ def remove(environment: Environment, report: Callable[[str], None]) -> None:
         with suppress(NotFound):
             engine.containers.get(name).remove(force=True, v=True)
             report(f"removing {name}")
+    if keep_images:
+        return
     with suppress(NotFound):
         engine.volumes.get(volume).remove(force=True)
         report(f"removing volume {volume}")

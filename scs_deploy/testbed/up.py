@@ -127,7 +127,7 @@ def _up(
 def down(environment: Environment, report: Report, keep_images: bool = True) -> None:
     """Remove hosts, networks, volumes, the registry, state and generated secrets.
 
-    :param keep_images: keep the built images, so that the next `up` needs no build
+    :param keep_images: keep the built images, also those in the registry, so that the next `up` needs no build or push
     :raises RefusedError: this is not a testbed, or a run is in progress
     """
     hosts = provider(environment)
@@ -135,7 +135,7 @@ def down(environment: Environment, report: Report, keep_images: bool = True) -> 
     with RunLock(environment.state / "testbed.lock"), region_lock(environment):
         hosts.down(report)
         if environment.settings.registry.managed:
-            registry.remove(environment, report)
+            registry.remove(environment, report, keep_images)
         if not keep_images:
             remove_images(environment, report)
         for name in STATE:
