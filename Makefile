@@ -11,7 +11,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 # The testbed needs root for Docker and /etc/hosts.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,ANSIBLE_CONFIG)
 
-.PHONY: help setup testbed test lint unit fuzz catalog golden golden-update molecule host e2e fault docs format wheel manager-image lock clean
+.PHONY: help setup testbed test lint unit live fuzz catalog golden golden-update molecule host e2e fault docs format wheel manager-image lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +32,11 @@ lint: ## Run ruff, mypy, shellcheck, yamllint, ansible-lint
 	yamllint --strict .
 	ansible-lint
 
-unit: ## Run the unit tests
-	pytest -n $(PARALLEL) tests/unit
+unit: ## Run the unit tests that need no built images
+	pytest -n $(PARALLEL) -m "not images" tests/unit
+
+live: ## Test services in containers of the built images (scs images build)
+	$(SUDO) $(CURDIR)/.venv/bin/pytest -n $(PARALLEL) --durations=10 -m images tests/unit
 
 fuzz: ## Check N random mutations of a region's files (SEED repeats a run)
 	python -m tests.fuzz --number $(N) $(if $(SEED),--seed $(SEED))
@@ -50,9 +53,9 @@ golden-update: ## Record the rendered configuration again; then review git diff 
 molecule: ## Test the engine on a host container
 	$(SUDO) $(CURDIR)/.venv/bin/molecule test
 
-e2e: ## Test a deployed testbed, including a browser
+e2e: ## Test a deployed testbed, including a browser (E2E="not long": without tests of minutes)
 	@tools/setup --e2e
-	$(SUDO) $(CURDIR)/.venv/bin/pytest --durations=15 -m e2e tests/e2e
+	$(SUDO) $(CURDIR)/.venv/bin/pytest --durations=15 -m "e2e$(if $(E2E), and ($(E2E)))" tests/e2e
 
 host: ## Test a host container: network and packet filter with rollback, database backup
 	$(SUDO) $(CURDIR)/.venv/bin/pytest -m host tests/host

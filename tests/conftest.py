@@ -15,6 +15,17 @@ import pytest
 from scs_deploy.region.region import Region
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.spec.secret import Format
+from tests.support.images import available
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose image is missing; fail it when the tests that need images were asked for."""
+    for mark in item.iter_markers("images"):
+        if not available(mark.args[0]):
+            reason = f"no Docker engine with {mark.args[0]}: scs images build"
+            if item.config.option.markexpr == "images":
+                pytest.fail(reason, pytrace=False)
+            pytest.skip(reason)
 
 
 class Secrets(Mapping[str, str]):

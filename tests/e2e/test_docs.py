@@ -114,6 +114,7 @@ def _deletion(region: RegionUnderTest, kind: str, name: str) -> list[str]:
     return [*kind.split(), "delete", *(["--wait"] if kind == "server" else []), name]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_page(page: Path, shell: Shell, request: pytest.FixtureRequest) -> None:
     commands = handbook.commands(page)

@@ -17,7 +17,7 @@ from scs_deploy.images.store import Store
 from scs_deploy.images.workbench import Workbench
 from scs_deploy.spec.release import ImageSpec, Lock, LockedImage, Release, load_release
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 NAME = "scs-test-updates"
 OTHER = "scs-test-updates-other"

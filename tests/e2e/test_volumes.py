@@ -24,7 +24,7 @@ from scs_deploy.validate import region as validation
 from scs_deploy.validate.console import guest_lines
 from tests.e2e.blackbox import RegionUnderTest, wait
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 SECTOR, HEADER = 512, 4 << 20
 """Bytes; a LUKS header has less, and is a part of an encrypted volume that has grown."""

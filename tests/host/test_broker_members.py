@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import dummy_region
-from tests.support.live_haproxy import needs
+from tests.support.images import needs
 from tests.support.live_members import HOSTS, Members, members
 from tests.support.peer_hosts import eventually
 

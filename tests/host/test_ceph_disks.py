@@ -17,8 +17,9 @@ import pytest
 
 from scs_deploy.inventory.model import Disk
 from tests.conftest import dummy_region
+from tests.support.images import needs
 from tests.support.live_ceph import Ceph, cluster, soon
-from tests.support.live_haproxy import docker, needs
+from tests.support.live_haproxy import docker
 
 from tests.support.live_ceph import IMAGE  # isort: skip
 

@@ -19,8 +19,9 @@ from scs_deploy.clusters.ceph import fence
 from scs_deploy.clusters.ceph.driver import Driver
 from scs_deploy.shared.ceph.observed import FENCED
 from tests.conftest import dummy_region
+from tests.support.images import needs
 from tests.support.live_ceph import HOSTS, IMAGE, Ceph, LiveAccess, cluster, driver_of, soon
-from tests.support.live_haproxy import docker, needs
+from tests.support.live_haproxy import docker
 
 OSD, MON = "ceph_osd_a", "ceph_mon"
 DISK = "vms/0b5c9a34-guest_disk"

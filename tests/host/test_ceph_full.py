@@ -18,8 +18,9 @@ from scs_deploy.shared.ceph.room import Level
 from scs_deploy.shared.ceph.session import Ceph as Session
 from scs_deploy.shared.ceph.status import Status
 from tests.conftest import dummy_region
+from tests.support.images import needs
 from tests.support.live_ceph import HOSTS, IMAGE, Ceph, cluster, soon
-from tests.support.live_haproxy import docker, needs
+from tests.support.live_haproxy import docker
 
 OSD = "ceph_osd_a"
 USUAL = {"nearfull": 0.85, "backfillfull": 0.9, "full": 0.95}

@@ -23,8 +23,8 @@ from scs_deploy.clusters.ceph.recovery import CephOptions
 from scs_deploy.operations.backup import scratch
 from scs_deploy.operations.backup.manifest import Part
 from tests.conftest import dummy_region
+from tests.support.images import needs
 from tests.support.live_ceph import HOSTS, IMAGE, Ceph, LiveAccess, cluster, driver_of, soon
-from tests.support.live_haproxy import needs
 
 YES = (0, "")
 OSD = "ceph_osd_a"

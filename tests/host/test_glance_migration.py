@@ -33,8 +33,8 @@ from scs_deploy.shared.glance import Image
 from scs_deploy.state.runs import RunStore
 from tests.conftest import dummy_region
 from tests.support import live_ceph, live_glance
+from tests.support.images import needs
 from tests.support.live_glance import Glance
-from tests.support.live_haproxy import needs
 
 pytestmark = [needs(live_ceph.IMAGE), needs(live_glance.IMAGE)]
 MIB = 1 << 20

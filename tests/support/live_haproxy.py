@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.images import available, needs
 from tests.support.peer_hosts import eventually, free_port
 
 IMAGE = "scs/haproxy:2025.1"
@@ -23,19 +24,6 @@ IMAGE = "scs/haproxy:2025.1"
 
 def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True, timeout=120).stdout.strip()
-
-
-def available(image: str) -> bool:
-    """Whether there is a Docker engine that has the image."""
-    if not shutil.which("docker"):
-        return False
-    found = subprocess.run(["docker", "image", "inspect", image], capture_output=True, timeout=60, check=False)
-    return found.returncode == 0
-
-
-def needs(image: str) -> pytest.MarkDecorator:
-    """Mark of a test that runs containers of an image."""
-    return pytest.mark.skipif(not available(image), reason=f"no Docker engine with {image}: scs images build")
 
 
 needs_haproxy = needs(IMAGE)

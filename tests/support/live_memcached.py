@@ -15,7 +15,8 @@ from typing import Any
 import memcache
 
 from scs_deploy.desired import resolve
-from tests.support.live_haproxy import docker, needs
+from tests.support.images import needs
+from tests.support.live_haproxy import docker
 from tests.support.peer_hosts import Hosts, eventually
 
 IMAGE = "scs/memcached:2025.1"

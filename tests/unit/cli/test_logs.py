@@ -14,7 +14,8 @@ import pytest
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import logs
 from tests.support import node_modules
-from tests.support.live_haproxy import IMAGE, docker, needs
+from tests.support.images import needs
+from tests.support.live_haproxy import IMAGE, docker
 from tests.support.peer_hosts import eventually
 
 SSH = r"""#!/bin/sh

@@ -21,7 +21,8 @@ from scs_deploy.secrets import pki, vault
 from scs_deploy.spec.release import Lock, LockedImage
 from scs_deploy.state import snapshot
 from tests.support.certificates import server
-from tests.support.live_haproxy import docker, needs
+from tests.support.images import needs
+from tests.support.live_haproxy import docker
 from tests.support.peer_hosts import free_port
 from tests.unit.secrets.test_secrets import SETTINGS
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.support import node_modules
-from tests.support.live_haproxy import docker, needs
+from tests.support.images import needs
+from tests.support.live_haproxy import docker
 from tests.support.peer_hosts import eventually
 
 IMAGE = "scs/base:2025.1"

@@ -12,7 +12,8 @@ from types import ModuleType
 import pytest
 
 from tests.support import node_modules
-from tests.support.live_haproxy import IMAGE, answers, docker, needs
+from tests.support.images import needs
+from tests.support.live_haproxy import IMAGE, answers, docker
 from tests.support.peer_hosts import eventually
 
 REGISTRY = "scs/registry:2025.1"

@@ -19,8 +19,8 @@ from scs_deploy.environment import overrides
 from scs_deploy.region.region import Region
 from scs_deploy.validate.checks import secrets as checks
 from scs_deploy.validate.registry import CheckFailedError, NotApplicableError
+from tests.support.images import needs
 from tests.support.live_barbican import DATABASE_IMAGE, IMAGE, LiveBarbican, barbican
-from tests.support.live_haproxy import needs
 
 MEMBER, COLLEAGUE, READER = "alice:red:member,reader", "bob:red:member,reader", "eve:red:reader"
 STRANGER, ADMINISTRATOR = "carol:blue:member,reader", "root:admin:admin,manager,member,reader"

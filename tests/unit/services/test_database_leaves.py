@@ -15,7 +15,8 @@ import pytest
 
 from scs_deploy.desired import resolve
 from scs_deploy.region.region import Region
-from tests.support.live_haproxy import docker, needs
+from tests.support.images import needs
+from tests.support.live_haproxy import docker
 from tests.support.peer_hosts import eventually, free_port
 
 IMAGE = "scs/mariadb:2025.1"

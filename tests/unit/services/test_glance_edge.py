@@ -22,7 +22,8 @@ import reserve
 from scs_deploy.desired import resolve
 from tests.conftest import dummy_region
 from tests.support import programs
-from tests.support.live_haproxy import docker, needs
+from tests.support.images import needs
+from tests.support.live_haproxy import docker
 
 IMAGE = "scs/glance:2025.1"
 INSIDE = ["203.0.113.0/24", "8.8.4.0/24", "2001:4860::/32"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import memcache
 import pytest
 
-from tests.support.live_haproxy import needs
+from tests.support.images import needs
 from tests.support.live_memcached import HOST, PORT, Poison, Server, needs_memcached, poison, running
 from tests.support.peer_hosts import eventually
 

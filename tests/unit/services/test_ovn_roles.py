@@ -18,7 +18,8 @@ from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, vault
 from tests.conftest import dummy_region
-from tests.support.live_haproxy import docker, needs
+from tests.support.images import needs
+from tests.support.live_haproxy import docker
 from tests.support.peer_hosts import eventually
 from tests.unit.secrets.test_secrets import region as environment_in
 

@@ -14,7 +14,8 @@ from scs_deploy.desired import resolve
 from scs_deploy.region.region import Region
 from tests.conftest import dummy_region
 from tests.support import programs
-from tests.support.live_haproxy import docker, needs
+from tests.support.images import needs
+from tests.support.live_haproxy import docker
 from tests.support.peer_hosts import eventually
 
 OVN, NOVA = "scs/ovn:2025.1", "scs/nova-compute:2025.1"

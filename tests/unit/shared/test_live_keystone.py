@@ -12,7 +12,7 @@ import requests
 from scs_deploy.plan.change import Change
 from scs_deploy.shared.identity import Desired, diff
 from tests.conftest import dummy_region
-from tests.support.live_haproxy import needs
+from tests.support.images import needs
 from tests.support.live_keystone import ADMINISTRATOR, DATABASE_IMAGE, IMAGE, LiveKeystone, keystone
 
 pytestmark = [needs(IMAGE), needs(DATABASE_IMAGE)]
