@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import dummy_region
-from tests.support.live_haproxy import needs
+from tests.support.images import needs
 from tests.support.live_members import HOSTS, Members, members
 from tests.support.peer_hosts import eventually
 
@@ -47,10 +47,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Members]:
     with members(region, "mariadb", IMAGE, tmp_path_factory.mktemp("galera")) as found:
         found.change("server.cnf", small)
         found.change("cluster.env", lambda text: text + "GCACHE_SIZE=16M\n")
-        check = (region.catalog.services["mariadb"].directory / "files" / "check.sh").read_text()
+        check = (region.catalog.services["mariadb"].directory / "files" / "check.py").read_text()
         for host in HOSTS:
-            (found.folder / host / "check.sh").write_text(check)
-            (found.folder / host / "check.sh").chmod(0o755)
+            (found.folder / host / "check.py").write_text(check)
         found.start("ha-1", "/etc/mysql/init.sh")
         eventually(lambda: synced(found, "ha-1"), JOIN)
         for host in ("ha-2", "ha-3"):
@@ -65,8 +64,10 @@ def test_a_member_out_of_connections_is_no_dead_one(cluster: Members) -> None:
     cluster.inside("ha-2", "sh", "-c", f"for i in $(seq {CONNECTIONS + 1}); do {session} done > /dev/null 2>&1")
     eventually(lambda: "Too many connections" in sql(cluster, "ha-2", "SELECT 1"), 60)
     assert cluster.inside("ha-2", "/etc/mysql/health.sh") == YES
-    asked = "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | /etc/mysql/check.sh"
-    assert cluster.inside("ha-2", "sh", "-c", asked)[1].startswith("HTTP/1.0 200")
+    address = cluster.address("ha-2")
+    cluster.inside("ha-2", "sh", "-c", f"python3 -IS /etc/mysql/check.py {address} > /dev/null 2>&1 &")
+    asked = ("curl", "--fail", "--silent", "--max-time", "3", f"http://{address}:4569/")
+    eventually(lambda: "WSREP_READY=ON" in cluster.inside("ha-2", *asked)[1], 20)
     # the others can do without it, and not without each other
     assert cluster.gate("ha-2") == YES
     assert cluster.gate("ha-1") == (1, f"ha-2 is out of connections; {NEEDED}")
