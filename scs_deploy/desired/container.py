@@ -19,10 +19,6 @@ from scs_deploy.spec.container import Container, Health, Repeated, Roll
 from scs_deploy.spec.release import LockedImage
 from scs_deploy.spec.service import Service
 
-HEALTH_INTERVAL = 30
-"""Seconds between Docker's health checks of a running container. A roll runs its own checks, more often."""
-
-
 STOP_TIMEOUT = 30
 """Default seconds from a stop to a kill."""
 
@@ -62,7 +58,7 @@ def define_container(
         "HostConfig": _host_config(spec, [*map(_bind, volumes), *own], scope, at),
     }
     if health:
-        body["Healthcheck"] = _healthcheck(health.command or ())
+        body["Healthcheck"] = _healthcheck(health.command or (), region.environment.settings.health_interval)
     body["Labels"]["scs.spec"] = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
     return RunContainer(
         name=name,
@@ -134,11 +130,11 @@ def _nothing_new(spec: Container) -> list[str]:
     return ["no-new-privileges"] if spec.no_new_privileges else []
 
 
-def _healthcheck(command: tuple[str, ...]) -> dict[str, Any]:
+def _healthcheck(command: tuple[str, ...], interval: int) -> dict[str, Any]:
     second = 1_000_000_000
     return {
         "Test": ["CMD", *command],
-        "Interval": HEALTH_INTERVAL * second,
+        "Interval": interval * second,
         "Timeout": 15 * second,
         "Retries": 3,
         "StartPeriod": 120 * second,

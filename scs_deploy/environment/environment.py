@@ -197,6 +197,11 @@ class Settings(Written):
         description="options and policy rules in `config/` that their services do not have: refuse, or warn",
     )
     rolling: Rolling = Field(default=Rolling(), description="how many hosts change at the same time")
+    health_interval: int = Field(
+        default=30, ge=10, le=3600,
+        description="seconds between Docker's health checks of a container, of which each is a process; a roll makes "
+        "its own checks, more often",
+    )  # fmt: skip
     firewall: Firewall = Field(default=Firewall(), description="who may reach the hosts, beside the region's services")
     backup: Backup = Field(default=Backup(), description="where backups are stored and how many are kept")
     keep: Keep = Field(default=Keep(), description="how much the manager keeps in the state folder")
