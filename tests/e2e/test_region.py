@@ -46,6 +46,7 @@ def allocated(region: RegionUnderTest) -> int:
     return sum(f["usages"].get("VCPU", 0) for f in found)
 
 
+@pytest.mark.long
 def test_servers_that_come_and_go_side_by_side_end_in_no_error(region: RegionUnderTest, server: Server) -> None:
     """Their records in Nova's database are written from several processes at once."""
     before = allocated(region)
@@ -95,6 +96,7 @@ def test_a_guests_interface_that_was_set_down_comes_up(region: RegionUnderTest, 
     assert "UP" in region.on(host, "ip", "-brief", "link", "show", name).split("<")[1]
 
 
+@pytest.mark.long
 def test_killed_containers_come_back(region: RegionUnderTest, server: Server) -> None:
     before = guest(region, server)
     containers = region.containers()

@@ -95,6 +95,7 @@ def test_an_option_changes_what_it_names(region: RegionUnderTest, override: Path
     region.scs("validate", "token")
 
 
+@pytest.mark.long
 def test_interrupted_apply_is_finished_by_the_next(region: RegionUnderTest, override: Path) -> None:
     before = everything(region)
     for number, devices in ((signal.SIGINT, 4), (signal.SIGKILL, 5)):

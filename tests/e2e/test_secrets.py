@@ -105,6 +105,7 @@ def command(pid: str) -> str:
         return f"process {pid}"
 
 
+@pytest.mark.long
 def test_process_list_during_an_apply(region: RegionUnderTest) -> None:
     """An apply that runs every job again and makes containers of several services."""
     for host in hosts(region):
