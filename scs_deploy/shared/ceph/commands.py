@@ -98,15 +98,16 @@ def _pool(pool: PoolWish, there: ObservedPool | None) -> Iterator[Command]:
             "prefix": "osd pool application set", "pool": pool.name, "app": pool.application, "key": MARK,
             "value": pool.service,
         }  # fmt: skip
-    if there is None or there.rule != pool.rule.name:
+    # what a new pool is made with needs no second command, of which each waits a second for the monitors' agreement
+    if there and there.rule != pool.rule.name:
         yield setting("crush_rule", pool.rule.name)
-    if pool.rule.erasure is None and (there is None or there.size != pool.size):
+    if there and pool.rule.erasure is None and there.size != pool.size:
         yield setting("size", str(pool.size))
     if there is None or there.min_size != pool.min_size:
         yield setting("min_size", str(pool.min_size))
-    if there is None or there.autoscale != pool.autoscale:
+    if there and there.autoscale != pool.autoscale:
         yield setting("pg_autoscale_mode", pool.autoscale)
-    if pool.placement_groups is not None and (there is None or there.placement_groups != pool.placement_groups):
+    if there and pool.placement_groups is not None and there.placement_groups != pool.placement_groups:
         yield setting("pg_num", str(pool.placement_groups))
     if pool.target_ratio is not None and (there is None or there.target_ratio != pool.target_ratio):
         yield setting("target_size_ratio", str(pool.target_ratio))
