@@ -33,7 +33,7 @@ lint: ## Run ruff, mypy, shellcheck, yamllint, ansible-lint
 	ansible-lint
 
 unit: ## Run the unit tests that need no built images
-	pytest -n $(PARALLEL) -m "not images" tests/unit
+	pytest -n $(PARALLEL) --durations=10 -m "not images" tests/unit
 
 live: ## Test services in containers of the built images (scs images build)
 	$(SUDO) $(CURDIR)/.venv/bin/pytest -n $(PARALLEL) --durations=10 -m images tests/unit
