@@ -121,3 +121,13 @@ def test_images_of_runs_are_kept_as_long_as_configured(environment: Environment)
     # the next release's lock counts as well
     release_lock.save(Lock(release="2026.1", images={"thing": image}), environment.path / "release.lock.2026.1.yml")
     assert image.digest in collection.named(environment, now)
+
+
+def test_a_registry_that_was_removed_finds_the_images_that_were_kept(environment: Environment) -> None:
+    image = push(environment, "thing")
+    registry.remove(environment, lambda _: None, keep_images=True)
+    registry.ensure(environment)
+    assert whole(environment, image)
+    registry.remove(environment, lambda _: None)
+    registry.ensure(environment)
+    assert not whole(environment, image)
