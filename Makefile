@@ -36,7 +36,7 @@ unit: ## Run the unit tests that need no built images
 	pytest -n $(PARALLEL) --durations=10 -m "not images" tests/unit
 
 live: ## Test services in containers of the built images (scs images build)
-	$(SUDO) $(CURDIR)/.venv/bin/pytest -n $(PARALLEL) --durations=10 -m images tests/unit
+	$(SUDO) $(CURDIR)/.venv/bin/pytest -n auto --durations=10 -m images tests/unit
 
 fuzz: ## Check N random mutations of a region's files (SEED repeats a run)
 	python -m tests.fuzz --number $(N) $(if $(SEED),--seed $(SEED))
