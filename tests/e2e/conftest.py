@@ -46,7 +46,7 @@ class Server:
 def report(region: RegionUnderTest) -> dict[str, Any]:
     """What `scs validate --keep` told of its servers, once for all tests: a later one removes what this one keeps.
 
-    All checks run when the testbed is built, and in the tutorial.
+    All checks run when the testbed is built, and at the end (test_zz_cleanup.py).
     """
     found: dict[str, Any] = region.scs("validate", *KEPT, "--keep", "--json", expect=None).json()
     if not found["passed"]:
