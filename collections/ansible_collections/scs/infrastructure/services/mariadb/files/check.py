@@ -39,8 +39,7 @@ SERVES = frozenset(f"WSREP_CLUSTER_STATUS=Primary,WSREP_LOCAL_STATE={state},WSRE
 class Member:
     """This host's server, asked through a client that stays connected."""
 
-    def __init__(self, settings: Path = SETTINGS) -> None:
-        self.settings = settings
+    def __init__(self) -> None:
         self._one = threading.Lock()
         self._client: subprocess.Popen[bytes] | None = None
 
@@ -62,7 +61,7 @@ class Member:
     def _begin(self, end: float) -> str:
         """Ask through a new client, at the reserved port. A server from before there was one answers at the usual."""
         found = configparser.ConfigParser(allow_no_value=True, interpolation=None)
-        found.read(self.settings)
+        found.read(SETTINGS)
         host, reserved, usual = found["client"]["host"], found["client_reserved"]["port"], found["client"]["port"]
         said = self._ask(self._connect(host, reserved), end)
         if not self._client and any(error in said for error in UNREACHABLE) and _refused(host, int(reserved)):
@@ -71,7 +70,7 @@ class Member:
 
     def _connect(self, host: str, port: str) -> "subprocess.Popen[bytes]":
         self._client = subprocess.Popen(
-            ["mariadb", f"--defaults-file={self.settings}", f"--host={host}", f"--port={port}",
+            ["mariadb", f"--defaults-file={SETTINGS}", f"--host={host}", f"--port={port}",
              "--batch", "--skip-column-names", "--unbuffered", "--skip-reconnect"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
