@@ -16,6 +16,10 @@ CONTAINER = "haproxy"
 ADMIN = "/run/scs/haproxy/admin.sock"
 
 
+UNCHECKED = "_unchecked"
+"""Ends the name of a backend with another one's servers, which says nothing of their health (haproxy.cfg)."""
+
+
 def tell(*commands: str) -> Command:
     """Send commands to the admin socket."""
     script = f'printf "%s\\n" "{"; ".join(commands)}" | nc -N -U -w 5 {ADMIN}'
@@ -94,8 +98,9 @@ def parse(balancer: str, text: str) -> list[Server]:
         return []
     names = lines[1].lstrip("# ").split()
     result = []
-    for line in lines[2:]:
-        row = dict(zip(names, line.split(), strict=False))
+    for row in (dict(zip(names, line.split(), strict=False)) for line in lines[2:]):
+        if row["be_name"].endswith(UNCHECKED):
+            continue
         bits = int(row["srv_admin_state"])
         state = "maint" if bits & 1 else "drain" if bits & 8 else "ready"
         up = row["srv_op_state"] == "2"

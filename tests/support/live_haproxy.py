@@ -20,6 +20,7 @@ from tests.support.images import available, needs
 from tests.support.peer_hosts import eventually, free_port
 
 IMAGE = "scs/haproxy:2025.1"
+UNCHECKED = "_unchecked"
 
 
 def docker(*words: str) -> str:
@@ -92,9 +93,13 @@ class Balancer:
             lines += [f"listen {name}", f"  bind 127.0.0.1:{port}"]
             if name == "one":
                 lines += ["  stick-table type integer size 100 nopurge srvkey name", "  stick on int(1)"]
+            else:
+                lines.append(f"  use_backend {name}{UNCHECKED} if {{ nbsrv({name}) eq 0 }}")
             for number, (server, web) in enumerate(servers.items()):
                 backup = " backup" if name == "one" and number else ""
                 lines.append(f"  server {server} 127.0.0.1:{web.port}{backup}")
+        lines += [f"backend many{UNCHECKED}", "  default-server no-check"]
+        lines += [f"  server {server} 127.0.0.1:{web.port}" for server, web in servers.items()]
         (folder / "haproxy.cfg").write_text("\n".join(lines) + "\n")
 
     def start(self) -> None:

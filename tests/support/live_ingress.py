@@ -26,7 +26,11 @@ from tests.support.peer_hosts import eventually, free_port
 
 HOSTS = ("ha-1", "ha-2", "ha-3")
 FRONT = "127.0.0.1"
-KEPT = ("mode ", "default-server ", "option ", "http-request ", "retry-on ", "http-check ", "balance ", "server ")
+HEALTH = "/healthcheck"
+KEPT = (
+    "mode ", "default-server ", "option ", "http-request ", "retry-on ", "http-check ", "balance ", "server ",
+    "use_backend ",
+)  # fmt: skip
 DROPPED = ("http-request track-sc", "http-request return status 429", "http-request sc-inc")
 
 
@@ -39,12 +43,16 @@ def own(host: str) -> str:
 
 
 class Process:
-    """An API process: one request a connection, as uWSGI has it. `/slow` takes as long as `pause`."""
+    """An API process: one request a connection, as uWSGI has it. `/slow` takes as long as `pause`.
+
+    A sick one fails its health check and works.
+    """
 
     def __init__(self, host: str, address: str, port: int) -> None:
         process = self
         self.requests: list[tuple[str, str | None]] = []
         self.pause = 1.0
+        self.sick = False
         self.open: set[socket.socket] = set()
 
         class Handler(BaseHTTPRequestHandler):
@@ -65,7 +73,7 @@ class Process:
                 if self.path == "/slow":
                     time.sleep(process.pause)
                 with suppress(OSError):
-                    self.send_response(200)
+                    self.send_response(503 if process.sick and self.path == HEALTH else 200)
                     self.end_headers()
                     self.wfile.write(host.encode())
 
@@ -254,10 +262,12 @@ class Site:
         start = lines.index("defaults")
         defaults = lines[start : lines.index("", start)]
         start = lines.index("listen identity")
-        section = [x for x in lines[start + 1 : lines.index("", start)] if x.strip().startswith(KEPT)]
-        section = [x for x in section if not x.strip().startswith(DROPPED)]
+        section = _kept(lines, start)
+        start = lines.index("backend identity_unchecked")
+        unchecked = _kept(lines, start)
         if servers:
-            section = [*(x for x in section if not x.startswith("  server ")), servers]
+            section = [*(x for x in section if not x.startswith(("  server ", "  use_backend "))), servers]
+            unchecked = []
         text = "\n".join(
             [
                 "global", f"  stats socket {folder}/admin.sock mode 600 level admin expose-fd listeners",
@@ -265,6 +275,7 @@ class Site:
                 f"  server-state-file {folder}/servers",
                 *(x for x in defaults if "log" not in x),
                 "listen identity", f"  bind {FRONT}:{self.front}", *section, "",
+                *(["backend identity_unchecked", *unchecked, ""] if unchecked else []),
             ]
         )  # fmt: skip
         return self._placed(HOSTS[0], folder, text)
@@ -299,6 +310,12 @@ class Site:
         text = re.sub(r":25000\b", f":{self.ingress_port}", text)
         text = re.sub(r":5000\b", f":{self.process_port}", text)
         return text.replace("/etc/scs/tls/", f"{folder}/").replace("/run/ingress/", f"{folder}/")
+
+
+def _kept(lines: list[str], start: int) -> list[str]:
+    """The lines of the section that begins there, without what needs other sections."""
+    section = (x for x in lines[start + 1 : lines.index("", start)] if x.strip().startswith(KEPT))
+    return [x for x in section if not x.strip().startswith(DROPPED)]
 
 
 def _part(text: str) -> str:

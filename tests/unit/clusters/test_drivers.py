@@ -142,6 +142,13 @@ def test_the_server_in_use_is_that_of_the_stick_table_while_it_works(
     assert drivers["haproxy"].parse(answers).used["database"] == hosts[1], "a server that is down is not in use"
 
 
+def test_servers_that_are_never_checked_tell_nothing(drivers: dict[str, ClusterDriver], hosts: tuple[str, ...]) -> None:
+    header = "# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state"
+    rows = f"3 identity 1 {hosts[0]} 127.0.0.1 0 0\n4 identity_unchecked 1 {hosts[0]} 127.0.0.1 2 0"
+    seen = drivers["haproxy"].parse({hosts[0]: {"servers": Answer(code=0, output=f"1\n{header}\n{rows}\n")}})
+    assert [(s.backend, s.up) for s in seen.servers] == [("identity", False)]
+
+
 RECORDED = Path(__file__).with_name("recorded_ceph")
 """Of three hosts with a monitor, a manager and one OSD each, version 20.2.4."""
 

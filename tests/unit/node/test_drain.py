@@ -45,7 +45,7 @@ def test_requests_under_way_finish_and_new_ones_go_elsewhere(
     got: list[str] = []
     threads = [slow(port, got) for _ in range(2)]
     assert servers["a"].busy.wait(10)
-    assert balancer.set_states("a", {"many": "drain"}) == ["many"]
+    assert balancer.set_states("a", {"many": "drain"}) == ["many", "many_unchecked"]
     assert [ask(port) for _ in range(6)] == ["b"] * 6
     assert balancer.sessions("a", ["many"]) == {"many": 1}
     for web in servers.values():
@@ -80,6 +80,18 @@ def test_the_one_server_in_use_becomes_another_one(live: tuple[Balancer, dict[st
     balancer.set_states("a", {"one": "ready"})
     # it does not go back by itself: that would interrupt once more
     assert ask(port) == "b"
+
+
+def test_a_drained_server_is_not_asked_either_when_no_other_passes_its_check(
+    live: tuple[Balancer, dict[str, Web]], balancer: ModuleType
+) -> None:
+    haproxy, _ = live
+    port = haproxy.ports["many"]
+    balancer.set_states("a", {"many": "drain"})
+    balancer.haproxy.command("disable health many/b")
+    balancer.haproxy.command("set server many/b health down")
+    assert [ask(port) for _ in range(6)] == ["b"] * 6
+    balancer.haproxy.command("set server many/b health up")
 
 
 def test_the_last_server_that_works_is_told(live: tuple[Balancer, dict[str, Web]], balancer: ModuleType) -> None:

@@ -115,6 +115,29 @@ def test_an_order_is_sent_to_another_host_while_a_process_is_down(current: Site)
     assert [request(current.front, "POST", "/v3")[0] for _ in range(20)] == [200] * 20
 
 
+def test_processes_that_all_fail_their_check_are_asked_anyway(current: Site) -> None:
+    """Overloaded, they do: with none in use, every request failed until the load was gone."""
+    with Traffic(current.front) as traffic:
+        for process in current.processes.values():
+            process.sick = True
+        wait(lambda: not any(current.balancer.up("identity").values()))
+        traffic.more(100)
+        answered = {request(current.front, "GET", "/v3")[1] for _ in range(30)}
+        current.processes["ha-1"].sick = False
+        wait(lambda: current.balancer.up("identity")["ha-1"])
+        traffic.more()
+    assert traffic.failed == []
+    assert answered == set(HOSTS)
+    assert {request(current.front, "GET", "/v3")[1] for _ in range(30)} == {"ha-1"}, "checked ones come first"
+
+
+def test_without_a_working_process_a_request_fails(current: Site) -> None:
+    for process in current.processes.values():
+        process.kill()
+    wait(lambda: not any(current.balancer.up("identity").values()))
+    assert request(current.front, "GET", "/v3")[0] == 503
+
+
 def test_load_balancers_only_get_in(current: Site) -> None:
     place = (management("ha-2"), current.ingress_port)
     with socket.create_connection(place, timeout=5) as plain:

@@ -21,6 +21,9 @@ KEPT = "/var/lib/scs/haproxy-servers"
 CONFIG = "/etc/scs/haproxy/haproxy.cfg"
 """What HAProxy reads next; it may have changed since HAProxy started."""
 
+UNCHECKED = "_unchecked"
+"""Ends the name of a backend with another one's servers, unchecked: it is used while none of them passes its check."""
+
 SECTIONS = ("listen", "backend", "frontend", "peers")
 """First words of sections that may have servers."""
 

@@ -89,8 +89,13 @@ def sessions(server: str, backends: list[str]) -> dict[str, int]:
     return {
         row["pxname"]: int(row["scur"] or 0)
         for row in rows
-        if row["svname"] == server and row["pxname"] in backends and int(row["scur"] or 0)
+        if row["svname"] == server and checked(row["pxname"]) in backends and int(row["scur"] or 0)
     }
+
+
+def checked(backend: str) -> str:
+    """The backend whose servers a backend has."""
+    return backend.removesuffix(haproxy.UNCHECKED)
 
 
 def alone(server: str, backends: list[str]) -> list[str]:
@@ -143,7 +148,7 @@ def set_states(server: str, states: dict[str, str]) -> list[str]:
     """
     changed = []
     for row in haproxy.servers():
-        wanted = states.get(row["be_name"])
+        wanted = states.get(checked(row["be_name"]))
         if row["srv_name"] != server or wanted is None or haproxy.forced(row) == wanted:
             continue
         said = haproxy.command("set server {}/{} state {}".format(row["be_name"], server, wanted)).strip()
@@ -206,8 +211,8 @@ def main() -> None:
     if wrong:
         module.fail_json(msg="states: {}: must be ready, drain or maint".format(", ".join(map(str, wrong))))
     if module.check_mode:
-        differ = [r for r in haproxy.servers() if r["srv_name"] == server and states.get(r["be_name"])]
-        module.exit_json(changed=any(haproxy.forced(r) != states[r["be_name"]] for r in differ), sessions={})
+        differ = [r for r in haproxy.servers() if r["srv_name"] == server and states.get(checked(r["be_name"]))]
+        module.exit_json(changed=any(haproxy.forced(r) != states[checked(r["be_name"])] for r in differ), sessions={})
     if states and not haproxy.servers():
         # it would use these servers once it starts
         module.fail_json(msg="HAProxy does not answer on this host, so its servers cannot be set; scs start haproxy")
