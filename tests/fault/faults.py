@@ -100,6 +100,19 @@ class Node:
         found: list[dict[str, Any]] = sockets.docker(self.path("/run/docker.sock"), "/containers/json?all=1")
         return found
 
+    def passes_check(self, container: str) -> bool:
+        """Whether a container's own health check passes now.
+
+        :raises FaultError, OSError, http.client.HTTPException, ValueError: the node's engine does not answer
+        """
+        inspected = sockets.docker(self.path("/run/docker.sock"), f"/containers/{container}/json")
+        check = (inspected["Config"].get("Healthcheck") or {}).get("Test", [])[1:]
+        try:
+            self.inside(container, *check)
+        except FaultError:
+            return False
+        return True
+
     def started(self, container: str) -> str:
         """When a container's process began; empty: it does not run.
 

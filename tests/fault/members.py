@@ -382,8 +382,11 @@ class Membership:
         for host, node in self.nodes.items():
             for found in node.containers():
                 status = found["Status"]
-                if found["State"] != "running" or "(unhealthy)" in status or "starting)" in status:
-                    problems.append(f"container {found['Names'][0][1:]} on {host}: {status}")
+                name = found["Names"][0][1:]
+                # the engine checks a new container for the first time after an interval, which may be long
+                late = "starting)" in status and not node.passes_check(name)
+                if found["State"] != "running" or "(unhealthy)" in status or late:
+                    problems.append(f"container {name} on {host}: {status}")
         return problems
 
     def _ceph(self) -> list[str]:

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 module: balancer
 short_description: Drain, disable or enable the servers of a host
 description:
-  - Sets the state of servers in this node's HAProxy over its admin socket, and saves it: HAProxy restores it when
+  - Sets the state of servers in this node's HAProxy over its admin socket, and saves it. HAProxy restores it when
     it reloads or starts, even after a reboot of this node.
   - Waits until the sessions of drained servers have ended, up to a limit, and closes those of servers in maintenance.
   - Sets or removes the mark that makes keepalived give the region's addresses to another host.
