@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -79,8 +80,10 @@ def dummy_region(name: str) -> Region:
 def with_dummies(region: Region) -> Region:
     """A region with dummies for all that is generated per region."""
     images = {
-        image: LockedImage(reference=f"scs/{image}", digest=f"sha256:{i:064x}", size=1)
-        for i, image in enumerate(sorted(region.release.images), 1)
+        image: LockedImage(
+            reference=f"scs/{image}", digest=f"sha256:{hashlib.sha256(image.encode()).hexdigest()}", size=1
+        )
+        for image in region.release.images
     }
     secrets, certificates = Secrets(region.catalog.secrets(), region.catalog.secret_formats), cast(Any, Certificates())
     dummies = dataclasses.replace(
