@@ -34,7 +34,7 @@ from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
 from scs_deploy.inventory.netbox import mapping
 from scs_deploy.plan import change
-from scs_deploy.spec import cluster, release, service, setting, users
+from scs_deploy.spec import cluster, metrics, release, service, setting, users
 from scs_deploy.spec.certificate import Certificate, Use
 from scs_deploy.spec.container import Agent, ConfigFile, Container, ForEach, Health, Impact, Reload, Roll, Wsgi
 from scs_deploy.spec.endpoint import Endpoint, Probe
@@ -74,6 +74,8 @@ def service_page() -> str:
         Reload,
         Roll,
         Agent,
+        metrics.Metrics,
+        metrics.Alert,
         Listener,
         Use,
         Certificate,

@@ -124,7 +124,7 @@ def model(kind_of: type[Model], title: str = "", level: int = 2) -> list[str]:
             low = next((m.ge for m in bounds if hasattr(m, "ge")), "")
             high = next((m.le for m in bounds if hasattr(m, "le")), "")
             said += f" ({low} to {high})"
-        rows.append((code(name), kind(hints[name]), default(field), said))
+        rows.append((code(field.alias or name), kind(hints[name]), default(field), said))
     head = ("key", "value", "default", "what it means")
     return [f"{'#' * level} {title or kind_of.__name__}", "", sentence(kind_of.__doc__), "", *table(head, rows)]
 

@@ -27,3 +27,15 @@ def since(text: str, option: str = "--since", now: datetime | None = None) -> da
         raise RefusedError(
             f"{option} {text}: not a point in time", "e.g. 30m, 12h, 7d, 2026-11-28 or 2026-11-28T03:00"
         ) from None
+
+
+def length(text: str, option: str) -> timedelta:
+    """`30m`, `12h`, `7d` or `2w`.
+
+    :param option: for the message
+    :raises RefusedError: it is no such length of time, or none at all
+    """
+    found = _AGO.fullmatch(text.strip())
+    if not found or not int(found[1]):
+        raise RefusedError(f"{option} {text}: not a length of time", "e.g. 30m, 12h, 7d or 2w")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})

@@ -22,13 +22,20 @@ MaxFailed = Annotated[
     int | None,
     typer.Option(min=0, help="Pause before the next play once more than this many prober requests have failed."),
 ]
+MaxAlerts = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Pause before the next play once more than this many critical alerts are there that were not before.",
+    ),
+]
 NoProbe = Annotated[bool, typer.Option("--no-probe", help="Do not measure the region during the run.")]
 Ping = Annotated[
     str | None, typer.Option("--ping", metavar="ADDRESS", help="IP address of a test VM for the prober to ping.")
 ]
 
 
-def options(max_failed: int | None, no_probe: bool, ping: str | None) -> ProbeOptions:
+def options(max_failed: int | None, no_probe: bool, ping: str | None, max_alerts: int | None = None) -> ProbeOptions:
     """The prober's settings from the options of a command.
 
     :raises RefusedError: --ping is no IP address, or an option contradicts --no-probe
@@ -44,7 +51,7 @@ def options(max_failed: int | None, no_probe: bool, ping: str | None) -> ProbeOp
             raise RefusedError(
                 f"--ping {ping}: not an IP address", "use the address of the VM, e.g. its floating IP"
             ) from None
-    return ProbeOptions(enabled=not no_probe, max_failed=max_failed, ping=ping or "")
+    return ProbeOptions(enabled=not no_probe, max_failed=max_failed, ping=ping or "", max_alerts=max_alerts)
 
 
 COLUMNS = (

@@ -45,6 +45,7 @@ def apply(
     allow: Consents = None,
     yes: YesOption = False,
     max_failed_requests: measured.MaxFailed = None,
+    max_alerts: measured.MaxAlerts = None,
     no_probe: measured.NoProbe = False,
     ping: measured.Ping = None,
     environment: EnvironmentOption = None,
@@ -56,7 +57,7 @@ def apply(
     from scs_deploy.operations.apply import Apply, ApplyRequest
 
     region = load_region(environment)
-    probe = measured.options(max_failed_requests, no_probe, ping)
+    probe = measured.options(max_failed_requests, no_probe, ping, max_alerts)
     plan: Plan | None = None
     if names and (file := _plan_file(region, names)):
         operation, plan = _saved(region, file, probe, bool(host or allow))

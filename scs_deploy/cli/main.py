@@ -33,6 +33,7 @@ COMMANDS = (
     "storage",
     "host",
     "logs",
+    "alerts",
     "config",
     "runs",
     "validate",

@@ -62,6 +62,7 @@ def run(
     no_probe: measured.NoProbe = False,
     ping: measured.Ping = None,
     environment: EnvironmentOption = None,
+    max_alerts: measured.MaxAlerts = None,
 ) -> None:
     """Upgrade the region to the images of its release lock, host by host and measured, then validate it.
 
@@ -70,7 +71,7 @@ def run(
     from scs_deploy.operations.upgrade.daily import DailyUpgrade, UpgradeRequest
 
     agreed = yes or unattended
-    probe = measured.options(max_failed_requests, no_probe, ping)
+    probe = measured.options(max_failed_requests, no_probe, ping, max_alerts)
     request = UpgradeRequest(
         allow=tuple(allow or ()), probe=probe, images=images, unattended=unattended, validation=not no_validate
     )
@@ -97,6 +98,7 @@ def release(
     no_probe: measured.NoProbe = False,
     ping: measured.Ping = None,
     environment: EnvironmentOption = None,
+    max_alerts: measured.MaxAlerts = None,
 ) -> None:
     """Upgrade to this OpenStack release. All blockers are reported before anything changes."""
     from scs_deploy.operations.upgrade.release import ReleaseRequest, ReleaseUpgrade, check_path, operation
@@ -104,7 +106,7 @@ def release(
     if plan and images:
         raise RefusedError("--plan cannot be combined with --images", f"scs images build --release {name}")
     request = ReleaseRequest(
-        release=name, allow=tuple(allow or ()), probe=measured.options(max_failed_requests, no_probe, ping),
+        release=name, allow=tuple(allow or ()), probe=measured.options(max_failed_requests, no_probe, ping, max_alerts),
         images=images, backup=not no_backup, validation=not no_validate,
     )  # fmt: skip
     region = load_region(environment)

@@ -74,7 +74,7 @@ def define_container(
         directories={
             path: (0, 0) if path.startswith("/run/") else ids
             for path in sources
-            if path.startswith("/") and not path.startswith(_SYSTEM)
+            if path.startswith("/") and path != "/" and not path.startswith(_SYSTEM)
         },
         disks=_disks(spec, scope["host"]),
         address=scope["listen_address"],

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model, where
-from scs_deploy.desired import render
+from scs_deploy.desired import metrics, render
 from scs_deploy.desired.endpoints import passages
 from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.placing import item_of
@@ -112,6 +112,7 @@ def _all(region: Region, host: Host) -> Iterator[Listening]:
     yield from _ingresses(region, host)
     yield from _frontends(region, host)
     yield from _certificates(region, host)
+    yield from _metrics(region, host)
     yield from _registry(region, host)
 
 
@@ -180,6 +181,12 @@ def _certificates(region: Region, host: Host) -> Iterator[Listening]:
                     port = _rendered(service, place, text, names).rpartition(":")[2]
                     if port:
                         yield _tcp(service.name, name, _range(service, place, port)[0], MANAGEMENT, MANAGER)
+
+
+def _metrics(region: Region, host: Host) -> Iterator[Listening]:
+    """Metrics, which the host's own ingress passes on."""
+    for target in metrics.of_host(region, host):
+        yield _tcp(target.service, target.container, target.port, LOOPBACK)
 
 
 def _tls_ports(container: Container) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from scs_deploy.base.model import Model
+from scs_deploy.desired import metrics
 from scs_deploy.desired.ceph import CephScope
 from scs_deploy.desired.endpoints import endpoints, passages
 from scs_deploy.environment.environment import ApiAddress
@@ -149,6 +150,9 @@ class _ServiceScope:
             "previous": self.previous,
             "upcoming": self.upcoming,
             "guest_dns_servers": partial(resolvers.for_guests, self.region),
+            "metrics_of": partial(metrics.of_host, self.region),
+            "metrics_by_container": partial(metrics.by_container, self.region),
+            "alert_rules": partial(metrics.rules, self.region),
         }
         return {
             **functions,

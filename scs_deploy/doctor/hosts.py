@@ -22,9 +22,11 @@ from scs_deploy.region.region import Region
 TOLERATED, WRONG = 0.5, 10.0
 """Seconds that a host's clock may certainly differ from the manager's: more is a warning; a failure."""
 
-KEEPER = {
+EVERYWHERE = {
     "/usr/local/libexec/scs-keeper": "roles/keeper/files/scs_keeper.py",
     "/etc/systemd/system/scs-keeper.service": "roles/keeper/files/scs-keeper.service",
+    "/usr/local/libexec/scs-metrics": "roles/metrics/files/scs_metrics.py",
+    "/etc/systemd/system/scs-metrics.service": "roles/metrics/files/scs-metrics.service",
 }
 """Programs on every host: file in the collection scs.host."""
 
@@ -104,14 +106,14 @@ def _question(region: Region, host: Host) -> dict[str, list[str]]:
     return {
         "devices": [d for d in devices if d],
         "modules": [m for m in modules if m],
-        "programs": [*KEEPER, *NETWORK],
+        "programs": [*EVERYWHERE, *NETWORK],
     }
 
 
 def wanted() -> dict[str, str]:
     """Path of each program of scs on hosts: hash of the one that this scs installs."""
     layer = paths.layer("host")
-    return {path: _hash(layer / file) for path, file in (KEEPER | NETWORK).items()}
+    return {path: _hash(layer / file) for path, file in (EVERYWHERE | NETWORK).items()}
 
 
 def _hash(file: Path) -> str:
@@ -185,7 +187,7 @@ def memory(facts: Facts, host: str) -> Check:
 
 def installed(facts: Facts, programs: Mapping[str, str], host: str) -> Check:
     """The programs of scs on a host, against those of this scs."""
-    missing = [p for p in KEEPER if p not in facts.programs]
+    missing = [p for p in EVERYWHERE if p not in facts.programs]
     if missing:
         return failed("programs", f"missing: {', '.join(missing)}", f"scs bootstrap --host {host}", host)
     other = [p for p, found in facts.programs.items() if found != programs[p]]

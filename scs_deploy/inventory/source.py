@@ -164,6 +164,7 @@ def region_problems(inventory: Inventory, environment: Environment, catalog: Cat
     for group, names in empty.items():
         problems.append(Problem(f"group {group}", f"has no hosts, but these containers run on it: {', '.join(names)}"))
     problems += _values_without_hosts(inventory, catalog)
+    problems += _values_without_others(inventory, catalog)
     return sorted({*problems, *_network_problems(inventory, environment, catalog)})
 
 
@@ -176,6 +177,17 @@ def _values_without_hosts(inventory: Inventory, catalog: Catalog) -> Iterator[Pr
             if group and not inventory.group(group):
                 others = ", ".join(str(c) for c in setting.choices if str(c) not in setting.only_with)
                 yield Problem(host.name, f"{name} is '{value}', but group {group} has no hosts; use {others}")
+
+
+def _values_without_others(inventory: Inventory, catalog: Catalog) -> Iterator[Problem]:
+    """Values of settings that mean nothing without another one."""
+    for name, setting in catalog.declared.items():
+        for host in inventory.hosts.values() if setting.needs else ():
+            if host.settings.get(name, setting.default) == setting.default:
+                continue
+            for other in setting.needs:
+                if not host.settings.get(other, catalog.declared[other].default):
+                    yield Problem(host.name, f"{name} has a value, but {other} has none; set both")
 
 
 def _named(groups: tuple[str, ...]) -> str:

@@ -17,7 +17,7 @@ from scs_deploy.engine import execute
 from scs_deploy.engine.events import Note, Stage, Watch, ignore
 from scs_deploy.engine.observe import make_plan
 from scs_deploy.environment.environment import Environment
-from scs_deploy.operations import saved_plan
+from scs_deploy.operations import alert_watch, saved_plan
 from scs_deploy.operations.base import Operation, Session, always_agree
 from scs_deploy.plan.change import REGION
 from scs_deploy.plan.region import Plan
@@ -113,7 +113,12 @@ class Converge(Operation[Request, Plan, Applied], Generic[Request]):
 
         :raises ScsError: a change failed, or the region is not in its desired state afterwards
         """
-        with measured(self.region, self.request.probe, session, plan):
+        environment, run, probe = self.region.environment, session.record.id, self.request.probe
+        alerts = alert_watch.watched(
+            self.region, alert_watch.expected(self.region, plan), f"run {run}", lambda said: session.emit(Note(said)),
+            probe.max_alerts, lambda why: execute.pause(environment, run, why),
+        )  # fmt: skip
+        with alerts, measured(self.region, probe, session, plan):
             self._change(session, plan)
         return Applied(session.record.id, len(plan.changes), len(plan.held), tuple(plan.unreachable))
 

@@ -36,6 +36,8 @@ class ProbeOptions(Model):
     """pause the run when more requests than this have failed; None: never"""
     ping: str = ""
     """address of a test VM"""
+    max_alerts: int | None = None
+    """pause the run when more unexpected critical alerts than this are there; None: never"""
 
 
 class Watch:

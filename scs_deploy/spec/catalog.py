@@ -246,6 +246,7 @@ class Taken:
         self._names: dict[tuple[str, str], str] = {}
         self._ports: dict[int, str] = {}
         self._ingresses: dict[int, str] = {}
+        self._metrics: dict[int, str] = {}
 
     @classmethod
     def of(cls, services: Iterable[Service]) -> Taken:
@@ -284,9 +285,27 @@ class Taken:
                         "choose another backend_port",
                     )
             ingresses |= dict.fromkeys(endpoint.ingresses, service.name)
+        metrics = _metrics_ports(service, self._metrics)
+        self._metrics |= metrics
         self._names |= dict.fromkeys(names, service.name)
         self._ports |= ports
         self._ingresses |= ingresses
+
+
+def _metrics_ports(service: Service, taken: Mapping[int, str]) -> dict[int, str]:
+    """Ports on loopback of a service's metrics, and its name.
+
+    :raises RefusedError: another one has the port
+    """
+    ports: dict[int, str] = {}
+    for name, container in service.containers.items():
+        if container.metrics:
+            port = container.metrics.port
+            if owner := ports.get(port) or taken.get(port):
+                at = where(service.directory / "service.yml", ("containers", name, "metrics", "port"))
+                raise RefusedError(f"{at}: port {port} belongs to metrics of {owner}", "choose another port")
+            ports[port] = service.name
+    return ports
 
 
 def _waves(found: dict[str, Service]) -> dict[str, int]:

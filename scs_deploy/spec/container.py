@@ -12,6 +12,7 @@ from scs_deploy.base.model import Written
 from scs_deploy.base.words import Words
 from scs_deploy.spec.certificate import Use, uses
 from scs_deploy.spec.listener import Listener
+from scs_deploy.spec.metrics import Metrics
 
 
 def _argv(value: Any) -> Any:
@@ -303,6 +304,9 @@ class Container(Written):
         default=(),
         description="ports that it listens on beside those of its endpoints; others than these are not reachable",
     )
+    metrics: Metrics | None = Field(
+        default=None, description="what monitoring servers read: scrape target, access and dashboards follow from it"
+    )
     needs_room: bool = Field(
         default=False,
         description="does not come back well while Ceph is full: a plan that restarts or replaces it is refused then",
@@ -318,6 +322,8 @@ class Container(Written):
     def _process(self) -> Container:
         if not self.command and not self.wsgi:
             raise ValueError("give command or wsgi")
+        if self.metrics and self.for_each:
+            raise ValueError("metrics: several containers of a host cannot share a port; leave out for_each or metrics")
         return self
 
 

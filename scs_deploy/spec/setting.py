@@ -90,6 +90,9 @@ class Setting(Written):
     only_with: dict[str, str] = Field(
         default_factory=dict, description="value: inventory group without whose hosts the region cannot have it"
     )
+    needs: tuple[str, ...] = Field(
+        default=(), description="settings that must have a value as well when this one has another than its default"
+    )
 
     @property
     def allowed(self) -> str:

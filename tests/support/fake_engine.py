@@ -19,7 +19,10 @@ Events = list[dict[str, Any]]
 
 
 class FakeEngine:
-    """Containers by name: the inspect's State, and what happened."""
+    """Containers by name: the inspect's State, and what happened.
+
+    A list shows `Shown` of a state as its Status; stats are its `Stats`.
+    """
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
@@ -59,6 +62,16 @@ class FakeEngine:
             {"Id": name * 4, "Names": [f"/{name}"]} for name, s in self.states.items() if s["Status"] == "exited"
         ]  # fmt: skip
 
+    def listed_all(self) -> list[dict[str, Any]]:
+        """As GET /containers/json?all=1 of all."""
+        return [
+            {
+                "Id": name * 4, "Names": [f"/{name}"], "State": s["Status"], "Status": s.get("Shown", "Up 5 minutes"),
+                "Labels": {"scs.container": name, "scs.service": name.partition("_")[0]},
+            }
+            for name, s in self.states.items()
+        ]  # fmt: skip
+
 
 class Server(socketserver.ThreadingUnixStreamServer):
     """Serves one engine."""
@@ -86,8 +99,11 @@ class Handler(BaseHTTPRequestHandler):
         if parts == ["events"]:
             self._events(parse_qs(url.query))
         elif parts == ["containers", "json"]:
-            self._answer(200, engine.ended())
+            wanted = json.loads(parse_qs(url.query)["filters"][0])
+            self._answer(200, engine.ended() if "status" in wanted else engine.listed_all())
             engine.listed.set()
+        elif parts[2:] == ["stats"]:
+            self._answer(200, next(s["Stats"] for n, s in engine.states.items() if n * 4 == parts[1]))
         elif parts[1] in engine.states:
             self._answer(200, engine.inspect(parts[1]))
         else:

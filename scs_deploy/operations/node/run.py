@@ -10,8 +10,9 @@ from pydantic import Field
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
-from scs_deploy.engine.events import Expected, Stage, Watch, ignore
+from scs_deploy.engine.events import Expected, Note, Stage, Watch, ignore
 from scs_deploy.inventory.synced import is_synced
+from scs_deploy.operations import alert_watch
 from scs_deploy.operations.base import Operation, Session, Step, always_agree
 from scs_deploy.operations.node import evacuation, inventory, observe, plan, trust
 from scs_deploy.operations.node.effects import Effects
@@ -113,7 +114,13 @@ class NodeVerb(Operation[NodeRequest, NodePlan, Done]):
         """
         assert self._view
         work = Work(self.region, self._view, plan, session.record, session)
-        carry_out(Effects(work), plan, session)
+        host = self.request.host
+        # the host may go down once it is drained: its alerts are silent until another operation brings it back
+        after = alert_watch.DRAINED if plan.verb == "drain" else alert_watch.AFTER
+        with alert_watch.watched(
+            self.region, [{"host": host}], f"{host} in maintenance", lambda said: session.emit(Note(said)), after=after
+        ):
+            carry_out(Effects(work), plan, session)
         return Done(plan, session.record.id)
 
 

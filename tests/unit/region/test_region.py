@@ -46,6 +46,18 @@ def test_ceph_is_chosen_only_where_it_is(ha: Region, setting: str) -> None:
     assert any(f"{first.name}: {setting} is 'rbd', but group storage has no hosts; use " in p for p in said)
 
 
+def test_a_value_that_means_nothing_without_another_one_is_a_problem(testbed: Region) -> None:
+    hosts = {
+        n: h.model_copy(update={"settings": {**h.settings, "alertmanager_mail_to": ["ops@example.org"]}})
+        for n, h in testbed.inventory.hosts.items()
+    }
+    inventory = testbed.inventory.model_copy(update={"hosts": hosts})
+    said = [str(p) for p in source.region_problems(inventory, testbed.environment, testbed.catalog)]
+    others = ("alertmanager_mail_from", "alertmanager_smarthost")
+    wanted = [f"testbed-1: alertmanager_mail_to has a value, but {other} has none; set both" for other in others]
+    assert said == wanted
+
+
 def test_a_shipped_region_is_complete(ha: Region) -> None:
     check(ha)
 

@@ -329,6 +329,9 @@ def cluster(osds: dict[str, int], required: str, done: list[str], clients: str =
         "status --format json": {"health": {"mutes": [{"code": c} for c in settle.EXPECTED]}},
         "versions --format json": {"osd": osds},
         "osd dump --format json": {"require_osd_release": required, "require_min_compat_client": clients},
+        "config dump --format json": [
+            {"section": "mgr", "name": "mgr/prometheus/server_addr", "value": "127.0.0.1", "level": "basic"},
+        ],
     }
 
     def ask(*words: str) -> str:
@@ -363,6 +366,26 @@ def test_clients_are_new_enough_for_clones_that_can_be_deleted(clients: str, cha
     done: list[str] = []
     settle.settle(cluster({V20: 3}, "tentacle", done, clients))
     assert (done == ["osd set-require-min-compat-client reef"]) == changed
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_metrics_of_ceph_are_on_loopback_only(on: bool) -> None:
+    """The manager's file has no say in its modules' options, and a module that runs has to start again."""
+    done: list[str] = []
+    ask = cluster({V20: 3}, "tentacle", done)
+    others = {
+        "config": [{"section": "mgr", "name": "mgr/prometheus/server_addr", "value": "::"}],
+        "mgr": {"enabled_modules": ["prometheus"] if on else [], "always_on_modules": []},
+    }
+
+    def earlier(*words: str) -> str:
+        return json.dumps(others[words[0]]) if words[1] in ("dump", "module") and words[-1] == "json" else ask(*words)
+
+    settle.settle(lambda *words: earlier(*words) if words[0] in others else ask(*words))
+    begun = ["mgr module disable prometheus"] if on else []
+    assert done == [
+        "config set mgr mgr/prometheus/server_addr 127.0.0.1", *begun, "mgr module enable prometheus"
+    ]  # fmt: skip
 
 
 def test_warnings_that_older_clients_cause_are_muted_and_those_of_daemons_are_not() -> None:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from ceph_command import FailedError, ask
 from ceph_settings import CONF
 
-MODULES = ("prometheus",)
-"""What is on beside what the manager has on always."""
+MODULES = {"prometheus": {"server_addr": "127.0.0.1"}}
+"""What is on beside what the manager has on always, with its options. A manager does not take these from its file."""
 
 EXPECTED = ("AUTH_INSECURE_KEYS_ALLOWED", "AUTH_INSECURE_KEYS_CREATABLE", "AUTH_INSECURE_CLIENT_KEY_TYPE")
 """Warnings about keys that clients of Ceph 18.2 need, the images' own Debian's. Those about daemons' keys are not here.
@@ -44,9 +44,20 @@ def settle(ceph: Ask) -> list[str]:
     done = []
     enabled = json.loads(ceph("mgr", "module", "ls", "--format", "json"))
     on = {*enabled["enabled_modules"], *enabled["always_on_modules"]}
-    for module in (m for m in MODULES if m not in on):
-        ceph("mgr", "module", "enable", module)
-        done.append(f"mgr module enable {module}")
+    dump = json.loads(ceph("config", "dump", "--format", "json"))
+    known = {o["name"]: o["value"] for o in dump if o["section"] == "mgr"}
+    for module, options in MODULES.items():
+        wanted = {f"mgr/{module}/{name}": value for name, value in options.items()}
+        changed = [name for name, value in wanted.items() if known.get(name) != value]
+        for name in changed:
+            ceph("config", "set", "mgr", name, wanted[name])
+            done.append(f"config set mgr {name} {wanted[name]}")
+        if module in on and changed:
+            # it reads them when it starts
+            ceph("mgr", "module", "disable", module)
+        if module not in on or changed:
+            ceph("mgr", "module", "enable", module)
+            done.append(f"mgr module enable {module}")
     muted = {m["code"] for m in json.loads(ceph("status", "--format", "json"))["health"].get("mutes", ())}
     for code in (c for c in EXPECTED if c not in muted):
         ceph("health", "mute", code, "--sticky")

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check that monitoring sees the whole region, and that alerts arrive."""
+
+from __future__ import annotations
+
+from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.desired import metrics
+from scs_deploy.engine import remote
+from scs_deploy.shared.monitoring import WATCHDOG, Monitoring
+from scs_deploy.validate import measure
+from scs_deploy.validate.region import Region
+from scs_deploy.validate.registry import CheckFailedError, NotApplicableError, Outcome, check
+
+DEADLINE = 240
+"""Seconds: Prometheus has just started, reads its targets every 30 s, and an alert takes a minute to arrive."""
+
+
+@check("monitoring")
+def monitoring(region: Region) -> Outcome:
+    """Prometheus reads the metrics of all services on all hosts, and its alerts arrive at Alertmanager."""
+    described = region.description
+    try:
+        servers = Monitoring(described, remote.runner_in(described))
+    except RefusedError:
+        raise NotApplicableError("the region has no monitoring") from None
+    wanted = {(t.container, t.host) for own in metrics.by_container(described).values() for t in own}
+    problems: list[str] = []
+
+    def look() -> bool:
+        problems[:] = _problems(servers, wanted)
+        return not problems
+
+    if not measure.until(look, DEADLINE, 5):
+        raise CheckFailedError("; ".join(problems[:5]))
+    return Outcome(f"{len(wanted)} targets")
+
+
+def _problems(servers: Monitoring, wanted: set[tuple[str, str]]) -> list[str]:
+    try:
+        targets = {(t.job, t.host): t for t in servers.targets()}
+        alerts = servers.alerts()
+    except ScsError as error:
+        return [str(error)]
+    found = [f"Prometheus does not read {job} on {host}" for job, host in sorted(wanted - targets.keys())]
+    served = {t.job for t in targets.values() if t.active_only and t.up}
+    found += [f"{job} on {host}: {t.error}" for (job, host), t in targets.items() if not t.up and job not in served]
+    if not any(a.name == WATCHDOG for a in alerts):
+        found.append("no alert arrives at Alertmanager")
+    return found
