@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scs_deploy.base import ini, paths
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.desired import resolve
+from scs_deploy.desired.listeners import listening
 from scs_deploy.desired.model import DesiredHost
 from scs_deploy.region.region import Region
 from scs_deploy.shared import state
-from scs_deploy.spec import catalog
+from scs_deploy.spec import catalog, metrics
 from scs_deploy.spec.release import ImageSpec
 from scs_deploy.spec.service import LAYERS
 from tests.conftest import with_dummies
@@ -138,9 +141,82 @@ def test_others_do_not_change_but_for_haproxy(testbed: Region, host: DesiredHost
     assert changed == ["/etc/scs/haproxy/haproxy.cfg"]
 
 
+ALERTS = """\
+alerts:
+  - alert: SampleQueueLong
+    expr: sample_queue_length > 1000
+    for: 10m
+    severity: warning
+    summary: "{{ $labels.host }} has {{ $value }} entries in its queue"
+    impact: users wait
+"""
+
+
+@pytest.fixture
+def watched(testbed: Region, tmp_path: Path) -> Region:
+    """The region with the service, which has metrics and an alert."""
+    measured = SPEC.replace("    user: placement\n", "    user: placement\n    metrics: {port: 1235}\n")
+    found = region_with(testbed, tmp_path, measured)
+    (tmp_path / "services" / "sample" / "alerts.yml").write_text(ALERTS)
+    return found
+
+
+def test_monitoring_reads_its_metrics_and_watches_it(watched: Region) -> None:
+    host = resolve.resolve(watched, "testbed-1")
+    prometheus = yaml.safe_load(host.files["/etc/scs/prometheus/prometheus.yml"].content)
+    (job,) = [j for j in prometheus["scrape_configs"] if j["job_name"] == "sample"]
+    address = watched.inventory.hosts["testbed-1"].management
+    assert (job["scheme"], job["metrics_path"]) == ("https", "/sample")
+    assert job["static_configs"] == [
+        {
+            "targets": [f"{address}:9101"],
+            "labels": {"instance": "testbed-1", "host": "testbed-1", "service": "sample", "layer": "openstack"},
+        }
+    ]
+    ingress = host.files["/etc/scs/metrics_ingress/metrics.cfg"].content
+    assert "  use_backend sample if METH_GET { path /sample }\n" in ingress
+    assert "backend sample\n  http-request set-uri /metrics\n  server process 127.0.0.1:1235\n" in ingress
+    groups = yaml.safe_load(host.files["/etc/scs/prometheus/rules.yml"].content)["groups"]
+    (own,) = [g for g in groups if g["name"] == "sample"]
+    assert [(r["alert"], r["for"], r["labels"]["service"]) for r in own["rules"]] == [
+        ("SampleQueueLong", "10m", "sample")
+    ]
+    assert own["rules"][0]["annotations"]["summary"] == "{{ $labels.host }} has {{ $value }} entries in its queue"
+    listens = [(x.port, x.network) for x in listening(watched, watched.inventory.hosts["testbed-1"])]
+    assert ("1235", "loopback") in listens
+
+
+def test_monitoring_of_others_does_not_change(testbed: Region, watched: Region) -> None:
+    before, after = resolve.resolve(testbed, "testbed-1"), resolve.resolve(watched, "testbed-1")
+    changed = {p for p, f in before.files.items() if after.files[p].sha256 != f.sha256}
+    monitoring = {"prometheus/prometheus.yml", "prometheus/rules.yml", "metrics_ingress/metrics.cfg"}
+    assert changed == {f"/etc/scs/{p}" for p in ("haproxy/haproxy.cfg", *monitoring)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ALERTS.replace("severity: warning", "severity: bad"), "alerts.0.severity"),
+        (ALERTS.replace("    expr: sample_queue_length > 1000\n", ""), "alerts.0.expr"),
+        (ALERTS.replace("for: 10m", "for: soon"), "alerts.0.for"),
+        (ALERTS.replace("for: 10m", "hold: 10m"), "alerts.0"),
+    ],
+)
+def test_an_alert_that_is_wrong_is_refused_with_its_place(watched: Region, text: str, message: str) -> None:
+    file = watched.catalog.services["sample"].directory / "alerts.yml"
+    file.write_text(text)
+    with pytest.raises(RefusedError, match=f"^{re.escape(str(file))}:[0-9]+: {re.escape(message)}"):
+        metrics.alerts(watched.catalog.services["sample"].directory)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        (
+            "wsgi: sample-api",
+            "wsgi: sample-api\n    metrics: {port: 9100}",
+            "port 9100 belongs to metrics of node_exporter",
+        ),
         ("wsgi: sample-api", "image: sample", "containers.sample: give command or wsgi"),
         (
             "port: 1234,",
