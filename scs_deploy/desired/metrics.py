@@ -8,9 +8,11 @@ from typing import Any
 
 import yaml
 
+from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
 from scs_deploy.inventory.model import Host
 from scs_deploy.region.region import Region
+from scs_deploy.spec.catalog import close_matches
 from scs_deploy.spec.metrics import Alert, alerts
 from scs_deploy.spec.service import Service
 
@@ -55,17 +57,22 @@ def by_container(region: Region) -> dict[str, tuple[Target, ...]]:
 
 
 @lru_cache(maxsize=8)
-def rules(region: Region) -> str:
+def rules(region: Region, without: tuple[str, ...] = ()) -> str:
     """The alerts of all services of the region as a rule file of Prometheus, a group for each service.
 
     https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/
 
-    :raises RefusedError: an error in a service's alerts.yml
+    :param without: names of alerts that are left out
+    :raises RefusedError: an error in a service's alerts.yml, or `without` names an alert that does not exist
     """
+    found = {s.name: alerts(s.directory) for s in region.catalog.services.values()}
+    known = [a.alert for own in found.values() for a in own]
+    if wrong := [name for name in without if name not in known]:
+        raise RefusedError(f"prometheus_alerts_off: no alert '{wrong[0]}'", close_matches(wrong[0], known))
     groups = [
-        {"name": service.name, "rules": [_rule(service, a) for a in own]}
-        for service in region.catalog.services.values()
-        if (own := alerts(service.directory))
+        {"name": name, "rules": [_rule(region.catalog.services[name], a) for a in own if a.alert not in without]}
+        for name, own in found.items()
+        if own
     ]
     return yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000)
 

@@ -12,6 +12,7 @@ import yaml
 
 from scs_deploy.base import ini, paths
 from scs_deploy.base.errors import RefusedError
+from scs_deploy.desired import metrics as metrics_of_region
 from scs_deploy.desired import resolve
 from scs_deploy.desired.listeners import listening
 from scs_deploy.desired.model import DesiredHost
@@ -184,6 +185,15 @@ def test_monitoring_reads_its_metrics_and_watches_it(watched: Region) -> None:
     assert own["rules"][0]["annotations"]["summary"] == "{{ $labels.host }} has {{ $value }} entries in its queue"
     listens = [(x.port, x.network) for x in listening(watched, watched.inventory.hosts["testbed-1"])]
     assert ("1235", "loopback") in listens
+
+
+def test_an_operator_leaves_an_alert_out(watched: Region) -> None:
+    left = metrics_of_region.rules(watched, ("SampleQueueLong", "HostDown"))
+    assert "alert: TargetDown" in left
+    assert "SampleQueueLong" not in left
+    assert "HostDown" not in left
+    with pytest.raises(RefusedError, match="prometheus_alerts_off: no alert 'HostsDown'"):
+        metrics_of_region.rules(watched, ("HostsDown",))
 
 
 def test_monitoring_of_others_does_not_change(testbed: Region, watched: Region) -> None:
