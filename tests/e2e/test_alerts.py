@@ -32,7 +32,7 @@ def alerts(region: RegionUnderTest, *options: str) -> list[dict[str, Any]]:
 
 
 def test_monitoring_sees_the_whole_region(region: RegionUnderTest) -> None:
-    results = {r["name"]: r["verdict"] for r in region.scs("validate", "monitoring", "--json").json()["results"]}
+    results = {r["check"]: r["verdict"] for r in region.scs("validate", "monitoring", "--json").json()["results"]}
     assert results["monitoring"] == "passed"
 
 

@@ -35,6 +35,8 @@ def test_there_is_a_place_on_each_network_and_for_each_kind_of_host(region: Regi
     places = reach.vantages(region, {"ha-1": {"172.30.3.11": "br-ex"}})
     assert [(v.host, v.network, v.interface) for v in places] == [
         ("ha-1", "management", "eth0"), ("ha-1", "provider", "br-ex"),
+        # no monitoring server: others do not show it their metrics
+        ("ha-3", "management", "eth0"),
     ]  # fmt: skip
 
 
