@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 from scs_deploy.base.errors import RefusedError
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+LONGEST = timedelta(days=366)
+"""Of a length of time."""
+
 _AGO = re.compile(r"(\d{1,6})([smhdw])")
 
 
@@ -38,4 +41,10 @@ def length(text: str, option: str) -> timedelta:
     found = _AGO.fullmatch(text.strip())
     if not found or not int(found[1]):
         raise RefusedError(f"{option} {text}: not a length of time", "e.g. 30m, 12h, 7d or 2w")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+    try:
+        result = timedelta(**{UNITS[found[2]]: int(found[1])})
+    except OverflowError:
+        result = LONGEST + timedelta(1)
+    if result > LONGEST:
+        raise RefusedError(f"{option} {text}: longer than {LONGEST.days} days", "e.g. 30m, 12h, 7d or 2w")
+    return result

@@ -17,11 +17,12 @@ from scs_deploy.base.heartbeat import Heartbeat
 ENDLESS = 10_000
 """Columns; longer than any line."""
 
-console = Console(highlight=False)
+# a word between colons is no emoji, but a part of an address
+console = Console(highlight=False, emoji=False)
 if not console.is_terminal:
     # files and pipes have no width: lines stay whole
     console.width = ENDLESS
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 if not errors.is_terminal:
     errors.width = ENDLESS
 

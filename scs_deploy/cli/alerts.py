@@ -103,23 +103,30 @@ def silence(
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Have nobody told of alerts that are expected, for a while. Prints the silence's id."""
+    """Have nobody told of alerts that are expected, for a while. Prints the ids of the silences.
+
+    Alerts about a whole host, such as HostDown, are of no service: name them, or their host.
+    """
     from scs_deploy.base.errors import RefusedError
+    from scs_deploy.shared.monitoring import of_services
     from scs_deploy.state import process
 
-    matchers = {k: v for k, v in (("alertname", alert), ("host", host), ("service", service)) if v}
-    if not matchers:
+    named = {k: v for k, v in (("alertname", alert), ("host", host), ("service", service)) if v}
+    if not named:
         raise RefusedError("nothing to silence: everything would be", "name an alert, --host or --service")
     length = _length(duration)
-    monitoring = _monitoring(environment, **matchers)
+    monitoring = _monitoring(environment, **named)
+    wanted = {k: v for k, v in named.items() if k != "service"}
+    silences = of_services([service], **wanted) if service else [wanted]
     now = datetime.now(UTC)
-    with Waiting("asking Alertmanager"):
-        made = monitoring.silence(matchers, now, now + length, process.owner(), comment or "scs alerts silence")
     until = now + length
+    with Waiting("asking Alertmanager"):
+        made = [monitoring.silence(m, now, until, process.owner(), comment or "scs alerts silence") for m in silences]
     if as_json:
-        print_json({"id": made, "until": until, "matchers": matchers})
+        print_json({"ids": made, "until": until, "matchers": silences})
     else:
-        console.print(f"[green]silenced[/] until {until.astimezone():%Y-%m-%d %H:%M}: {escape(made)}", soft_wrap=True)
+        ids = ", ".join(made)
+        console.print(f"[green]silenced[/] until {until.astimezone():%Y-%m-%d %H:%M}: {escape(ids)}", soft_wrap=True)
 
 
 @app.command(epilog="Example: scs alerts silences")

@@ -13,7 +13,7 @@ from scs_deploy.base.model import Model
 from scs_deploy.inventory.model import Host
 from scs_deploy.region.region import Region
 from scs_deploy.spec.catalog import close_matches
-from scs_deploy.spec.metrics import Alert, alerts
+from scs_deploy.spec.metrics import FILE, WATCHDOG, Alert, alerts
 from scs_deploy.spec.service import Service
 
 
@@ -66,9 +66,19 @@ def rules(region: Region, without: tuple[str, ...] = ()) -> str:
     :raises RefusedError: an error in a service's alerts.yml, or `without` names an alert that does not exist
     """
     found = {s.name: alerts(s.directory) for s in region.catalog.services.values()}
-    known = [a.alert for own in found.values() for a in own]
-    if wrong := [name for name in without if name not in known]:
-        raise RefusedError(f"prometheus_alerts_off: no alert '{wrong[0]}'", close_matches(wrong[0], known))
+    owner: dict[str, str] = {}
+    for service, own in found.items():
+        for alert in own:
+            if alert.alert in owner:
+                file = region.catalog.services[service].directory / FILE
+                raise RefusedError(f"{file}: service {owner[alert.alert]} has an alert {alert.alert}, too", "rename it")
+            owner[alert.alert] = service
+    if wrong := [name for name in without if name not in owner]:
+        raise RefusedError(f"prometheus_alerts_off: no alert '{wrong[0]}'", close_matches(wrong[0], owner))
+    if WATCHDOG in without:
+        raise RefusedError(
+            f"prometheus_alerts_off: without {WATCHDOG}, nobody knows whether alerts arrive", "remove it"
+        )
     groups = [
         {"name": name, "rules": [_rule(region.catalog.services[name], a) for a in own if a.alert not in without]}
         for name, own in found.items()

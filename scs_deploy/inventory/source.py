@@ -181,13 +181,14 @@ def _values_without_hosts(inventory: Inventory, catalog: Catalog) -> Iterator[Pr
 
 def _values_without_others(inventory: Inventory, catalog: Catalog) -> Iterator[Problem]:
     """Values of settings that mean nothing without another one."""
-    for name, setting in catalog.declared.items():
-        for host in inventory.hosts.values() if setting.needs else ():
-            if host.settings.get(name, setting.default) == setting.default:
-                continue
-            for other in setting.needs:
-                if not host.settings.get(other, catalog.declared[other].default):
-                    yield Problem(host.name, f"{name} has a value, but {other} has none; set both")
+    for service in catalog.services.values():
+        for name, setting in service.settings.items():
+            for host in inventory.group(*service.hosts) if setting.needs else ():
+                if host.settings.get(name, setting.default) == setting.default:
+                    continue
+                for other in setting.needs:
+                    if not host.settings.get(other, catalog.declared[other].default):
+                        yield Problem(host.name, f"{name} has a value, but {other} has none; set both")
 
 
 def _named(groups: tuple[str, ...]) -> str:

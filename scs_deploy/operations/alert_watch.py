@@ -14,7 +14,7 @@ from scs_deploy.engine import remote
 from scs_deploy.plan.change import REGION
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.region import Region
-from scs_deploy.shared.monitoring import ALERTS, Alert, Monitoring
+from scs_deploy.shared.monitoring import ALERTS, Alert, Monitoring, any_of, of_services
 from scs_deploy.state import process
 
 INTERVAL = 30.0
@@ -31,15 +31,20 @@ DRAINED = timedelta(days=1)
 
 
 def expected(region: Region, plan: Plan) -> list[dict[str, str]]:
-    """Labels of the alerts that a plan may cause, a mapping for each silence: of its services on its hosts."""
-    hosts = sorted({c.host for c in plan.changes if c.host != REGION})
-    services = sorted({c.service for c in plan.changes if c.host != REGION and c.service})
-    if not hosts or not services:
-        return []
-    where, what = f"~{'|'.join(hosts)}", f"~{'|'.join(services)}"
-    found = [{"host": where, "service": what}, {"host": where, "container_service": what}]
-    if proxies := sorted(e.name for e in endpoints(region) if e.service in services):
-        found.append({"proxy": f"~{'|'.join(proxies)}"})
+    """Labels of the alerts that a plan may cause, a mapping for each silence.
+
+    Those of each changed service on the hosts where it changes, and of its API.
+    """
+    hosts_of: dict[str, set[str]] = {}
+    for change in plan.changes:
+        if change.host != REGION and change.service:
+            hosts_of.setdefault(change.service, set()).add(change.host)
+    together: dict[str, list[str]] = {}
+    for service, hosts in hosts_of.items():
+        together.setdefault(any_of(hosts), []).append(service)
+    found = [m for hosts, services in together.items() for m in of_services(services, host=hosts)]
+    if proxies := {e.name for e in endpoints(region) if e.service in hosts_of}:
+        found.append({"proxy": any_of(proxies)})
     return found
 
 
@@ -51,13 +56,13 @@ class AlertWatch:
 
     def __init__(self, monitoring: Monitoring, silences: Sequence[Mapping[str, str]], comment: str) -> None:
         self._monitoring = monitoring
-        self._silences: dict[str, Mapping[str, str]] = {}
+        self._silences: list[tuple[str, Mapping[str, str]]] = []
         self._until = datetime.now(UTC) + LENGTH
         self._comment = comment
         self._earlier = [s.id for s in monitoring.silences() if s.comment == comment]
         self._known = {_key(a) for a in monitoring.alerts() if a.counts}
         for matchers in silences:
-            self._silences[self._silence(matchers)] = matchers
+            self._silences.append((self._silence(matchers), matchers))
 
     def unexpected(self) -> list[Alert]:
         """Critical alerts that are new since the run began and that it does not explain.
@@ -74,16 +79,30 @@ class AlertWatch:
         :raises ScsError: no Alertmanager answers
         """
         self._until = datetime.now(UTC) + after
-        for identifier, matchers in self._silences.items():
-            self._silence(matchers, identifier)
+        failed: list[ScsError] = []
+        for number in range(len(self._silences)):
+            try:
+                self._last_until(number)
+            except ScsError as error:
+                failed.append(error)
         for identifier in self._earlier:
-            self._monitoring.end_silence(identifier)
+            try:
+                self._monitoring.end_silence(identifier)
+            except ScsError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _prolong(self) -> None:
         if self._until - datetime.now(UTC) < LENGTH / 2:
             self._until = datetime.now(UTC) + LENGTH
-            for identifier, matchers in self._silences.items():
-                self._silence(matchers, identifier)
+            for number in range(len(self._silences)):
+                self._last_until(number)
+
+    def _last_until(self, number: int) -> None:
+        """Have a silence last until `_until`. Alertmanager ends it and makes another one, with a new id."""
+        identifier, matchers = self._silences[number]
+        self._silences[number] = self._silence(matchers, identifier), matchers
 
     def _silence(self, matchers: Mapping[str, str], identifier: str = "") -> str:
         now = datetime.now(UTC)
@@ -110,14 +129,14 @@ def watched(
     :param pause: called once, with the reason
     :param after: how long the silences last after a block that succeeds
     """
-    if not silences or ALERTS not in region.catalog.services:
+    if (not silences and limit is None) or ALERTS not in region.catalog.services:
         yield
         return
     try:
         watch = AlertWatch(Monitoring(region, remote.runner_in(region)), silences, comment)
     except ScsError as error:
         if limit is not None:
-            say(f"alerts are not watched: {error.message}")
+            say(f"alerts are neither silenced nor watched: {error.message}")
         yield
         return
     over = threading.Event()
@@ -141,7 +160,7 @@ def _follow(watch: AlertWatch, over: threading.Event, limit: int | None, pause: 
     while not over.wait(INTERVAL):
         try:
             found = watch.unexpected()
-        except ScsError:
+        except (ScsError, ValueError, KeyError):
             # it may be Alertmanager's own turn
             continue
         if limit is not None and len(found) > limit and not paused:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from scs_deploy.base.errors import ScsError
+from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.base.plural import counted
 from scs_deploy.engine import execute
@@ -31,6 +31,7 @@ from scs_deploy.region.sources import ChangedError
 from scs_deploy.secrets import pki
 from scs_deploy.shared import revisions
 from scs_deploy.shared import state as shared_state
+from scs_deploy.shared.monitoring import ALERTS
 from scs_deploy.spec.container import Impact
 from scs_deploy.state import snapshot
 from scs_deploy.state.runs import Run, RunRecord, RunStore
@@ -75,8 +76,10 @@ class Converge(Operation[Request, Plan, Applied], Generic[Request]):
     def plan(self, watch: Watch = ignore) -> Plan:
         """See Operation.
 
-        :raises RefusedError: an override has an option that its service does not read
+        :raises RefusedError: an override has an option that its service does not read, or alerts cannot be watched
         """
+        if self.request.probe.max_alerts is not None and ALERTS not in self.region.catalog.services:
+            raise RefusedError("--max-alerts: this region has no monitoring", "docs/how-to/monitoring.md")
         for warning in options.check(self.region, self.strict):
             watch(Note(f"warning: {warning}"))
         watch(Stage("planning"))

@@ -8,7 +8,7 @@ https://prometheus.io/docs/prometheus/latest/querying/api/
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,8 +24,10 @@ Run = Callable[[str, str, tuple[str, ...]], tuple[int, str]]
 """Runs a command in a container: (host, container, argv) -> (exit code, output)."""
 
 GROUP = "monitoring"
-WATCHDOG = "Watchdog"
-"""An alert that is always there: without it, no other one would arrive either."""
+ABOUT_HOSTS = ("prometheus", "node_exporter")
+"""Services whose alerts are about hosts and about containers of others, not about themselves."""
+
+WATCHDOG = metrics.WATCHDOG
 
 ALERTS, METRICS = "alertmanager", "prometheus"
 """Service, and its container."""
@@ -60,7 +62,7 @@ class Silence(Model):
 
     id: str
     matchers: dict[str, str]
-    """label: value, as `=` or, with a `~` before the value, as a regular expression"""
+    """label: value; with a `~` before it a regular expression, with a `!` before that what the label must not be"""
     until: datetime
     by: str
     comment: str
@@ -116,7 +118,7 @@ class Monitoring:
         """Have alerts with these labels told to nobody; returns the silence's id.
 
         :param matchers: as in `Silence`
-        :param identifier: of a silence that becomes this one; empty: a new one
+        :param identifier: of a silence that this one replaces; empty: none
         :raises ScsError: no Alertmanager answers
         """
         body: dict[str, Any] = {
@@ -175,6 +177,27 @@ class Monitoring:
         raise ScsError(f"no {container} answers: {said}", f"scs status {container}")
 
 
+def of_services(services: Iterable[str], **labels: str) -> list[dict[str, str]]:
+    """Matchers of silences for alerts of services and of their containers, one mapping for each silence.
+
+    :param labels: further ones that they must have, as in `Silence`
+    """
+    names = sorted(services)
+    own = [n for n in names if n not in ABOUT_HOSTS]
+    found = [{**labels, "container_service": _any(names)}] if names else []
+    return [*found, {**labels, "service": _any(own)}] if own else found
+
+
+def any_of(names: Iterable[str]) -> str:
+    """A matcher for each of these names."""
+    return _any(sorted(names))
+
+
+def _any(names: Sequence[str]) -> str:
+    # names of hosts, services and endpoints hold nothing that is special in a regular expression
+    return names[0] if len(names) == 1 else "~" + "|".join(names)
+
+
 def check_names(region: Region, named: Mapping[str, str]) -> None:
     """Refuse a label's value that no alert of the region has.
 
@@ -182,7 +205,13 @@ def check_names(region: Region, named: Mapping[str, str]) -> None:
     :raises RefusedError: there is none
     """
     known = {
-        "alertname": [a.alert for s in region.catalog.services.values() for a in metrics.alerts(s.directory)],
+        # a silent watchdog would be one that nobody hears
+        "alertname": [
+            a.alert
+            for s in region.catalog.services.values()
+            for a in metrics.alerts(s.directory)
+            if a.alert != WATCHDOG
+        ],
         "host": list(region.inventory.hosts),
         "service": list(region.catalog.services),
     }
@@ -213,7 +242,10 @@ def _alert(data: Mapping[str, Any]) -> Alert:
 def _silence(data: Mapping[str, Any]) -> Silence:
     return Silence(
         id=data["id"],
-        matchers={m["name"]: ("~" if m["isRegex"] else "") + m["value"] for m in data["matchers"]},
+        matchers={
+            m["name"]: ("" if m.get("isEqual", True) else "!") + ("~" if m["isRegex"] else "") + m["value"]
+            for m in data["matchers"]
+        },
         until=data["endsAt"],
         by=data["createdBy"],
         comment=data["comment"],

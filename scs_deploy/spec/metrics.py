@@ -14,6 +14,9 @@ from scs_deploy.base.model import Written, load_model
 FILE = "alerts.yml"
 """Beside service.yml."""
 
+WATCHDOG = "Watchdog"
+"""An alert that is always there: without it, no other one would arrive either."""
+
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[smhd]$")]
 
 
@@ -39,15 +42,19 @@ class Alert(Written):
     """
 
     alert: str = Field(pattern=r"^[A-Z][A-Za-z0-9]{2,60}$", description="its name, unique in the catalog")
-    expr: str = Field(description="PromQL: one alert for each series that it gives; labels `host`, `service`")
+    expr: str = Field(
+        min_length=1, description="PromQL: one alert for each series that it gives; labels `host`, `service`"
+    )
     hold: Duration = Field(
         default="2m", alias="for", description="how long it must be true: shorter trouble mends itself"
     )
     severity: Literal["critical", "warning"] = Field(
         description="`critical`: users notice, or will soon; `warning`: somebody should look today"
     )
-    summary: str = Field(description="what is wrong, in a line; may hold `{{ $labels.host }}` and `{{ $value }}`")
-    impact: str = Field(description="what it means for users")
+    summary: str = Field(
+        min_length=1, description="what is wrong, in a line; may hold `{{ $labels.host }}` and `{{ $value }}`"
+    )
+    impact: str = Field(min_length=1, description="what it means for users")
 
 
 class Alerts(Written):

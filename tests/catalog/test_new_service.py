@@ -194,6 +194,16 @@ def test_an_operator_leaves_an_alert_out(watched: Region) -> None:
     assert "HostDown" not in left
     with pytest.raises(RefusedError, match="prometheus_alerts_off: no alert 'HostsDown'"):
         metrics_of_region.rules(watched, ("HostsDown",))
+    with pytest.raises(RefusedError, match="nobody knows whether alerts arrive"):
+        metrics_of_region.rules(watched, ("Watchdog",))
+
+
+def test_an_alert_that_another_service_has_is_refused(watched: Region) -> None:
+    file = watched.catalog.services["sample"].directory / "alerts.yml"
+    file.write_text(ALERTS.replace("SampleQueueLong", "HostDown"))
+    metrics.alerts.cache_clear()
+    with pytest.raises(RefusedError, match=f"^{re.escape(str(file))}: service prometheus has an alert HostDown, too"):
+        metrics_of_region.rules(watched, ("TargetDown",))
 
 
 def test_monitoring_of_others_does_not_change(testbed: Region, watched: Region) -> None:
@@ -210,6 +220,7 @@ def test_monitoring_of_others_does_not_change(testbed: Region, watched: Region) 
         (ALERTS.replace("    expr: sample_queue_length > 1000\n", ""), "alerts.0.expr"),
         (ALERTS.replace("for: 10m", "for: soon"), "alerts.0.for"),
         (ALERTS.replace("for: 10m", "hold: 10m"), "alerts.0"),
+        (ALERTS.replace("expr: sample_queue_length > 1000", "expr: ''"), "alerts.0.expr"),
     ],
 )
 def test_an_alert_that_is_wrong_is_refused_with_its_place(watched: Region, text: str, message: str) -> None:

@@ -44,9 +44,10 @@ def test_a_region_that_works_has_no_alert(region: RegionUnderTest) -> None:
 def test_silences_are_made_shown_and_ended(region: RegionUnderTest) -> None:
     made = region.scs("alerts", "silence", "TargetDown", "--for", "10m", "--comment", "a test", "--json").json()
     (shown,) = region.scs("alerts", "silences", "--json").json()
-    assert (shown["id"], shown["matchers"], shown["comment"]) == (made["id"], {"alertname": "TargetDown"}, "a test")
+    assert [shown["id"]] == made["ids"]
+    assert (shown["matchers"], shown["comment"]) == ({"alertname": "TargetDown"}, "a test")
     assert "a test" in region.scs("alerts", "silences").out
-    region.scs("alerts", "unsilence", made["id"])
+    region.scs("alerts", "unsilence", shown["id"])
     assert region.scs("alerts", "silences", "--json").json() == []
 
 
@@ -55,6 +56,7 @@ def test_silences_are_made_shown_and_ended(region: RegionUnderTest) -> None:
     [
         (("silence",), "nothing to silence"),
         (("silence", "TargetsDown"), "did you mean TargetDown?"),
+        (("silence", "Watchdog"), "no alert 'Watchdog'"),
         (("silence", "--host", "nobody"), "no host 'nobody'"),
         (("silence", "TargetDown", "--for", "soon"), "--for soon: not a length of time"),
         (("unsilence", "1234"), "no silence '1234' is in force"),

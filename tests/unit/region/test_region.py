@@ -51,7 +51,7 @@ def test_a_value_that_means_nothing_without_another_one_is_a_problem(testbed: Re
         n: h.model_copy(update={"settings": {**h.settings, "alertmanager_mail_to": ["ops@example.org"]}})
         for n, h in testbed.inventory.hosts.items()
     }
-    inventory = testbed.inventory.model_copy(update={"hosts": hosts})
+    inventory = grouped(hosts)
     said = [str(p) for p in source.region_problems(inventory, testbed.environment, testbed.catalog)]
     others = ("alertmanager_mail_from", "alertmanager_smarthost")
     wanted = [f"testbed-1: alertmanager_mail_to has a value, but {other} has none; set both" for other in others]

@@ -205,23 +205,54 @@ def change(host: str, service: str) -> Change:
 
 
 def test_a_run_silences_what_it_causes_and_only_that(server: Server) -> None:
-    plan = Plan(changes=(change("testbed-1", "keystone"), change("region", "glance")))
+    plan = Plan(
+        changes=(change("testbed-1", "keystone"), change("testbed-1", "prometheus"), change("region", "glance"))
+    )
     silences = alert_watch.expected(server.region, plan)
     server.send("DiskFilling", host="testbed-1", service="node_exporter")
     watch = AlertWatch(server.monitoring, silences, "run r1")
-    server.send("TargetDown", host="testbed-1", service="keystone")
+    # as the rules label them
+    server.send("TargetDown", host="testbed-1", service="prometheus", container_service="keystone")
     server.send("ContainerDown", host="testbed-1", service="node_exporter", container_service="keystone")
-    server.send("ApiDown", proxy="identity", service="haproxy")
-    server.send("TargetDown", host="testbed-1", service="mariadb")
-    server.send("ApiDown", proxy="image", service="haproxy")
+    server.send("HAProxyNoServer", host="testbed-1", proxy="identity", service="haproxy")
+    server.send("TargetDown", host="testbed-1", service="prometheus", container_service="mariadb")
+    server.send("HAProxyNoServer", host="testbed-1", proxy="image", service="haproxy")
     server.send("Slow", "warning", host="testbed-1", service="mariadb")
-    eventually(lambda: [a.labels.get("proxy") or a.service for a in watch.unexpected()] == ["image", "mariadb"])
+    # whatever changes
+    server.send("HostDown", host="testbed-2", service="prometheus")
+    found = lambda: [a.labels.get("proxy") or a.labels.get("container_service") or a.name for a in watch.unexpected()]  # noqa: E731
+    eventually(lambda: found() == ["image", "HostDown", "mariadb"])
     said = alert_watch.explain(watch.unexpected(), 1)
-    assert said.startswith("2 unexpected critical alerts, 1 allowed (ApiDown: ApiDown is there; TargetDown: ")
+    assert said.startswith("3 unexpected critical alerts, 1 allowed (HAProxyNoServer: HAProxyNoServer is there; ")
     watch.end()
     ends = {s.until for s in server.monitoring.silences()}
-    assert len(server.monitoring.silences()) == 3, "those of the run, changed and not made again"
+    assert len(server.monitoring.silences()) == len(silences) == 3, "those of the run, and no other"
     assert all(end <= in_minutes(5) for end in ends)
+
+
+def test_services_are_silent_where_they_change_and_not_elsewhere() -> None:
+    region = dummy_region("testbed-ha")
+    changes = (change("ha-1", "keystone"), change("ha-1", "nova"), change("ha-2", "nova"), change("ha-2", "prometheus"))
+    assert alert_watch.expected(region, Plan(changes=changes)) == [
+        {"host": "ha-1", "container_service": "keystone"},
+        {"host": "ha-1", "service": "keystone"},
+        {"host": "~ha-1|ha-2", "container_service": "nova"},
+        {"host": "~ha-1|ha-2", "service": "nova"},
+        {"host": "ha-2", "container_service": "prometheus"},
+        {"proxy": "~compute|identity|metadata|novnc"},
+    ]
+
+
+def test_silences_of_a_long_run_end_with_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alertmanager gives each prolonged one a new id."""
+    watch = AlertWatch(server.monitoring, [{"host": "testbed-1"}], "run r1")
+    for _ in range(2):
+        monkeypatch.setattr(watch, "_until", in_minutes(20))
+        assert watch.unexpected() == []
+        (kept,) = server.monitoring.silences()
+        assert kept.until > in_minutes(50)
+    watch.end()
+    assert [s.until <= in_minutes(5) for s in server.monitoring.silences()] == [True]
 
 
 def test_a_drained_host_is_silent_until_it_is_back(server: Server) -> None:

@@ -61,12 +61,16 @@ class Connection(http.client.HTTPConnection):
 def get(connection: Connection, path: str) -> Any:
     """The engine's answer; None if there is no such thing any more.
 
-    :raises OSError: the engine does not answer
+    :raises OSError: the engine does not answer, or refuses
     """
     connection.request("GET", "/v1.41" + path)
     answer = connection.getresponse()
     data = answer.read()
-    return json.loads(data) if answer.status == 200 else None
+    if answer.status == 404:
+        return None
+    if answer.status != 200:
+        raise OSError(f"the container engine says {answer.status}: {data[:200].decode(errors='replace')}")
+    return json.loads(data)
 
 
 def containers() -> Iterator[Sample]:
@@ -78,6 +82,9 @@ def containers() -> Iterator[Sample]:
     try:
         filters = quote(json.dumps({"label": ["scs.container"]}))
         for found in get(connection, f"/containers/json?all=1&filters={filters}") or ():
+            if not found["Names"]:
+                # it is being removed
+                continue
             name = found["Names"][0].lstrip("/")
             labels = {"container": name, "container_service": found["Labels"].get("scs.service", "")}
             running = found["State"] == "running"
