@@ -100,7 +100,7 @@ class AlertWatch:
                 self._last_until(number)
 
     def _last_until(self, number: int) -> None:
-        """Have a silence last until `_until`. Alertmanager ends it and makes another one, with a new id."""
+        """Have a silence last until `_until`. Alertmanager makes another one of it, whose id only its answer tells."""
         identifier, matchers = self._silences[number]
         self._silences[number] = self._silence(matchers, identifier), matchers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -243,10 +244,16 @@ def test_services_are_silent_where_they_change_and_not_elsewhere() -> None:
     ]
 
 
+def next_second() -> None:
+    now = int(time.time())
+    eventually(lambda: int(time.time()) > now)
+
+
 def test_silences_of_a_long_run_end_with_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Alertmanager gives each prolonged one a new id."""
+    """Alertmanager gives each one a new id that is prolonged in a later second than it was made."""
     watch = AlertWatch(server.monitoring, [{"host": "testbed-1"}], "run r1")
     for _ in range(2):
+        next_second()
         monkeypatch.setattr(watch, "_until", in_minutes(20))
         assert watch.unexpected() == []
         (kept,) = server.monitoring.silences()
