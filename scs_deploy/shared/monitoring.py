@@ -7,6 +7,7 @@ https://prometheus.io/docs/prometheus/latest/querying/api/
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -95,6 +96,14 @@ class Monitoring:
                 f"this region has no monitoring: no host is in group {GROUP}",
                 f"add two hosts to the inventory's group {GROUP}: docs/how-to/monitoring.md",
             )
+
+    def each(self) -> dict[str, Monitoring]:
+        """host: the servers of that host alone."""
+        found: dict[str, Monitoring] = {}
+        for host in sorted({h for hosts in self._hosts.values() for h in hosts}):
+            found[host] = copy.copy(self)
+            found[host]._hosts = {n: [host] for n, hosts in self._hosts.items() if host in hosts}
+        return found
 
     def alerts(self) -> tuple[Alert, ...]:
         """All alerts, the worst first.

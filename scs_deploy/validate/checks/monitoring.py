@@ -17,7 +17,7 @@ DEADLINE = 240
 
 @check("monitoring")
 def monitoring(region: Region) -> Outcome:
-    """Prometheus reads the metrics of all services on all hosts, and its alerts arrive at Alertmanager."""
+    """Each Prometheus reads the metrics of all services on all hosts, and alerts arrive at each Alertmanager."""
     described = region.description
     try:
         servers = Monitoring(described, remote.runner_in(described))
@@ -27,7 +27,9 @@ def monitoring(region: Region) -> Outcome:
     problems: list[str] = []
 
     def look() -> bool:
-        problems[:] = _problems(servers, wanted)
+        problems[:] = [
+            f"{p} (as {host} sees it)" for host, own in servers.each().items() for p in problems_of(own, wanted)
+        ]
         return not problems
 
     if not measure.until(look, DEADLINE, 5):
@@ -35,7 +37,11 @@ def monitoring(region: Region) -> Outcome:
     return Outcome(f"{len(wanted)} targets")
 
 
-def _problems(servers: Monitoring, wanted: set[tuple[str, str]]) -> list[str]:
+def problems_of(servers: Monitoring, wanted: set[tuple[str, str]]) -> list[str]:
+    """What the servers of a host do not see, or do not tell.
+
+    :param wanted: job and host of each target
+    """
     try:
         targets = {(t.job, t.host): t for t in servers.targets()}
         alerts = servers.alerts()
