@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.desired.endpoints import endpoints
@@ -79,25 +80,16 @@ class AlertWatch:
         :raises ScsError: no Alertmanager answers
         """
         self._until = datetime.now(UTC) + after
-        failed: list[ScsError] = []
-        for number in range(len(self._silences)):
-            try:
-                self._last_until(number)
-            except ScsError as error:
-                failed.append(error)
-        for identifier in self._earlier:
-            try:
-                self._monitoring.end_silence(identifier)
-            except ScsError as error:
-                failed.append(error)
-        if failed:
-            raise failed[0]
+        earlier = [partial(self._monitoring.end_silence, i) for i in self._earlier]
+        _each([*self._lasting(), *earlier])
 
     def _prolong(self) -> None:
         if self._until - datetime.now(UTC) < LENGTH / 2:
             self._until = datetime.now(UTC) + LENGTH
-            for number in range(len(self._silences)):
-                self._last_until(number)
+            _each(self._lasting())
+
+    def _lasting(self) -> list[Callable[[], None]]:
+        return [partial(self._last_until, n) for n in range(len(self._silences))]
 
     def _last_until(self, number: int) -> None:
         """Have a silence last until `_until`. Alertmanager makes another one of it, whose id only its answer tells."""
@@ -107,6 +99,21 @@ class AlertWatch:
     def _silence(self, matchers: Mapping[str, str], identifier: str = "") -> str:
         now = datetime.now(UTC)
         return self._monitoring.silence(matchers, now, self._until, process.owner(), self._comment, identifier)
+
+
+def _each(requests: Iterable[Callable[[], None]]) -> None:
+    """Make all requests, whichever fail.
+
+    :raises ScsError: the first failure
+    """
+    failed: list[ScsError] = []
+    for request in requests:
+        try:
+            request()
+        except ScsError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 def _key(alert: Alert) -> tuple[tuple[str, str], ...]:

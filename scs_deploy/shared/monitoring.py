@@ -191,20 +191,16 @@ def of_services(services: Iterable[str], **labels: str) -> list[dict[str, str]]:
 
     :param labels: further ones that they must have, as in `Silence`
     """
-    names = sorted(services)
+    names = list(services)
     own = [n for n in names if n not in ABOUT_HOSTS]
-    found = [{**labels, "container_service": _any(names)}] if names else []
-    return [*found, {**labels, "service": _any(own)}] if own else found
+    found = [{**labels, "container_service": any_of(names)}] if names else []
+    return [*found, {**labels, "service": any_of(own)}] if own else found
 
 
 def any_of(names: Iterable[str]) -> str:
-    """A matcher for each of these names."""
-    return _any(sorted(names))
-
-
-def _any(names: Sequence[str]) -> str:
-    # names of hosts, services and endpoints hold nothing that is special in a regular expression
-    return names[0] if len(names) == 1 else "~" + "|".join(names)
+    """What a label must be that is any of these names. They hold nothing that is special in a regular expression."""
+    ordered = sorted(names)
+    return ordered[0] if len(ordered) == 1 else "~" + "|".join(ordered)
 
 
 def check_names(region: Region, named: Mapping[str, str]) -> None:

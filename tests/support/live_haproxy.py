@@ -30,6 +30,27 @@ def docker(*words: str) -> str:
 needs_haproxy = needs(IMAGE)
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """Answers a POST as a GET, and logs nothing."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        raise NotImplementedError
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def served(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    """A server on loopback, at work on a port of its own."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return server
+
+
 class Web:
     """A web server; `/slow` answers when it is released."""
 
@@ -38,7 +59,7 @@ class Web:
         self.release = threading.Event()
         self.busy = threading.Event()
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             def do_GET(self) -> None:
                 if self.path == "/slow":
                     web.busy.set()
@@ -47,16 +68,8 @@ class Web:
                 self.end_headers()
                 self.wfile.write(name.encode())
 
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self.do_GET()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = served(Handler)
         self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
         self.release.set()

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+import select
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -26,7 +28,8 @@ STATS = {
     "memory_stats": {"usage": 300_000_000, "stats": {"inactive_file": 100_000_000}},
 }
 
-Start = Callable[[], AbstractContextManager[None]]
+Start = Callable[[], AbstractContextManager[IO[str]]]
+"""Gives what the program says on stderr."""
 
 
 @pytest.fixture
@@ -49,11 +52,11 @@ def start(engine: FakeEngine, tmp_path: Path) -> Start:
         program = program.replace(f'"{old}', f'"{new}')
 
     @contextmanager
-    def run() -> Iterator[None]:
+    def run() -> Iterator[IO[str]]:
         with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as process:
-            yield
-            process.kill()
             assert process.stderr
+            yield process.stderr
+            process.kill()
             assert process.stderr.read() == ""
 
     return run
@@ -121,8 +124,8 @@ def test_without_an_engine_the_last_samples_stay(start: Start, engine: FakeEngin
         eventually(lambda: bool(samples(tmp_path)))
     before = samples(tmp_path)
     engine.socket.rename(tmp_path / "gone")
-    with pytest.raises(AssertionError, match="no metrics: "), start():
-        time.sleep(1)
+    with pytest.raises(AssertionError, match="no metrics: "), start() as said:
+        select.select([said], [], [], 20)
     assert samples(tmp_path) == before
 
 

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from scs_deploy.desired import metrics, resolve
 from scs_deploy.secrets import issuing
 from scs_deploy.secrets.issuing import Leaf, Wanted
 from tests.conftest import dummy_region
-from tests.support.live_haproxy import needs_haproxy
+from tests.support.live_haproxy import Quiet, needs_haproxy, served
 from tests.support.live_ingress import Proxy
 from tests.support.peer_hosts import free_port
 
@@ -30,25 +29,17 @@ class Exporter:
     """Answers every request with its container's name, method and URL."""
 
     def __init__(self, name: str) -> None:
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet, BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(f"{name} {self.command} {self.path}".encode())
 
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                self.do_GET()
-
             def do_DELETE(self) -> None:
                 self.do_GET()
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = served(Handler)
         self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
 
 class Door:
