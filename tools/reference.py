@@ -191,7 +191,7 @@ def recipe_page() -> str:
         "`images/<name>.yml` says what is in one image. The image's name is its file's, unless the release "
         "names another recipe for it."
     )
-    body = model(recipe.Recipe) + model(release.Suite) + model(recipe.File)
+    body = model(recipe.Recipe) + model(release.Suite) + model(recipe.GoModule) + model(recipe.File)
     for name in sorted(p.stem for p in (paths.root() / "releases").glob("*.yml")):
         found = release.load_release(name)
         body += [f"## Images of release {name}", "", found.description + ".", ""]

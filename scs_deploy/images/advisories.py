@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from scs_deploy.base.errors import ScsError
 from scs_deploy.images import apt
 from scs_deploy.images.difference import Advisory, ImageChange
-from scs_deploy.images.packages import PYPI
+from scs_deploy.images.packages import elsewhere
 from scs_deploy.images.workbench import Workbench
 
 NAMES = re.compile(r"\b(?:DSA[- ]\d+(?:-\d+)?|CVE-\d{4}-\d{4,})")
@@ -38,9 +38,7 @@ fi
 
 def updates(changes: Iterable[ImageChange]) -> dict[tuple[str, str], str]:
     """(package, new version): old version, of all upgraded Debian packages."""
-    return {
-        (p.name, p.new): p.old for c in changes for p in c.packages if p.old and p.new and not p.name.startswith(PYPI)
-    }
+    return {(p.name, p.new): p.old for c in changes for p in c.packages if p.old and p.new and not elsewhere(p.name)}
 
 
 def ask(bench: Workbench, wanted: dict[tuple[str, str], str]) -> dict[tuple[str, str], Advisory]:

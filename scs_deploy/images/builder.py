@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from scs_deploy.base.errors import ScsError
 from scs_deploy.environment.option_lists import OptionList
-from scs_deploy.images import apt, base, options, python
+from scs_deploy.images import apt, base, go, options, python
 from scs_deploy.images import packages as pkg
 from scs_deploy.images.events import Event, OnEvent, State, ignore
 from scs_deploy.images.packages import Package
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 WORKERS = 2
 """Concurrent builds: one installs while another downloads or commits. More would only compete for the disk."""
 
-LIST = f"{apt.DPKG_QUERY}\n{python.QUERY}"
+LIST = f"{apt.DPKG_QUERY}\n{python.QUERY}{go.LIST}"
 """Script that prints all packages of an image."""
 
 LABEL_IMAGE, LABEL_RELEASE, LABEL_INPUTS, LABEL_RECIPE = "scs.image", "scs.release", "scs.inputs", "scs.recipe"
@@ -209,8 +209,8 @@ class Builder:
             bench.shell(apt.FASTER, what="libeatmydata")
             if self.release.python and not self.recipes[name].suites:
                 bench.shell(python.FETCH, what="pip")
-                if self.ca_bundle:
-                    bench.write((File(path=python.BUNDLE, content=self.ca_bundle.read_text(encoding="utf-8")),))
+            if self.ca_bundle:
+                bench.write((File(path=python.BUNDLE, content=self.ca_bundle.read_text(encoding="utf-8")),))
             fingerprint = bench.shell(apt.FINGERPRINT, what="fingerprint of the lists").strip()
             self.fingerprints[name] = fingerprint
             question = _question(name, fingerprint, "")
@@ -241,9 +241,12 @@ class Builder:
         with Workbench(self.engine, parent.image_id, name, self.volume_of(name), log) as bench:
             if self.find or self.engine.images.list(filters={"label": f"{LABEL_IMAGE}={name}"}):
                 self._say(name, "resolve packages")
-                packages = apt.parse_simulation(
-                    bench.shell(apt.install(recipe.packages, "--simulate"), what="resolve packages")
-                )
+                packages = {
+                    **apt.parse_simulation(
+                        bench.shell(apt.install(recipe.packages, "--simulate"), what="resolve packages")
+                    ),
+                    **self._compiler(bench, recipe),
+                }
                 inputs = inputs_hash(key, parent.inputs, packages)
                 if reused := self._reuse(name, inputs, start):
                     self._resolved[question] = packages
@@ -263,6 +266,7 @@ class Builder:
         self._say(name, "install")
         bench.shell(apt.PRELOAD + apt.install(recipe.packages, "--no-download"), what="apt-get install")
         self._python(bench, name)
+        self._go(bench, recipe)
         passwd, _, group = bench.shell("cat /etc/passwd; echo; cat /etc/group", what="users").partition("\n\n")
         if wrong := users.differences(passwd, group, self.users_of(name)):
             raise ScsError(f"image {name}: a package changed fixed IDs: {'; '.join(wrong)}", "see images/users.yml")
@@ -273,7 +277,8 @@ class Builder:
         compile_all = apt.COMPILE + (python.COMPILE if recipe.python else "")
         bench.shell(compile_all + apt.CLEAN, what="compile and clean up")
         packages = pkg.parse(bench.shell(LIST, what="list packages"))
-        own = pkg.debian(pkg.own(packages, self.packages(recipe.parent)))
+        # updates of Go's own library are in programs only after they were compiled again
+        own = {**pkg.debian(pkg.own(packages, self.packages(recipe.parent))), **self._compiler(bench, recipe)}
         inputs = inputs_hash(key, parent.inputs, own)
         self._say(name, "commit")
         image_id = bench.commit(f"scs/{name}", self.version(name), self._config(name, inputs, key, len(packages)))
@@ -300,6 +305,20 @@ class Builder:
             bench.shell(python.INSTALL, what="pip install", environment=python.environment(bool(self.ca_bundle)))
         if recipe.system_site_packages:
             bench.shell(python.SYSTEM_SITE_PACKAGES, what="virtualenv")
+
+    def _compiler(self, bench: Workbench, recipe: Recipe) -> dict[str, str]:
+        """package: version of the compiler that the image's programs are built with; empty: none is."""
+        return go.parse_compiler(bench.shell(go.ASK, what="version of Go")) if recipe.go else {}
+
+    def _go(self, bench: Workbench, recipe: Recipe) -> None:
+        """Compile and install the image's Go programs."""
+        if recipe.go:
+            self._say(recipe.name, "download Go")
+            bench.shell(go.FETCH, what="Go")
+        for module in recipe.go:
+            self._say(recipe.name, f"compile {module.module}")
+            what = f"{module.module} {module.version}"
+            bench.shell(go.build(module), what=what, environment=go.environment(bool(self.ca_bundle)))
 
     def _reuse(self, name: str, inputs: str, start: float) -> Built | None:
         if present := self._adopt(name, LABEL_INPUTS, inputs):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packages of an image, from its dpkg database and from the metadata of its virtualenv."""
+"""The packages of an image: from its dpkg database, of its virtualenv, and the modules in its Go programs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import NamedTuple
 PYPI = "pypi:"
 """Prefix of Python packages, because Debian can have a package with the same name."""
 
+GO = "go:"
+"""Prefix of modules that are compiled into Go programs."""
+
 
 class Package(NamedTuple):
-    """One installed package from Debian, or from PyPI if its name starts with `pypi:`."""
+    """One package: from Debian, or from elsewhere if its name starts with PYPI or GO."""
 
     name: str
     version: str
@@ -21,7 +24,7 @@ class Package(NamedTuple):
 
 
 def parse(output: str) -> tuple[Package, ...]:
-    """Parse the output of apt.DPKG_QUERY and python.QUERY. Returns the installed packages, sorted."""
+    """Parse the output of apt.DPKG_QUERY, python.QUERY and go.LIST. Returns the installed packages, sorted."""
     rows = (line.split("\t") for line in output.splitlines())
     return tuple(sorted(Package(*row[1:]) for row in rows if len(row) == 6 and row[0].startswith("ii")))
 
@@ -44,4 +47,9 @@ def own(packages: Iterable[Package], parent: Iterable[Package]) -> dict[str, str
 
 def debian(versions: Mapping[str, str]) -> dict[str, str]:
     """Only the packages from Debian."""
-    return {name: version for name, version in versions.items() if not name.startswith(PYPI)}
+    return {name: version for name, version in versions.items() if not elsewhere(name)}
+
+
+def elsewhere(name: str) -> bool:
+    """Whether Debian knows nothing of a package of this name."""
+    return name.startswith((PYPI, GO))

@@ -31,6 +31,22 @@ class File(Model):
     mode: str = Field(default="0644", pattern="^0[0-7]{3}$", description="octal permissions")
 
 
+class GoModule(Model):
+    """A Go module, of which an image has programs."""
+
+    module: str = Field(pattern=r"^[a-zA-Z0-9.~_/-]+$", description="path of the module")
+    version: str = Field(pattern=r"^v[0-9][a-zA-Z0-9.+-]*$", description="its version")
+    sum: str = Field(
+        pattern=r"^h1:[A-Za-z0-9+/]{43}=$", description="hash of the module's archive, as `go.sum` files have it"
+    )
+    programs: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")], Annotated[str, Field(pattern=r"^\./")]] = (
+        Field(min_length=1, description="name in /usr/local/bin: package of the module, e.g. `./cmd/name`")
+    )
+    variables: dict[
+        Annotated[str, Field(pattern=r"^[a-zA-Z0-9.~_/-]+$")], Annotated[str, Field(pattern=r"^[a-zA-Z0-9.+_-]*$")]
+    ] = Field(default_factory=dict, description="values of string variables, by path and name: versions that are shown")
+
+
 class Recipe(Model):
     """The keys of a recipe."""
 
@@ -52,6 +68,11 @@ class Recipe(Model):
     )
     system_site_packages: bool = Field(
         default=False, description="also make Debian's Python packages available in the virtualenv, after its own"
+    )
+    go: tuple[GoModule, ...] = Field(
+        default=(),
+        description="programs that Debian lacks, compiled with the compiler of the image's suites; `go.sum` in the "
+        "module pins what they consist of",
     )
     files: tuple[File, ...] = Field(default=(), description="written before the packages are installed")
     run: tuple[str, ...] = Field(
@@ -163,8 +184,10 @@ def recipe_key(
     if not recipe.python:
         # keeps the keys that images of Debian packages had before recipes could name Python packages
         del content["python"], content["system_site_packages"]
-    # likewise before recipes could have suites
+    # likewise before recipes could have suites and Go modules
     del content["suites"]
+    if not recipe.go:
+        del content["go"]
     parts = [
         FORMAT,
         content,

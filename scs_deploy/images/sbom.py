@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from scs_deploy.images.packages import PYPI, Package
+from scs_deploy.images.packages import GO, PYPI, Package
 
 
 def document(
@@ -64,6 +64,9 @@ def _package(package: Package, licenses: Iterable[str]) -> dict[str, Any]:
     if package.name.startswith(PYPI):
         name, kind, file = package.source, "pypi", "package metadata"
         origin = {"sourceInfo": "from the Python Package Index"}
+    elif package.name.startswith(GO):
+        name, kind, file = package.source, "golang", "module"
+        origin = {"sourceInfo": "compiled into a program of this image"}
     else:
         name, kind, file = package.name, "deb", "debian/copyright"
         source = f"built from Debian source package {package.source} {package.source_version}"
@@ -95,4 +98,6 @@ def _purl(package: Package) -> str:
     version = quote(package.version, safe=":~.-")
     if package.name.startswith(PYPI):
         return f"pkg:pypi/{package.source}@{version}"
+    if package.name.startswith(GO):
+        return f"pkg:golang/{package.source.lower()}@{version}"
     return f"pkg:deb/debian/{quote(package.name, safe='.-')}@{version}?arch={package.architecture}"
