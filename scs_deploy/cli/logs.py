@@ -1,51 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`scs logs`: the logs of containers on all their hosts, in one stream."""
+"""`scs logs`: the logs of containers on all their hosts, in one stream; from the log stores, or from the hosts."""
 
 from __future__ import annotations
 
-import heapq
 import json
 import re
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import repeat
-from queue import SimpleQueue
-from threading import Thread
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.since import since
 from scs_deploy.base.words import Words
-from scs_deploy.cli._options import EnvironmentOption
+from scs_deploy.cli._options import EnvironmentOption, JsonOption, errors
 from scs_deploy.cli._region import load_for_reading
-from scs_deploy.environment.environment import Environment
-from scs_deploy.inventory.model import Host
-from scs_deploy.inventory.ssh import ssh_command
-from scs_deploy.region.region import Region
-from scs_deploy.spec.catalog import close_matches
+from scs_deploy.engine.container_logs import Reader, by_time, interleave, is_unit, select
 
-PROGRAM = paths.layer("core") / "files" / "container_log.py"
-"""Prints a log on its host."""
-
-LOGS = "/var/log/scs"
-"""Where hosts keep the log of a container that was replaced."""
+if TYPE_CHECKING:
+    from scs_deploy.shared.log_store import Line
 
 
-@dataclass(frozen=True)
-class Source:
-    """A container on a host."""
+class Origin(Words):
+    """Where lines are read."""
 
-    host: Host
-    container: str
-
-    def __str__(self) -> str:
-        return f"{self.host.name}/{self.container}"
+    AUTO = "auto"
+    STORE = "store"
+    HOSTS = "hosts"
 
 
 class Level(Words):
@@ -65,7 +49,7 @@ Lines = Annotated[
         "-n",
         min=0,
         help="Number of lines to show of each container, from the end: of those that the other options select. "
-        "Default: 100; with --since, all.",
+        "Default: 100; with --since, all. From the log stores: of all together.",
     ),
 ]
 Since = Annotated[
@@ -90,11 +74,18 @@ AtLeast = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add `scs logs`."""
-    app.command(epilog="Example: scs logs nova --since 2h --level warning --grep 'req-4f6|timed out'")(logs)
+    app.command(epilog="Examples: scs logs nova --since 2h --level warning; scs logs --request-id ID --since 1d")(logs)
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="SERVICE|CONTAINER", help="A service stands for all its containers.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SERVICE|CONTAINER|UNIT]",
+            help="A service stands for all its containers; a systemd unit, e.g. docker.service, or kernel, is of the "
+            "hosts' journal. Default: everything.",
+        ),
+    ] = None,
     environment: EnvironmentOption = None,
     host: Annotated[str | None, typer.Option("--host", help="Only this host.")] = None,
     follow: Annotated[
@@ -105,6 +96,18 @@ def logs(
     end: Until = None,
     grep: Grep = "",
     level: AtLeast = None,
+    request: Annotated[
+        str, typer.Option("--request-id", metavar="ID", help="Only lines about this request, of all services.")
+    ] = "",
+    origin: Annotated[
+        Origin,
+        typer.Option(
+            "--from",
+            metavar="auto|store|hosts",
+            help="Read the log stores or the hosts. auto: the stores without a name, with --request-id and for units; "
+            "if they do not answer, the hosts.",
+        ),
+    ] = Origin.AUTO,
     timestamps: Annotated[
         bool, typer.Option("--timestamps", "-t", help="Print the time (UTC) at which each line was written.")
     ] = False,
@@ -112,14 +115,37 @@ def logs(
         bool,
         typer.Option("--previous", "-p", help="Show the log of the container that the last upgrade or apply replaced."),
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show the log of a container, or of all containers of a service, on all their hosts.
+    """Show the log of a container, of all containers of a service, or of everything, on all hosts.
 
-    Lines of several containers are sorted by time and prefixed with their host and container. Hosts filter their lines
-    themselves: only what is shown crosses the network.
+    Lines of several containers are sorted by time and prefixed with their host and container. What filters is where the
+    lines are: only what is shown crosses the network.
     """
     wanted = asked(lines, begin, end, grep, level, follow, previous)
+    here = [option for option, given in (("--follow", follow), ("--previous", previous)) if given]
+    if here and (origin is Origin.STORE or request or name is None):
+        reason = "--from store" if origin is Origin.STORE else "--request-id" if request else "no name"
+        raise RefusedError(f"{here[0]} cannot be combined with {reason}: it reads a container on its hosts", "name one")
+    if request and not re.fullmatch(r"[\w.-]+", request):
+        raise RefusedError(
+            f"--request-id {request}: not the id of a request", "e.g. req-7db7fb16-fc02-4505-82df-54b210c649ac"
+        )
     region = load_for_reading(environment)
+    show = _Printer(as_json, timestamps, region.catalog.owner)
+    if origin is Origin.STORE or (origin is Origin.AUTO and not here and (name is None or request or is_unit(name))):
+        from scs_deploy.cli import _log_store
+
+        search = _log_store.search(region, name, host, level, request, grep, wanted)
+        try:
+            for found in _log_store.find(region, search):
+                show(found.time, found.host, found.container or found.service, found.text, found)
+            return
+        except ScsError as error:
+            if origin is Origin.STORE or (name and is_unit(name)):
+                raise
+            errors.print(f"[yellow]reading the hosts: {escape(str(error.message))}[/]")
+    wanted["request"] = request
     sources = select(region, name, host)
     with ExitStack() as stack:
         readers = [Reader(region.environment, source, wanted) for source in sources]
@@ -127,12 +153,39 @@ def logs(
             # an SSH client must not outlive an interrupted `scs logs -f`
             stack.callback(reader.stop)
         streams = [reader.lines() for reader in readers]
-        for index, line in _interleave(streams) if follow else _by_time(streams):
-            prefix = f"{sources[index]} | " if len(sources) > 1 else ""
+        show.named = len(sources) > 1 or bool(sources[0].others)
+        for index, line in interleave(streams) if follow else by_time(streams):
             time, _, text = line.partition(" ")
-            print(f"{prefix}{time} {text}" if timestamps else f"{prefix}{text}", flush=follow)
+            container = sources[index].container
+            if sources[index].others:
+                container, _, text = text.partition(" ")
+            show(time, sources[index].host.name, container, text)
         for reader in readers:
             reader.check()
+
+
+class _Printer:
+    """Prints lines, for people or for scripts."""
+
+    def __init__(self, as_json: bool, timestamps: bool, owner: Mapping[str, str]) -> None:
+        self.as_json = as_json
+        self.owner = owner
+        """container: service"""
+        self.timestamps = timestamps
+        self.named = True
+        """lines of more than one container: each says whose it is"""
+
+    def __call__(self, time: str, host: str, container: str, text: str, line: Line | None = None) -> None:
+        if self.as_json:
+            service = self.owner.get(container, "")
+            known = {
+                "time": time, "host": host, "service": service, "container": container, "level": "", "text": text,
+                "fields": {},
+            }  # fmt: skip
+            print(json.dumps(line.model_dump() if line else known, ensure_ascii=False), flush=True)
+            return
+        prefix = f"{host}/{container} | " if self.named else ""
+        print(f"{prefix}{time} {text}" if self.timestamps else f"{prefix}{text}", flush=True)
 
 
 def asked(
@@ -165,117 +218,3 @@ def asked(
 def _stamp(time: datetime | None) -> str:
     """A time as the engine writes it."""
     return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}000Z" if time else ""
-
-
-def select(region: Region, name: str, host: str | None) -> list[Source]:
-    """The containers, with their hosts, that `name` stands for.
-
-    :raises RefusedError: the service, container or host does not exist, or the service does not run on the host
-    """
-    catalog, inventory = region.catalog, region.inventory
-    if name in catalog.services:
-        service, containers = name, list(catalog.services[name].containers)
-        if name in containers:
-            # a service's name stands for all its containers, also if one of them has the same name
-            containers.sort(key=lambda c: c != name)
-    elif name in catalog.owner:
-        service, containers = catalog.owner[name], [name]
-    else:
-        catalog.refuse_left_out(name)
-        raise RefusedError(
-            f"no service or container '{name}'",
-            close_matches(name, [*catalog.services, *catalog.owner], catalog.services),
-        )
-    if host is not None and host not in inventory.hosts:
-        raise RefusedError(f"no host '{host}'", close_matches(host, inventory.hosts))
-    sources = [
-        Source(member, container)
-        for container in containers
-        for member in region.hosts_of(service, container)
-        if host in (None, member.name)
-    ]
-    if not sources:
-        raise RefusedError(f"{name} does not run on {host or 'any host'}", "scs inventory show")
-    return sources
-
-
-class Reader:
-    """Reads one log on one host."""
-
-    def __init__(self, environment: Environment, source: Source, wanted: Mapping[str, Any]) -> None:
-        self.source = source
-        self.previous = bool(wanted["previous"])
-        self.other: list[str] = []
-        file = f"{LOGS}/{source.container}.log.1" if self.previous else ""
-        argument = json.dumps({**wanted, "container": source.container, "file": file})
-        program = PROGRAM.read_text(encoding="utf-8")
-        command = ["python3", "-c", program, argument]
-        ssh, *arguments = ssh_command(environment, source.host, command, terminal=False)
-        self.process = subprocess.Popen(
-            [ssh, "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
-
-    def lines(self) -> Iterator[str]:
-        """The log's lines, each beginning with its time. Other output is kept for `check`."""
-        assert self.process.stdout is not None
-        for text in self.process.stdout:
-            stamp = text.partition(" ")[0].rstrip()
-            if stamp.endswith("Z") and stamp[:4].isdigit():
-                yield text.rstrip("\n")
-            else:
-                self.other.append(text.strip())
-
-    def check(self) -> None:
-        """Wait for the command to end.
-
-        :raises ScsError: the host is unreachable, or has no such container
-        """
-        _, error = self.process.communicate()
-        code = self.process.returncode
-        if code == 255:
-            host = self.source.host
-            raise ScsError(f"{host.name} ({host.address}): unreachable over SSH: {' '.join(error.split())}")
-        if code:
-            message = " ".join(self.other) or f"reading its log failed with exit code {code}"
-            missing = "if the file is missing, no run has replaced it yet"
-            raise ScsError(
-                f"{self.source}: {message}", missing if self.previous else f"scs apply {self.source.container}"
-            )
-
-    def stop(self) -> None:
-        """Terminate the command if it still runs."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait()
-
-
-def _by_time(streams: list[Iterator[str]]) -> Iterable[tuple[int, str]]:
-    # Docker's timestamps have a fixed width, so they sort as text
-    numbered = [zip(repeat(index), stream, strict=False) for index, stream in enumerate(streams)]
-    return heapq.merge(*numbered, key=lambda item: item[1].partition(" ")[0])
-
-
-def _interleave(streams: list[Iterator[str]]) -> Iterator[tuple[int, str]]:
-    """Lines of all streams in the order in which they arrive, until every stream has ended."""
-    queue: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
-
-    def read(index: int, stream: Iterator[str]) -> None:
-        for line in stream:
-            queue.put((index, line))
-        queue.put((index, None))
-
-    for index, stream in enumerate(streams):
-        Thread(target=read, args=(index, stream), daemon=True).start()
-    left = len(streams)
-    while left:
-        index, line = queue.get()
-        if line is None:
-            left -= 1
-        else:
-            yield index, line

@@ -182,7 +182,7 @@ class Monitoring:
             code, output = self._run(host, container, (*CURL, *words, url))
             if code == 0:
                 return json.loads(output) if output.strip() else {}
-            said = said or f"{host}: {_last(output)}"
+            said = said or f"{host}: {last(output)}"
         raise ScsError(f"no {container} answers: {said}", f"scs status {container}")
 
 
@@ -229,7 +229,8 @@ def check_names(region: Region, named: Mapping[str, str]) -> None:
 CURL = ("curl", "--fail", "--silent", "--show-error", "--max-time", "20", "--globoff")
 
 
-def _last(output: str) -> str:
+def last(output: str) -> str:
+    """The last line of what a command printed."""
     lines: Sequence[str] = output.strip().splitlines()
     return lines[-1] if lines else "no answer"
 

@@ -25,8 +25,8 @@ from tests.fault.prober import OBJECTS, PROBES, Prober
 
 LONGEST_GAP = 15
 """Seconds: the API answers again after the loss of a node."""
-MEMBERSHIP = 120
-"""Seconds: everything is a member again after the return of a node."""
+MEMBERSHIP = 300
+"""Seconds: everything is a member again after the return of a node. Its 40 processes start on a share of two cores."""
 STORAGE = 300
 """Seconds from then on: Ceph has all copies of all data, and nothing to complain about."""
 GUEST = os.environ.get("SCS_FAULT_GUEST", "1") != "0"

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check that monitoring sees the whole region, and that alerts arrive."""
+"""Check that monitoring sees the whole region, that alerts arrive, and that logs are kept."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.desired import metrics
 from scs_deploy.engine import remote
+from scs_deploy.shared.log_store import LogStore
 from scs_deploy.shared.monitoring import WATCHDOG, Monitoring
 from scs_deploy.validate import measure
 from scs_deploy.validate.region import Region
 from scs_deploy.validate.registry import CheckFailedError, NotApplicableError, Outcome, check
+
+FRESH = timedelta(minutes=10)
+"""A host always writes something in this time: health checks, timers, the engine."""
 
 DEADLINE = 240
 """Seconds: Prometheus has just started, reads its targets every 30 s, and an alert takes a minute to arrive."""
@@ -35,6 +41,42 @@ def monitoring(region: Region) -> Outcome:
     if not measure.until(look, DEADLINE, 5):
         raise CheckFailedError("; ".join(problems[:5]))
     return Outcome(f"{len(wanted)} targets")
+
+
+@check("logs")
+def logs(region: Region) -> Outcome:
+    """Each log store gets the lines of all hosts."""
+    described = region.description
+    try:
+        stores = LogStore(described, remote.runner_in(described))
+    except RefusedError:
+        raise NotApplicableError("the region has no monitoring") from None
+    wanted, begin = set(described.inventory.hosts), datetime.now(UTC)
+    problems: list[str] = []
+
+    def look() -> bool:
+        try:
+            problems[:] = late(stores.newest(), wanted, begin - FRESH)
+        except ScsError as error:
+            problems[:] = [str(error)]
+        return not problems
+
+    if not measure.until(look, DEADLINE, 5):
+        raise CheckFailedError("; ".join(problems[:5]))
+    return Outcome(f"{len(wanted)} hosts in {len(stores.hosts)} stores")
+
+
+def late(newest: dict[str, dict[str, str]], wanted: set[str], since: datetime) -> list[str]:
+    """Hosts of which a store has nothing new.
+
+    :param newest: store's host: {host: time of its newest line}
+    """
+    return [
+        f"the log store on {store} has no lines of {host}" + (f" since {times[host]}" if host in times else "")
+        for store, times in newest.items()
+        for host in sorted(wanted)
+        if host not in times or datetime.fromisoformat(times[host]) < since
+    ]
 
 
 def problems_of(servers: Monitoring, wanted: set[tuple[str, str]]) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.cli import logs
+from scs_deploy.engine import container_logs
 from tests.support import node_modules
 from tests.support.images import needs
 from tests.support.live_haproxy import IMAGE, docker
@@ -76,7 +78,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "nova_api").write_text(API)
     for name, text in PREVIOUS.items():
         (tmp_path / f"{name}.log.1").write_text(text)
-    monkeypatch.setattr(logs, "LOGS", str(tmp_path))
+    monkeypatch.setattr(container_logs, "LOGS", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     hosts = {name: host(name) for name in ("one", "two", "down")}
     nova = SimpleNamespace(containers={"nova_api": None, "nova_compute": None})
@@ -104,13 +106,17 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return found
 
 
-def names(found: list[logs.Source]) -> list[str]:
+def names(found: list[container_logs.Source]) -> list[str]:
     return [str(source) for source in found]
 
 
 def test_a_service_is_all_its_containers(context: Any) -> None:
-    assert names(logs.select(context, "nova", None)) == ["one/nova_api", "one/nova_compute", "two/nova_compute"]
-    assert names(logs.select(context, "nova_compute", "two")) == ["two/nova_compute"]
+    assert names(container_logs.select(context, "nova", None)) == [
+        "one/nova_api",
+        "one/nova_compute",
+        "two/nova_compute",
+    ]
+    assert names(container_logs.select(context, "nova_compute", "two")) == ["two/nova_compute"]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +129,7 @@ def test_a_service_is_all_its_containers(context: Any) -> None:
 )
 def test_what_is_not_there_is_refused(context: Any, name: str, on: str | None, message: str) -> None:
     with pytest.raises(RefusedError, match=message):
-        logs.select(context, name, on)
+        container_logs.select(context, name, on)
 
 
 @pytest.mark.parametrize("follow", [False, True])
@@ -252,7 +258,7 @@ def test_a_node_keeps_the_log_of_the_container_before(
     folder = tmp_path / "LOGS"
     file = folder / f"{name}.log.1"
     # the node's folder is one of this test, its engine is the real one
-    monkeypatch.setattr(logs, "LOGS", str(folder))
+    monkeypatch.setattr(container_logs, "LOGS", str(folder))
     (tmp_path / "docker").unlink()
     context.catalog.owner[name] = "nova"
 
@@ -276,3 +282,50 @@ def test_a_node_keeps_the_log_of_the_container_before(
         assert not list(folder.iterdir())
     finally:
         docker("rm", "--force", "--volumes", name)
+
+
+def test_without_a_name_and_without_a_store_each_host_is_read_once(
+    context: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.logs(begin="2025-12-31")
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        "one/nova_api | api first", "one/nova_compute | compute", "two/nova_compute | compute",
+        "one/nova_api | api last",
+    ]  # fmt: skip
+    # a container that was never made, as one of a host that is being deployed, is no error here
+    assert "glance_api" in (tmp_path / "asked").read_text()
+    assert (tmp_path / "asked").read_text().count("#!/usr/bin/python3") == 2
+    assert "reading the hosts: this region keeps no logs" in told.err
+
+
+def test_a_request_is_found_beside_other_words(
+    context: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nova_api").write_text(WARNINGS)
+    logs.logs(request="req-2", grep="slow|broken", as_json=True)
+    (row,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert row == {
+        "time": "2026-01-01T00:00:02.000000000Z", "host": "one", "service": "nova", "container": "nova_api",
+        "level": "", "text": "2026-01-01 00:00:02.000 7 WARNING nova.api [req-2] slow", "fields": {},
+    }  # fmt: skip
+    logs.logs("nova_api", request="req-2", origin=logs.Origin.HOSTS)
+    assert capsys.readouterr().out.endswith("[req-2] slow\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"follow": True}, "--follow cannot be combined with no name"),
+        ({"name": "nova", "previous": True, "origin": logs.Origin.STORE}, "--previous cannot be combined with --from"),
+        ({"name": "nova", "request": "a b"}, "--request-id a b: not the id of a request"),
+        ({"host": "nobody"}, "no host 'nobody'"),
+        ({"name": "nowa", "origin": logs.Origin.STORE}, "no service or container 'nowa'"),
+        ({"name": "nova", "origin": logs.Origin.STORE}, "this region keeps no logs: no host is in group monitoring"),
+        ({"name": "ssh.service"}, "this region keeps no logs"),
+        ({"name": "kernel", "origin": logs.Origin.HOSTS}, "kernel is a unit of the hosts' journal"),
+    ],
+)
+def test_what_the_stores_cannot_be_asked_is_refused(context: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        logs.logs(**options)

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from scs_deploy.desired import metrics
 from scs_deploy.shared.monitoring import WATCHDOG, Monitoring
-from scs_deploy.validate.checks.monitoring import problems_of
+from scs_deploy.validate.checks.monitoring import late, problems_of
 from tests.conftest import dummy_region
 
 REGION = dummy_region("testbed-ha")
@@ -66,3 +67,12 @@ def test_a_job_of_which_nobody_shows_metrics_is_told() -> None:
     down = targets(*(("ceph_mgr", h) for h in ("ha-1", "ha-2", "ha-3")))
     found = problems(servers({h: [ALERT] for h in ("ha-1", "ha-2")}, dict.fromkeys(("ha-1", "ha-2"), down)))
     assert found["ha-1"] == [f"ceph_mgr on {h}: EOF" for h in ("ha-1", "ha-2", "ha-3")]
+
+
+def test_a_host_of_which_a_store_has_nothing_new_is_named() -> None:
+    since = datetime(2026, 12, 1, 7, tzinfo=UTC)
+    fresh, old = "2026-12-01T07:00:01.5Z", "2026-12-01T06:59:59Z"
+    assert late({"ha-1": {"a": fresh, "b": fresh}}, {"a", "b"}, since) == []
+    assert late({"ha-1": {"a": fresh, "b": old}, "ha-2": {"a": fresh}}, {"a", "b"}, since) == [
+        f"the log store on ha-1 has no lines of b since {old}", "the log store on ha-2 has no lines of b",
+    ]  # fmt: skip

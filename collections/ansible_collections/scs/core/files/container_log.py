@@ -5,8 +5,11 @@
 `scs logs` sends this program over SSH: standard library only. Its argument is a JSON object:
 
 - container: its name
+- containers: in place of it, names of several; each line has its container's name behind its time, and those that are
+  not there are left out
 - file: read this file of the engine's JSON lines instead of the container's log, e.g. that of its predecessor
 - since, until: RFC 3339 times in UTC with nine digits of fraction, or empty
+- request: what occurs in a line beside that, or empty
 - grep: a regular expression that occurs in a line, or empty
 - level: the least severe level to print, one of LEVELS, or empty
 - lines: how many of the lines that match to print, from the end; null: all
@@ -67,6 +70,11 @@ class Levels:
         self.continued = False
         """whether the line before was indented: an exception's own line follows"""
 
+    @property
+    def name(self) -> str:
+        """Of the last line's level."""
+        return LEVELS[self.now]
+
     def accept(self, text: str) -> bool:
         """Whether to print a line. One without a level is information."""
         named = level_of(text)
@@ -91,6 +99,8 @@ def filters(asked: dict[str, Any]) -> list[Callable[[str, str], bool]]:
     if asked["level"]:
         levels = Levels(asked["level"])
         chosen.append(lambda _, text: levels.accept(text))
+    if request := asked["request"]:
+        chosen.append(lambda _, text: request in text)
     if asked["grep"]:
         wanted = re.compile(asked["grep"])
         chosen.append(lambda _, text: bool(wanted.search(text)))
@@ -137,13 +147,33 @@ def window(asked: dict[str, Any], until: str) -> list[str]:
     """The engine's own options for a time window and, if nothing else is filtered, the number of lines."""
     options = ["--since", asked["since"]] if asked["since"] else []
     options += ["--until", until] if until else []
-    if asked["lines"] is not None and not (asked["grep"] or asked["level"]):
+    if asked["lines"] is not None and not (asked["grep"] or asked["level"] or asked["request"]):
         options += ["--tail", str(asked["lines"])]
     return options
 
 
+def several(asked: dict[str, Any]) -> int:
+    """Print what was asked for of several containers, by time."""
+    found: list[tuple[str, str, str]] = []
+
+    for name in asked["containers"]:
+
+        def end(lines: Iterator[str], name: str = name) -> None:
+            kept = selected(lines, filters(asked))
+            for line in kept if asked["lines"] is None else deque(kept, maxlen=asked["lines"]):
+                time, _, text = line.partition(" ")
+                if time.endswith("Z"):
+                    found.append((time, name, text))
+
+        engine({**asked, "container": name}, window(asked, asked["until"]), end)
+    show(f"{time} {name} {text}" for time, name, text in sorted(found, key=lambda row: row[0]))
+    return 0
+
+
 def run(asked: dict[str, Any]) -> int:
     """Print what was asked for; returns the exit code."""
+    if asked.get("containers"):
+        return several(asked)
     chosen = filters(asked)
 
     def end(lines: Iterator[str]) -> None:
