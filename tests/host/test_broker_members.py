@@ -19,6 +19,14 @@ Name = rabbit_misc:r(<<"/">>, queue, <<"q">>), Quorum = [{<<"x-queue-type">>, lo
 rabbit_amqqueue:declare(Name, true, false, Quorum, none, <<"scs">>), ok.
 """
 
+DEAD = """
+Dead = rabbit_misc:r(<<"/">>, queue, <<"dead">>), Quorum = [{<<"x-queue-type">>, longstr, <<"quorum">>}],
+{new, Queue} = rabbit_amqqueue:declare(Dead, true, false, Quorum, none, <<"scs">>),
+{Name, _} = amqqueue:get_pid(Queue), Gone = [N || N <- rabbit_nodes:list_members(), N =/= node()],
+[ra:force_delete_server(quorum_queues, {Name, N}) || N <- Gone], ok.
+"""
+"""As a broker leaves a queue that stops while it deletes it: on the others no member is left."""
+
 pytestmark = needs(IMAGE)
 
 
@@ -40,6 +48,25 @@ def running(cluster: Members, host: str) -> int:
 
 def yes(cluster: Members, host: str) -> bool:
     return cluster.gate(host) == (0, "")
+
+
+def queues(cluster: Members, host: str) -> set[str]:
+    names = "[amqqueue:get_name(Q) || Q <- rabbit_amqqueue:list()]"
+    eval_names = f"[io:format('~ts~n', [element(4, N)]) || N <- {names}], ok."
+    return set(cluster.inside(host, *CTL, "eval", eval_names)[1].split()) - {"ok"}
+
+
+def test_queues_without_a_majority_for_ever_are_removed(brokers: Members) -> None:
+    assert brokers.inside("ha-3", *CTL, "eval", DEAD)[1] == "ok"
+    assert queues(brokers, "ha-1") == {"q", "dead"}
+    # the broker that held up the deletion goes; the others see that nothing is left
+    brokers.stop("ha-3")
+    eventually(lambda: queues(brokers, "ha-1") == {"q"}, 180)
+    assert "removed dead queue 'dead' in vhost '/'" in brokers.log("ha-1") + brokers.log("ha-2")
+    brokers.start("ha-3")
+    eventually(lambda: running(brokers, "ha-3") == 3, 180)
+    assert queues(brokers, "ha-3") == {"q"}
+    assert brokers.inside("ha-3", *CTL, "eval", f"{QUEUE}")[1] == "ok"
 
 
 def test_what_the_gate_says(brokers: Members) -> None:
