@@ -36,6 +36,7 @@ COMMANDS = (
     "alerts",
     "config",
     "runs",
+    "report",
     "validate",
     "openstack",
     "console",
