@@ -16,6 +16,7 @@ from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.plural import counted
 from scs_deploy.base.since import since
 from scs_deploy.base.times import duration, utc
+from scs_deploy.base.words import Words
 from scs_deploy.cli import _measured as measured
 from scs_deploy.cli._asking import check_terminal, plan_confirmation
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, YesOption, console, errors, print_json
@@ -61,6 +62,13 @@ app = typer.Typer(help="Show, pause, resume and abandon runs.", no_args_is_help=
 def register(parent: typer.Typer) -> None:
     """Add `scs runs`."""
     parent.add_typer(app, name="runs")
+
+
+class Format(Words):
+    """How `scs runs export` prints records."""
+
+    JSONL = "jsonl"
+    OTLP = "otlp"
 
 
 EARLIER = "an earlier scs, which recorded neither its version nor its plan"
@@ -135,6 +143,39 @@ def list_(
         for run in runs
     ]  # fmt: skip
     show_table(console, RUN_COLUMNS, rows)
+
+
+@app.command(epilog="Example: scs runs export --since 7d --format otlp > traces.json")
+def export(
+    run: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Default: all, see --since.")] = None,
+    environment: EnvironmentOption = None,
+    begin: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Only runs since then: 12h, 7d, or a date.")
+    ] = None,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            metavar="jsonl|otlp",
+            help="jsonl: a JSON object on each line, for runs and their steps. otlp: a JSON document with a trace for "
+            "each run, which an OpenTelemetry collector takes at /v1/traces.",
+        ),
+    ] = Format.JSONL,
+) -> None:
+    """Print the records of runs for other tools, the oldest run first. They hold no secrets."""
+    from scs_deploy.state import export as records
+
+    found = load_environment(environment)
+    store = recorded(found)
+    if run and begin:
+        raise RefusedError("--since cannot be combined with RUN", "leave out one of them")
+    chosen = [store.get(one) for one in run] if run else store.list(EVERY, since=since(begin) if begin else None)[::-1]
+    with_steps = ((one, store.steps(one.id)) for one in chosen)
+    if form is Format.OTLP:
+        print_json(records.traces(found.name, with_steps))
+        return
+    for line in records.lines(with_steps):
+        typer.echo(line)
 
 
 @app.command(epilog="Example: scs runs show 6h2k9qw3x")
