@@ -237,7 +237,12 @@ def entry(cursor: int, message: Any, **fields: str) -> str:
 
 def journal_rows(found: Journal, number: int) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
-    eventually(lambda: rows.extend(found.read(number - len(rows))) or len(rows) >= number)
+
+    def enough() -> bool:
+        rows.extend(found.read(number - len(rows)))
+        return len(rows) >= number
+
+    eventually(enough)
     return rows
 
 

@@ -52,10 +52,10 @@ class Stores:
             (folder / f"{name}.crt").write_text(leaf.cert)
             (folder / f"{name}.key").write_text(leaf.key)
         (folder / "ca.crt").write_text(self.authorities["log_writer"].cert)
-        host = REGION.inventory.hosts["ha-1"]
+        there = REGION.inventory.hosts["ha-1"]
         files = resolve.resolve(REGION, "ha-1", {"victorialogs"}).files.values()
         text = next(f.content for f in files if f.name == "logs.cfg")
-        text = text.replace(f"bind {host.management}:9428", f"bind 127.0.0.1:{self.door}")
+        text = text.replace(f"bind {there.management}:9428", f"bind 127.0.0.1:{self.door}")
         text = text.replace("127.0.0.1:9428", f"127.0.0.1:{self.port}")
         self.proxy = Proxy(folder, text.replace("/etc/scs/tls/", f"{folder}/").replace("/run/ingress/", f"{folder}/"))
         self.start()
