@@ -57,17 +57,44 @@ class Alert(Written):
     impact: str = Field(min_length=1, description="what it means for users")
 
 
+class Record(Written):
+    """An entry of `records` in `alerts.yml`: an expression whose value is kept as a series of its own.
+
+    For what several alerts need, and for windows that would be too long to add up with each evaluation.
+
+    https://prometheus.io/docs/prometheus/latest/configuration/recording_rules/
+    """
+
+    record: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*:[a-z][a-z0-9_]*:[a-z][a-z0-9_]*$",
+        description="name of the series: `labels:what:how`, e.g. `proxy:http_requests:rate5m`",
+    )
+    expr: str = Field(min_length=1, description="PromQL")
+    every: Literal["30s", "1m", "2m"] = Field(
+        default="1m", description="how often it is evaluated: long windows more rarely"
+    )
+
+
 class Alerts(Written):
     """The file `alerts.yml`."""
 
+    records: tuple[Record, ...] = Field(default=(), description="evaluated in this order, before the alerts")
     alerts: tuple[Alert, ...] = ()
 
 
 @lru_cache(maxsize=256)
+def load(directory: Path) -> Alerts:
+    """The file of the service in a directory; empty without it.
+
+    :raises RefusedError: an error in it, with file and line
+    """
+    file = directory / FILE
+    return load_model(Alerts, file) if file.is_file() else Alerts()
+
+
 def alerts(directory: Path) -> tuple[Alert, ...]:
     """The alerts of the service in a directory; none without the file.
 
     :raises RefusedError: an error in it, with file and line
     """
-    file = directory / FILE
-    return load_model(Alerts, file).alerts if file.is_file() else ()
+    return load(directory).alerts
