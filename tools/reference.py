@@ -76,6 +76,7 @@ def service_page() -> str:
         Agent,
         metrics.Metrics,
         metrics.Alert,
+        metrics.Record,
         Listener,
         Use,
         Certificate,

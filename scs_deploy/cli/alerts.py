@@ -17,6 +17,7 @@ from scs_deploy.cli._tables import Cell, Column, show_table
 
 if TYPE_CHECKING:
     from scs_deploy.shared.monitoring import Alert, Monitoring
+    from scs_deploy.shared.service_levels import Level
 
 app = typer.Typer(help="Show alerts of the region, and silence those that are expected.", no_args_is_help=True)
 
@@ -37,6 +38,16 @@ SILENCE_COLUMNS = (
     Column("until", key=True),
     Column("by", leave=1),
     Column("comment", leave=2),
+)
+LEVEL_COLUMNS = (
+    Column("endpoint", key=True),
+    Column("service", leave=4),
+    Column("service level", justify="right", leave=1),
+    Column("availability", justify="right"),
+    Column("measured for", justify="right"),
+    Column("budget left", justify="right"),
+    Column("requests/s", justify="right", leave=3),
+    Column("mean response", justify="right", leave=2),
 )
 
 AlertArgument = Annotated[
@@ -154,6 +165,46 @@ def unsilence(identifier: IdArgument, environment: EnvironmentOption = None) -> 
             raise RefusedError(f"no silence '{identifier}' is in force", "scs alerts silences")
         monitoring.end_silence(identifier)
     console.print("[green]ended[/]")
+
+
+@app.command(epilog="Example: scs alerts slo --json")
+def slo(environment: EnvironmentOption = None, as_json: JsonOption = False) -> None:
+    """Show how each endpoint has met its service level in the last 30 days, or for as long as there is data."""
+    from scs_deploy.engine import remote
+    from scs_deploy.shared.monitoring import Monitoring
+    from scs_deploy.shared.service_levels import levels
+
+    region = load_for_reading(environment)
+    with Waiting("asking Prometheus"):
+        found = levels(region, Monitoring(region, remote.runner_in(region)))
+    if as_json:
+        print_json([level.model_dump(mode="json") for level in found])
+    elif found:
+        show_table(console, LEVEL_COLUMNS, map(_level_row, found))
+    else:
+        console.print("no endpoint has been measured yet")
+
+
+def _level_row(level: Level) -> list[Cell]:
+    left, availability = level.budget_left, level.availability
+    return [
+        level.endpoint,
+        level.service,
+        f"{level.objective:g} %",
+        "no requests" if availability is None else f"{availability:.3f} %",
+        _rounded(level.measured_seconds),
+        "" if left is None else Text(f"{left:.0%}", "red" if left < 0 else "yellow" if left < 0.25 else ""),
+        "" if level.requests_per_second is None else f"{level.requests_per_second:.2f}",
+        "" if level.response_seconds is None else f"{1000 * level.response_seconds:.0f} ms",
+    ]
+
+
+def _rounded(seconds: int) -> str:
+    """A length of time in its largest unit."""
+    for unit, name in ((86400, "d"), (3600, "h")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit} {name}"
+    return f"{seconds // 60} min"
 
 
 def _matched(matchers: dict[str, str]) -> str:

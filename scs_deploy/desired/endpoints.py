@@ -54,6 +54,7 @@ class ResolvedEndpoint(Model):
     ingress: int = Field(description="port for load balancers of other hosts, over TLS; 0: they need none")
     health_ingress: int = Field(description="the same of `health_port`")
     container: str
+    slo: float | None = Field(description="percent of requests; None: it has no service level")
     backends: tuple[Backend, ...] = Field(description="sorted by host name")
 
 
@@ -91,6 +92,7 @@ def _endpoint(region: Region, service: Service, name: str, e: Endpoint) -> Resol
         ingress=ingress_of(e.process_port) if e.protocol == "http" else 0,
         health_ingress=ingress_of(e.health_port) if e.protocol == "http" and e.health_port else 0,
         container=container,
+        slo=e.slo if e.slo and e.protocol == "http" else None,
         backends=tuple(Backend(name=h.name, address=h.management, port=e.process_port) for h in hosts),
     )
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -10,10 +11,11 @@ import yaml
 
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import Model
+from scs_deploy.desired import slo
 from scs_deploy.inventory.model import Host
 from scs_deploy.region.region import Region
 from scs_deploy.spec.catalog import close_matches
-from scs_deploy.spec.metrics import FILE, WATCHDOG, Alert, alerts
+from scs_deploy.spec.metrics import FILE, WATCHDOG, Alert, Alerts, load
 from scs_deploy.spec.service import Service
 
 
@@ -57,34 +59,55 @@ def by_container(region: Region) -> dict[str, tuple[Target, ...]]:
 
 
 @lru_cache(maxsize=8)
-def rules(region: Region, without: tuple[str, ...] = ()) -> str:
-    """The alerts of all services of the region as a rule file of Prometheus, a group for each service.
+def rules(region: Region, without: tuple[str, ...] = (), levels: tuple[tuple[str, str], ...] = ()) -> str:
+    """The records and alerts of all services of the region as a rule file of Prometheus, in groups for each service.
 
     https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/
 
     :param without: names of alerts that are left out
-    :raises RefusedError: an error in a service's alerts.yml, or `without` names an alert that does not exist
+    :param levels: the setting `prometheus_slo`
+    :raises RefusedError: an error in a service's alerts.yml, `without` names an alert that does not exist, or `levels`
+        is wrong
     """
-    found = {s.name: alerts(s.directory) for s in region.catalog.services.values()}
+    found = {s.name: load(s.directory) for s in region.catalog.services.values()}
+    _check_names(region, found, without)
+    objectives = slo.group(region, dict(levels))
+    groups = [objectives] if objectives else []
+    for name, own in found.items():
+        groups += _records(name, own)
+        if own.alerts:
+            rules = [_rule(region.catalog.services[name], a) for a in own.alerts if a.alert not in without]
+            groups.append({"name": name, "rules": rules})
+    return yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000)
+
+
+def _check_names(region: Region, found: Mapping[str, Alerts], without: tuple[str, ...]) -> None:
+    """:raises RefusedError: two services have the same name for something, or `without` names nothing"""
     owner: dict[str, str] = {}
     for service, own in found.items():
-        for alert in own:
-            if alert.alert in owner:
+        for what, name in [*(("alert", a.alert) for a in own.alerts), *(("record", r.record) for r in own.records)]:
+            if name in owner or name == slo.OBJECTIVE:
                 file = region.catalog.services[service].directory / FILE
-                raise RefusedError(f"{file}: service {owner[alert.alert]} has an alert {alert.alert}, too", "rename it")
-            owner[alert.alert] = service
-    if wrong := [name for name in without if name not in owner]:
-        raise RefusedError(f"prometheus_alerts_off: no alert '{wrong[0]}'", close_matches(wrong[0], owner))
+                other = f"service {owner[name]}" if name in owner else "scs itself"
+                raise RefusedError(f"{file}: {other} has {what} {name}, too", "rename it")
+            owner[name] = service
+    names = [a.alert for own in found.values() for a in own.alerts]
+    if wrong := [name for name in without if name not in names]:
+        raise RefusedError(f"prometheus_alerts_off: no alert '{wrong[0]}'", close_matches(wrong[0], names))
     if WATCHDOG in without:
         raise RefusedError(
             f"prometheus_alerts_off: without {WATCHDOG}, nobody knows whether alerts arrive", "remove it"
         )
-    groups = [
-        {"name": name, "rules": [_rule(region.catalog.services[name], a) for a in own if a.alert not in without]}
-        for name, own in found.items()
-        if own
+
+
+def _records(service: str, own: Alerts) -> list[dict[str, Any]]:
+    """The records of a service, a group for each interval."""
+    by_interval: dict[str, list[dict[str, str]]] = {}
+    for record in own.records:
+        by_interval.setdefault(record.every, []).append({"record": record.record, "expr": record.expr})
+    return [
+        {"name": f"{service}, every {every}", "interval": every, "rules": rules} for every, rules in by_interval.items()
     ]
-    return yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000)
 
 
 def _rule(service: Service, alert: Alert) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class _ServiceScope:
             "guest_dns_servers": partial(resolvers.for_guests, self.region),
             "metrics_of": partial(metrics.of_host, self.region),
             "metrics_by_container": partial(metrics.by_container, self.region),
-            "alert_rules": lambda without: metrics.rules(self.region, tuple(without)),
+            "alert_rules": lambda without, levels: metrics.rules(self.region, tuple(without), tuple(levels.items())),
         }
         return {
             **functions,

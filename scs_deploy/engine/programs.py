@@ -40,6 +40,12 @@ def commands(asked: Sequence[Mapping[str, Any]], together: bool) -> str:
     return _LOADER.format(files=ascii(files), arguments=ascii(arguments))
 
 
+def textfile(path: str, content: str) -> str:
+    """The program that writes a file of metrics on its host; see module_utils/textfile.py."""
+    files = [(f"{_LIBRARY}.textfile", _text("module_utils", "textfile"))]
+    return _LOADER.format(files=ascii(files), arguments=ascii(json.dumps({"path": path, "content": content})))
+
+
 @lru_cache(maxsize=8)
 def _text(kind: str, name: str) -> str:
     return (paths.layer("core") / "plugins" / kind / f"{name}.py").read_text(encoding="utf-8")

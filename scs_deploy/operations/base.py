@@ -18,9 +18,10 @@ from scs_deploy.base.errors import PausedError, RefusedError, ScsError
 from scs_deploy.base.failures import explained
 from scs_deploy.base.model import Model
 from scs_deploy.engine import execute
-from scs_deploy.engine.events import Event, Expected, TaskDone, TaskFailed, TaskStarted, Watch, guarded, ignore
+from scs_deploy.engine.events import Event, Expected, Note, TaskDone, TaskFailed, TaskStarted, Watch, guarded, ignore
 from scs_deploy.environment import sharing
 from scs_deploy.environment.environment import Environment
+from scs_deploy.operations import manager_metrics
 from scs_deploy.plan.change import Change
 from scs_deploy.plan.region import Plan
 from scs_deploy.region.inputs import inputs
@@ -310,9 +311,12 @@ class Operation(ABC, Generic[Request, Planned, Result]):
             session.record.expect(total)
             session.record.plan(self.changes(made))
             return self.carry_out(session, made)
-        with session.recording(lambda store: self._begin(store, made, resumed)):
-            session.record.plan(self.changes(made))
-            return self.carry_out(session, made)
+        try:
+            with session.recording(lambda store: self._begin(store, made, resumed)):
+                session.record.plan(self.changes(made))
+                return self.carry_out(session, made)
+        finally:
+            manager_metrics.push(self.region, lambda why: session.emit(Note(why)))
 
     def changes(self, plan: Planned) -> Iterable[Change]:
         """The changes of a plan, for the record; empty if the plan consists of steps."""

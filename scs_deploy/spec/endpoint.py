@@ -92,6 +92,11 @@ class Endpoint(Written):
         default=False, description="a new member copies data before HAProxy may use it: a roll does not fail for that"
     )
     probe: Probe | None = Field(default=None, description="how runs measure it; absent: they do not")
+    slo: Annotated[float, Field(ge=50, lt=100)] | Literal[False] = Field(
+        default=99.9,
+        description="percent of the requests of 30 days that are to be answered without a server error (5xx); `false`: "
+        "nobody is told of a service level. HTTP only; `prometheus_slo` changes it for a region",
+    )
 
     @property
     def process_port(self) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from scs_deploy.base.errors import RefusedError
 from scs_deploy.base.model import load_model, where
 from scs_deploy.spec import catalog as catalogs
-from scs_deploy.spec import sources
+from scs_deploy.spec import metrics, sources
 from scs_deploy.spec.catalog import Catalog, LeftOut, Taken
 from scs_deploy.spec.complete import complete
 from scs_deploy.spec.service import LAYERS, Service
@@ -48,6 +48,7 @@ def load(folder: Path) -> Catalog:
         return shipped
     # they may change while the process runs: a rollback writes them
     sources.candidates.cache_clear()
+    metrics.load.cache_clear()
     draft = _Draft()
     taken = Taken.of(shipped.services.values())
     for entry in entries:
@@ -93,6 +94,8 @@ def _read(entry: Path, shipped: Catalog) -> Service:
     service = complete(load_model(Service, spec, {"name": entry.name, "directory": entry, "own": True}))
     catalogs.check_cluster(service)
     catalogs.check_sources(service)
+    # also where no host of the region evaluates them
+    metrics.load(entry)
     return service
 
 

@@ -20,7 +20,8 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.base.plural import counted
 from scs_deploy.clusters.galera import backup as physical
-from scs_deploy.engine.events import Stage, TaskDone, Watch
+from scs_deploy.engine.events import Note, Stage, TaskDone, Watch
+from scs_deploy.operations import manager_metrics
 from scs_deploy.operations.backup import crypt, parts, proofs, scratch, source, unpack
 from scs_deploy.operations.backup.manifest import DATABASE, Database, Manifest, Part, Rows
 from scs_deploy.operations.backup.stream import Meter, mebibytes
@@ -120,6 +121,7 @@ def verify(
         uncertain = compare(database, counts)
         rows = sum(counts[n] for n in database.tables)
     proofs.remember(region.environment, backup.id)
+    manager_metrics.push(region, lambda why: watch(Note(why)))
     return Verified(
         backup=backup.id,
         links=tuple(m.id for m in links),

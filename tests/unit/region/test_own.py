@@ -58,6 +58,22 @@ def test_an_own_service_is_like_a_shipped_one(berlin: OwnRegion) -> None:
     assert container.volumes == {"sample_data": (700, 700)}
 
 
+def test_wrong_promql_of_its_alerts_is_refused(berlin: OwnRegion) -> None:
+    """Also in a region without monitoring, before anything changes."""
+    berlin.write_own()
+    berlin.lock()
+    file = berlin.folder / "services" / "sample" / "alerts.yml"
+    alert = "{alert: SampleDown, expr: rate(up) > 0, severity: warning, summary: a, impact: b}"
+    file.write_text(f"alerts:\n  - {alert}\n")
+    said = f"{file}:2: alerts.0.expr: SampleDown: wrong PromQL: expected type matrix"
+    assert said in scs("plan", code=2)[1]
+    # as every command that changes a region does first
+    with pytest.raises(RefusedError, match=said):
+        Region.load("berlin")
+    file.write_text(f"alerts:\n  - {alert.replace('rate(up)', 'up')}\n")
+    assert json.loads(scs("env", "check", "--json")[0])["ok"]
+
+
 def test_its_image_is_one_of_every_release(berlin: OwnRegion) -> None:
     berlin.write_own()
     environment = environments.load("berlin")
