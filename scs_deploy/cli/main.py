@@ -37,6 +37,7 @@ COMMANDS = (
     "config",
     "runs",
     "validate",
+    "serve",
     "openstack",
     "console",
     "version",
