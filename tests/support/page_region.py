@@ -39,6 +39,7 @@ from scs_deploy.state.runs import run_store
 
 NAME = "berlin"
 PASSWORD = "correct horse battery"
+PACKAGES = {"nova-compute": "33.0", "keystone": "27.0"}
 NOW = datetime.now(UTC)
 
 ANNOUNCEMENTS = f"""\
@@ -111,7 +112,7 @@ def describe(folder: Path, hosts: int = 3) -> Path:
     (target / "announcements.yml").write_text(ANNOUNCEMENTS, encoding="utf-8")
     images = load_release(settings["release"]).images
     locked = {
-        n: {"reference": f"scs/{n}", "digest": f"sha256:{i:064x}", "size": 10**8, "packages": {"nova-compute": "33.0", "keystone": "27.0"}}
+        n: {"reference": f"scs/{n}", "digest": f"sha256:{i:064x}", "size": 10**8, "packages": PACKAGES}
         for i, n in enumerate(images)
     }
     lock = {"release": settings["release"], "images": locked}
