@@ -28,7 +28,7 @@ from scs_deploy.base.model import Model, load_yaml
 from scs_deploy.cli import _help as terminal
 from scs_deploy.cli import _outline
 from scs_deploy.cli._outline import Command, Option
-from scs_deploy.environment import cloud, environment, storage
+from scs_deploy.environment import announcements, cloud, environment, storage
 from scs_deploy.images import pins, recipe
 from scs_deploy.inventory import links, synced
 from scs_deploy.inventory import model as inventories
@@ -140,6 +140,18 @@ def cloud_page() -> str:
         "[Offer volumes](../how-to/volumes.md#types-of-volumes)."
     )
     return page("cloud.yml", intro, [line for part in (cloud.Cloud, cloud.VolumeType) for line in model(part)])
+
+
+def announcements_page() -> str:
+    """Keys of announcements.yml."""
+    intro = (
+        "`environments/<name>/announcements.yml` says what the public status page of `scs serve` announces. It is "
+        "optional. How to use it: [Show the region on a page](../how-to/serve.md#the-public-status-page)."
+    )
+    parts: tuple[type[Model], ...] = (
+        announcements.Announcements, announcements.Announcement, announcements.TitleIn, announcements.TextIn,
+    )  # fmt: skip
+    return page("announcements.yml", intro, [line for part in parts for line in model(part)])
 
 
 def inventory_page() -> str:
@@ -330,7 +342,7 @@ def manual() -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page, "environment.md": environment_page, "hosts.md": hosts_page,
     "inventory.md": inventory_page, "netbox.md": netbox_page, "storage.md": storage_page,
-    "cloud.md": cloud_page, "recipe.md": recipe_page,
+    "cloud.md": cloud_page, "announcements.md": announcements_page, "recipe.md": recipe_page,
     "release.md": release_page, "scs.1": manual, "secrets.md": secrets_page, "service.md": service_page,
     "listeners.md": listeners_page,
     "services.md": services_page, "settings.md": settings_page, "validate.md": validate_page,

@@ -18,6 +18,11 @@ from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.files import replace
 
 UNITS = Path("/etc/systemd/system")
+RUNNING = Path("/run/systemd/system")
+"""There while systemd is the machine's init. sd_booted(3)."""
+
+INSTALL = "[Install]"
+"""Section of a unit that starts with the machine."""
 
 KEPT = ("SCS_ROOT", "SCS_ENVIRONMENTS", "DOCKER_HOST")
 """Environment variables of the installing command that its timer's runs need too."""
@@ -71,14 +76,14 @@ def next_elapse(expression: str, what: str, instead: str) -> str:
 
 
 def install(units: Mapping[str, str], instead: str, folder: Path = UNITS) -> list[Path]:
-    """Write units and start the timers among them. Returns the files.
+    """Write units, and start those that are to be started with the machine: timers, or services. Returns the files.
 
     :param units: file name: content
     :param instead: what to run with another scheduler
     :raises RefusedError: systemd is not running, or the user is not root
     :raises ScsError: systemctl failed
     """
-    if not Path("/run/systemd/system").is_dir():
+    if not RUNNING.is_dir():
         raise RefusedError("systemd is not running", f"run `{instead}` with another scheduler, e.g. cron")
     written = []
     try:
@@ -89,20 +94,26 @@ def install(units: Mapping[str, str], instead: str, folder: Path = UNITS) -> lis
     except OSError as error:
         raise RefusedError(f"{folder}: {error.strerror}", "run as root") from None
     _systemctl("daemon-reload")
-    for name in (n for n in units if n.endswith(".timer")):
-        _systemctl("enable", "--now", name)
+    for name in (n for n, text in units.items() if INSTALL in text):
+        if name.endswith(".service"):
+            _systemctl("enable", name)
+            # one that runs already takes its new unit
+            _systemctl("restart", name)
+        else:
+            _systemctl("enable", "--now", name)
     return written
 
 
 def remove(name: str, folder: Path = UNITS) -> list[Path]:
-    """Stop a timer and remove its units, if there are any. Returns the removed files.
+    """Stop a timer or a service and remove its units, if there are any. Returns the removed files.
 
     :param name: of the units, without suffix
     :raises ScsError: systemctl failed
     """
     files = [f for f in (folder / f"{name}{suffix}" for suffix in (".timer", ".service")) if f.exists()]
     if files:
-        _systemctl("disable", "--now", f"{name}.timer")
+        for file in (f for f in files if INSTALL in f.read_text(encoding="utf-8")):
+            _systemctl("disable", "--now", file.name)
         for file in files:
             file.unlink()
         _systemctl("daemon-reload")

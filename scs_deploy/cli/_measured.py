@@ -77,7 +77,7 @@ def row(summary: Summary) -> tuple[Cell, ...]:
         summary.kind,
         str(summary.requests),
         Text(str(summary.failed), "red" if summary.failed else ""),
-        f"{summary.gap.seconds:.1f} s" if regular(summary) else "",
+        f"{summary.gap.seconds:.1f} s" if summary.regular else "",
         _time(summary.p50),
         _time(summary.p99),
         ", ".join(f"{text} x{count}" for text, count in summary.errors.items()),
@@ -87,16 +87,11 @@ def row(summary: Summary) -> tuple[Cell, ...]:
 def total(summaries: Sequence[Summary]) -> str:
     """The total of all kinds of requests, on one line."""
     requests, failed = sum(s.requests for s in summaries), sum(s.failed for s in summaries)
-    gap = max((s.gap for s in summaries if regular(s)), key=lambda g: g.seconds, default=None)
+    gap = max((s.gap for s in summaries if s.regular), key=lambda g: g.seconds, default=None)
     style = "red" if failed else "green"
     rate = sum(s.per_second for s in summaries)
     text = f"[{style}]{failed} of {counted(requests, 'request')} failed[/] ({rate:.1f} per second)"
     return text + (f"; longest gap {gap}" if gap else "")
-
-
-def regular(summary: Summary) -> bool:
-    """Whether requests are frequent enough for a meaningful gap; the prober writes only once a minute."""
-    return not summary.kind.endswith(" write")
 
 
 def _time(seconds: float) -> str:

@@ -72,11 +72,11 @@ def list_alerts(
     as_json: JsonOption = False,
 ) -> None:
     """Show what calls for somebody now, the worst first. Exits 1 if something does, or if no alert would arrive."""
-    from scs_deploy.shared.monitoring import WATCHDOG
+    from scs_deploy.shared.monitoring import WATCHDOG, arrive
 
     with Waiting("asking Alertmanager"):
         found = _monitoring(environment).alerts()
-    arrives = any(a.name == WATCHDOG for a in found)
+    arrives = arrive(found)
     calling = [a for a in found if a.counts]
     shown = [a for a in found if a.name != WATCHDOG] if every else calling
     if as_json:

@@ -115,40 +115,31 @@ def list_(environment: EnvironmentOption = None, as_json: JsonOption = False) ->
     Below, how many backups of volumes users have, if Cinder answers: they are in Ceph, and in no backup of scs.
     """
     from scs_deploy.environment.environment import load as load_environment
-    from scs_deploy.operations.backup.create import load as load_backups
-    from scs_deploy.operations.backup.target import open_target
-    from scs_deploy.secrets import signing, store
+    from scs_deploy.operations.backup.listing import listed
 
     region = load_environment(environment)
-    target = open_target(region)
-    keys, unchecked = None, ""
-    try:
-        keys = signing.keys(store.load(region))
-    except RefusedError as error:
-        unchecked = error.message
-    stored = load_backups(region, target, keys)
-    found = dict(sorted({**stored.good, **stored.unsigned}.items()))
+    stored = listed(region)
+    found, authentic = stored.backups, stored.authentic
     names.remember(region.path, {"BACKUP": found})
-    authentic = {b: ("not checked" if keys is None else "yes") if b in stored.good else "no" for b in found}
     if as_json:
         volumes = _volumes(environment)
         print_json(
             {
-                "target": target.where,
+                "target": stored.target,
                 "backups": [{**_row(m), "authenticated": authentic[b]} for b, m in found.items()],
-                "damaged": {b: d.why for b, d in stored.bad.items()},
+                "damaged": {b: d.why for b, d in stored.damaged.items()},
                 "volume_backups": volumes.model_dump(mode="json") if volumes else None,
             }
         )
         return
     show_table(console, COLUMNS, [(*_cells(m), authentic[b]) for b, m in found.items()])
-    for backup, damaged in stored.bad.items():
+    for backup, damaged in stored.damaged.items():
         console.print(f"[yellow]{backup}[/] cannot be used: {escape(damaged.why)}", soft_wrap=True)
     if stored.unsigned:
         console.print("[yellow]note[/]: a backup that is not authenticated is from an earlier scs, or forged")
-    if unchecked:
-        console.print(f"[yellow]note[/]: no signature was checked: {escape(unchecked)}", soft_wrap=True)
-    console.print(f"{counted(len(found), 'backup')} in {escape(target.where)}", soft_wrap=True)
+    if stored.unchecked:
+        console.print(f"[yellow]note[/]: no signature was checked: {escape(stored.unchecked)}", soft_wrap=True)
+    console.print(f"{counted(len(found), 'backup')} in {escape(stored.target)}", soft_wrap=True)
     if volumes := _volumes(environment):
         _print_volumes(volumes)
 

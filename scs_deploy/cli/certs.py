@@ -17,14 +17,12 @@ from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, YesO
 from scs_deploy.cli._region import load_for_reading, load_region
 from scs_deploy.cli._tables import Cell, Column, show_table
 from scs_deploy.cli.plan import Allow
+from scs_deploy.secrets.issuing import RENEW_DAYS
 
 if TYPE_CHECKING:
     from scs_deploy.operations.certificates import Entry
 
 Offline = Annotated[bool, typer.Option("--offline", help="Read certificates.yml only, do not connect to servers.")]
-DAYS = 30
-"""A certificate is reported this many days before it expires; `scs secrets init` renews it at the same time."""
-
 
 COLUMNS = (
     Column("kind", leave=1),
@@ -62,7 +60,9 @@ def list_certificates(
 
 
 def check(
-    days: Annotated[int, typer.Option(min=0, help="Report certificates that expire within this many days.")] = DAYS,
+    days: Annotated[
+        int, typer.Option(min=0, help="Report certificates that expire within this many days.")
+    ] = RENEW_DAYS,
     offline: Offline = False,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,
@@ -131,7 +131,7 @@ def _collect(environment: str | None, offline: bool) -> list[Entry]:
 
 
 def _cells(entry: Entry, left: int | None) -> tuple[Cell, ...]:
-    days = "" if left is None else Text(str(left), "red" if left < DAYS else "")
+    days = "" if left is None else Text(str(left), "red" if left < RENEW_DAYS else "")
     return entry.kind, entry.name, entry.where, days, Text(entry.problem, "red")
 
 

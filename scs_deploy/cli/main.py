@@ -38,6 +38,7 @@ COMMANDS = (
     "runs",
     "report",
     "validate",
+    "serve",
     "openstack",
     "console",
     "version",

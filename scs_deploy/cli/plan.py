@@ -18,8 +18,6 @@ from scs_deploy.cli._tables import Column, show_table
 from scs_deploy.spec.container import Impact
 
 if TYPE_CHECKING:
-    from scs_deploy.operations.removed import Remains
-    from scs_deploy.plan.region import Plan
     from scs_deploy.region.region import Region
     from scs_deploy.region.selection import Selection
 
@@ -95,6 +93,7 @@ def plan(
     """Show what `scs apply` would change, and why. Changes nothing."""
     from scs_deploy.engine.observe import make_plan
     from scs_deploy.operations import saved_plan
+    from scs_deploy.operations.removed import stays_of
     from scs_deploy.region import options
     from scs_deploy.region.selection import Selection
 
@@ -111,7 +110,7 @@ def plan(
         made = make_plan(region, selection)
     if out:
         saved_plan.save(out, region, selection, made)
-    stays = _stays(region, made)
+    stays = stays_of(region, made)
     if as_json:
         more = {"stays": [r.model_dump(mode="json") for r in stays]} if stays else {}
         print_json({**plans.plan_json(made), "inventory": region.inventory.hash, **more})
@@ -130,15 +129,6 @@ def consents(allow: list[str] | None) -> tuple[tuple[Impact, ...], tuple[str, ..
     """The impacts, and the pools whose data may be lost, of `--allow`."""
     pools = tuple(t.removeprefix(DATA_LOSS) for t in allow or () if t.startswith(DATA_LOSS))
     return tuple(Impact(t) for t in allow or () if not t.startswith(DATA_LOSS)), pools
-
-
-def _stays(region: Region, made: Plan) -> list[Remains]:
-    """What stays of the services that the plan removes."""
-    from scs_deploy.operations.removed import remains
-    from scs_deploy.plan.change import Kind
-
-    gone = {c.service for c in made.changes if c.kind is Kind.REMOVE} - region.catalog.services.keys()
-    return [each for each in remains(region.environment) if each.service in gone] if gone else []
 
 
 def _offline(region: Region, selection: Selection, as_json: bool) -> None:

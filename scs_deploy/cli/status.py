@@ -5,16 +5,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.errors import ScsError
 from scs_deploy.cli import _history as history
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, Waiting, console, errors, print_json
 from scs_deploy.cli._plans import out_of_use
@@ -24,6 +24,7 @@ from scs_deploy.cli.plan import Hosts, Names
 
 if TYPE_CHECKING:
     from scs_deploy.observed.history import History
+    from scs_deploy.operations.containers import State
     from scs_deploy.region.region import Region
 
 COLUMNS = (
@@ -36,12 +37,6 @@ COLUMNS = (
     Column("since", leave=3),
     Column("image", leave=4),
 )
-
-UNREACHABLE = "unreachable"
-"""State of all containers of a host that does not respond."""
-
-State = dict[str, Any]
-"""A container, as `scs status --json` has it."""
 
 Watch = Annotated[
     float | None,
@@ -72,14 +67,16 @@ def status(
     The name of one container also shows what happened to it on each host: its image, its latest health checks, and its
     last exits with time, exit code, signal and who caused them.
     """
+    from scs_deploy.operations import containers
+
     region = load_for_reading(environment)
     if watch is not None:
         _watch(region, tuple(names or ()), tuple(host or ()), watch, as_json)
         return
     with Waiting("observing"):
-        states, drained = observe(region, tuple(names or ()), tuple(host or ()))
+        states, drained = containers.observe(region, tuple(names or ()), tuple(host or ()))
         histories = _histories(region, tuple(names or ()), states)
-        trouble, evacuated = ("", ()) if as_json else _storage(region, tuple(names or ()))
+        trouble, evacuated = ("", ()) if as_json else containers.storage(region, tuple(names or ()))
     if as_json:
         print_json(_with_histories(states, histories))
     else:
@@ -88,13 +85,14 @@ def status(
             console.print(history.view(histories, console.width))
         if trouble:
             console.print(Text.assemble(("storage", "yellow"), f": {trouble}"), soft_wrap=True)
-    if not all(map(_works, states)):
+    if not all(map(containers.works, states)):
         raise typer.Exit(1)
 
 
 def _histories(region: Region, names: tuple[str, ...], states: Sequence[State]) -> tuple[History, ...]:
     """What happened to the container, if the name of one was given."""
     from scs_deploy.engine.history import ask
+    from scs_deploy.operations.containers import UNREACHABLE
 
     if len(names) != 1 or names[0] not in region.catalog.owner:
         return ()
@@ -103,79 +101,12 @@ def _histories(region: Region, names: tuple[str, ...], states: Sequence[State]) 
     return ask(region.environment, names[0], hosts)
 
 
-def _storage(region: Region, names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """(what is wrong with the region's Ceph in one line, hosts that it shuts out since they were evacuated).
-
-    Both are empty if neither Ceph nor a client of it was selected.
-    """
-    from scs_deploy.operations.storage import look
-    from scs_deploy.region import ceph
-    from scs_deploy.spec.storage import CEPH
-
-    chosen = region.catalog.select(names)
-    if not ceph.enabled(region) or not chosen & {CEPH, *(service for service, _ in ceph.clients(region).values())}:
-        return "", ()
-    try:
-        found = look.health(region)
-    except ScsError as error:
-        return (str(error) if CEPH in chosen else ""), ()
-    return (found.trouble if CEPH in chosen else ""), found.fenced
-
-
 def _with_histories(states: Sequence[State], histories: Sequence[History]) -> list[State]:
     found = {(h.host, h.container): h for h in histories}
     return [
         {**s, "history": found[key].model_dump(mode="json")} if (key := (s["host"], s["container"])) in found else s
         for s in states
     ]
-
-
-def observe(region: Region, names: tuple[str, ...], hosts: tuple[str, ...]) -> tuple[list[State], list[str]]:
-    """(states of the selected containers, hosts that an operator drained)."""
-    from scs_deploy.engine.observe import observe_hosts
-
-    chosen = region.catalog.select(names)
-    _check_placed(region, names, chosen, region.select_hosts(hosts))
-    containers = {n for n in names if n in region.catalog.owner and n not in region.catalog.services}
-    selected = region.select_hosts(hosts)
-    seen = observe_hosts(region, chosen, states=True, hosts=selected, spared=selected)
-    states = [s for s in seen.states if s["service"] in chosen]
-    states += _out_of_reach(region, chosen, seen.unreachable)
-    if containers and all(n in containers for n in names):
-        states = [s for s in states if s["container"] in containers]
-    return states, [h.host for h in seen.hosts if h.drained]
-
-
-def _out_of_reach(region: Region, services: frozenset[str], unreachable: Mapping[str, str]) -> list[State]:
-    """The containers of hosts that do not respond: nobody knows their state."""
-    return [
-        {"host": host.name, "service": service, "container": container, "state": UNREACHABLE, "health": "",
-         "restarts": 0, "started": None, "image": "", "reason": unreachable[host.name]}
-        for service in sorted(services)
-        for container in region.catalog.services[service].containers
-        for host in region.hosts_of(service, container)
-        if host.name in unreachable
-    ]  # fmt: skip
-
-
-def _check_placed(region: Region, names: tuple[str, ...], services: frozenset[str], hosts: frozenset[str]) -> None:
-    """:raises RefusedError: nothing of the selection runs on these hosts: an empty table would look like good news"""
-    placed = {
-        host.name
-        for service in services
-        for container in region.catalog.services[service].containers
-        for host in region.hosts_of(service, container)
-        if container in names or service in names or not set(names) & region.catalog.owner.keys()
-    }
-    if not placed & hosts:
-        raise RefusedError(
-            f"{', '.join(names)}: does not run on {', '.join(sorted(hosts))}",
-            f"it runs on: {', '.join(sorted(placed))}",
-        )
-
-
-def _works(state: State) -> bool:
-    return bool(state["state"] == "running" and state["health"] != "unhealthy")
 
 
 def _row(state: State) -> tuple[str | Text, ...]:
@@ -188,6 +119,8 @@ def _row(state: State) -> tuple[str | Text, ...]:
 
 
 def _view(states: Sequence[State], drained: Sequence[str], width: int, evacuated: Sequence[str] = ()) -> RenderableType:
+    from scs_deploy.operations.containers import UNREACHABLE
+
     lines = out_of_use(drained, evacuated)
     lost = {s["host"]: s["reason"] for s in states if s["state"] == UNREACHABLE}
     lines += [Text.assemble((f"{h} is unreachable", "red"), f": {why}") for h, why in lost.items()]
@@ -196,6 +129,8 @@ def _view(states: Sequence[State], drained: Sequence[str], width: int, evacuated
 
 def _watch(region: Region, names: tuple[str, ...], hosts: tuple[str, ...], seconds: float, as_json: bool) -> None:
     """Observe at an interval. Prints an error if an observation fails, and continues."""
+    from scs_deploy.operations.containers import observe
+
     before: list[State] | None = None
     live = Live(console=console, auto_refresh=False, screen=console.is_terminal)
     with live if console.is_terminal and not as_json else errors.status(""):

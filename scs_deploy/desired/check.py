@@ -8,7 +8,7 @@ from collections.abc import Callable
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.desired import digest
-from scs_deploy.environment import sharing
+from scs_deploy.environment import announcements, sharing
 from scs_deploy.images.recipe import load_recipes
 from scs_deploy.region import options, resolvers
 from scs_deploy.region.certificates import wanted_leaves
@@ -53,6 +53,7 @@ def check(name: str | None) -> list[Finding]:
         ("secrets", _not_checked if hidden else lambda c: f"{len(c.secrets)} secrets, none missing"),
         ("certificates", _not_checked if hidden else _certificates),
         ("name servers", _name_servers),
+        ("announcements", _announcements),
     )
     for part, look in parts:
         try:
@@ -111,6 +112,10 @@ def _name_servers(region: Region) -> str:
     hosts = region.hosts_of("neutron") if "neutron" in region.catalog.services else ()
     servers = dict.fromkeys(s for host in hosts for s in resolvers.for_guests(region, host))
     return f"{len(servers)} for guests"
+
+
+def _announcements(region: Region) -> str:
+    return f"{len(announcements.load(region.environment.path).announcements)} for the public status page"
 
 
 def _certificates(region: Region) -> str:

@@ -84,7 +84,8 @@ def secret_files(environment: Environment) -> list[Path]:
     given = [environment.path / n for n in (settings.vault_password_file, settings.backup.ssh_key) if n]
     state = environment.state
     files = [environment.secrets_file, environment.certificates_file, environment.ssh_key, *given]
-    files += [state / name for name in ("secure.yaml", "tokens.json", "clouds.yaml", "client.yaml", "scs.log")]
+    private = ("secure.yaml", "tokens.json", "clouds.yaml", "client.yaml", "scs.log", "page.json")
+    files += [state / name for name in private]
     return [p for p in files if _is_file(p)]
 
 
@@ -188,7 +189,7 @@ def _readable(environment: Environment) -> Iterator[Path]:
     """Existing files and folders that reading commands need, folders first. Links lead out, so they are left alone."""
     base, state = environment.path, environment.state
     yield from (p for p in (base, state) if p.is_dir())
-    files = ("environment.yml", "netbox.yml", "inventory.yml", "ca.crt", ".gitignore")
+    files = ("environment.yml", "netbox.yml", "inventory.yml", "ca.crt", "announcements.yml", ".gitignore")
     known = [*(base / n for n in files), *sorted(base.glob("release.lock*.yml"))]
     known += [*sorted(base.glob("release.options*.json")), *(base / folder for folder in own.FOLDERS)]
     secret = {p.resolve() for p in secret_files(environment)}

@@ -17,6 +17,9 @@ from scs_deploy.base.model import Model, load_model
 from scs_deploy.environment import release_lock
 from scs_deploy.environment.environment import Environment
 from scs_deploy.environment.own import load_catalog
+from scs_deploy.plan.change import Kind
+from scs_deploy.plan.region import Plan
+from scs_deploy.region.region import Region
 from scs_deploy.secrets import store
 from scs_deploy.spec.catalog import Catalog
 from scs_deploy.spec.complete import complete
@@ -62,6 +65,15 @@ def remains(environment: Environment) -> tuple[Remains, ...]:
     secrets = store.load(environment)
     lock = release_lock.written(environment).images
     return tuple(_remains(service, catalog, secrets, lock) for _, service in sorted(gone.items()))
+
+
+def stays_of(region: Region, plan: Plan) -> list[Remains]:
+    """What stays of the services that a plan removes.
+
+    :raises RefusedError: secrets or lock cannot be read
+    """
+    gone = {c.service for c in plan.changes if c.kind is Kind.REMOVE} - region.catalog.services.keys()
+    return [each for each in remains(region.environment) if each.service in gone] if gone else []
 
 
 def _gone(environment: Environment, present: Collection[str]) -> dict[str, Service]:

@@ -136,6 +136,14 @@ def ensure(environment: Environment, leaves: Mapping[str, Wanted]) -> list[str]:
         return issued
 
 
+def issue_apart(environment: Environment, wanted: Wanted) -> Leaf:
+    """A certificate of the region's CA that nothing keeps: for a server that gets a new one each time it starts.
+
+    :raises RefusedError: certificates.yml is missing or cannot be read
+    """
+    return issuing.issue(_load(environment).ca, wanted)
+
+
 def advance(environment: Environment) -> list[str]:
     """Take every exchange of a group's CA to its next stage, once all hosts have the last one.
 

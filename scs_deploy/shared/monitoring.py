@@ -36,6 +36,13 @@ ALERTS, METRICS = "alertmanager", "prometheus"
 ALERTMANAGER, PROMETHEUS = "http://127.0.0.1:9093/api/v2", "http://127.0.0.1:9090/api/v1"
 
 
+Labels = tuple[tuple[str, str], ...]
+"""Of a series, sorted by name."""
+
+Point = tuple[float, float]
+"""Seconds since the epoch, value."""
+
+
 class Alert(Model):
     """An alert that Alertmanager has."""
 
@@ -164,13 +171,29 @@ class Monitoring:
         ]
         return tuple(sorted(found, key=lambda t: (t.job, t.host)))
 
-    def query(self, expression: str) -> dict[tuple[tuple[str, str], ...], float]:
+    def query(self, expression: str) -> dict[Labels, float]:
         """{labels, sorted: value} of an instant query in PromQL.
 
         :raises ScsError: no Prometheus answers, or the expression is wrong
         """
         found = self._ask(METRICS, f"{PROMETHEUS}/query", "--get", "--data-urlencode", f"query={expression}")
         return {tuple(sorted(r["metric"].items())): float(r["value"][1]) for r in found["data"]["result"]}
+
+    def ranges(self, expression: str, begin: datetime, end: datetime, step: int) -> dict[Labels, list[Point]]:
+        """{labels, sorted: points} of a range query in PromQL.
+
+        :param step: seconds between two points
+        :raises ScsError: no Prometheus answers, or the expression is wrong
+        """
+        given = {
+            "query": expression, "start": f"{begin.timestamp():.0f}", "end": f"{end.timestamp():.0f}", "step": str(step)
+        }  # fmt: skip
+        words = [word for key, value in given.items() for word in ("--data-urlencode", f"{key}={value}")]
+        found = self._ask(METRICS, f"{PROMETHEUS}/query_range", "--get", *words)
+        return {
+            tuple(sorted(r["metric"].items())): [(float(t), float(v)) for t, v in r["values"]]
+            for r in found["data"]["result"]
+        }
 
     def _alertmanager(self, path: str, *words: str) -> Any:
         return self._ask(ALERTS, ALERTMANAGER + path, *words)
@@ -184,6 +207,11 @@ class Monitoring:
                 return json.loads(output) if output.strip() else {}
             said = said or f"{host}: {last(output)}"
         raise ScsError(f"no {container} answers: {said}", f"scs status {container}")
+
+
+def arrive(alerts: Iterable[Alert]) -> bool:
+    """Whether an alert would arrive: the one that is always there has."""
+    return any(a.name == WATCHDOG for a in alerts)
 
 
 def of_services(services: Iterable[str], **labels: str) -> list[dict[str, str]]:

@@ -52,6 +52,11 @@ class Summary(Model):
     errors: dict[str, int]
     """error text: how often"""
 
+    @property
+    def regular(self) -> bool:
+        """Whether requests are frequent enough for a meaningful gap; the prober writes only once a minute."""
+        return not self.kind.endswith(" write")
+
 
 def gaps(kind: str, samples: Iterable[Sample], begin: float, end: float) -> list[Gap]:
     """The gaps of a kind between `begin` and `end` of the probing, in order.

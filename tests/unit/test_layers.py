@@ -30,7 +30,8 @@ FLOORS = (
     {"clusters", "host", "prober", "validate"},
     {"operations"},
     {"testbed", "doctor"},
-    {"api", "cli"},
+    {"api"},
+    {"cli"},
 )
 """Rooms from the ground up. A room may import from its own and from lower floors' rooms."""
 

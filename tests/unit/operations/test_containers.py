@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.cli.status import observe
+from scs_deploy.operations.containers import observe
 from tests.conftest import dummy_region
 
 
