@@ -85,7 +85,10 @@ def _check_names(region: Region, found: Mapping[str, Alerts], without: tuple[str
     """:raises RefusedError: two services have the same name for something, or `without` names nothing"""
     owner: dict[str, str] = {}
     for service, own in found.items():
-        for what, name in [*(("alert", a.alert) for a in own.alerts), *(("record", r.record) for r in own.records)]:
+        for what, name in [
+            *(("an alert", a.alert) for a in own.alerts),
+            *(("a record", r.record) for r in own.records),
+        ]:
             if name in owner or name == slo.OBJECTIVE:
                 file = region.catalog.services[service].directory / FILE
                 other = f"service {owner[name]}" if name in owner else "scs itself"

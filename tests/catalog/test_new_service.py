@@ -133,13 +133,18 @@ def test_it_has_its_secrets_database_broker_and_accounts(region: Region) -> None
     assert identity.entries["reservation"].endpoints["internal"].endswith(":1234/v1")
 
 
-def test_others_do_not_change_but_for_haproxy(testbed: Region, host: DesiredHost) -> None:
+def test_others_do_not_change_but_for_haproxy_and_the_service_level_of_its_endpoint(
+    testbed: Region, host: DesiredHost
+) -> None:
     before = resolve.resolve(testbed, "testbed-1")
     assert {n: r.body["Cmd"] for n, r in before.containers.items()}.items() <= {
         n: r.body["Cmd"] for n, r in host.containers.items()
     }.items()
     changed = [p for p, f in before.files.items() if host.files[p].sha256 != f.sha256]
-    assert changed == ["/etc/scs/haproxy/haproxy.cfg"]
+    assert changed == ["/etc/scs/haproxy/haproxy.cfg", "/etc/scs/prometheus/rules.yml"]
+    file = "/etc/scs/prometheus/rules.yml"
+    levels = [yaml.safe_load(d.files[file].content)["groups"][0]["rules"] for d in (before, host)]
+    assert [r["labels"] for r in levels[1] if r not in levels[0]] == [{"proxy": "reservation"}]
 
 
 ALERTS = """\
@@ -201,7 +206,7 @@ def test_an_operator_leaves_an_alert_out(watched: Region) -> None:
 def test_an_alert_that_another_service_has_is_refused(watched: Region) -> None:
     file = watched.catalog.services["sample"].directory / "alerts.yml"
     file.write_text(ALERTS.replace("SampleQueueLong", "HostDown"))
-    metrics.alerts.cache_clear()
+    metrics.load.cache_clear()
     with pytest.raises(RefusedError, match=f"^{re.escape(str(file))}: service prometheus has an alert HostDown, too"):
         metrics_of_region.rules(watched, ("TargetDown",))
 

@@ -15,7 +15,7 @@ from scs_deploy.secrets.issuing import Wanted
 from tests.support.images import needs
 
 SCRIPTS = Path(__file__).with_name("exporters")
-LIBVIRT, MEMCACHED, OVN = "scs/libvirt:2025.1", "scs/memcached:2025.1", "scs/ovn:2025.1"
+LIBVIRT, MEMCACHED, OVN, PLACEMENT = (f"scs/{name}:2025.1" for name in ("libvirt", "memcached", "ovn", "placement"))
 
 Shown = dict[str, dict[str, float]]
 """moment: {name and labels: value}."""
@@ -143,7 +143,19 @@ def test_memcached(tmp_path: Path) -> None:
     assert (told["memcached_hits_total"], told["memcached_misses_total"]) == (1, 1)
 
 
-@pytest.mark.parametrize("name", ["memcached", "ovn", "libvirt"])
+@needs(PLACEMENT)
+def test_capacity(tmp_path: Path) -> None:
+    found = run("openstack", PLACEMENT, tmp_path)
+    nothing, everything = found["nothing"], found["all"]
+    assert nothing.pop("openstack_exporter_look_seconds") >= 0
+    assert nothing == {"openstack_exporter_up": 0}, "no Keystone: an answer without old numbers"
+    assert everything["openstack_exporter_up"] == 1
+    for name, vcpus, memory in (("capacity", 24, 16000 - 512), ("used", 6, 4096)):
+        of = f'openstack_hypervisor_{name}{{hypervisor="compute-1",resource='
+        assert (everything[f'{of}"VCPU"}}'], everything[f'{of}"MEMORY_MB"}}']) == (vcpus, memory)
+
+
+@pytest.mark.parametrize("name", ["memcached", "ovn", "libvirt", "openstack"])
 def test_it_starts_as_its_image_runs_it(name: str) -> None:
     file = paths.layer("operations") / "services" / f"{name}_exporter" / "files" / f"{name}_exporter.py"
     assert file.read_text().startswith("#!/usr/bin/python3 -S\n")

@@ -41,7 +41,7 @@ def serve(port: int, collect: Callable[[], str]) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         timeout = 30
 
-        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        def do_GET(self) -> None:
             status, body = 200, ""
             if self.path == "/metrics":
                 try:

@@ -44,12 +44,14 @@ def ask(address: str) -> dict[str, str]:
     """
     login = USERS.read_text().split("\n", 1)[0].replace(":", " ", 1).encode()
     context = ssl.create_default_context(cafile=CA)
-    with socket.create_connection((address, PORT), PATIENCE) as plain:
-        with context.wrap_socket(plain, server_hostname=address) as connection:
-            connection.sendall(b"set login 0 0 %d\r\n%s\r\nstats\r\nquit\r\n" % (len(login), login))
-            said = b""
-            while part := connection.recv(65536):
-                said += part
+    with (
+        socket.create_connection((address, PORT), PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname=address) as connection,
+    ):
+        connection.sendall(b"set login 0 0 %d\r\n%s\r\nstats\r\nquit\r\n" % (len(login), login))
+        said = b""
+        while part := connection.recv(65536):
+            said += part
     first, *lines = said.decode(errors="replace").split("\r\n")
     if first != "STORED":
         raise ValueError(f"memcached does not take the password: {first[:80]}")
