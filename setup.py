@@ -12,7 +12,7 @@ from setuptools.command.build_py import build_py
 
 RELEASE = "0.1.0"
 ROOT = Path(__file__).parent
-DATA = ("collections", "environments", "images", "inventories", "playbooks", "releases")
+DATA = ("collections", "docs/runbooks", "environments", "images", "inventories", "playbooks", "releases")
 
 
 def version() -> str:

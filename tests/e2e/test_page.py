@@ -24,7 +24,8 @@ from scs_deploy.region.region import Region
 from scs_deploy.state.runs import run_store
 from tests.e2e.test_horizon import open_browser
 from tests.support import page_region, page_site
-from tests.support.page_site import PASSWORD, Running
+from tests.support.page_region import PASSWORD
+from tests.support.page_site import Running
 
 pytestmark = pytest.mark.e2e
 

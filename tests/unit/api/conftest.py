@@ -10,7 +10,8 @@ import pytest
 from scs_deploy.api import access
 from scs_deploy.region.region import Region
 from tests.support import page_region, page_site
-from tests.support.page_site import PASSWORD, Running
+from tests.support.page_region import PASSWORD
+from tests.support.page_site import Running
 
 
 @pytest.fixture(scope="session")

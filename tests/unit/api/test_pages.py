@@ -15,7 +15,8 @@ from scs_deploy.api.facts import Drift, Kind
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, store, vault
 from tests.support import page_region, page_site
-from tests.support.page_site import PASSWORD, Running
+from tests.support.page_region import PASSWORD
+from tests.support.page_site import Running
 
 
 class Links(HTMLParser):

@@ -23,7 +23,7 @@ from scs_deploy.base import systemd
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import issuing
 from scs_deploy.secrets.issuing import Wanted
-from tests.support.page_site import PASSWORD
+from tests.support.page_region import PASSWORD
 
 SCS = [sys.executable, "-c", "from scs_deploy.cli.main import main; main()"]
 
