@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import requests
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.support import page_region, page_site
@@ -64,7 +66,7 @@ def main() -> None:
                 "hosts": len(region.inventory.hosts), "first": median(arguments.runs, lambda: first(page, cookies))
             }  # fmt: skip
             for path in ("/", "/hosts", "/hosts/compute-1", "/services", "/services/nova", "/runs", "/status"):
-                answers = []
+                answers: list[requests.Response] = []
                 result[path] = median(arguments.runs, lambda p=path, a=answers: a.append(page.get(operator, p)))  # type: ignore[misc]
                 assert all(a.status_code == 200 for a in answers), path
                 result[f"{path} KiB"] = round(len(answers[0].content) / 1024)

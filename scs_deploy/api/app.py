@@ -123,7 +123,7 @@ class Site:
             *(Route(path, answer) for path, answer in own),
         ]
         errors: dict[object, Callable[..., Response]] = {HTTPException: self.failed, Exception: self.broken}
-        inner = Starlette(routes=routes, exception_handlers=errors)  # type: ignore[arg-type]
+        inner = Starlette(routes=routes, exception_handlers=errors)
         inner.router.redirect_slashes = False
         # around everything, so that errors pass it, too
         return Guard(inner, self.access.valid, self.public_only)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from scs_deploy.api import charts, markdown, shown, views
 from scs_deploy.api.facts import Answers, Backups, Certificates, Containers, Differences, Drift, Kind, Monitored
 from scs_deploy.api.knowledge import INTERVALS, Knowledge
+from scs_deploy.api.phrases import speaker
 from scs_deploy.api.watched import Watched
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError
@@ -129,7 +130,7 @@ class Pages:
             raise HTTPException(404) from None
         steps, measured = store.steps(run.id), store.probes(run.id)
         wrong = [s for s in steps if s.status in (Status.FAILED, Status.INTERRUPTED)]
-        t = shown.speaker(shown.language_of(request))
+        t = speaker(shown.language_of(request))
         gaps = [(s.kind, s.gap.seconds, s.failed > 0) for s in measured if s.regular]
         return self.show(
             request, "run.html", run=run, steps=steps[-STEPS:], left=max(len(steps) - STEPS, 0), wrong=wrong,
@@ -203,7 +204,7 @@ class Pages:
         return self.show(
             request, "service.html", Kind.CONTAINERS, *([Kind.MONITORING] if monitored else []), view=view,
             answers=answers.reasons if answers else {}, monitored=monitored,
-            charts=service_charts(view, monitored, shown.speaker(shown.language_of(request))),
+            charts=service_charts(view, monitored, speaker(shown.language_of(request))),
             api=region.environment.settings.api, runbook=name in _runbooks(),
             versions=views.versions(region, release_lock.current(region.environment).images),
         )  # fmt: skip

@@ -78,7 +78,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
-        raise RefusedError(f"{where}: {error.strerror.lower()}", "use an address of this machine") from None
+        raise RefusedError(
+            f"{where}: {(error.strerror or str(error)).lower()}", "use an address of this machine"
+        ) from None
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -211,7 +211,7 @@ def drift(region: Region) -> facts.Drift:
 
 def states(region: Region) -> facts.Containers:
     """All containers run, except the first one of control-1; compute-7 does not respond."""
-    found = []
+    found: list[facts.State] = []
     for service in region.catalog.services.values():
         for name in service.containers:
             for host in region.hosts_of(service.name, name):

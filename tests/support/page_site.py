@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -110,8 +111,8 @@ def _no_signals() -> Iterator[None]:
     yield
 
 
-def _any() -> server.socket.socket:
-    made = server.socket.socket()
+def _any() -> socket.socket:
+    made = socket.socket()
     made.bind(("127.0.0.1", 0))
     made.listen(64)
     return made

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 
 from scs_deploy.api.facts import Answers, Kind
 from scs_deploy.api.knowledge import INTERVALS, Knowledge, Known, is_old, rest, result
@@ -21,8 +22,8 @@ from tests.support import page_site
 from tests.support.page_site import Running
 
 
-def events(page: Running, stop: threading.Event, found: list[str]) -> None:
-    with page.operator().get(page.url + "/events", stream=True, timeout=30) as answer:
+def events(page: Running, session: requests.Session, stop: threading.Event, found: list[str]) -> None:
+    with session.get(page.url + "/events", stream=True, timeout=30) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         for line in answer.iter_lines(chunk_size=1):
             found.append(line.decode())
@@ -46,7 +47,8 @@ def wait_for(what: str, found: list[str]) -> None:
 def test_an_open_page_follows_a_run_and_does_not_slow_it_down(live: Running, region: Region) -> None:
     found: list[str] = []
     stop = threading.Event()
-    watchers = [threading.Thread(target=events, args=(live, stop, found), daemon=True) for _ in range(5)]
+    sessions = [live.operator() for _ in range(5)]
+    watchers = [threading.Thread(target=events, args=(live, s, stop, found), daemon=True) for s in sessions]
     for watcher in watchers:
         watcher.start()
     wait_for("retry:", found)
@@ -78,7 +80,7 @@ def test_an_open_page_follows_a_run_and_does_not_slow_it_down(live: Running, reg
 
 def _forget(store: RunStore, run: str) -> None:
     """Other tests look at the latest run."""
-    for table, key in (("steps", "run"), ("runs", "id")):
+    for table, key in (("hosts", "run"), ("steps", "run"), ("runs", "id")):
         store.execute(f"DELETE FROM {table} WHERE {key} = ?", run)
 
 
@@ -91,7 +93,7 @@ def _read_on(page: Running, run: str, end: threading.Event) -> None:
 def test_the_end_of_the_page_ends_its_streams(region: Region) -> None:
     found: list[str] = []
     with page_site.serving(region, {}) as page:
-        watcher = threading.Thread(target=events, args=(page, threading.Event(), found), daemon=True)
+        watcher = threading.Thread(target=events, args=(page, page.operator(), threading.Event(), found), daemon=True)
         watcher.start()
         wait_for("retry:", found)
         began = time.monotonic()

@@ -19,7 +19,7 @@ from scs_deploy.shared.monitoring import Alert
 from scs_deploy.state.runs import Status
 from tests.support.page_region import NOW
 
-GROUPS = {
+GROUPS: dict[str, list[str]] = {
     "fact_": [k.value for k in Kind if k is not Kind.LEAF],
     "menu_": [key for _, key in shown.MENU],
     "run_": list(Status),

@@ -19,6 +19,7 @@ from scs_deploy.cli import _plans, status
 from scs_deploy.engine import addresses, connection, playbook, runner
 from scs_deploy.engine.observe import make_plan
 from scs_deploy.engine.runner import RunResult
+from scs_deploy.operations import containers
 from scs_deploy.operations.bootstrap import Bootstrap, BootstrapRequest
 from scs_deploy.operations.restart import Restart, RestartRequest
 from scs_deploy.plan.change import Change, Kind
@@ -204,9 +205,9 @@ def test_a_bootstrap_goes_on_without_the_dead_host(region: Region, hosts: Hosts)
 def test_status_shows_what_it_cannot_see(region: Region, hosts: Hosts) -> None:
     dead = names(region, "compute")[0]
     hosts.dead = {dead}
-    states, _ = status.observe(region, ("nova_compute",), ())
+    states, _ = containers.observe(region, ("nova_compute",), ())
     assert [(s["host"], s["container"], s["state"]) for s in states] == [(dead, "nova_compute", "unreachable")]
-    assert not status._works(states[0])
+    assert not containers.works(states[0])
     view = status._view(states, (), 100)
     assert isinstance(view, Group)
     assert SSH in str(view.renderables[-1])
