@@ -14,6 +14,8 @@ from log_containers import Containers
 from log_journal import Journal
 from log_lines import Reading, fields
 
+from scs_deploy.desired import resolve
+from tests.conftest import dummy_region
 from tests.support.peer_hosts import eventually
 
 REQUEST = "req-7db7fb16-fc02-4505-82df-54b210c649ac"
@@ -55,6 +57,14 @@ class Engine:
 
     def remove(self, identifier: str) -> None:
         shutil.rmtree(self.folder / identifier)
+
+
+def test_every_host_sends_to_every_store() -> None:
+    region = dummy_region("testbed-ha")
+    for host in ("ha-1", "ha-3"):
+        files = resolve.resolve(region, host, {"log_shipper"}).files.values()
+        settings = json.loads(next(f.content for f in files if f.name == "shipper.json"))
+        assert settings["stores"] == {"ha-1": ["172.30.2.11", 9428], "ha-2": ["172.30.2.12", 9428]}
 
 
 @pytest.fixture

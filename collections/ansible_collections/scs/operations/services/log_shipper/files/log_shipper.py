@@ -207,6 +207,8 @@ def main() -> None:
     """Send until the process is ended, or a thread is broken: then it exits, and is started again."""
     with open(sys.argv[1]) as stream:
         settings = json.load(stream)
+    if not settings["stores"]:
+        sys.exit(f"{sys.argv[1]}: stores: there is none to send to")
     os.makedirs(settings["state"], exist_ok=True)
     stores = [Store(name, address, settings) for name, address in settings["stores"].items()]
     running = list(threads(stores))
