@@ -124,7 +124,10 @@ def test_without_a_password_it_says_what_to_do(region: Region) -> None:
         (("--listen", "127.0.0.1:0"), "--listen 127.0.0.1:0: not HOST:PORT"),
         (("--listen", "192.0.2.1:8443"), "--listen 192.0.2.1:8443: cannot assign requested address"),
         (("--listen", "nosuch.invalid:8443"), "--listen nosuch.invalid:8443: "),
-        (("--certificate", "/nonexistent", "--key", "/nonexistent"), "--certificate /nonexistent: no such file"),
+        (
+            ("--certificate", "/etc/hostname/nosuch", "--key", "/etc/hostname/nosuch"),
+            "--certificate /etc/hostname/nosuch: not a directory",
+        ),
         (("--certificate", "/etc/hostname"), "--certificate and --key belong together"),
         (("--certificate", "/etc/hostname", "--key", "/etc/hostname"), "cannot be used: "),
         (("--set-password", "--install"), "--set-password, --install and --remove cannot be combined"),
