@@ -29,7 +29,7 @@ from tests.support.page_site import Running
 
 pytestmark = pytest.mark.e2e
 
-AXE = "axe-core@4"
+AXE = "axe-core@4.14.1"
 HOSTS = 300
 PATHS = ("/", "/hosts", "/hosts/control-1", "/services", "/services/nova", "/plan", "/runs", "/alerts", "/images",
          "/certificates", "/backups", "/inventory", "/runbooks/haproxy", "/status")  # fmt: skip
