@@ -33,7 +33,7 @@ answer=$(printf '%s\n' \
   "{\"_time\": \"$now\", \"_msg\": \"first\"}" \
   '{"_time": "01/Dec/2026:06:50:14 +0000", "_msg": "second"}' \
   "{\"_time\": \"$now\", \"_msg\": \"third\"}" \
-  | curl --silent --write-out '%{http_code}' --data-binary @- "$url/insert/jsonline?_stream_fields=host")
+  | curl --silent --write-out '%{http_code}' --header 'Content-Type: application/stream+json' --data-binary @- "$url/insert/jsonline?_stream_fields=host")
 for _ in $(seq 60); do
   found=$(curl --fail --silent "$url/select/logsql/query" --data-urlencode 'query=*' | { grep -o '"_msg":"[a-z]*"' || true; } | sort | tr '\n' ' ')
   [ "$(wc -w <<< "$found")" -lt 2 ] || break

@@ -8,17 +8,15 @@ from datetime import datetime
 from typing import Any
 
 from scs_deploy.base.errors import RefusedError
-from scs_deploy.cli import logs
-from scs_deploy.engine.container_logs import is_unit, select
+from scs_deploy.engine.container_logs import Level, is_unit, select
 from scs_deploy.region.region import Region
 from scs_deploy.shared.log_store import Line, LogStore, Search
 from scs_deploy.spec.catalog import close_matches
 
 
 def search(
-    region: Region, name: str | None, host: str | None, level: logs.Level | None, request: str, grep: str,
-    wanted: Mapping[str, Any],
-) -> Search:  # fmt: skip
+    region: Region, name: str | None, host: str | None, level: Level | None, wanted: Mapping[str, Any]
+) -> Search:
     """What is looked for.
 
     :param wanted: of `logs.asked`
@@ -32,11 +30,11 @@ def search(
     elif name:
         select(region, name, host)
         named = {"service" if name in region.catalog.services else "container": name}
-    levels = list(logs.Level)
+    levels = list(Level)
     at_least = tuple(str(one) for one in levels[levels.index(level) :]) if level else ()
     return Search(
-        **named, host=host or "", levels=at_least, request=request, grep=grep, lines=wanted["lines"],
-        since=_time(wanted["since"]), until=_time(wanted["until"]),
+        **named, host=host or "", levels=at_least, request=wanted["request"], grep=wanted["grep"],
+        lines=wanted["lines"], since=_time(wanted["since"]), until=_time(wanted["until"]),
     )  # fmt: skip
 
 

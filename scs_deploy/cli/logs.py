@@ -18,9 +18,10 @@ from scs_deploy.base.since import since
 from scs_deploy.base.words import Words
 from scs_deploy.cli._options import EnvironmentOption, JsonOption, errors
 from scs_deploy.cli._region import load_for_reading
-from scs_deploy.engine.container_logs import Reader, by_time, interleave, is_unit, select
+from scs_deploy.engine.container_logs import Level, Reader, by_time, interleave, is_unit, select
 
 if TYPE_CHECKING:
+    from scs_deploy.region.region import Region
     from scs_deploy.shared.log_store import Line
 
 
@@ -30,16 +31,6 @@ class Origin(Words):
     AUTO = "auto"
     STORE = "store"
     HOSTS = "hosts"
-
-
-class Level(Words):
-    """Levels of a log's lines, from the least severe."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-    CRITICAL = "critical"
 
 
 Lines = Annotated[
@@ -123,7 +114,27 @@ def logs(
     lines are: only what is shown crosses the network.
     """
     wanted = asked(lines, begin, end, grep, level, follow, previous)
+    wanted["request"] = request
     here = [option for option, given in (("--follow", follow), ("--previous", previous)) if given]
+    _check(name, here, request, origin)
+    region = load_for_reading(environment)
+    show = _Printer(as_json, timestamps, region.catalog.owner)
+    if origin is Origin.STORE or (origin is Origin.AUTO and not here and (name is None or request or is_unit(name))):
+        try:
+            _from_stores(region, name, host, level, wanted, show)
+            return
+        except ScsError as error:
+            if origin is Origin.STORE or (name and is_unit(name)):
+                raise
+            errors.print(f"[yellow]reading the hosts: {escape(str(error.message))}[/]")
+    _from_hosts(region, name, host, wanted, show)
+
+
+def _check(name: str | None, here: list[str], request: str, origin: Origin) -> None:
+    """Refuse options that contradict each other.
+
+    :param here: options that only hosts know
+    """
     if here and (origin is Origin.STORE or request or name is None):
         reason = "--from store" if origin is Origin.STORE else "--request-id" if request else "no name"
         raise RefusedError(f"{here[0]} cannot be combined with {reason}: it reads a container on its hosts", "name one")
@@ -131,21 +142,18 @@ def logs(
         raise RefusedError(
             f"--request-id {request}: not the id of a request", "e.g. req-7db7fb16-fc02-4505-82df-54b210c649ac"
         )
-    region = load_for_reading(environment)
-    show = _Printer(as_json, timestamps, region.catalog.owner)
-    if origin is Origin.STORE or (origin is Origin.AUTO and not here and (name is None or request or is_unit(name))):
-        from scs_deploy.cli import _log_store
 
-        search = _log_store.search(region, name, host, level, request, grep, wanted)
-        try:
-            for found in _log_store.find(region, search):
-                show(found.time, found.host, found.container or found.service, found.text, found)
-            return
-        except ScsError as error:
-            if origin is Origin.STORE or (name and is_unit(name)):
-                raise
-            errors.print(f"[yellow]reading the hosts: {escape(str(error.message))}[/]")
-    wanted["request"] = request
+
+def _from_stores(
+    region: Region, name: str | None, host: str | None, level: Level | None, wanted: Mapping[str, Any], show: _Printer
+) -> None:
+    from scs_deploy.cli import _log_store
+
+    for found in _log_store.find(region, _log_store.search(region, name, host, level, wanted)):
+        show(found.time, found.host, found.container or found.service, found.text, found)
+
+
+def _from_hosts(region: Region, name: str | None, host: str | None, wanted: Mapping[str, Any], show: _Printer) -> None:
     sources = select(region, name, host)
     with ExitStack() as stack:
         readers = [Reader(region.environment, source, wanted) for source in sources]
@@ -154,7 +162,7 @@ def logs(
             stack.callback(reader.stop)
         streams = [reader.lines() for reader in readers]
         show.named = len(sources) > 1 or bool(sources[0].others)
-        for index, line in interleave(streams) if follow else by_time(streams):
+        for index, line in interleave(streams) if wanted["follow"] else by_time(streams):
             time, _, text = line.partition(" ")
             container = sources[index].container
             if sources[index].others:

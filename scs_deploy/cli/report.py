@@ -32,7 +32,7 @@ def report(
     end: Annotated[str | None, typer.Option("--until", metavar="TIME", help="As --since. Default: now.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Default: scs-report-<region>-<time>.tar.gz, here."),
+        typer.Option("--output", "-o", metavar="FILE", help="Default: one here, named after the region and the time."),
     ] = None,
     environment: EnvironmentOption = None,
     as_json: JsonOption = False,

@@ -15,11 +15,23 @@ from typing import Any
 
 from scs_deploy.base import paths
 from scs_deploy.base.errors import RefusedError, ScsError
+from scs_deploy.base.words import Words
 from scs_deploy.environment.environment import Environment
 from scs_deploy.inventory.model import Host
 from scs_deploy.inventory.ssh import ssh_command
 from scs_deploy.region.region import Region
 from scs_deploy.spec.catalog import close_matches
+
+
+class Level(Words):
+    """Levels of a log's lines, from the least severe."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
 
 PROGRAM = paths.layer("core") / "files" / "container_log.py"
 """Prints a log on its host."""

@@ -86,7 +86,7 @@ def _offered(line: str, regions: Path, shell: str = "bash", **more: str) -> subp
         (["scs", "plan", "--exit"], {"--exit-code"}),
         (["scs", "plan", "--allow", "data"], {"data-plane"}),
         (["scs", "logs", "keystone_f"], {"keystone_fernet"}),
-        (["scs", "plan", "opensta"], {"openstack"}),
+        (["scs", "plan", "opensta"], {"openstack", "openstack_exporter"}),
         (["scs", "status", "keystone", "--host", "t"], {"testbed-1"}),
         (["scs", "plan", "--host", "=", "t"], {"testbed-1"}),
         (["scs", "env", "use", "b"], {"berlin"}),

@@ -166,7 +166,10 @@ def test_a_plan_offline_needs_no_host_and_names_the_inventory(folder: Path) -> N
         "testbed-manager", "testbed-node-0", "testbed-node-1", "testbed-node-2",
     ]  # fmt: skip
     # its site has the manager in group monitoring
-    monitoring = {"alertmanager", "prometheus", "metrics_ingress", "node_exporter"}
+    monitoring = {
+        "alertmanager", "prometheus", "metrics_ingress", "node_exporter", "openstack_exporter", "victorialogs",
+        "log_ingress", "log_shipper",
+    }  # fmt: skip
     assert data["hosts"][0]["containers"].keys() == monitoring
     assert "nova_compute" in data["hosts"][1]["containers"]
     refused = scs(folder, "plan", "--offline", "--exit-code")

@@ -174,12 +174,12 @@ def shown(capsys: pytest.CaptureFixture[str], **options: Any) -> list[str]:
 def test_a_level_and_all_above_it(context: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "nova_api").write_text(WARNINGS)
     lines = [line.partition(" ")[2] for line in WARNINGS.splitlines()]
-    assert shown(capsys, level=logs.Level.ERROR) == lines[2:6]
-    assert shown(capsys, level=logs.Level.WARNING) == lines[1:6]
-    assert shown(capsys, level=logs.Level.INFO) == lines[:7]
-    assert shown(capsys, level=logs.Level.DEBUG) == lines
+    assert shown(capsys, level=container_logs.Level.ERROR) == lines[2:6]
+    assert shown(capsys, level=container_logs.Level.WARNING) == lines[1:6]
+    assert shown(capsys, level=container_logs.Level.INFO) == lines[:7]
+    assert shown(capsys, level=container_logs.Level.DEBUG) == lines
     # the last ones of those that match
-    assert shown(capsys, level=logs.Level.WARNING, lines=1) == ["ValueError: seven"]
+    assert shown(capsys, level=container_logs.Level.WARNING, lines=1) == ["ValueError: seven"]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_levels_of_the_programs_that_a_region_runs(line: str, level: str) -> Non
 
 
 def test_levels_of_the_option_are_those_of_the_program() -> None:
-    assert tuple(logs.Level) == container_log.LEVELS
+    assert tuple(container_logs.Level) == container_log.LEVELS
 
 
 def test_text_and_time(context: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

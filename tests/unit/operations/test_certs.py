@@ -184,8 +184,8 @@ def test_servers_come_from_the_specs(testbed: Region) -> None:
 
 
 def test_every_container_with_a_servers_certificate_says_where_it_serves(testbed: Region) -> None:
-    """Clients do not, those of OVN, of consoles and of metrics. Anything that listens must be seen by `scs certs`."""
-    clients = {"ovn_northd", "ovn_controller", "nova_novncproxy", "prometheus"}
+    """Clients do not: of OVN, consoles, metrics and logs. Anything that listens must be seen by `scs certs`."""
+    clients = {"ovn_northd", "ovn_controller", "nova_novncproxy", "prometheus", "log_shipper"}
     clients |= set(testbed.catalog.services["neutron"].containers)
     specs = {n: c for s in testbed.catalog.services.values() for n, c in s.containers.items() if c.tls}
     assert {n for n, c in specs.items() if not c.tls_ports} == clients

@@ -105,6 +105,7 @@ def test_a_healthy_region_passes_and_no_resources_are_left(environment: Any, clo
         "reachability": "the region has one host, so no other one can try to reach it",
         "storage": "the region has no Ceph",
         "monitoring": "the region has no monitoring",
+        "logs": "the region has no monitoring",
         **dict.fromkeys((n for n in validate.available() if n.startswith("volume")), "the region has no volumes"),
     }
     assert report.passed
