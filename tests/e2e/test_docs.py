@@ -51,6 +51,7 @@ MADE = (
 """What the tutorial makes and leaves to `scs testbed down`, in an order in which it can be deleted."""
 
 INSTEAD = {
+    "scs serve": "it goes on until Ctrl-C; tests/unit/api/test_serve.py runs it",
     "scs logs nova_compute -f": "follows until Ctrl-C",
     "scs images build": "takes minutes; tests/e2e/test_image_updates.py does it",
     "scs node drain control-2": "needs three hosts; tests/fault/test_node_verbs.py does it",
