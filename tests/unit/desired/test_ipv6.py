@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +18,7 @@ from scs_deploy.environment import environment as environments
 from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
 from tests.conftest import dummy_region
+from tests.support import shipped
 
 EXTERNAL = "2001:db8:2::10"
 EDGE = {"edge": {"cidr": "2001:db8:2::/64"}, "tunnel": {"cidr": "2001:db8:3::/64"}}
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the testbed with three nodes."""
     monkeypatch.setenv("SCS_ENVIRONMENTS", str(tmp_path / "environments"))
     for part in ("environments", "inventories"):
-        shutil.copytree(paths.root() / part / "testbed-ha", tmp_path / part / "testbed-ha")
+        shipped.environment(paths.root() / part / "testbed-ha", tmp_path / part / "testbed-ha")
     yield tmp_path
 
 

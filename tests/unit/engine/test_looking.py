@@ -29,7 +29,7 @@ from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, store, vault
 from tests.conftest import with_dummies
-from tests.support import fake_ssh
+from tests.support import fake_ssh, shipped
 
 NODE = "testbed-1"
 HOSTS = (NODE, "gone", "stranger", "cut", "sudo", "bare", "noisy")
@@ -40,7 +40,7 @@ HOSTS = (NODE, "gone", "stranger", "cut", "sudo", "bare", "noisy")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped environment with one control host and six compute hosts, which need sudo."""
     folder = tmp_path_factory.mktemp("environments") / "testbed"
-    shutil.copytree(paths.root() / "environments" / "testbed", folder)
+    shipped.environment(paths.root() / "environments" / "testbed", folder)
     shutil.copytree(paths.root() / "inventories" / "testbed", folder / "inventory")
     settings = yaml.safe_load((folder / "environment.yml").read_text(encoding="utf-8"))
     settings |= {"inventory": "inventory", "ssh": {"user": "operator"}}

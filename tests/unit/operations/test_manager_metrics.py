@@ -24,7 +24,7 @@ from scs_deploy.region.certificates import wanted_leaves
 from scs_deploy.region.region import Region
 from scs_deploy.secrets import pki, store, vault
 from scs_deploy.state.runs import run_store
-from tests.support import fake_ssh
+from tests.support import fake_ssh, shipped
 from tests.support.images import needs
 
 EXPORTERS = "scs/exporters:2025.1"
@@ -35,7 +35,7 @@ NODE = "testbed-1"
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped environment, with its secrets and certificates."""
     folder = tmp_path_factory.mktemp("environments") / "testbed"
-    shutil.copytree(paths.root() / "environments" / "testbed", folder)
+    shipped.environment(paths.root() / "environments" / "testbed", folder)
     shutil.copytree(paths.root() / "inventories" / "testbed", folder / "inventory")
     file = folder / "environment.yml"
     file.write_text(file.read_text(encoding="utf-8").replace("../../inventories/testbed", "inventory"))
