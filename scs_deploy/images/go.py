@@ -7,12 +7,11 @@ it pins every dependency (https://go.dev/ref/mod#go-sum-files). No checksum data
 
 from __future__ import annotations
 
-import os
 import shlex
 
 from scs_deploy.images.apt import WORK
 from scs_deploy.images.packages import GO
-from scs_deploy.images.python import BUNDLE
+from scs_deploy.images.python import BUNDLE, inherited
 from scs_deploy.images.recipe import GoModule
 
 TARGET = "/usr/local/bin"
@@ -95,9 +94,8 @@ def environment(trusted: bool) -> dict[str, str]:
 
     :param trusted: whether the volume contains a bundle of CA certificates
     """
-    inherited = {n: os.environ[n] for name in INHERITED for n in (name, name.lower()) if n in os.environ}
     return {
-        **inherited,
+        **inherited(INHERITED),
         **({"SSL_CERT_FILE": BUNDLE} if trusted else {}),
         "CGO_ENABLED": "0",
         "GOCACHE": f"{WORK}/go/cache",

@@ -8,7 +8,7 @@ pinned hash (https://pip.pypa.io/en/stable/topics/secure-installs/), and resolve
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from scs_deploy.base.errors import RefusedError
@@ -97,16 +97,20 @@ def environment(trusted: bool) -> dict[str, str]:
 
     :param trusted: whether the volume contains a bundle of CA certificates
     """
-    inherited = {n: os.environ[n] for name in INHERITED for n in (name, name.lower()) if n in os.environ}
     certificates = dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), BUNDLE) if trusted else {}
     return {
-        **inherited,
+        **inherited(INHERITED),
         **certificates,
         "PIP_CACHE_DIR": f"{WORK}/pip",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",
         "PIP_ROOT_USER_ACTION": "ignore",
     }
+
+
+def inherited(names: Iterable[str]) -> dict[str, str]:
+    """The manager's variables of these names, in either case, as far as they are set."""
+    return {n: os.environ[n] for name in names for n in (name, name.lower()) if n in os.environ}
 
 
 def requirements(hostname: str, selection: Mapping[str, Pin]) -> tuple[File, ...]:

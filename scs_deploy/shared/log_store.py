@@ -16,7 +16,7 @@ from datetime import datetime
 from scs_deploy.base.errors import RefusedError, ScsError
 from scs_deploy.base.model import Model
 from scs_deploy.region.region import Region
-from scs_deploy.shared.monitoring import CURL, GROUP, Run, last
+from scs_deploy.shared.monitoring import CURL, GROUP, Run, first_answer
 
 SERVICE = "victorialogs"
 """And its container."""
@@ -115,16 +115,12 @@ class LogStore:
         return found
 
     def _ask(self, words: Iterable[str], hosts: tuple[str, ...] = ()) -> str:
-        said = ""
-        for host in hosts or self.hosts:
-            # --fail would hide what is wrong with a query
-            code, output = self._run(host, SERVICE, (*(w for w in CURL if w != "--fail"), *words, QUERY))
-            if code == 0 and not output.startswith("{") and output.strip():
-                raise ScsError(f"{host}: the log store refuses the search: {output.strip()}")
-            if code == 0:
-                return output
-            said = said or f"{host}: {last(output)}"
-        raise ScsError(f"no log store answers: {said}", f"scs status {SERVICE}")
+        # --fail would hide what is wrong with a query
+        argv = (*(w for w in CURL if w != "--fail"), *words, QUERY)
+        host, output = first_answer(self._run, hosts or self.hosts, SERVICE, argv, "log store")
+        if output.strip() and not output.startswith("{"):
+            raise ScsError(f"{host}: the log store refuses the search: {output.strip()}")
+        return output
 
 
 def _line(row: Mapping[str, str]) -> Line:

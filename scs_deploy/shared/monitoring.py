@@ -200,13 +200,25 @@ class Monitoring:
 
     def _ask(self, container: str, url: str, *words: str) -> Any:
         """The answer of the first server that gives one."""
-        said = ""
-        for host in self._hosts[container]:
-            code, output = self._run(host, container, (*CURL, *words, url))
-            if code == 0:
-                return json.loads(output) if output.strip() else {}
-            said = said or f"{host}: {last(output)}"
-        raise ScsError(f"no {container} answers: {said}", f"scs status {container}")
+        _, output = first_answer(self._run, self._hosts[container], container, (*CURL, *words, url))
+        return json.loads(output) if output.strip() else {}
+
+
+def first_answer(
+    run: Run, hosts: Iterable[str], container: str, argv: tuple[str, ...], what: str = ""
+) -> tuple[str, str]:
+    """(host, output) of a command in a container, on the first host where it succeeds.
+
+    :param what: to call the container in the error; empty: by its name
+    :raises ScsError: it fails on all hosts
+    """
+    said = ""
+    for host in hosts:
+        code, output = run(host, container, argv)
+        if code == 0:
+            return host, output
+        said = said or f"{host}: {_last(output)}"
+    raise ScsError(f"no {what or container} answers: {said}", f"scs status {container}")
 
 
 def arrive(alerts: Iterable[Alert]) -> bool:
@@ -257,8 +269,7 @@ def check_names(region: Region, named: Mapping[str, str]) -> None:
 CURL = ("curl", "--fail", "--silent", "--show-error", "--max-time", "20", "--globoff")
 
 
-def last(output: str) -> str:
-    """The last line of what a command printed."""
+def _last(output: str) -> str:
     lines: Sequence[str] = output.strip().splitlines()
     return lines[-1] if lines else "no answer"
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from scs_deploy.base.errors import RefusedError, ScsError
@@ -30,16 +31,9 @@ def monitoring(region: Region) -> Outcome:
     except RefusedError:
         raise NotApplicableError("the region has no monitoring") from None
     wanted = {(t.container, t.host) for own in metrics.by_container(described).values() for t in own}
-    problems: list[str] = []
-
-    def look() -> bool:
-        problems[:] = [
-            f"{p} (as {host} sees it)" for host, own in servers.each().items() for p in problems_of(own, wanted)
-        ]
-        return not problems
-
-    if not measure.until(look, DEADLINE, 5):
-        raise CheckFailedError("; ".join(problems[:5]))
+    _settled(
+        lambda: [f"{p} (as {host} sees it)" for host, own in servers.each().items() for p in problems_of(own, wanted)]
+    )
     return Outcome(f"{len(wanted)} targets")
 
 
@@ -52,18 +46,30 @@ def logs(region: Region) -> Outcome:
     except RefusedError:
         raise NotApplicableError("the region has no monitoring") from None
     wanted, begin = set(described.inventory.hosts), datetime.now(UTC)
+
+    def look() -> list[str]:
+        try:
+            return late(stores.newest(), wanted, begin - FRESH)
+        except ScsError as error:
+            return [str(error)]
+
+    _settled(look)
+    return Outcome(f"{len(wanted)} hosts in {len(stores.hosts)} stores")
+
+
+def _settled(look: Callable[[], list[str]]) -> None:
+    """Wait until there is no problem.
+
+    :raises CheckFailedError: some are left after DEADLINE seconds
+    """
     problems: list[str] = []
 
-    def look() -> bool:
-        try:
-            problems[:] = late(stores.newest(), wanted, begin - FRESH)
-        except ScsError as error:
-            problems[:] = [str(error)]
+    def none() -> bool:
+        problems[:] = look()
         return not problems
 
-    if not measure.until(look, DEADLINE, 5):
+    if not measure.until(none, DEADLINE, 5):
         raise CheckFailedError("; ".join(problems[:5]))
-    return Outcome(f"{len(wanted)} hosts in {len(stores.hosts)} stores")
 
 
 def late(newest: dict[str, dict[str, str]], wanted: set[str], since: datetime) -> list[str]:

@@ -8,7 +8,7 @@ Usage: log_shipper.py SETTINGS    SETTINGS: path of a JSON object:
 - state: directory that keeps how far each store has got
 - containers: directory of the container engine's containers
 - journals: directories of the journal; the first that holds one is read
-- listen: [address, port] of the metrics
+- metrics_port: of the metrics, on loopback
 
 The engine's own files are the buffer: a position moves once a store has confirmed, so that a store that was away gets
 what it missed, as long as the engine keeps it. A line can arrive twice, if a confirmation is lost.
@@ -24,11 +24,11 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from exposition import Sample, serve, text
 from log_containers import Containers
 from log_journal import Journal
 
@@ -154,45 +154,23 @@ def context() -> ssl.SSLContext:
 
 
 HELP = {
-    "scs_logs_sent_total": ("counter", "lines that the store confirmed"),
-    "scs_logs_failures_total": ("counter", "requests that failed"),
-    "scs_logs_behind_seconds": ("gauge", "time since the store last had every line"),
+    "scs_logs_sent_total": "lines that the store confirmed",
+    "scs_logs_failures_total": "requests that failed",
+    "scs_logs_behind_seconds": "time since the store last had every line",
 }
 
 
 def metrics(stores: list[Store]) -> str:
     """What monitoring servers read."""
-    values: dict[str, Callable[[Store], float]] = {
-        "scs_logs_sent_total": lambda s: s.sent,
-        "scs_logs_failures_total": lambda s: s.failures,
-        "scs_logs_behind_seconds": lambda s: round(time.time() - s.confirmed, 3),
-    }
-    lines = []
-    for name, value in values.items():
-        kind, text = HELP[name]
-        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-        lines += [f'{name}{{store="{s.name}"}} {value(s)}' for s in stores]
-    return "\n".join(lines) + "\n"
-
-
-def serve(listen: list[Any], stores: list[Store]) -> None:
-    """Serve the metrics on loopback."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = metrics(stores).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Each reading would be a line that is sent."""
-
-    server = ThreadingHTTPServer((listen[0], listen[1]), Handler)
-    server.daemon_threads = True
-    server.serve_forever()
+    samples: list[Sample] = []
+    for store in stores:
+        labels = {"store": store.name}
+        samples += [
+            ("scs_logs_sent_total", labels, store.sent),
+            ("scs_logs_failures_total", labels, store.failures),
+            ("scs_logs_behind_seconds", labels, round(time.time() - store.confirmed, 3)),
+        ]
+    return text(samples, HELP)
 
 
 def threads(stores: list[Store]) -> Iterator[threading.Thread]:
@@ -212,7 +190,7 @@ def main() -> None:
     os.makedirs(settings["state"], exist_ok=True)
     stores = [Store(name, address, settings) for name, address in settings["stores"].items()]
     running = list(threads(stores))
-    threading.Thread(target=serve, args=(settings["listen"], stores), daemon=True).start()
+    threading.Thread(target=serve, args=(settings["metrics_port"], lambda: metrics(stores)), daemon=True).start()
     with suppress(KeyboardInterrupt):
         while all(thread.is_alive() for thread in running):
             time.sleep(PAUSE)
